@@ -1,0 +1,5 @@
+//! Moves the memories of AI agents between Chroma stores and servers, and proves that nothing was lost.
+
+pub mod exit;
+pub mod report;
+pub mod store;

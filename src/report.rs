@@ -1,0 +1,409 @@
+//! What a run tells: the report file, the verdict in the Job's termination message, and progress and report lines in the log.
+//! The same structs on the writing and the reading side; serde only, nothing of ours, no kube.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of every shape in this file. The controller reads the one before, too.
+pub const SCHEMA: u32 = 1;
+
+/// How a run ended, for people and scripts. `Failed` covers every exit but 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Everything asked for was done and proved as far as was asked.
+    Succeeded,
+    /// It was not.
+    Failed,
+    /// A dry run: the plan was made, nothing was written.
+    DryRun,
+}
+
+/// Why a run ended as it did: a closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reason {
+    /// Every record was compared and is equal.
+    Verified,
+    /// Every record but those skipped (conflicts, duplicates) was compared and is equal.
+    VerifiedWithSkips,
+    /// Only counts were compared, as `verification: Counts` asks: weaker than Verified.
+    CountsVerified,
+    /// A dry run ended with its plan.
+    DryRunCompleted,
+    /// A check before the first write failed for what the manifest or the data says.
+    PreflightRefused,
+    /// Differences remain that repair could not mend.
+    VerificationFailed,
+    /// `onConflict: Fail`, and the target has an id with other content.
+    RecordConflict,
+    /// The source kept changing faster than it could be copied.
+    SourceChanging,
+    /// The source's store, tenant, database or collection is not there (yet).
+    SourceNotFound,
+    /// The target's store, tenant or database is not there (yet).
+    TargetNotFound,
+    /// Another process or run writes the target.
+    TargetBusy,
+    /// A termination signal; a rerun resumes.
+    Interrupted,
+    /// Something outside failed (network, server, credentials, disk); a rerun resumes.
+    Unavailable,
+    /// Bad arguments or a bad manifest.
+    InvalidSpec,
+    /// A bug.
+    InternalError,
+}
+
+impl Reason {
+    /// The word that reports, conditions and metrics use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verified => "Verified",
+            Self::VerifiedWithSkips => "VerifiedWithSkips",
+            Self::CountsVerified => "CountsVerified",
+            Self::DryRunCompleted => "DryRunCompleted",
+            Self::PreflightRefused => "PreflightRefused",
+            Self::VerificationFailed => "VerificationFailed",
+            Self::RecordConflict => "RecordConflict",
+            Self::SourceChanging => "SourceChanging",
+            Self::SourceNotFound => "SourceNotFound",
+            Self::TargetNotFound => "TargetNotFound",
+            Self::TargetBusy => "TargetBusy",
+            Self::Interrupted => "Interrupted",
+            Self::Unavailable => "Unavailable",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::InternalError => "InternalError",
+        }
+    }
+}
+
+/// From which kind of endpoint to which; also a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// A store's files into a server.
+    LocalToRemote,
+    /// A server into a store.
+    RemoteToLocal,
+    /// A store's files into another store.
+    LocalToLocal,
+    /// A server into another server.
+    RemoteToRemote,
+}
+
+impl Direction {
+    /// The metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LocalToRemote => "local-to-remote",
+            Self::RemoteToLocal => "remote-to-local",
+            Self::LocalToLocal => "local-to-local",
+            Self::RemoteToRemote => "remote-to-remote",
+        }
+    }
+}
+
+/// Records by what became of them. All are numbers of records.
+///
+/// After a full verification: source = verified + conflictsSkipped + duplicates + changed + different + missing + unreadable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counts {
+    /// In the source, as last listed.
+    pub source: u64,
+    /// In the target before the first write.
+    pub target_before: u64,
+    /// Written by this run (in a dry run: would be written); counted only once verified.
+    pub copied: u64,
+    /// Already in the target with equal content.
+    pub present: u64,
+    /// In the target with other content, and left alone (`onConflict: Skip`).
+    pub conflicts_skipped: u64,
+    /// In the target with other content, and replaced (`onConflict: Overwrite`).
+    pub overwritten: u64,
+    /// Not copied because their document was already in the target under another id (`duplicates: ByContent`).
+    pub duplicates: u64,
+    /// In the target at the end.
+    pub target_after: u64,
+    /// Compared and equal.
+    pub verified: u64,
+    /// Compared and not equal, after repair.
+    pub different: u64,
+    /// In the source and not in the target, after repair.
+    pub missing: u64,
+    /// Changed in the source again and again while it was copied.
+    pub changed: u64,
+    /// In the source without content that can be read; never sent.
+    pub unreadable: u64,
+}
+
+impl Counts {
+    /// Adds another collection's counts.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            source,
+            target_before,
+            copied,
+            present,
+            conflicts_skipped,
+            overwritten,
+            duplicates,
+            target_after,
+            verified,
+            different,
+            missing,
+            changed,
+            unreadable,
+        } = other;
+        self.source += source;
+        self.target_before += target_before;
+        self.copied += copied;
+        self.present += present;
+        self.conflicts_skipped += conflicts_skipped;
+        self.overwritten += overwritten;
+        self.duplicates += duplicates;
+        self.target_after += target_after;
+        self.verified += verified;
+        self.different += different;
+        self.missing += missing;
+        self.changed += changed;
+        self.unreadable += unreadable;
+    }
+
+    /// Whether every source record is accounted for exactly once. Holds after a full verification.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.source
+            == self.verified
+                + self.conflicts_skipped
+                + self.duplicates
+                + self.changed
+                + self.different
+                + self.missing
+                + self.unreadable
+    }
+}
+
+/// One preflight check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// A stable name, for instance `distance`.
+    pub check: String,
+    /// Whether it passed.
+    pub ok: bool,
+    /// What was found.
+    pub message: String,
+    /// What to do about it; empty when it passed.
+    #[serde(default)]
+    pub remedy: String,
+}
+
+/// One record that is listed by id: different, missing, unreadable, skipped, duplicate or gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The record's id.
+    pub id: String,
+    /// Which field differs, as `embedding` or `metadata.tags`; or what happened to the record, as `missing`,
+    /// `unreadable`, `conflict`, `duplicate`, `goneFromSource`.
+    pub field: String,
+    /// Both values, shortened, or the explanation.
+    pub detail: String,
+}
+
+/// What became of one collection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CollectionReport {
+    /// Name in the source.
+    pub name: String,
+    /// Name in the target.
+    pub target_name: String,
+    /// Components of a vector; absent for a collection that never held one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<u32>,
+    /// `l2`, `cosine` or `ip`.
+    pub distance: String,
+    /// Records by what became of them.
+    pub counts: Counts,
+    /// SHA-256 (hex) over the verified records, the same for source and target of a correct copy; empty without a full
+    /// verification.
+    pub fingerprint: String,
+    /// The largest distance seen in a compared vector component or metadata double, in ULP (units in the last place).
+    pub max_ulps: u32,
+    /// Vectors of a local target that were compared as read from its write-ahead log.
+    pub vectors_from_wal: u64,
+    /// Vectors of a local target that were compared as read from its HNSW files.
+    pub vectors_from_hnsw: u64,
+    /// Records worth a look, up to a bound.
+    pub differences: Vec<Difference>,
+    /// How many more there are.
+    pub differences_left_out: u64,
+}
+
+/// The whole outcome of a run: `--report FILE`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// What happened, to which object, and what to do next.
+    pub message: String,
+    /// From where to where.
+    pub direction: Direction,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// RFC 3339, UTC.
+    pub finished_at: String,
+    /// Every check made before the first write.
+    pub preflight: Vec<Check>,
+    /// Totals.
+    pub counts: Counts,
+    /// One per collection, in the order they were migrated.
+    pub collections: Vec<CollectionReport>,
+}
+
+/// What a run is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// Checks and comparison, nothing written yet.
+    #[default]
+    Preflight,
+    /// Writing records.
+    Copying,
+    /// Comparing every record.
+    Verifying,
+    /// Re-sending what verification named.
+    Repairing,
+}
+
+/// How far a run is, over all its collections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// What it is doing.
+    pub stage: Stage,
+    /// Records done in this stage.
+    pub records: u64,
+    /// Records to do in this stage.
+    pub total: u64,
+    /// Records per second, over the last seconds.
+    pub records_per_second: f64,
+    /// Seconds left in this stage at this rate; absent when not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<u64>,
+}
+
+/// The Job pod's termination message: the verdict in at most [`Summary::MAX_BYTES`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The hash that the controller put on the Job; empty outside a cluster.
+    #[serde(default)]
+    pub run_hash: String,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Reason,
+    /// Cut to fit.
+    pub message: String,
+    /// Totals.
+    pub counts: Counts,
+    /// Fingerprint over all collections' fingerprints; empty without a full verification.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// See [`CollectionReport::max_ulps`].
+    #[serde(default)]
+    pub max_ulps: u32,
+}
+
+impl Summary {
+    /// Kubernetes cuts the termination messages of a whole pod at 12 KiB; injected containers share it.
+    pub const MAX_BYTES: usize = 1024;
+
+    /// The JSON, with its message cut so that it fits.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut summary = self.clone();
+        loop {
+            let json = serde_json::to_string(&summary).unwrap_or_default();
+            if json.len() <= Self::MAX_BYTES || summary.message.is_empty() {
+                return json;
+            }
+            let keep = summary.message.chars().count().saturating_sub((json.len() - Self::MAX_BYTES).div_ceil(6) + 1);
+            summary.message = summary.message.chars().take(keep.saturating_sub(1)).collect();
+            if keep > 1 {
+                summary.message.push('…');
+            }
+        }
+    }
+}
+
+/// One line of the runner's log that the controller reads: JSON with a `memmig` field that says which.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "memmig", rename_all = "camelCase")]
+pub enum Line {
+    /// How far it is.
+    Progress(Progress),
+    /// One collection's outcome, numbered: a lost line costs this detail, never the verdict.
+    Collection {
+        /// From 1.
+        number: u32,
+        /// How many there are.
+        of: u32,
+        /// The outcome, its differences left out.
+        report: CollectionReport,
+    },
+}
+
+impl Line {
+    /// A log chunk is 16 KiB; a line stays well under.
+    pub const MAX_BYTES: usize = 8 * 1024;
+
+    /// The line that this text is, if it is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.starts_with('{') && text.len() <= Self::MAX_BYTES).then(|| serde_json::from_str(text).ok()).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(message: String) -> Summary {
+        Summary {
+            schema: SCHEMA,
+            run_hash: "0123456789abcdef".into(),
+            verdict: Verdict::Failed,
+            reason: Reason::PreflightRefused,
+            message,
+            counts: Counts { source: u64::MAX, verified: u64::MAX, ..Counts::default() },
+            fingerprint: "f".repeat(64),
+            max_ulps: 4,
+        }
+    }
+
+    #[test]
+    fn a_summary_fits_whatever_its_message() {
+        for message in [String::new(), "short".into(), "x".repeat(5000), "\u{1}\"\\é🙂".repeat(900)] {
+            let json = summary(message).to_json();
+            assert!(json.len() <= Summary::MAX_BYTES, "{}", json.len());
+            let back: Summary = serde_json::from_str(&json).unwrap();
+            assert_eq!(back.counts.source, u64::MAX);
+        }
+    }
+
+    #[test]
+    fn a_line_survives_its_own_text() {
+        let line = Line::Progress(Progress { stage: Stage::Copying, records: 3, total: 9, ..Progress::default() });
+        let text = serde_json::to_string(&line).unwrap();
+        assert_eq!(Line::parse(&text), Some(line));
+        assert_eq!(Line::parse("level=info something else"), None);
+    }
+}

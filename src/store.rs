@@ -1,0 +1,168 @@
+//! What the engine knows of a store: traits to read and to write one, and the errors of both.
+//! Picks no implementation and does no I/O; `endpoint` opens stores.
+
+pub mod collection;
+pub mod creation;
+pub mod distance;
+pub mod error;
+pub mod http;
+pub mod ids;
+pub mod local;
+pub mod record;
+pub mod rules;
+
+use async_trait::async_trait;
+
+pub use collection::Collection;
+pub use creation::{Capabilities, NewCollection};
+pub use error::{Error, Result};
+pub use ids::{IdList, SortedIds};
+pub use record::{Fetched, Metadata, Origin, Record, Value};
+
+/// Reads a store: a server over HTTP, or a folder's files.
+///
+/// # Guarantees
+/// - Nothing is ever written, created or migrated on what is read.
+/// - An answer is whole or an error: never silently shorter.
+///
+/// # Caveats
+/// A store may change between two calls; each call by itself is consistent.
+#[async_trait]
+pub trait Reader: Send + Sync {
+    /// The store in a person's words, for messages: "local store /data/chroma" or "server http://chroma:8000".
+    fn name(&self) -> String;
+
+    /// The Chroma version or layout found, in a person's words.
+    fn version(&self) -> String;
+
+    /// Every collection of the endpoint's tenant and database.
+    ///
+    /// # Errors
+    /// As [`Error`] says; a missing tenant or database is [`Error::NotFound`].
+    async fn collections(&self) -> Result<Vec<Collection>>;
+
+    /// How many records the collection holds, by the store's own count.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the collection is gone.
+    async fn count(&self, collection: &Collection) -> Result<u64>;
+
+    /// Every id of the collection, those whose content cannot be read included.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the collection is gone.
+    async fn ids(&self, collection: &Collection) -> Result<SortedIds>;
+
+    /// The records with these ids, in any order. An id that the store does not (any more) hold is left out of the
+    /// answer; one that it holds but cannot read is [`Fetched::Unreadable`].
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the collection is gone.
+    async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>>;
+}
+
+/// Writes a store, always through a Chroma server.
+///
+/// # Caveats
+/// No call repeats a write whose outcome is uncertain: it returns [`Error::Uncertain`], and the caller compares the
+/// content before it sends again.
+#[async_trait]
+pub trait Writer: Reader {
+    /// What this server can take.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Creates the collection; one of that name that is already there is an error.
+    ///
+    /// # Errors
+    /// [`Error::Uncertain`] when it may have been created: list the collections and look.
+    async fn create(&self, new: &NewCollection) -> Result<Collection>;
+
+    /// Adds records; Chroma ignores, without a word, those whose id it already holds.
+    ///
+    /// # Errors
+    /// [`Error::Uncertain`] when some or all may have been added.
+    async fn add(&self, collection: &Collection, records: &[Record]) -> Result<()>;
+
+    /// Sets each record's vector, document, uri and metadata; the named surplus keys are removed.
+    /// An absent document or uri is left as it is: only delete and add clears one.
+    ///
+    /// # Errors
+    /// [`Error::Uncertain`] when some or all may have been applied.
+    async fn update(&self, collection: &Collection, amendments: &[Amendment]) -> Result<()>;
+
+    /// Deletes these ids.
+    ///
+    /// # Errors
+    /// [`Error::Uncertain`] when some or all may have been deleted.
+    async fn delete(&self, collection: &Collection, ids: &[String]) -> Result<()>;
+
+    /// How many bytes the record takes in the body of an add: never less than what is sent.
+    fn encoded_len(&self, record: &Record) -> usize;
+}
+
+/// What makes a target's record equal to `record`: its content, and the keys to remove.
+#[derive(Clone, Debug)]
+pub struct Amendment {
+    /// The content to set.
+    pub record: Record,
+    /// Metadata keys that the target's record has and `record` has not.
+    pub surplus: Vec<String>,
+}
+
+/// One check made before anything is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A stable name, for instance `target-layout`.
+    pub check: &'static str,
+    /// None: passed. Otherwise why a migration must not start, and what to do about it.
+    pub problem: Option<Problem>,
+    /// What was found, in one sentence.
+    pub message: String,
+}
+
+/// What a failed check means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What to do next.
+    pub remedy: String,
+    /// Whether it can pass by itself (exit 4) or needs a person (exit 3).
+    pub may_pass: bool,
+}
+
+/// Where a migration writes: a server, or a folder that a server is started on once preflight has passed.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// The target in a person's words, for messages.
+    fn name(&self) -> String;
+
+    /// What is there before anything is written; None where nothing is (a local store that does not exist yet).
+    fn current(&self) -> Option<&dyn Reader>;
+
+    /// What the server that will write can take. For a local target this asks the engine on an empty scratch folder,
+    /// never on the target.
+    ///
+    /// # Errors
+    /// When no such server answers or can be started.
+    async fn capabilities(&self) -> Result<Capabilities>;
+
+    /// Checks of the target's own kind: disk space for `bytes` more, layout, owner and mode of files, other users.
+    ///
+    /// # Errors
+    /// Only when a check cannot be made at all.
+    async fn checks(&self, bytes: u64) -> Result<Vec<Finding>>;
+
+    /// Makes it writable; a local target's server starts here.
+    ///
+    /// # Errors
+    /// When it cannot be started, with the end of its log.
+    async fn open(&self) -> Result<&dyn Writer>;
+
+    /// A reader of the target's own files, for a local target: the second look at what was written.
+    fn files(&self) -> Option<&dyn Reader>;
+
+    /// Ends what `open` started, with time to close. Safe to call twice.
+    ///
+    /// # Errors
+    /// When the server had to be killed.
+    async fn close(&self) -> Result<()>;
+}

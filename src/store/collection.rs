@@ -1,0 +1,30 @@
+//! A collection as a store describes it, and what of a configuration decides how vectors are compared.
+//! Pure data and pure functions: no I/O. Chroma's own documents stay untouched JSON here.
+
+use serde_json::Value as Json;
+
+use super::distance::Distance;
+use super::record::Metadata;
+
+/// One collection of a store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collection {
+    /// Chroma's UUID, the same in the files and over HTTP; equal on two stores means the same store.
+    pub id: String,
+    /// Its name, unique in its database.
+    pub name: String,
+    /// The tenant it belongs to.
+    pub tenant: String,
+    /// The database it belongs to.
+    pub database: String,
+    /// Components of each vector; None until the first record was written.
+    pub dimension: Option<u32>,
+    /// The distance that the engine really uses (see `store::distance`).
+    pub distance: Distance,
+    /// The user's collection metadata, legacy `hnsw:*` keys included.
+    pub metadata: Metadata,
+    /// The configuration document as the store holds it; None where the version has none.
+    pub configuration: Option<Json>,
+    /// The schema document (1.x) as the store holds it; None where the version has none.
+    pub schema: Option<Json>,
+}

@@ -1,0 +1,124 @@
+//! The errors of stores: what happened, to which object, and what to do next.
+//! Decides what is worth a retry; knows no exit code.
+
+use std::path::PathBuf;
+
+use thiserror::Error as ThisError;
+
+/// The result of a store's call.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a store could not be read or written.
+#[derive(Debug, ThisError)]
+pub enum Error {
+    /// No answer, or one that says to come back: refused, reset, timed out, DNS, 429, 5xx on a read.
+    #[error("{store} did not answer {attempt}: {why}")]
+    Unavailable {
+        /// The store, as its `name()` says.
+        store: String,
+        /// What was attempted, as "GET /api/v2/version".
+        attempt: String,
+        /// The cause, with how often it was tried.
+        why: String,
+    },
+    /// A write whose outcome is not known: 5xx, timeout, reset or a cut body after it was sent.
+    #[error("{store} may or may not have applied {attempt}: {why}")]
+    Uncertain {
+        /// The store.
+        store: String,
+        /// What was attempted.
+        attempt: String,
+        /// The cause.
+        why: String,
+    },
+    /// 401 or 403.
+    #[error("{store} refused the credentials for {attempt} (status {status}): {hint}")]
+    Denied {
+        /// The store.
+        store: String,
+        /// What was attempted.
+        attempt: String,
+        /// 401 or 403.
+        status: u16,
+        /// Where the credentials came from and what to check; never the credentials.
+        hint: String,
+    },
+    /// A folder, tenant, database or collection that is not there (yet).
+    #[error("{what} was not found in {store}: {remedy}")]
+    NotFound {
+        /// The store, or the folder above what is missing.
+        store: String,
+        /// The missing object with its name.
+        what: String,
+        /// What to do next.
+        remedy: String,
+    },
+    /// A request that the server understood and refused: sending it again cannot help.
+    #[error("{store} refused {attempt} (status {status}): {body}")]
+    Rejected {
+        /// The store.
+        store: String,
+        /// What was attempted.
+        attempt: String,
+        /// The HTTP status.
+        status: u16,
+        /// The beginning of the answer's text.
+        body: String,
+    },
+    /// Something answers there, but it is no Chroma, or one of a version that this cannot work with.
+    #[error("{store} cannot be used: {why}; {remedy}")]
+    Unsupported {
+        /// The store.
+        store: String,
+        /// What was found.
+        why: String,
+        /// What to do next.
+        remedy: String,
+    },
+    /// A store's file that is truncated, torn for good, foreign or contradicts another.
+    #[error("{} is damaged: {what}; {readable}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it, with offsets and lengths.
+        what: String,
+        /// What can still be read, and how.
+        readable: String,
+    },
+    /// Another process uses what must not be shared.
+    #[error("{what} is in use: {by}; {remedy}")]
+    Busy {
+        /// The folder, lock or store.
+        what: String,
+        /// Who holds it.
+        by: String,
+        /// What to do next.
+        remedy: String,
+    },
+    /// The operating system refused: permission, disk full, too many files.
+    #[error("failed to {attempt} {}: {source}", path.display())]
+    Io {
+        /// A verb, as "read" or "copy to scratch space".
+        attempt: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Whether a later try of the same thing, with nothing edited, can go well.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable { .. }
+            | Self::Uncertain { .. }
+            | Self::Denied { .. }
+            | Self::NotFound { .. }
+            | Self::Busy { .. }
+            | Self::Io { .. } => true,
+            Self::Rejected { .. } | Self::Unsupported { .. } | Self::Damaged { .. } => false,
+        }
+    }
+}
