@@ -357,7 +357,7 @@ pub enum Line {
         /// How many there are.
         of: u32,
         /// The outcome, its differences left out.
-        report: CollectionReport,
+        report: Box<CollectionReport>,
     },
 }
 

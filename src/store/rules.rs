@@ -14,8 +14,8 @@ pub fn record_problem(record: &Record, distance: Distance, target: &Capabilities
 
 /// Why a server would refuse or die of this collection name; None where it takes it.
 #[must_use]
-pub fn name_problem(name: &str) -> Option<String> {
-    let _ = name;
+pub fn name_problem(name: &str, target: &Capabilities) -> Option<String> {
+    let _ = (name, target);
     None
 }
 
@@ -24,4 +24,11 @@ pub fn name_problem(name: &str) -> Option<String> {
 pub fn collection_metadata_problem(metadata: &Metadata, target: &Capabilities) -> Option<String> {
     let _ = (metadata, target);
     None
+}
+
+/// Bytes that the record takes in a body at most, however its vector is encoded.
+#[must_use]
+pub fn largest_body(record: &Record) -> usize {
+    let _ = record;
+    0
 }

@@ -1,0 +1,237 @@
+//! One migration: preflight, manifest, copy, delta, verify, repair, report, in this order.
+//! Knows stores by their traits only; no kube, no clap, no HTTP, no files of a store.
+
+pub mod batch;
+pub mod compare;
+mod copy;
+mod digests;
+pub mod fingerprint;
+pub mod halt;
+pub mod ledger;
+pub mod pace;
+mod pair;
+mod preflight;
+pub mod progress;
+mod repair;
+mod send;
+mod verdict;
+mod verify;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Exit;
+use crate::report::{Direction, Report};
+use crate::store::{Finding, Reader, Target, Writer};
+
+pub use halt::Halt;
+use pair::Pair;
+use progress::Tracker;
+
+/// A collection to migrate, and its name in the target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Selection {
+    /// Name in the source.
+    pub name: String,
+    /// Name in the target.
+    pub target_name: String,
+}
+
+/// What to do with an id that the target has with other content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Leave it alone; count and list it.
+    #[default]
+    Skip,
+    /// Make it equal to the source.
+    Overwrite,
+    /// Refuse before any write.
+    Fail,
+}
+
+/// Which records are taken for already being in the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Duplicates {
+    /// Those with the same id.
+    #[default]
+    ById,
+    /// Also those whose non-empty document the target has under an id that is none of the source's.
+    ByContent,
+}
+
+/// How much is proved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verification {
+    /// Every record is compared.
+    #[default]
+    Full,
+    /// Only counts are compared: weaker, and the verdict says so.
+    Counts,
+}
+
+/// What one migration is asked to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Empty: every collection of the source's database, under its own name.
+    pub collections: Vec<Selection>,
+    /// For ids that the target has with other content.
+    pub on_conflict: OnConflict,
+    /// What counts as a duplicate.
+    pub duplicates: Duplicates,
+    /// Records in one write, at least 1; the target's own limit may make it fewer. Default 10.
+    pub batch_size: usize,
+    /// From the end of one write to the start of the next. Default 1 s.
+    pub delay: Duration,
+    /// How much is proved.
+    pub verification: Verification,
+    /// Stop before the first write, with the plan.
+    pub dry_run: bool,
+    /// How long writes whose outcome is uncertain are checked and sent again. Default 120 s.
+    pub write_deadline: Duration,
+    /// The first pause after an uncertain write; later ones grow to 10 s. Default 100 ms.
+    pub write_pause: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            collections: Vec::new(),
+            on_conflict: OnConflict::default(),
+            duplicates: Duplicates::default(),
+            batch_size: 10,
+            delay: Duration::from_secs(1),
+            verification: Verification::default(),
+            dry_run: false,
+            write_deadline: Duration::from_secs(120),
+            write_pause: Duration::from_millis(100),
+        }
+    }
+}
+
+/// How a migration ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Everything that happened.
+    pub report: Report,
+    /// The exit code that says the same.
+    pub exit: Exit,
+}
+
+/// What every step of a run shares.
+struct Context<'a> {
+    source: &'a dyn Reader,
+    options: &'a Options,
+    stop: &'a CancellationToken,
+}
+
+/// What a run has done so far, kept outside the steps so that a report can be made wherever it stops.
+struct Run {
+    findings: Vec<Finding>,
+    pairs: Vec<Pair>,
+    tracker: Tracker,
+    /// Set before the first write is sent.
+    written: bool,
+}
+
+/// Migrates `source` into `target` and proves it.
+///
+/// # Guarantees
+/// - Nothing is written before preflight has passed, and the source is never written.
+/// - The verdict is `Succeeded` with reason `Verified` only if every source record, as last listed, was compared with the
+///   target's and is equal.
+/// - Cancelling `stop` ends the run after the write under way; a rerun resumes.
+///
+/// # Errors
+/// None: whatever happens is in the report.
+pub async fn migrate(
+    source: &dyn Reader,
+    target: &dyn Target,
+    direction: Direction,
+    options: &Options,
+    tracker: Tracker,
+    stop: &CancellationToken,
+) -> Outcome {
+    let started = std::time::SystemTime::now();
+    let context = Context { source, options, stop };
+    let mut run = Run { findings: Vec::new(), pairs: Vec::new(), tracker, written: false };
+    let mut ended = steps(&context, target, &mut run).await;
+    if let Err(error) = target.close().await {
+        ended = ended.and(Err(Halt::Target(error)));
+    }
+    verdict::outcome(&context, target, direction, &run, started, ended)
+}
+
+async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<verdict::End, Halt> {
+    let capabilities = preflight::check(context, target, run).await?;
+    if context.options.dry_run {
+        return Ok(verdict::End::Planned);
+    }
+    run.written = true;
+    let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
+    for pair in &mut run.pairs {
+        copy::create(context, writer, pair).await?;
+    }
+    let total = run.pairs.iter().map(Pair::to_send).sum();
+    run.tracker.begin(crate::report::Stage::Copying, total);
+    for pair in &mut run.pairs {
+        copy::copy(context, writer, &capabilities, pair, &mut run.tracker).await?;
+    }
+    prove(context, target, writer, run).await
+}
+
+async fn prove(
+    context: &Context<'_>,
+    target: &dyn Target,
+    writer: &dyn Writer,
+    run: &mut Run,
+) -> Result<verdict::End, Halt> {
+    if context.options.verification == Verification::Counts {
+        for pair in &mut run.pairs {
+            verify::counts(context, writer, pair).await?;
+        }
+        return Ok(verdict::End::Counted);
+    }
+    let total = run.pairs.iter().map(Pair::to_verify).sum();
+    run.tracker.begin(crate::report::Stage::Verifying, total);
+    let sides = verify::Sides { server: writer, files: target.files() };
+    let mut proved = Vec::new();
+    for pair in &mut run.pairs {
+        proved.push(repair::verified(context, &sides, writer, pair, &mut run.tracker).await?);
+    }
+    Ok(verdict::End::Proved(proved))
+}
+
+/// Compares every record of `source` with `target`'s, and writes nothing.
+///
+/// # Errors
+/// None: whatever happens is in the report.
+pub async fn verify(
+    source: &dyn Reader,
+    target: &dyn Reader,
+    direction: Direction,
+    options: &Options,
+    tracker: Tracker,
+    stop: &CancellationToken,
+) -> Outcome {
+    let started = std::time::SystemTime::now();
+    let context = Context { source, options, stop };
+    let mut run = Run { findings: Vec::new(), pairs: Vec::new(), tracker, written: false };
+    let ended = compare_stores(&context, target, &mut run).await;
+    verdict::verified_only(&context, &target.name(), direction, &run, started, ended)
+}
+
+async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<verdict::End, Halt> {
+    run.pairs = preflight::pairs_to_compare(context, target).await?;
+    run.tracker.begin(crate::report::Stage::Verifying, run.pairs.iter().map(Pair::to_verify).sum());
+    let sides = verify::Sides { server: target, files: None };
+    let mut proved = Vec::new();
+    for pair in &mut run.pairs {
+        proved.push(verify::once(context, &sides, pair, &mut run.tracker).await?);
+    }
+    Ok(verdict::End::Proved(proved))
+}

@@ -1,0 +1,130 @@
+//! One collection on its way: both sides' descriptions, the ledger, and what is to be told of it.
+//! Holds no record.
+
+use std::collections::HashMap;
+use std::io;
+
+use super::digests::Digests;
+use super::ledger::{Ledger, Plan};
+use super::{OnConflict, Options};
+use crate::report::{CollectionReport, Counts, Difference};
+use crate::store::{Collection, NewCollection};
+
+/// How many records a report lists by id for one collection.
+const LISTED: usize = 1000;
+
+/// One collection of the source with its counterpart.
+pub(super) struct Pair {
+    pub(super) source: Collection,
+    pub(super) target_name: String,
+    /// The counterpart, once it exists.
+    pub(super) target: Option<Collection>,
+    /// How the counterpart is created; None where it exists already.
+    pub(super) new: Option<NewCollection>,
+    pub(super) ledger: Ledger,
+    /// Documents of the target under ids that are none of the source's, by mark.
+    pub(super) documents: HashMap<u128, String>,
+    pub(super) digests: Digests,
+    pub(super) notes: Notes,
+    pub(super) target_before: u64,
+    pub(super) target_after: u64,
+    pub(super) max_ulps: u32,
+    pub(super) from_wal: u64,
+    pub(super) from_hnsw: u64,
+    pub(super) fingerprint: String,
+    /// Records sent by this run; what `Counts` reports as copied.
+    pub(super) sent: u64,
+    overwrite: bool,
+}
+
+impl Pair {
+    pub(super) fn new(source: Collection, target_name: String, ledger: Ledger, options: &Options) -> io::Result<Self> {
+        Ok(Self {
+            source,
+            target_name,
+            target: None,
+            new: None,
+            ledger,
+            documents: HashMap::new(),
+            digests: Digests::new()?,
+            notes: Notes::default(),
+            target_before: 0,
+            target_after: 0,
+            max_ulps: 0,
+            from_wal: 0,
+            from_hnsw: 0,
+            fingerprint: String::new(),
+            sent: 0,
+            overwrite: options.on_conflict == OnConflict::Overwrite,
+        })
+    }
+
+    /// Whether the migration makes the target's record equal to the source's.
+    pub(super) fn is_wanted(&self, plan: Plan) -> bool {
+        match plan {
+            Plan::New | Plan::Present => true,
+            Plan::Conflict => self.overwrite,
+            Plan::Duplicate | Plan::Unreadable | Plan::Gone => false,
+        }
+    }
+
+    /// Records to send, as planned.
+    pub(super) fn to_send(&self) -> u64 {
+        self.ledger.count(|entry| self.is_wanted(entry.plan) && entry.plan != Plan::Present)
+    }
+
+    /// Records to compare.
+    pub(super) fn to_verify(&self) -> u64 {
+        self.ledger.count(|entry| self.is_wanted(entry.plan))
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            target_before: self.target_before,
+            target_after: self.target_after,
+            ..self.ledger.counts(self.overwrite)
+        }
+    }
+
+    /// The counts of a plan: what would be done.
+    pub(super) fn planned(&self) -> Counts {
+        let present = self.ledger.count(|entry| entry.plan == Plan::Present);
+        let copied = self.ledger.count(|entry| entry.plan == Plan::New);
+        let overwritten = self.ledger.count(|entry| self.overwrite && entry.plan == Plan::Conflict);
+        Counts { present, copied, overwritten, ..self.counts() }
+    }
+
+    pub(super) fn report(&self, counts: Counts) -> CollectionReport {
+        CollectionReport {
+            name: self.source.name.clone(),
+            target_name: self.target_name.clone(),
+            dimension: self.source.dimension,
+            distance: self.source.distance.as_str().to_owned(),
+            counts,
+            fingerprint: self.fingerprint.clone(),
+            max_ulps: self.max_ulps,
+            vectors_from_wal: self.from_wal,
+            vectors_from_hnsw: self.from_hnsw,
+            differences: self.notes.listed.clone(),
+            differences_left_out: self.notes.left_out,
+        }
+    }
+}
+
+/// Records to be listed by id, up to a bound.
+#[derive(Default)]
+pub(super) struct Notes {
+    pub(super) listed: Vec<Difference>,
+    pub(super) left_out: u64,
+}
+
+impl Notes {
+    pub(super) fn add(&mut self, id: &str, field: &str, detail: impl Into<String>) {
+        if self.listed.len() < LISTED {
+            let (id, field, detail) = (id.to_owned(), field.to_owned(), detail.into());
+            self.listed.push(Difference { id, field, detail });
+        } else {
+            self.left_out += 1;
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Every check before the first write, and the plan: what is new, present, in conflict. Writes nothing.
+
+use super::compare::{Comparison, compare};
+use super::fingerprint::{document_mark, moved_mark};
+use super::halt::Halt;
+use super::ledger::{Ledger, Plan};
+use super::window::{self, Answers};
+use super::{Context, Duplicates, OnConflict, Pair, Run, Selection};
+use crate::report::Stage;
+use crate::store::{
+    Capabilities, Collection, Error, Fetched, Finding, Reader, Record, SortedIds, Target, creation, rules,
+};
+
+mod findings;
+
+use findings::Problems;
+
+/// Makes every check and fills `run.pairs` with the plan.
+pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
+    let selected = selected(context).await?;
+    run.findings.push(findings::source_found(context.source, &selected));
+    let capabilities = context.until_stopped(target.capabilities()).await?.map_err(Halt::Target)?;
+    let there = match target.current() {
+        Some(reader) => context.until_stopped(reader.collections()).await?.map_err(Halt::Target)?,
+        None => Vec::new(),
+    };
+    run.findings.push(findings::target_found(target, &capabilities));
+    run.findings.extend(findings::collections(&selected, &there, &capabilities));
+    findings::refuse(&run.findings)?;
+
+    for (source, target_name) in selected {
+        let existing = there.iter().find(|c| c.name == target_name).cloned();
+        let mut pair = listed(context, source, target_name).await?;
+        if existing.is_none() {
+            pair.new = Some(creation::plan(&pair.source, &pair.target_name, &capabilities));
+        }
+        pair.target = existing;
+        run.pairs.push(pair);
+    }
+    let records = scan_all(context, target, &capabilities, run).await?;
+    run.findings.push(records.problems.finding());
+    run.findings.extend(context.until_stopped(target.checks(records.bytes)).await?.map_err(Halt::Target)?);
+    findings::refuse(&run.findings)?;
+    refuse_conflicts(context, run)?;
+    Ok(capabilities)
+}
+
+/// The pairs of a comparison that writes nothing: every source record is to be found in the target.
+pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader) -> Result<Vec<Pair>, Halt> {
+    let selected = selected(context).await?;
+    let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
+    let mut pairs = Vec::new();
+    for (source, target_name) in selected {
+        let found = there.iter().find(|c| c.name == target_name).cloned();
+        let found = found.ok_or_else(|| Halt::Target(missing(target, &target_name, &there)))?;
+        let mut pair = listed(context, source, target_name).await?;
+        pair.target_before = context.until_stopped(target.count(&found)).await?.map_err(Halt::Target)?;
+        pair.target = Some(found);
+        pairs.push(pair);
+    }
+    Ok(pairs)
+}
+
+async fn listed(context: &Context<'_>, source: Collection, target_name: String) -> Result<Pair, Halt> {
+    let ids = context.until_stopped(context.source.ids(&source)).await?.map_err(Halt::Source)?;
+    Ok(Pair::new(source, target_name, Ledger::new(ids), context.options)?)
+}
+
+/// The collections asked for, each with its name in the target.
+async fn selected(context: &Context<'_>) -> Result<Vec<(Collection, String)>, Halt> {
+    let mut all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    if context.options.collections.is_empty() {
+        return Ok(all.into_iter().map(|c| (c.clone(), c.name)).collect());
+    }
+    let find = |Selection { name, target_name }: &Selection| {
+        let found = all.iter().find(|c| c.name == *name).cloned();
+        Ok((found.ok_or_else(|| missing(context.source, name, &all))?, target_name.clone()))
+    };
+    context.options.collections.iter().map(find).collect::<Result<_, Error>>().map_err(Halt::Source)
+}
+
+fn missing(store: &dyn Reader, name: &str, all: &[Collection]) -> Error {
+    let names: Vec<&str> = all.iter().take(20).map(|c| c.name.as_str()).collect();
+    let remedy = match (names.len(), all.len()) {
+        (0, _) => "its tenant and database hold no collection: check both names".to_owned(),
+        (shown, all) if shown < all => format!("it holds {}, and {} more", names.join(", "), all - shown),
+        _ => format!("it holds {}", names.join(", ")),
+    };
+    Error::NotFound { store: store.name(), what: format!("collection {name:?}"), remedy }
+}
+
+/// What reading all records that may be sent has shown.
+#[derive(Default)]
+struct Records {
+    bytes: u64,
+    problems: Problems,
+}
+
+async fn scan_all(
+    context: &Context<'_>,
+    target: &dyn Target,
+    capabilities: &Capabilities,
+    run: &mut Run,
+) -> Result<Records, Halt> {
+    let mut records = Records::default();
+    run.tracker.begin(Stage::Preflight, run.pairs.iter().map(|pair| pair.ledger.ids().len() as u64).sum());
+    for pair in &mut run.pairs {
+        let there = match (target.current(), pair.target.clone()) {
+            (Some(reader), Some(collection)) => {
+                let ids = context.until_stopped(reader.ids(&collection)).await?.map_err(Halt::Target)?;
+                pair.target_before = ids.len() as u64;
+                Some((reader, ids))
+            }
+            _ => None,
+        };
+        if let (Duplicates::ByContent, Some((reader, ids))) = (context.options.duplicates, &there) {
+            remember_documents(context, *reader, ids, pair).await?;
+        }
+        let scan = Scan { context, there: there.as_ref().map(|(reader, ids)| (*reader, ids)), capabilities };
+        scan.records(pair, &mut records, |done| run.tracker.advance(done)).await?;
+    }
+    Ok(records)
+}
+
+/// Keeps the documents of target records whose id is none of the source's: records of one source are never duplicates
+/// of each other, and those that an earlier attempt copied have the source's ids.
+async fn remember_documents(
+    context: &Context<'_>,
+    target: &dyn Reader,
+    ids: &SortedIds,
+    pair: &mut Pair,
+) -> Result<(), Halt> {
+    let foreign: Vec<String> = ids.iter().filter(|id| pair.ledger.position(id).is_none()).map(str::to_owned).collect();
+    let mut sizes = window::sized();
+    let mut rest = foreign.as_slice();
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(sizes.size().min(rest.len()));
+        rest = later;
+        let answers = window::of_target(context, target, pair.target.as_ref(), now).await?;
+        sizes.observe(answers.len(), window::bytes(&answers));
+        for fetched in answers.into_values() {
+            if let Fetched::Record { record: Record { id, document: Some(text), .. }, .. } = fetched
+                && !text.is_empty()
+            {
+                pair.documents.insert(document_mark(&text), id);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Plans records that came to the source after its first listing. Those that the target cannot hold are left to the
+/// copy, which does not send them.
+pub(super) async fn plan_fresh(
+    context: &Context<'_>,
+    target: &dyn Reader,
+    capabilities: &Capabilities,
+    pair: &mut Pair,
+) -> Result<(), Halt> {
+    let Some(collection) = pair.target.clone() else { return Ok(()) };
+    let ids = context.until_stopped(target.ids(&collection)).await?.map_err(Halt::Target)?;
+    let scan = Scan { context, there: Some((target, &ids)), capabilities };
+    scan.records(pair, &mut Records::default(), |_| ()).await
+}
+
+/// One look at all records that are not planned yet.
+struct Scan<'a> {
+    context: &'a Context<'a>,
+    there: Option<(&'a dyn Reader, &'a SortedIds)>,
+    capabilities: &'a Capabilities,
+}
+
+impl Scan<'_> {
+    async fn records(&self, pair: &mut Pair, seen: &mut Records, mut done: impl FnMut(u64)) -> Result<(), Halt> {
+        let mut sizes = window::sized();
+        let mut from = 0;
+        loop {
+            let places = pair.ledger.select(from, sizes.size(), |entry| entry.plan == Plan::New && entry.mark == 0);
+            let Some(last) = places.last() else { return Ok(()) };
+            from = last + 1;
+            let ids = pair.ledger.ids_at(&places);
+            let (source, target) = self.both(pair, &ids).await?;
+            sizes.observe(places.len(), window::bytes(&source));
+            for at in &places {
+                self.plan(pair, *at, &source, &target, seen);
+            }
+            done(places.len() as u64);
+        }
+    }
+
+    async fn both(&self, pair: &Pair, ids: &[String]) -> Result<(Answers, Answers), Halt> {
+        let Some((reader, there)) = self.there else {
+            return Ok((window::of_source(self.context, pair, ids).await?, Answers::new()));
+        };
+        let common: Vec<String> = ids.iter().filter(|id| there.contains(id)).cloned().collect();
+        tokio::try_join!(
+            window::of_source(self.context, pair, ids),
+            window::of_target(self.context, reader, pair.target.as_ref(), &common),
+        )
+    }
+
+    fn plan(&self, pair: &mut Pair, at: usize, source: &Answers, target: &Answers, seen: &mut Records) {
+        let id = pair.ledger.id(at).to_owned();
+        let record = match source.get(&id) {
+            Some(Fetched::Record { record, .. }) => record,
+            Some(Fetched::Unreadable { why, .. }) => {
+                pair.ledger.entry_mut(at).plan = Plan::Unreadable;
+                return pair.notes.add(&id, "unreadable", why.clone());
+            }
+            // deleted since it was listed: the next listing says so
+            None => return,
+        };
+        let plan = match target.get(&id) {
+            Some(found) => self.known(pair, at, record, found),
+            None => unknown(pair, record),
+        };
+        pair.ledger.entry_mut(at).plan = plan;
+        let overwrite = self.context.options.on_conflict == OnConflict::Overwrite;
+        if plan == Plan::New || (plan == Plan::Conflict && overwrite) {
+            seen.bytes += window::record_bytes(record) as u64;
+            if let Some(why) = unsendable(record, pair, self.capabilities) {
+                seen.problems.add(&pair.source.name, &id, &why);
+            }
+        }
+    }
+
+    /// The plan for a record whose id the target has.
+    fn known(&self, pair: &mut Pair, at: usize, record: &Record, found: &Fetched) -> Plan {
+        let detail = match found {
+            Fetched::Record { record: other, .. } => match compare(record, other, pair.source.distance) {
+                Comparison::Equal(_) => None,
+                Comparison::Different(fields) => Some(findings::fields(&fields)),
+            },
+            Fetched::Unreadable { why, .. } => Some(format!("unreadable in the target: {why}")),
+        };
+        pair.ledger.entry_mut(at).mark = moved_mark(record, pair.source.distance);
+        let Some(detail) = detail else { return Plan::Present };
+        if self.context.options.on_conflict != OnConflict::Overwrite {
+            pair.notes.add(&record.id, "conflict", detail);
+        }
+        Plan::Conflict
+    }
+}
+
+/// The plan for a record whose id the target has not.
+fn unknown(pair: &mut Pair, record: &Record) -> Plan {
+    let text = record.document.as_deref().filter(|text| !text.is_empty());
+    let Some(other) = text.and_then(|text| pair.documents.get(&document_mark(text))) else { return Plan::New };
+    let detail = format!("the target has this document under id {other:?}");
+    pair.notes.add(&record.id, "duplicate", detail);
+    Plan::Duplicate
+}
+
+/// Why this record must not be sent to the target.
+pub(super) fn unsendable(record: &Record, pair: &Pair, capabilities: &Capabilities) -> Option<String> {
+    if let Some(expected) = pair.source.dimension.filter(|d| *d as usize != record.embedding.len()) {
+        return Some(format!("its vector has {} components, the collection {expected}", record.embedding.len()));
+    }
+    let bytes = rules::largest_body(record);
+    if bytes > capabilities.max_body {
+        return Some(format!("{bytes} bytes as sent; the target takes {} in one body", capabilities.max_body));
+    }
+    rules::record_problem(record, pair.source.distance, capabilities)
+}
+
+fn refuse_conflicts(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
+    let conflicts: u64 = run.pairs.iter().map(|pair| pair.ledger.count(|entry| entry.plan == Plan::Conflict)).sum();
+    let failed = context.options.on_conflict == OnConflict::Fail && conflicts > 0;
+    run.findings.push(findings::conflicts(conflicts, failed));
+    if failed {
+        return Err(Halt::Conflict(format!(
+            "{conflicts} ids are in the target with other content and onConflict is Fail; nothing was written. \
+             The report lists them; use Skip to leave them alone, or Overwrite to replace them"
+        )));
+    }
+    Ok(())
+}
+
+/// A check that passed.
+fn passed(check: &'static str, message: String) -> Finding {
+    Finding { check, problem: None, message }
+}

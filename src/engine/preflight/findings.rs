@@ -1,0 +1,193 @@
+//! What preflight tells: one finding a check, with a remedy where it failed. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::passed;
+use crate::engine::compare::FieldDifference;
+use crate::engine::halt::Halt;
+use crate::store::{Capabilities, Collection, Finding, Reader, Target, creation, rules};
+use crate::store::{Problem, distance::embedding_function};
+
+/// How many ids or collections a message names.
+const NAMED: usize = 5;
+
+fn failed(check: &'static str, message: String, remedy: &str) -> Finding {
+    let problem = Some(Problem { remedy: remedy.to_owned(), may_pass: false });
+    Finding { check, problem, message }
+}
+
+/// Stops the run if a check failed, with all that failed in one message.
+pub(super) fn refuse(findings: &[Finding]) -> Result<(), Halt> {
+    let bad: Vec<(&Finding, &Problem)> = findings.iter().filter_map(|f| Some((f, f.problem.as_ref()?))).collect();
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<String> = bad.iter().map(|(f, p)| format!("{}: {}; {}", f.check, f.message, p.remedy)).collect();
+    let text = format!("preflight refused, nothing was written. {}", texts.join(". "));
+    if bad.iter().all(|(_, problem)| problem.may_pass) { Err(Halt::NotYet(text)) } else { Err(Halt::Refused(text)) }
+}
+
+pub(super) fn source_found(source: &dyn Reader, selected: &[(Collection, String)]) -> Finding {
+    passed("source", format!("{} ({}), {} collections", source.name(), source.version(), selected.len()))
+}
+
+pub(super) fn target_found(target: &dyn Target, capabilities: &Capabilities) -> Finding {
+    let Capabilities { version, max_batch, .. } = capabilities;
+    passed("target", format!("{} (written by Chroma {version}, {max_batch} records a call)", target.name()))
+}
+
+/// The checks of names and of collections that exist on both sides.
+pub(super) fn collections(
+    selected: &[(Collection, String)],
+    there: &[Collection],
+    capabilities: &Capabilities,
+) -> Vec<Finding> {
+    vec![
+        same_store(selected, there),
+        names(selected, capabilities),
+        compatible(selected, there),
+        settings(selected, there, capabilities),
+    ]
+}
+
+fn same_store(selected: &[(Collection, String)], there: &[Collection]) -> Finding {
+    let ids: BTreeSet<&str> = there.iter().map(|c| c.id.as_str()).collect();
+    match selected.iter().find(|(source, _)| ids.contains(source.id.as_str())) {
+        None => passed("same-store", "source and target are two stores".to_owned()),
+        Some((source, _)) => failed(
+            "same-store",
+            format!(
+                "collection {:?} has the same UUID {} in source and target: they are one store",
+                source.name, source.id
+            ),
+            "name another target",
+        ),
+    }
+}
+
+fn names(selected: &[(Collection, String)], capabilities: &Capabilities) -> Finding {
+    let mut taken: HashMap<&str, &str> = HashMap::new();
+    let mut bad = Vec::new();
+    for (source, target_name) in selected {
+        if let Some(why) = rules::name_problem(target_name, capabilities) {
+            bad.push(format!("{target_name:?} is no collection name that Chroma takes ({why})"));
+        }
+        if let Some(other) = taken.insert(target_name, &source.name) {
+            bad.push(format!("{other:?} and {:?} would both go to {target_name:?}", source.name));
+        }
+    }
+    if bad.is_empty() {
+        passed("names", format!("{} target names are free or in use by one collection each", selected.len()))
+    } else {
+        failed("names", bad.join("; "), "choose other target names (--collection NAME=TARGET, targetName)")
+    }
+}
+
+fn compatible(selected: &[(Collection, String)], there: &[Collection]) -> Finding {
+    let mut bad = Vec::new();
+    let mut existing = 0;
+    for (source, target_name) in selected {
+        let Some(target) = there.iter().find(|c| c.name == *target_name) else { continue };
+        existing += 1;
+        bad.extend(conflict_of(source, target).map(|why| format!("{target_name:?} {why}")));
+    }
+    if bad.is_empty() {
+        let message =
+            format!("{existing} target collections exist with the same dimension, distance and embedding function");
+        passed("compatible", message)
+    } else {
+        failed("compatible", bad.join("; "), "choose another target name, or delete the target's collection")
+    }
+}
+
+/// What makes an existing collection unfit to hold the source's records.
+fn conflict_of(source: &Collection, target: &Collection) -> Option<String> {
+    if let (Some(a), Some(b)) = (source.dimension, target.dimension)
+        && a != b
+    {
+        return Some(format!("has dimension {b}, the source {a}"));
+    }
+    if source.distance != target.distance {
+        return Some(format!("has distance {}, the source {}", target.distance, source.distance));
+    }
+    let function = |c: &Collection| embedding_function(c.schema.as_ref(), c.configuration.as_ref());
+    match (function(source), function(target)) {
+        (Some(a), Some(b)) if a != b => {
+            Some(format!("has embedding function {:?} ({}), the source {:?} ({})", b.name, b.config, a.name, a.config))
+        }
+        _ => None,
+    }
+}
+
+fn settings(selected: &[(Collection, String)], there: &[Collection], capabilities: &Capabilities) -> Finding {
+    let mut bad = Vec::new();
+    let mut notes = Vec::new();
+    for (source, target_name) in selected {
+        match there.iter().find(|c| c.name == *target_name) {
+            Some(target) => notes.extend(
+                creation::differences(source, target)
+                    .into_iter()
+                    .map(|d| format!("{target_name:?} keeps its own: {d}")),
+            ),
+            None => {
+                bad.extend(
+                    rules::collection_metadata_problem(&source.metadata, capabilities)
+                        .map(|why| format!("{:?}: {why}", source.name)),
+                );
+                let losses = creation::plan(source, target_name, capabilities).losses;
+                notes.extend(losses.into_iter().map(|loss| format!("{target_name:?}: {loss}")));
+            }
+        }
+    }
+    if !bad.is_empty() {
+        return failed("settings", bad.join("; "), "change the collection's metadata in the source");
+    }
+    let message = if notes.is_empty() {
+        "metadata, configuration, distance and embedding function are kept".to_owned()
+    } else {
+        notes.join("; ")
+    };
+    passed("settings", message)
+}
+
+pub(super) fn conflicts(conflicts: u64, failed_: bool) -> Finding {
+    let message = format!("{conflicts} ids are in the target with other content");
+    if failed_ {
+        failed("conflicts", message, "use onConflict Skip or Overwrite, or remove these records from the target")
+    } else {
+        passed("conflicts", message)
+    }
+}
+
+/// Records that the target cannot hold, counted, the first ones by id.
+#[derive(Default)]
+pub(super) struct Problems {
+    count: u64,
+    named: Vec<String>,
+}
+
+impl Problems {
+    pub(super) fn add(&mut self, collection: &str, id: &str, why: &str) {
+        self.count += 1;
+        if self.named.len() < NAMED {
+            self.named.push(format!("{id:?} of {collection:?}: {why}"));
+        }
+    }
+
+    pub(super) fn finding(&self) -> Finding {
+        if self.count == 0 {
+            return passed("records", "every record can be held by the target unchanged".to_owned());
+        }
+        let more = self.count - self.named.len() as u64;
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let message =
+            format!("{} records cannot be held by the target unchanged: {}{more}", self.count, self.named.join("; "));
+        failed("records", message, "change or delete these records in the source")
+    }
+}
+
+/// Differing fields in one text.
+pub(super) fn fields(fields: &[FieldDifference]) -> String {
+    let texts: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.field, f.detail)).collect();
+    texts.join("; ")
+}

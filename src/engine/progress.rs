@@ -1,0 +1,103 @@
+//! Counts what a run does and publishes it on a watch channel. Knows no terminal and no log.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::report::{Progress, Stage};
+
+/// How far back the rate looks.
+const HORIZON: Duration = Duration::from_secs(15);
+
+/// Publishes [`Progress`].
+#[derive(Debug)]
+pub struct Tracker {
+    sender: watch::Sender<Progress>,
+    samples: VecDeque<(Instant, u64)>,
+    now: Progress,
+}
+
+impl Tracker {
+    /// A tracker and the channel that it publishes on.
+    #[must_use]
+    pub fn new() -> (Self, watch::Receiver<Progress>) {
+        let (sender, receiver) = watch::channel(Progress::default());
+        (Self { sender, samples: VecDeque::new(), now: Progress::default() }, receiver)
+    }
+
+    /// A stage with so many records to do begins.
+    pub fn begin(&mut self, stage: Stage, total: u64) {
+        self.samples.clear();
+        self.now = Progress { stage, total, ..Progress::default() };
+        self.publish(Instant::now());
+    }
+
+    /// So many more records are done.
+    pub fn advance(&mut self, records: u64) {
+        self.now.records += records;
+        self.publish(Instant::now());
+    }
+
+    /// So many more records are to do in this stage.
+    pub fn extend(&mut self, records: u64) {
+        self.now.total += records;
+    }
+
+    fn publish(&mut self, now: Instant) {
+        self.samples.push_back((now, self.now.records));
+        while self.samples.len() > 2 && self.samples.front().is_some_and(|(at, _)| now - *at > HORIZON) {
+            self.samples.pop_front();
+        }
+        self.now.records_per_second = rate(&self.samples);
+        self.now.eta_seconds = eta(&self.now);
+        self.sender.send_replace(self.now);
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a rate shown to people")]
+fn rate(samples: &VecDeque<(Instant, u64)>) -> f64 {
+    match (samples.front(), samples.back()) {
+        (Some((start, before)), Some((end, after))) if end > start => {
+            let rate = (after - before) as f64 / (*end - *start).as_secs_f64();
+            (rate * 10.0).round() / 10.0
+        }
+        _ => 0.0,
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "seconds left, shown to people"
+)]
+fn eta(progress: &Progress) -> Option<u64> {
+    let left = progress.total.saturating_sub(progress.records) as f64;
+    (progress.records_per_second > 0.0).then(|| (left / progress.records_per_second).ceil() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_stage_starts_from_nothing() {
+        let (mut tracker, receiver) = Tracker::new();
+        tracker.begin(Stage::Copying, 10);
+        tracker.advance(10);
+        tracker.begin(Stage::Verifying, 20);
+        let seen = *receiver.borrow();
+        assert_eq!((seen.stage, seen.records, seen.total), (Stage::Verifying, 0, 20));
+        assert!(seen.records_per_second.abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn the_rate_and_what_is_left_come_from_the_samples() {
+        let start = Instant::now();
+        let samples = VecDeque::from([(start, 0), (start + Duration::from_secs(2), 100)]);
+        assert!((rate(&samples) - 50.0).abs() < 1e-9);
+        let progress = Progress { records: 100, total: 200, records_per_second: 50.0, ..Progress::default() };
+        assert_eq!(eta(&progress), Some(2));
+    }
+}

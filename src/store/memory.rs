@@ -1,0 +1,266 @@
+//! A store in memory with fault points, for tests of the engine. Behaves like Chroma where the engine could tell: adds of
+//! a known id are ignored, updates merge metadata and keep an absent document.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+
+use super::distance::Distance;
+use super::record::Metadata;
+use super::{
+    Amendment, Capabilities, Collection, Error, Fetched, Finding, NewCollection, Origin, Reader, Record, Result,
+    SortedIds, Target, Writer,
+};
+
+/// What one write does instead of going well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing is applied, and the outcome is uncertain.
+    Before,
+    /// All is applied, and the outcome is uncertain.
+    After,
+    /// The first record is applied, and the outcome is uncertain.
+    Half,
+    /// A 400.
+    Reject,
+}
+
+type Hook = Box<dyn FnMut(&mut State) + Send>;
+
+/// What the store holds; hooks change it between calls.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Collections with their records.
+    pub(crate) collections: BTreeMap<String, (Collection, BTreeMap<String, Record>)>,
+    /// Ids without content.
+    pub(crate) unreadable: Vec<String>,
+    /// What the next writes do.
+    pub(crate) faults: VecDeque<Fault>,
+    /// Every write, as "add 3".
+    pub(crate) log: Vec<String>,
+}
+
+/// The store.
+pub(crate) struct MemoryStore {
+    label: String,
+    state: Mutex<State>,
+    after_write: Mutex<Option<Hook>>,
+    before_fetch: Mutex<Option<Hook>>,
+}
+
+/// A collection as Chroma 1.x describes one.
+pub(crate) fn collection(store: &str, name: &str, distance: Distance, dimension: u32) -> Collection {
+    Collection {
+        id: format!("{store}/{name}"),
+        name: name.to_owned(),
+        tenant: "default_tenant".to_owned(),
+        database: "default_database".to_owned(),
+        dimension: Some(dimension),
+        distance,
+        metadata: Metadata::new(),
+        configuration: None,
+        schema: None,
+    }
+}
+
+impl MemoryStore {
+    pub(crate) fn new(label: &str) -> Self {
+        Self {
+            label: label.to_owned(),
+            state: Mutex::default(),
+            after_write: Mutex::default(),
+            before_fetch: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn with(self, name: &str, distance: Distance, records: impl IntoIterator<Item = Record>) -> Self {
+        let records: BTreeMap<String, Record> = records.into_iter().map(|r| (r.id.clone(), r)).collect();
+        let dimension = records.values().next().map_or(1, |r| r.embedding.len());
+        let described = collection(&self.label, name, distance, u32::try_from(dimension).unwrap());
+        self.state().collections.insert(name.to_owned(), (described, records));
+        self
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub(crate) fn records(&self, name: &str) -> BTreeMap<String, Record> {
+        self.state().collections.get(name).map(|(_, records)| records.clone()).unwrap_or_default()
+    }
+
+    /// Runs after every write.
+    pub(crate) fn after_write(&self, hook: impl FnMut(&mut State) + Send + 'static) {
+        *self.after_write.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Runs before every fetch.
+    pub(crate) fn before_fetch(&self, hook: impl FnMut(&mut State) + Send + 'static) {
+        *self.before_fetch.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        attempt: &str,
+        mut one: Vec<Box<dyn FnOnce(&mut BTreeMap<String, Record>) + '_>>,
+    ) -> Result<()> {
+        let mut state = self.state();
+        state.log.push(format!("{attempt} {}", one.len()));
+        let fault = state.faults.pop_front();
+        match fault {
+            Some(Fault::Before | Fault::Reject) => one.clear(),
+            Some(Fault::Half) => one.truncate(1),
+            Some(Fault::After) | None => {}
+        }
+        let records = &mut state.collections.get_mut(name).unwrap().1;
+        one.into_iter().for_each(|apply| apply(records));
+        if let Some(hook) = self.after_write.lock().unwrap().as_mut() {
+            hook(&mut state);
+        }
+        let (store, attempt, why) = (self.label.clone(), attempt.to_owned(), "made by a test".to_owned());
+        match fault {
+            None => Ok(()),
+            Some(Fault::Reject) => Err(Error::Rejected { store, attempt, status: 400, body: why }),
+            Some(_) => Err(Error::Uncertain { store, attempt, why }),
+        }
+    }
+}
+
+#[async_trait]
+impl Reader for MemoryStore {
+    fn name(&self) -> String {
+        self.label.clone()
+    }
+
+    fn version(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn collections(&self) -> Result<Vec<Collection>> {
+        Ok(self.state().collections.values().map(|(c, _)| c.clone()).collect())
+    }
+
+    async fn count(&self, collection: &Collection) -> Result<u64> {
+        Ok(self.records(&collection.name).len() as u64)
+    }
+
+    async fn ids(&self, collection: &Collection) -> Result<SortedIds> {
+        Ok(self.records(&collection.name).keys().collect())
+    }
+
+    async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
+        let mut state = self.state();
+        if let Some(hook) = self.before_fetch.lock().unwrap().as_mut() {
+            hook(&mut state);
+        }
+        let Some((_, records)) = state.collections.get(&collection.name) else { return Ok(Vec::new()) };
+        let answer = |id: &String| {
+            let record = records.get(id)?.clone();
+            Some(if state.unreadable.contains(id) {
+                Fetched::Unreadable { id: id.clone(), why: "no vector".to_owned() }
+            } else {
+                Fetched::Record { record, origin: Origin::Server }
+            })
+        };
+        Ok(ids.iter().rev().filter_map(answer).collect())
+    }
+}
+
+#[async_trait]
+impl Writer for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            version: "memory".to_owned(),
+            max_batch: 100,
+            max_body: 1 << 20,
+            base64: true,
+            schema: false,
+            arrays: true,
+        }
+    }
+
+    async fn create(&self, new: &NewCollection) -> Result<Collection> {
+        let mut state = self.state();
+        state.log.push(format!("create {}", new.name));
+        let distance = super::distance::declared(new.schema.as_ref(), new.configuration.as_ref(), &new.metadata);
+        let mut described = collection(&self.label, &new.name, distance, 1);
+        (described.dimension, described.metadata) = (None, new.metadata.clone());
+        state.collections.insert(new.name.clone(), (described.clone(), BTreeMap::new()));
+        match state.faults.pop_front() {
+            None => Ok(described),
+            Some(_) => Err(Error::Uncertain {
+                store: self.label.clone(),
+                attempt: "create".to_owned(),
+                why: "made by a test".to_owned(),
+            }),
+        }
+    }
+
+    async fn add(&self, collection: &Collection, records: &[Record]) -> Result<()> {
+        let one = records.iter().map(|record| -> Box<dyn FnOnce(&mut BTreeMap<String, Record>) + '_> {
+            Box::new(|all| {
+                all.entry(record.id.clone()).or_insert_with(|| record.clone());
+            })
+        });
+        self.write(&collection.name, "add", one.collect())
+    }
+
+    async fn update(&self, collection: &Collection, amendments: &[Amendment]) -> Result<()> {
+        let one = amendments.iter().map(|amendment| -> Box<dyn FnOnce(&mut BTreeMap<String, Record>) + '_> {
+            Box::new(|all| {
+                let Some(record) = all.get_mut(&amendment.record.id) else { return };
+                let new = amendment.record.clone();
+                record.embedding = new.embedding;
+                record.document = new.document.or_else(|| record.document.take());
+                record.uri = new.uri.or_else(|| record.uri.take());
+                record.metadata.extend(new.metadata);
+                amendment.surplus.iter().for_each(|key| drop(record.metadata.remove(key)));
+            })
+        });
+        self.write(&collection.name, "update", one.collect())
+    }
+
+    async fn delete(&self, collection: &Collection, ids: &[String]) -> Result<()> {
+        let one = ids
+            .iter()
+            .map(|id| -> Box<dyn FnOnce(&mut BTreeMap<String, Record>) + '_> { Box::new(|all| drop(all.remove(id))) });
+        self.write(&collection.name, "delete", one.collect())
+    }
+
+    fn encoded_len(&self, record: &Record) -> usize {
+        record.embedding.len() * 4
+    }
+}
+
+#[async_trait]
+impl Target for MemoryStore {
+    fn name(&self) -> String {
+        self.label.clone()
+    }
+
+    fn current(&self) -> Option<&dyn Reader> {
+        Some(self)
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        Ok(Writer::capabilities(self))
+    }
+
+    async fn checks(&self, _bytes: u64) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+
+    async fn open(&self) -> Result<&dyn Writer> {
+        Ok(self)
+    }
+
+    fn files(&self) -> Option<&dyn Reader> {
+        None
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
