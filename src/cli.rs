@@ -1,0 +1,87 @@
+//! The command line, exactly as typed: parsing cannot fail because of the environment, so `--help` always works.
+//! Opens nothing; each subcommand has its own file.
+
+mod config;
+mod flags;
+mod inspect;
+mod migrate;
+mod output;
+mod run;
+mod secrets;
+mod session;
+mod verify;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+
+/// Moves the memories of AI agents between Chroma stores and servers, and proves that nothing was lost.
+#[derive(Debug, Parser)]
+#[command(name = "memory-migration", version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 succeeded (also a dry run) · 1 a bug · 2 bad arguments or manifest · \
+    3 refused, nothing was written · 4 interrupted or something outside failed, a rerun resumes · \
+    5 verification found differences · 6 record conflict with --on-conflict fail")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Copy every record of a source into a target, and verify every one.
+    Migrate(migrate::Args),
+    /// Carry out one MemoryMigration manifest without a cluster.
+    Run(run::Args),
+    /// Compare two stores record by record; writes nothing.
+    Verify(verify::Args),
+    /// Show what a store or server holds: collections, counts, dimension, distance, damage.
+    Inspect(inspect::Args),
+}
+
+/// Runs the command line and tells how it ended.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // a closed terminal is no reason to fail
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Success };
+        }
+    };
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(dispatch(cli.command)),
+        Err(error) => {
+            output::error(&format!("failed to start the async runtime: {error}"));
+            Exit::Interrupted
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Exit {
+    match command {
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Run(args) => run::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
+        Command::Inspect(args) => inspect::run(args).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definitions_hold() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_succeeds_and_nonsense_is_a_usage_error() {
+        assert_eq!(run(["memory-migration", "--version"].map(OsString::from)), Exit::Success);
+        assert_eq!(run(["memory-migration", "transmogrify"].map(OsString::from)), Exit::Usage);
+    }
+}

@@ -1,0 +1,230 @@
+//! The replaced script's endpoint configuration: a path, a URL, JSON, or a file that holds JSON; and credentials from
+//! the environment. Opens no store.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+use super::flags::Kind;
+use crate::endpoint::{Endpoint, Folder};
+use crate::store::http::{Auth, ServerConfig};
+
+/// `{"type": …, "config": {…}}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    #[serde(rename = "type")]
+    kind: String,
+    config: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LocalConfig {
+    path: PathBuf,
+    #[serde(default = "default_tenant")]
+    tenant: String,
+    #[serde(default = "default_database")]
+    database: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoteConfig {
+    host: String,
+    #[serde(default = "default_port")]
+    port: u16,
+    #[serde(default)]
+    ssl: bool,
+    #[serde(default = "default_tenant")]
+    tenant: String,
+    #[serde(default = "default_database")]
+    database: String,
+}
+
+fn default_tenant() -> String {
+    "default_tenant".to_owned()
+}
+
+fn default_database() -> String {
+    "default_database".to_owned()
+}
+
+const fn default_port() -> u16 {
+    8000
+}
+
+/// Which end a configuration is for; names the environment variables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Where it is read.
+    Source,
+    /// Where it is written.
+    Target,
+}
+
+impl Side {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        }
+    }
+
+    fn variable(self, name: &str) -> String {
+        format!("MEMORY_MIGRATION_{}_{name}", self.word().to_uppercase())
+    }
+}
+
+/// The endpoint that a configuration describes.
+///
+/// # Errors
+/// A sentence that says what is wrong with which configuration.
+pub(super) fn endpoint(side: Side, kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
+    let named = |e: String| format!("the {} configuration {e}", side.word());
+    let mut endpoint = parse(kind, text).map_err(named)?;
+    if let Endpoint::Remote(server) = &mut endpoint {
+        credentials(side, server)?;
+    }
+    Ok(endpoint)
+}
+
+fn parse(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
+    if text.trim_start().starts_with('{') {
+        return from_json(kind, text);
+    }
+    if text.starts_with("http://") || text.starts_with("https://") {
+        if kind == Some(Kind::Local) {
+            return Err(format!("{text:?} is a URL, but the type is local; write a store's folder"));
+        }
+        let url = Url::parse(text).map_err(|e| format!("{text:?} is no URL: {e}"))?;
+        return Ok(Endpoint::Remote(ServerConfig::new(url)));
+    }
+    if Path::new(text).is_file() {
+        let json = std::fs::read_to_string(text).map_err(|e| format!("in file {text} cannot be read: {e}"))?;
+        return from_json(kind, &json).map_err(|e| format!("in file {text}: {e}"));
+    }
+    match kind {
+        Some(Kind::Remote) => Err(format!(
+            "{text:?} is neither JSON, a URL, nor a file; write for instance {{\"host\": \"localhost\", \"port\": 8000}}"
+        )),
+        Some(Kind::Local) | None if text.is_empty() => Err("is empty; write a store's folder".to_owned()),
+        Some(Kind::Local) | None => Ok(Endpoint::Local(Folder::new(PathBuf::from(text)))),
+    }
+}
+
+fn from_json(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
+    let json: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("is not valid JSON: {e}"))?;
+    let object = json.as_object().ok_or("is JSON, but no object")?;
+    if object.contains_key("type") {
+        let whole: Whole = serde_json::from_value(json).map_err(|e| format!("has a wrong key or value: {e}"))?;
+        let named = match whole.kind.as_str() {
+            "local" => Kind::Local,
+            "remote" => Kind::Remote,
+            other => return Err(format!("has type {other:?}; write local or remote")),
+        };
+        if kind.is_some_and(|kind| kind != named) {
+            return Err(format!("has type {:?}, but the flag says otherwise; leave one of them out", whole.kind));
+        }
+        return from_parts(named, whole.config);
+    }
+    let guessed = if object.contains_key("path") { Kind::Local } else { Kind::Remote };
+    from_parts(kind.unwrap_or(guessed), json)
+}
+
+fn from_parts(kind: Kind, config: serde_json::Value) -> Result<Endpoint, String> {
+    let wrong = |e: serde_json::Error| format!("has a wrong key or value: {e}");
+    match kind {
+        Kind::Local => {
+            let LocalConfig { path, tenant, database } = serde_json::from_value(config).map_err(wrong)?;
+            Ok(Endpoint::Local(Folder { path, tenant, database }))
+        }
+        Kind::Remote => {
+            let RemoteConfig { host, port, ssl, tenant, database } = serde_json::from_value(config).map_err(wrong)?;
+            let scheme = if ssl { "https" } else { "http" };
+            let text = format!("{scheme}://{host}:{port}");
+            let url = Url::parse(&text).map_err(|e| format!("has a wrong host {host:?}: {e}"))?;
+            Ok(Endpoint::Remote(ServerConfig { tenant, database, ..ServerConfig::new(url) }))
+        }
+    }
+}
+
+/// Adds what the environment says of credentials. No error and no log shows a secret.
+fn credentials(side: Side, server: &mut ServerConfig) -> Result<(), String> {
+    let variable = |name: &str| std::env::var(side.variable(name)).ok().filter(|value| !value.is_empty());
+    let token = match (variable("TOKEN"), variable("TOKEN_FILE")) {
+        (Some(token), _) => Some(token),
+        (None, Some(file)) => Some(read(side, "TOKEN_FILE", &file)?.trim_end().to_owned()),
+        (None, None) => None,
+    };
+    if let Some(token) = token.map(SecretString::from) {
+        server.auth = match (variable("USERNAME"), variable("HEADER")) {
+            (Some(user), _) => Auth::Basic { user, password: token },
+            (None, Some(name)) => Auth::Header { name, value: token },
+            (None, None) => Auth::Bearer(token),
+        };
+    }
+    if let Some(file) = variable("CA_FILE") {
+        server.tls.ca_pem = read(side, "CA_FILE", &file)?.into_bytes();
+    }
+    Ok(())
+}
+
+fn read(side: Side, name: &str, file: &str) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|e| format!("{} names {file}, which cannot be read: {e}", side.variable(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn described(kind: Option<Kind>, text: &str) -> String {
+        match parse(kind, text) {
+            Ok(Endpoint::Local(f)) => format!("local {} {} {}", f.path.display(), f.tenant, f.database),
+            Ok(Endpoint::Remote(s)) => format!("remote {} {} {}", s.url, s.tenant, s.database),
+            Err(e) => e,
+        }
+    }
+
+    #[test]
+    fn every_documented_form_is_read() {
+        let local = "local /x default_tenant default_database";
+        assert_eq!(described(Some(Kind::Local), "/x"), local);
+        assert_eq!(described(None, "/x"), local);
+        assert_eq!(described(None, r#"{"path": "/x"}"#), local);
+        assert_eq!(described(None, r#"{"type": "local", "config": {"path": "/x"}}"#), local);
+        let remote = "remote http://h:8000/ default_tenant default_database";
+        assert_eq!(described(Some(Kind::Remote), r#"{"host": "h"}"#), remote);
+        assert_eq!(described(None, "http://h:8000"), remote);
+        let all = r#"{"type": "remote", "config": {"host": "h", "port": 1, "ssl": true, "tenant": "t", "database": "d"}}"#;
+        assert_eq!(described(None, all), "remote https://h:1/ t d");
+    }
+
+    #[test]
+    fn a_file_may_hold_the_json() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{"host": "h", "port": 9}"#).unwrap();
+        let path = file.path().to_str().unwrap();
+        assert_eq!(described(Some(Kind::Remote), path), "remote http://h:9/ default_tenant default_database");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (kind, text, expected) in [
+            (None, "{\"host\": ", "is not valid JSON"),
+            (None, r#"{"host": "h", "prot": 1}"#, "unknown field `prot`"),
+            (None, r#"{"host": "h", "port": 99999}"#, "invalid value"),
+            (None, r#"{"path": "/x", "token": "abc"}"#, "unknown field `token`"),
+            (None, r#"{"type": "cloud", "config": {}}"#, "write local or remote"),
+            (Some(Kind::Remote), r#"{"type": "local", "config": {"path": "/x"}}"#, "the flag says otherwise"),
+            (Some(Kind::Remote), "nonsense", "neither JSON, a URL, nor a file"),
+            (Some(Kind::Local), "http://h", "is a URL"),
+            (Some(Kind::Local), "", "is empty"),
+        ] {
+            let message = described(kind, text);
+            assert!(message.contains(expected), "{text}: {message}");
+        }
+    }
+}

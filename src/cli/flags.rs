@@ -1,0 +1,188 @@
+//! Flags that several subcommands share, as typed. Opens nothing.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::engine::{Duplicates, OnConflict, Selection, Verification};
+
+/// The kind of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    /// A folder that Chroma wrote.
+    Local,
+    /// A Chroma server.
+    Remote,
+}
+
+/// Where to read and where to write.
+#[derive(Debug, Args)]
+#[command(after_help = CREDENTIALS)]
+pub(super) struct Endpoints {
+    /// Kind of the source; may be left out where the configuration says it
+    #[arg(long, value_enum)]
+    pub(super) source_type: Option<Kind>,
+    /// The source: a store's folder, a server's URL, JSON, or a file that holds JSON
+    ///
+    /// JSON is {"path": …} or {"host": …, "port": …, "ssl": …, "tenant": …, "database": …}, or the whole
+    /// {"type": "local|remote", "config": {…}}.
+    #[arg(long, value_name = "PATH_OR_JSON")]
+    pub(super) source_config: String,
+    /// Kind of the target; may be left out where the configuration says it
+    #[arg(long, value_enum)]
+    pub(super) target_type: Option<Kind>,
+    /// The target, in the same forms
+    #[arg(long, value_name = "PATH_OR_JSON")]
+    pub(super) target_config: String,
+    /// A collection, and its name in the target where that differs; repeatable. Default: all
+    #[arg(long = "collection", value_name = "NAME[=TARGET]", value_parser = selection)]
+    pub(super) collections: Vec<Selection>,
+}
+
+/// How credentials come in. Never by a flag: arguments are visible to every process of the machine.
+pub(super) const CREDENTIALS: &str = "Credentials come from the environment, for SOURCE and TARGET each:\n  \
+    MEMORY_MIGRATION_SOURCE_TOKEN        a bearer token\n  \
+    MEMORY_MIGRATION_SOURCE_TOKEN_FILE   a file that holds it\n  \
+    MEMORY_MIGRATION_SOURCE_USERNAME     makes the token a password (basic authentication)\n  \
+    MEMORY_MIGRATION_SOURCE_HEADER       sends the token in this header instead, as X-Chroma-Token\n  \
+    MEMORY_MIGRATION_SOURCE_CA_FILE      PEM file of a certificate authority to trust";
+
+/// What to say, and how.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Telling {
+    /// Write the whole outcome to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "text")]
+    pub(super) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `--on-conflict`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ConflictFlag {
+    /// Leave the target's record alone; count and list it
+    Skip,
+    /// Make the target's record equal to the source's
+    Overwrite,
+    /// Refuse before any write
+    Fail,
+}
+
+impl From<ConflictFlag> for OnConflict {
+    fn from(flag: ConflictFlag) -> Self {
+        match flag {
+            ConflictFlag::Skip => Self::Skip,
+            ConflictFlag::Overwrite => Self::Overwrite,
+            ConflictFlag::Fail => Self::Fail,
+        }
+    }
+}
+
+/// `--duplicates`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum DuplicatesFlag {
+    /// A record is a duplicate if the target has its id
+    ById,
+    /// Also if the target has its document under another id
+    ByContent,
+}
+
+impl From<DuplicatesFlag> for Duplicates {
+    fn from(flag: DuplicatesFlag) -> Self {
+        match flag {
+            DuplicatesFlag::ById => Self::ById,
+            DuplicatesFlag::ByContent => Self::ByContent,
+        }
+    }
+}
+
+/// `--verification`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum VerificationFlag {
+    /// Compare every record
+    Full,
+    /// Compare counts only; the verdict says that it is less
+    Counts,
+}
+
+impl From<VerificationFlag> for Verification {
+    fn from(flag: VerificationFlag) -> Self {
+        match flag {
+            VerificationFlag::Full => Self::Full,
+            VerificationFlag::Counts => Self::Counts,
+        }
+    }
+}
+
+/// `--pacing`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum PacingFlag {
+    /// The batch size and delay as given
+    Fixed,
+}
+
+fn selection(text: &str) -> Result<Selection, String> {
+    let (name, target_name) = text.split_once('=').unwrap_or((text, text));
+    if name.is_empty() || target_name.is_empty() {
+        return Err("write NAME, or NAME=TARGET".to_owned());
+    }
+    Ok(Selection { name: name.to_owned(), target_name: target_name.to_owned() })
+}
+
+/// `1s`, `500ms`, `0`; a bare number is seconds, as in the replaced script.
+pub(super) fn delay(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).map_err(|e| format!("{e}; write for instance 1s, 500ms or 0"));
+    }
+    humantime::parse_duration(text).map_err(|e| format!("{e}; write for instance 1s, 500ms or 0"))
+}
+
+/// A batch size that every Chroma can take in one call or cut.
+pub(super) fn batch_size(text: &str) -> Result<usize, String> {
+    const LARGEST: usize = 41_666;
+    match text.parse() {
+        Ok(n @ 1..=LARGEST) => Ok(n),
+        _ => Err(format!("write a number from 1 to {LARGEST}, the most that any Chroma takes in one call")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_durations_or_seconds() {
+        assert_eq!(delay("1s"), Ok(Duration::from_secs(1)));
+        assert_eq!(delay("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(delay("0"), Ok(Duration::ZERO));
+        for bad in ["fast", "-1", "", "NaN"] {
+            assert!(delay(bad).unwrap_err().contains("500ms"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_collection_can_be_renamed() {
+        let renamed = selection("a=b").unwrap();
+        assert_eq!((renamed.name.as_str(), renamed.target_name.as_str()), ("a", "b"));
+        assert!(selection("a=").is_err() && selection("").is_err());
+    }
+
+    #[test]
+    fn batch_sizes_have_bounds() {
+        assert_eq!(batch_size("10"), Ok(10));
+        for bad in ["0", "-1", "5000000", "ten"] {
+            assert!(batch_size(bad).unwrap_err().contains("1 to 41666"), "{bad}");
+        }
+    }
+}

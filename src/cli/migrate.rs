@@ -1,0 +1,76 @@
+//! `migrate`: flags to endpoints to the engine; the interface of the replaced script.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::config::{self, Side};
+use super::flags::{self, ConflictFlag, DuplicatesFlag, Endpoints, PacingFlag, Telling, VerificationFlag};
+use super::session::{self, Failure};
+use crate::endpoint::{Endpoint, Request};
+use crate::engine::Options;
+use crate::exit::Exit;
+
+/// Copy every record of a source into a target, and verify every one
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    endpoints: Endpoints,
+    /// Records in one write
+    #[arg(long, default_value = "10", value_parser = flags::batch_size)]
+    batch_size: usize,
+    /// Pause between two writes: 1s, 500ms, 0
+    #[arg(long, default_value = "1s", value_parser = flags::delay)]
+    delay: Duration,
+    /// How the pace of writing is found
+    #[arg(long, value_enum, default_value = "fixed")]
+    pacing: PacingFlag,
+    /// For an id that the target has with other content
+    #[arg(long, value_enum, default_value = "skip")]
+    on_conflict: ConflictFlag,
+    /// What makes a record a duplicate
+    #[arg(long, value_enum, default_value = "by-id")]
+    duplicates: DuplicatesFlag,
+    /// How much is proved
+    #[arg(long, value_enum, default_value = "full")]
+    verification: VerificationFlag,
+    /// Make every check and show the plan; write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The Chroma program that writes a local target. Default: chroma on PATH
+    #[arg(long, value_name = "FILE")]
+    chroma_bin: Option<PathBuf>,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+/// Runs it.
+pub(super) async fn run(args: Args) -> Exit {
+    let telling = args.telling.clone();
+    session::run(&telling, |tracker, stop| async move {
+        let (source, target) = endpoints(&args.endpoints)?;
+        let request = Request { source, target, options: options(&args), chroma_bin: args.chroma_bin };
+        Ok(crate::endpoint::migrate(request, tracker, &stop).await)
+    })
+    .await
+}
+
+/// Both endpoints, as flags and environment describe them.
+pub(super) fn endpoints(flags: &Endpoints) -> Result<(Endpoint, Endpoint), Failure> {
+    let source = config::endpoint(Side::Source, flags.source_type, &flags.source_config).map_err(Failure::usage)?;
+    let target = config::endpoint(Side::Target, flags.target_type, &flags.target_config).map_err(Failure::usage)?;
+    Ok((source, target))
+}
+
+fn options(args: &Args) -> Options {
+    let PacingFlag::Fixed = args.pacing;
+    Options {
+        collections: args.endpoints.collections.clone(),
+        on_conflict: args.on_conflict.into(),
+        duplicates: args.duplicates.into(),
+        batch_size: args.batch_size,
+        delay: args.delay,
+        verification: args.verification.into(),
+        dry_run: args.dry_run,
+        ..Options::default()
+    }
+}

@@ -1,0 +1,93 @@
+//! What a person at a terminal sees: errors, and the table at the end. The only place that prints.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this file is where printing happens")]
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::report::{CollectionReport, Counts, Report};
+
+/// How many differing ids are printed; the report file has more.
+const PRINTED: usize = 20;
+
+/// An error, on standard error.
+pub(super) fn error(message: &str) {
+    eprintln!("error: {message}");
+}
+
+/// A line of the answer, on standard output.
+pub(super) fn line(text: &str) {
+    println!("{text}");
+}
+
+/// One line for a machine, on standard error among the log lines.
+pub(super) fn machine(text: &str) {
+    eprintln!("{text}");
+}
+
+/// The outcome as a person reads it.
+pub(super) fn outcome(report: &Report, report_file: Option<&str>) -> String {
+    let mut text = String::new();
+    if !report.collections.is_empty() {
+        let _ = writeln!(text, "{}", table(report));
+    }
+    let differences: Vec<_> =
+        report.collections.iter().flat_map(|c| c.differences.iter().map(move |d| (&c.target_name, d))).collect();
+    for (collection, difference) in differences.iter().take(PRINTED) {
+        let _ = writeln!(text, "  {collection}: {:?} {}: {}", difference.id, difference.field, difference.detail);
+    }
+    let left_out: u64 = report.collections.iter().map(|c| c.differences_left_out).sum();
+    let more = (differences.len() - differences.len().min(PRINTED)) as u64 + left_out;
+    if more > 0 {
+        let place = report_file.unwrap_or("--report FILE");
+        let _ = writeln!(text, "  and {more} more; {place} lists them");
+    }
+    let _ = write!(text, "{:?} ({}): {}", report.verdict, report.reason.as_str(), report.message);
+    text
+}
+
+fn table(report: &Report) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header([
+        "COLLECTION", "TARGET", "DIM", "DISTANCE", "SOURCE", "COPIED", "PRESENT", "SKIPPED", "VERIFIED", "WRONG", "FINGERPRINT",
+    ]);
+    for collection in &report.collections {
+        table.add_row(row(collection));
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn row(collection: &CollectionReport) -> [String; 11] {
+    let Counts {
+        source,
+        target_before: _,
+        copied,
+        present,
+        conflicts_skipped,
+        overwritten,
+        duplicates,
+        target_after: _,
+        verified,
+        different,
+        missing,
+        changed,
+        unreadable,
+    } = collection.counts;
+    [
+        collection.name.clone(),
+        collection.target_name.clone(),
+        collection.dimension.map_or_else(|| "-".to_owned(), |d| d.to_string()),
+        collection.distance.clone(),
+        source.to_string(),
+        (copied + overwritten).to_string(),
+        present.to_string(),
+        (conflicts_skipped + duplicates).to_string(),
+        verified.to_string(),
+        (different + missing + changed + unreadable).to_string(),
+        collection.fingerprint.chars().take(12).collect(),
+    ]
+}

@@ -1,0 +1,152 @@
+//! What every run of a migration needs around it: log, signals, progress on a terminal or in lines, the report, the table.
+//! Moves no record.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::flags::{LogFormat, Telling};
+use super::output;
+use crate::engine::Outcome;
+use crate::engine::progress::Tracker;
+use crate::exit::Exit;
+use crate::report::{Line, Progress, Report, Stage};
+use crate::telemetry;
+
+/// How often a log line tells the progress where no terminal shows it.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Runs `work` with everything around it, tells its outcome, and gives its exit code.
+pub(super) async fn run<F>(telling: &Telling, work: impl FnOnce(Tracker, CancellationToken) -> F) -> Exit
+where
+    F: Future<Output = Result<Outcome, Failure>>,
+{
+    let on_terminal = std::io::stderr().is_terminal() && telling.log_format == LogFormat::Text;
+    telemetry::init(telling.log_format == LogFormat::Json, on_terminal);
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(cancel_on_signal(stop.clone()));
+    let (tracker, progress) = Tracker::new();
+    let show = tokio::spawn(show(progress, on_terminal, telling.log_format));
+    let ended = work(tracker, stop).await;
+    // its sender went with the work, so it ends by itself
+    drop(show.await);
+    signals.abort();
+    match ended {
+        Ok(outcome) => tell(telling, &outcome),
+        Err(Failure { exit, message }) => {
+            output::error(&message);
+            exit
+        }
+    }
+}
+
+/// Why there is no outcome to tell.
+pub(super) struct Failure {
+    /// The exit code.
+    pub(super) exit: Exit,
+    /// What happened and what to do.
+    pub(super) message: String,
+}
+
+impl Failure {
+    /// Bad arguments or a bad manifest.
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+}
+
+async fn cancel_on_signal(stop: CancellationToken) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return tracing::warn!("termination signals cannot be watched: they will end this at once");
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("termination signal: ending after the write under way; run it again to go on");
+    stop.cancel();
+}
+
+async fn show(progress: watch::Receiver<Progress>, on_terminal: bool, format: LogFormat) {
+    if on_terminal { bar(progress).await } else { lines(progress, format).await }
+}
+
+async fn bar(mut progress: watch::Receiver<Progress>) {
+    let bar = ProgressBar::new(0);
+    let style = ProgressStyle::with_template("{msg:10} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut stage = None;
+    while progress.changed().await.is_ok() {
+        let Progress { stage: now, records, total, .. } = *progress.borrow_and_update();
+        if stage != Some(now) {
+            bar.reset();
+            bar.set_message(word(now));
+            stage = Some(now);
+        }
+        bar.set_length(total);
+        bar.set_position(records);
+    }
+    bar.finish_and_clear();
+}
+
+async fn lines(mut progress: watch::Receiver<Progress>, format: LogFormat) {
+    let mut stage = None;
+    let mut next = tokio::time::Instant::now();
+    while progress.changed().await.is_ok() {
+        let now = *progress.borrow_and_update();
+        if stage == Some(now.stage) && tokio::time::Instant::now() < next {
+            continue;
+        }
+        stage = Some(now.stage);
+        next = tokio::time::Instant::now() + EVERY;
+        line(&now, format);
+    }
+}
+
+fn line(progress: &Progress, format: LogFormat) {
+    match format {
+        LogFormat::Json => {
+            if let Ok(text) = serde_json::to_string(&Line::Progress(*progress)) {
+                output::machine(&text);
+            }
+        }
+        LogFormat::Text => {
+            let Progress { stage, records, total, records_per_second, eta_seconds } = progress;
+            let left = eta_seconds.map(|s| format!(", {} left", humantime::format_duration(Duration::from_secs(s))));
+            let left = left.unwrap_or_default();
+            tracing::info!("{}: {records} of {total} records, {records_per_second} a second{left}", word(*stage));
+        }
+    }
+}
+
+const fn word(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Preflight => "preflight",
+        Stage::Copying => "copying",
+        Stage::Verifying => "verifying",
+        Stage::Repairing => "repairing",
+    }
+}
+
+fn tell(telling: &Telling, outcome: &Outcome) -> Exit {
+    let written = telling.report.as_deref().map(|file| write(file, &outcome.report));
+    let name = telling.report.as_ref().map(|file| file.display().to_string());
+    output::line(&output::outcome(&outcome.report, name.as_deref()));
+    if let Some(Err(error)) = written {
+        output::error(&error);
+        if outcome.exit == Exit::Success {
+            return Exit::Interrupted;
+        }
+    }
+    outcome.exit
+}
+
+fn write(file: &Path, report: &Report) -> Result<(), String> {
+    let json = serde_json::to_string_pretty(report).map_err(|e| format!("failed to encode the report: {e}"))?;
+    std::fs::write(file, json + "\n").map_err(|e| format!("failed to write the report {}: {e}", file.display()))
+}

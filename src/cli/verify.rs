@@ -1,0 +1,26 @@
+//! `verify`: two endpoints to the engine's comparison. Writes nothing.
+
+use super::flags::{Endpoints, Telling};
+use super::{migrate, session};
+use crate::engine::Options;
+use crate::exit::Exit;
+
+/// Compare two stores record by record; writes nothing
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    endpoints: Endpoints,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+/// Runs it.
+pub(super) async fn run(args: Args) -> Exit {
+    let telling = args.telling.clone();
+    session::run(&telling, |tracker, stop| async move {
+        let (source, target) = migrate::endpoints(&args.endpoints)?;
+        let options = Options { collections: args.endpoints.collections, ..Options::default() };
+        Ok(crate::endpoint::verify(source, target, &options, tracker, &stop).await)
+    })
+    .await
+}
