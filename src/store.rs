@@ -10,6 +10,7 @@ pub mod ids;
 pub mod local;
 pub mod record;
 pub mod rules;
+pub mod ulp;
 
 use async_trait::async_trait;
 
