@@ -1,0 +1,118 @@
+//! Credentials: the header that carries them, and keeping them out of every text.
+//! Prints no secret, and knows no request.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+/// How a client proves who it is. Its `Debug` shows no secret.
+#[derive(Clone, Debug, Default)]
+pub enum Auth {
+    /// Not at all.
+    #[default]
+    None,
+    /// `Authorization: Bearer TOKEN`.
+    Bearer(SecretString),
+    /// `Authorization: Basic`, from a user and a password.
+    Basic {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: SecretString,
+    },
+    /// Any header, for instance `X-Chroma-Token`.
+    Header {
+        /// The header's name.
+        name: String,
+        /// Its whole value.
+        value: SecretString,
+    },
+}
+
+impl Auth {
+    /// The header to send with every request; an error says what is wrong with it, without the secret.
+    pub(super) fn header(&self) -> Result<Option<(HeaderName, HeaderValue)>, String> {
+        let (name, value) = match self {
+            Self::None => return Ok(None),
+            Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {}", token.expose_secret())),
+            Self::Basic { user, password } => (AUTHORIZATION, format!("Basic {}", encoded(user, password))),
+            Self::Header { name, value } => {
+                let name = HeaderName::try_from(name.as_str()).map_err(|_| format!("{name:?} is no header's name"))?;
+                (name, value.expose_secret().to_owned())
+            }
+        };
+        let mut value = HeaderValue::try_from(value)
+            .map_err(|_| format!("the secret for the header {name} holds a line break or another control character"))?;
+        value.set_sensitive(true);
+        Ok(Some((name, value)))
+    }
+
+    /// What to check when a server refuses the credentials.
+    pub(super) fn hint(&self) -> String {
+        match self {
+            Self::None => "no credentials were given; give a bearer token, a user and password, or a header".to_owned(),
+            Self::Bearer(_) => "check the bearer token, and that it may use this tenant and database".to_owned(),
+            Self::Basic { user, .. } => format!("check the user {user:?} and its password"),
+            Self::Header { name, .. } => format!("check the value of the header {name:?}"),
+        }
+    }
+
+    /// The text with every trace of the secret blanked: a server may echo what it was sent.
+    pub(super) fn redact(&self, text: &str) -> String {
+        let secrets = match self {
+            Self::None => return text.to_owned(),
+            Self::Bearer(secret) | Self::Header { value: secret, .. } => vec![secret.expose_secret().to_owned()],
+            Self::Basic { user, password } => vec![encoded(user, password), password.expose_secret().to_owned()],
+        };
+        let visible = secrets.iter().map(|s| s.trim()).filter(|s| !s.is_empty());
+        visible.fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
+    }
+}
+
+fn encoded(user: &str, password: &SecretString) -> String {
+    STANDARD.encode(format!("{user}:{}", password.expose_secret()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every() -> [Auth; 3] {
+        let secret = || SecretString::from("hunter2");
+        [
+            Auth::Bearer(secret()),
+            Auth::Basic { user: "ada".into(), password: secret() },
+            Auth::Header { name: "X-Chroma-Token".into(), value: secret() },
+        ]
+    }
+
+    #[test]
+    fn no_secret_is_printed() {
+        for auth in every() {
+            let header = auth.header().unwrap();
+            let text = format!("{auth:?} {header:?} {} {}", auth.hint(), auth.redact("you sent hunter2"));
+            assert!(!text.contains("hunter2"), "{text}");
+            assert!(!auth.redact("Basic YWRhOmh1bnRlcjI= hunter2").contains("hunter2"));
+        }
+        assert_eq!(every()[1].redact("Basic YWRhOmh1bnRlcjI="), "Basic [secret]");
+    }
+
+    #[test]
+    fn each_kind_has_its_header() {
+        let sent = every().map(|auth| {
+            let (name, value) = auth.header().unwrap().unwrap();
+            format!("{name}: {}", value.to_str().unwrap())
+        });
+        assert_eq!(
+            sent,
+            ["authorization: Bearer hunter2", "authorization: Basic YWRhOmh1bnRlcjI=", "x-chroma-token: hunter2"]
+        );
+    }
+
+    #[test]
+    fn an_impossible_secret_is_named_without_being_shown() {
+        let problem = Auth::Bearer(SecretString::from("hunter2\nX: y")).header().unwrap_err();
+        assert!(problem.contains("line break") && !problem.contains("hunter2"), "{problem}");
+    }
+}

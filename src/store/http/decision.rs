@@ -1,0 +1,182 @@
+//! What to do after one attempt of a request, as a value with its reason.
+//! Pure: no I/O, no clock. How long to wait is `transport`'s affair.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+/// Whether a request can be repeated without harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Changes nothing.
+    Read,
+    /// May change the server; is never sent again once the server may have received it.
+    Write,
+}
+
+/// What came of one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// An answer with this HTTP status, as corrected by `wire::true_status`.
+    Status(u16),
+    /// No whole answer.
+    Failed(Failure),
+}
+
+/// Why there is no whole answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The request never left: connection refused, no such host, no route.
+    Unreached,
+    /// No TLS session: unknown authority, wrong name, or no TLS on that port.
+    Tls,
+    /// No (complete) answer in time.
+    TimedOut,
+    /// The connection broke before the answer was complete.
+    Broken,
+    /// A complete answer that no Chroma gives.
+    Foreign,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// It worked.
+    Done,
+    /// Send it again, after a pause and within the deadline.
+    Retry(Reason),
+    /// Sending it again cannot help, or could harm.
+    Stop(Reason),
+}
+
+/// Why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The request never left.
+    Unreached,
+    /// 429: the server wants a pause, and has done nothing.
+    Busy,
+    /// 408 or 5xx on a read.
+    ServerError,
+    /// No answer in time, on a read.
+    TimedOut,
+    /// A broken answer, on a read.
+    Broken,
+    /// The server may have received a write, and how it ended is unknown.
+    MaybeApplied,
+    /// TLS failed.
+    Tls,
+    /// 401 or 403.
+    Denied,
+    /// 404 or 410.
+    Missing,
+    /// 413.
+    TooLarge,
+    /// 3xx. Never followed: a write would turn into a read, and a custom credential header would reach another host.
+    Redirected,
+    /// Not the answer of a Chroma server.
+    Foreign,
+    /// Any other 4xx.
+    Refused,
+}
+
+/// Decides from the kind of request and what came of it.
+pub(super) const fn decide(kind: Kind, outcome: Outcome) -> Decision {
+    use Decision::{Done, Retry, Stop};
+    match (outcome, kind) {
+        (Outcome::Status(200..=299), _) => Done,
+        (Outcome::Status(300..=399), _) => Stop(Reason::Redirected),
+        (Outcome::Status(401 | 403), _) => Stop(Reason::Denied),
+        (Outcome::Status(404 | 410), _) => Stop(Reason::Missing),
+        (Outcome::Status(413), _) => Stop(Reason::TooLarge),
+        (Outcome::Status(429), _) => Retry(Reason::Busy),
+        (Outcome::Status(408), Kind::Read) => Retry(Reason::ServerError),
+        (Outcome::Status(408), Kind::Write) => Stop(Reason::MaybeApplied),
+        // 501 says that the server cannot do it at all.
+        (Outcome::Status(400..=499), _) | (Outcome::Status(501), Kind::Read) => Stop(Reason::Refused),
+        (Outcome::Status(500..=599), Kind::Read) => Retry(Reason::ServerError),
+        (Outcome::Failed(Failure::Unreached), _) => Retry(Reason::Unreached),
+        (Outcome::Failed(Failure::Tls), _) => Stop(Reason::Tls),
+        (Outcome::Failed(Failure::TimedOut), Kind::Read) => Retry(Reason::TimedOut),
+        (Outcome::Failed(Failure::Broken), Kind::Read) => Retry(Reason::Broken),
+        (Outcome::Failed(Failure::Foreign) | Outcome::Status(_), Kind::Read) => Stop(Reason::Foreign),
+        (Outcome::Failed(_) | Outcome::Status(_), Kind::Write) => Stop(Reason::MaybeApplied),
+    }
+}
+
+/// Pauses between attempts: exponential from 0.2 s up to 10 s, with full jitter, without end.
+pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
+    let steps = || {
+        ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(200))
+            .with_max_delay(Duration::from_secs(10))
+            .without_max_times()
+    };
+    // backon's jitter adds up to one step to the step; what it added is the full jitter.
+    steps().with_jitter().build().zip(steps().build()).map(|(jittered, step)| jittered.saturating_sub(step))
+}
+
+/// The pause before the next attempt, or None when it would end past the deadline.
+/// `wanted` is the server's `Retry-After`, which is kept to.
+pub(super) fn pause(jittered: Duration, wanted: Option<Duration>, left: Duration) -> Option<Duration> {
+    let pause = jittered.max(wanted.unwrap_or_default());
+    (pause < left).then_some(pause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Decision::{Done, Retry, Stop};
+    use Outcome::{Failed, Status};
+
+    #[test]
+    fn the_table_of_decisions() {
+        let table = [
+            (Status(200), Done, Done),
+            (Status(201), Done, Done),
+            (Status(307), Stop(Reason::Redirected), Stop(Reason::Redirected)),
+            (Status(400), Stop(Reason::Refused), Stop(Reason::Refused)),
+            (Status(401), Stop(Reason::Denied), Stop(Reason::Denied)),
+            (Status(403), Stop(Reason::Denied), Stop(Reason::Denied)),
+            (Status(404), Stop(Reason::Missing), Stop(Reason::Missing)),
+            (Status(408), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
+            (Status(409), Stop(Reason::Refused), Stop(Reason::Refused)),
+            (Status(410), Stop(Reason::Missing), Stop(Reason::Missing)),
+            (Status(413), Stop(Reason::TooLarge), Stop(Reason::TooLarge)),
+            (Status(422), Stop(Reason::Refused), Stop(Reason::Refused)),
+            (Status(429), Retry(Reason::Busy), Retry(Reason::Busy)),
+            (Status(500), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
+            (Status(501), Stop(Reason::Refused), Stop(Reason::MaybeApplied)),
+            (Status(502), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
+            (Status(503), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
+            (Status(504), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
+            (Status(101), Stop(Reason::Foreign), Stop(Reason::MaybeApplied)),
+            (Failed(Failure::Unreached), Retry(Reason::Unreached), Retry(Reason::Unreached)),
+            (Failed(Failure::Tls), Stop(Reason::Tls), Stop(Reason::Tls)),
+            (Failed(Failure::TimedOut), Retry(Reason::TimedOut), Stop(Reason::MaybeApplied)),
+            (Failed(Failure::Broken), Retry(Reason::Broken), Stop(Reason::MaybeApplied)),
+            (Failed(Failure::Foreign), Stop(Reason::Foreign), Stop(Reason::MaybeApplied)),
+        ];
+        for (outcome, read, write) in table {
+            assert_eq!(decide(Kind::Read, outcome), read, "read, {outcome:?}");
+            assert_eq!(decide(Kind::Write, outcome), write, "write, {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        let bounds = (0..12).map(|n| Duration::from_millis(200) * 2_u32.pow(n)).map(|b| b.min(Duration::from_secs(10)));
+        for (pause, bound) in pauses().zip(bounds) {
+            assert!(pause <= bound, "{pause:?} > {bound:?}");
+        }
+        assert_eq!(pauses().take(1000).count(), 1000);
+    }
+
+    #[test]
+    fn a_wish_of_the_server_is_kept_within_the_deadline() {
+        let seconds = Duration::from_secs;
+        assert_eq!(pause(seconds(1), Some(seconds(7)), seconds(60)), Some(seconds(7)));
+        assert_eq!(pause(seconds(9), Some(seconds(7)), seconds(60)), Some(seconds(9)));
+        assert_eq!(pause(seconds(1), Some(seconds(61)), seconds(60)), None);
+    }
+}

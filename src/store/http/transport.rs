@@ -1,0 +1,332 @@
+//! Sends requests: timeouts, retries by `decision`, and what a failure means as a store's error.
+//! Knows no collection and no JSON.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::{Certificate, Client, Method, Response, redirect};
+use tokio::time::Instant;
+use tokio_util::bytes::Bytes;
+use url::Url;
+
+use super::auth::Auth;
+use super::decision::{Decision, Failure, Kind, Outcome, Reason, decide, pause, pauses};
+use super::{ServerConfig, wire};
+use crate::store::error::{Error, Result};
+
+/// Of an error's answer, this much is read and this much is shown.
+const READ_OF_ERROR: usize = 64 * 1024;
+const SHOWN_OF_ERROR: usize = 300;
+
+/// One server, with everything needed to send it a request.
+#[derive(Debug)]
+pub(super) struct Transport {
+    client: Client,
+    base: Url,
+    auth: Auth,
+    retry: Duration,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) kind: Kind,
+    pub(super) method: Method,
+    pub(super) url: Url,
+    /// The JSON to send.
+    pub(super) body: Option<Bytes>,
+    /// What is missing when the answer is 404, as "collection \"x\"".
+    pub(super) subject: String,
+}
+
+/// An attempt without a whole answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) failure: Failure,
+    pub(super) detail: String,
+}
+
+/// An attempt's answer that is not a success.
+struct Refusal {
+    status: u16,
+    wanted_pause: Option<Duration>,
+    text: String,
+}
+
+impl Transport {
+    /// Prepares a client; nothing is sent.
+    pub(super) fn new(config: &ServerConfig) -> Result<Self> {
+        let base = checked(&config.url)?;
+        let unusable = |why: String, remedy: &str| Error::Unsupported {
+            store: format!("server {base}"),
+            why,
+            remedy: remedy.to_owned(),
+        };
+        let mut headers = HeaderMap::new();
+        if let Some((name, value)) = config.auth.header().map_err(|why| unusable(why, "correct the credentials"))? {
+            headers.insert(name, value);
+        }
+        let client = client(config, headers)
+            .map_err(|why| unusable(format!("no HTTP client can be made: {why}"), "check the CA certificates"))?;
+        Ok(Self { client, base, auth: config.auth.clone(), retry: config.timeouts.retry })
+    }
+
+    /// The server in a person's words.
+    pub(super) fn name(&self) -> String {
+        format!("server {}", self.base.as_str().trim_end_matches('/'))
+    }
+
+    /// The URL of a path below the server's, each segment percent-encoded.
+    pub(super) fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Sends a request until it is answered, cannot be, or the retry deadline has passed; `take` reads a success.
+    pub(super) async fn call<T, F>(&self, request: &Request, take: impl Fn(Response) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
+        self.call_within(self.retry, request, take).await
+    }
+
+    /// As `call`, with another deadline.
+    pub(super) async fn call_within<T, F>(
+        &self,
+        deadline: Duration,
+        request: &Request,
+        take: impl Fn(Response) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
+        let started = Instant::now();
+        let mut attempts = 0_u32;
+        for jittered in pauses() {
+            attempts += 1;
+            let (outcome, refusal) = match self.attempt(request, &take).await {
+                Ok(taken) => return Ok(taken),
+                Err(failure) => failure,
+            };
+            let reason = match decide(request.kind, outcome) {
+                Decision::Retry(reason) => reason,
+                Decision::Stop(reason) => return Err(self.error(request, reason, &refusal)),
+                // A success never comes here; were it to, it would not be one.
+                Decision::Done => return Err(self.error(request, Reason::Foreign, &refusal)),
+            };
+            let left = deadline.saturating_sub(started.elapsed());
+            let Some(pause) = pause(jittered, refusal.wanted_pause, left) else {
+                let tried = format!("{} (tried {attempts}x in {} s)", refusal.text, started.elapsed().as_secs());
+                return Err(self.error(request, reason, &Refusal { text: tried, ..refusal }));
+            };
+            tracing::debug!(attempt = %self.label(request), attempts, ?reason, ?pause, "will try again");
+            tokio::time::sleep(pause).await;
+        }
+        Err(self.error(request, Reason::Unreached, &Refusal { status: 0, wanted_pause: None, text: String::new() }))
+    }
+
+    async fn attempt<T, F>(&self, request: &Request, take: impl Fn(Response) -> F) -> Result<T, (Outcome, Refusal)>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
+        let failed = |Failed { failure, detail }| {
+            (Outcome::Failed(failure), Refusal { status: 0, wanted_pause: None, text: self.auth.redact(&detail) })
+        };
+        let mut builder = self.client.request(request.method.clone(), request.url.clone());
+        if let Some(body) = &request.body {
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let response = builder.send().await.map_err(|e| failed(Failed::from(e)))?;
+        if response.status().is_success() {
+            return take(response).await.map_err(failed);
+        }
+        let wanted_pause = wanted_pause(response.headers());
+        let status = response.status().as_u16();
+        let text = match redirect_target(&response) {
+            Some(target) => format!("redirects to {target}"),
+            None => beginning(response).await,
+        };
+        let status = wire::true_status(status, &text);
+        Err((Outcome::Status(status), Refusal { status, wanted_pause, text: self.auth.redact(&shortened(&text)) }))
+    }
+
+    /// "GET /api/v2/version".
+    fn label(&self, request: &Request) -> String {
+        let path = request.url.path();
+        format!("{} {}", request.method, path.strip_prefix(self.base.path().trim_end_matches('/')).unwrap_or(path))
+    }
+
+    fn error(&self, request: &Request, reason: Reason, refusal: &Refusal) -> Error {
+        let Refusal { status, text, .. } = refusal;
+        let (store, attempt, status) = (self.name(), self.label(request), *status);
+        let why = if status == 0 { text.clone() } else { format!("status {status}: {text}") };
+        let unsupported = |why: String, remedy: &str| Error::Unsupported {
+            store: self.name(),
+            why: format!("{}: {why}", self.label(request)),
+            remedy: remedy.to_owned(),
+        };
+        match reason {
+            Reason::Unreached | Reason::Busy | Reason::ServerError | Reason::TimedOut | Reason::Broken => {
+                Error::Unavailable { store, attempt, why }
+            }
+            Reason::Tls => Error::Unavailable {
+                store,
+                attempt,
+                why: format!("{why}; check the host name, the CA certificate, and that the port speaks TLS"),
+            },
+            Reason::MaybeApplied => Error::Uncertain { store, attempt, why },
+            Reason::Denied => Error::Denied { store, attempt, status, hint: self.auth.hint() },
+            Reason::Missing => Error::NotFound {
+                store,
+                what: request.subject.clone(),
+                remedy: "check its name, the tenant, the database and the URL".to_owned(),
+            },
+            Reason::TooLarge => Error::Rejected {
+                store,
+                attempt,
+                status,
+                body: format!("the body of {} bytes is beyond the server's limit: {text}", request.body_len()),
+            },
+            Reason::Redirected => unsupported(why, "give the URL that it redirects to"),
+            Reason::Foreign => unsupported(why, "check the URL, its port and its path: no Chroma answers there"),
+            Reason::Refused => Error::Rejected { store, attempt, status, body: text.clone() },
+        }
+    }
+}
+
+impl Request {
+    fn body_len(&self) -> usize {
+        self.body.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+impl From<reqwest::Error> for Failed {
+    fn from(error: reqwest::Error) -> Self {
+        let failure = match () {
+            () if error.is_connect() && is_tls(&error) => Failure::Tls,
+            () if error.is_connect() => Failure::Unreached,
+            () if error.is_timeout() => Failure::TimedOut,
+            () => Failure::Broken,
+        };
+        Self { failure, detail: chain(&error.without_url()) }
+    }
+}
+
+/// The whole body of a success.
+pub(super) async fn whole(response: Response) -> Result<Bytes, Failed> {
+    Ok(response.bytes().await?)
+}
+
+/// The URL without what must not be printed; an error says what cannot be in one.
+fn checked(url: &Url) -> Result<Url> {
+    let mut shown = url.clone();
+    // Neither can fail on a URL with a host; on one without, there is nothing to hide.
+    let _ = shown.set_username("");
+    let _ = shown.set_password(None);
+    shown.set_query(None);
+    shown.set_fragment(None);
+    let why = match () {
+        () if !matches!(url.scheme(), "http" | "https") || !url.has_host() => "its URL is no http:// or https:// URL",
+        () if !url.username().is_empty() || url.password().is_some() => "its URL holds credentials",
+        () if url.query().is_some() || url.fragment().is_some() => "its URL holds a query or a fragment",
+        () => return Ok(shown),
+    };
+    Err(Error::Unsupported {
+        store: format!("server {shown}"),
+        why: why.to_owned(),
+        remedy: "give scheme, host, port and path only, and credentials as such".to_owned(),
+    })
+}
+
+/// A client for this server.
+///
+/// The environment's proxy (`HTTPS_PROXY`, `NO_PROXY`) is used for https only: plain http goes to loopback and inside a
+/// cluster, where a proxy would see every memory and usually cannot reach the server.
+fn client(config: &ServerConfig, headers: HeaderMap) -> Result<Client, String> {
+    let mut builder = Client::builder()
+        .default_headers(headers)
+        .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(config.timeouts.connect)
+        .timeout(config.timeouts.request)
+        .tls_danger_accept_invalid_certs(config.tls.insecure_skip_verify);
+    let extra = Certificate::from_pem_bundle(&config.tls.ca_pem).map_err(|e| chain(&e))?;
+    if extra.is_empty() && !config.tls.ca_pem.is_empty() {
+        return Err("the CA file holds no PEM certificate".to_owned());
+    }
+    if config.url.scheme() == "https" {
+        builder = if extra.is_empty() { builder } else { builder.tls_certs_merge(extra) };
+    } else {
+        // An image without any system certificate must still speak plain http.
+        builder = builder.no_proxy().tls_certs_only(extra);
+    }
+    builder.build().map_err(|e| chain(&e))
+}
+
+/// `Retry-After` in seconds; its form as a date is not used by what stands before Chroma, and is ignored.
+fn wanted_pause(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+fn redirect_target(response: &Response) -> Option<String> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    // A query may carry a session or a token.
+    location.split(['?', '#']).next().map(str::to_owned)
+}
+
+async fn beginning(mut response: Response) -> String {
+    let mut text = Vec::new();
+    while text.len() < READ_OF_ERROR {
+        // What arrived of an error's text is enough: its status already says what to do.
+        let Ok(Some(chunk)) = response.chunk().await else { break };
+        text.extend_from_slice(&chunk);
+    }
+    text.truncate(READ_OF_ERROR);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN_OF_ERROR) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None if line.is_empty() => "an empty answer".to_owned(),
+        None => line,
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // An I/O error hides what it carries from `source`.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>()
+            || carried.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

@@ -1,0 +1,412 @@
+//! The JSON that Chroma servers answer, and what it means: statuses, collections, records.
+//! Sends nothing and picks no version: what is told apart here is told apart by its shape.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value as Json;
+
+use super::decision::Failure;
+use super::transport::Failed;
+use crate::store::collection::Collection;
+use crate::store::distance;
+use crate::store::record::{Fetched, Metadata, Origin, Record, Value};
+
+/// The status that says what happened. Servers before 1.0 answer 400 for a missing collection, and before 0.5 a 500
+/// with the Python exception (measured on 0.4.24, 0.5.23 and 0.6.3).
+pub(super) fn true_status(status: u16, text: &str) -> u16 {
+    let says = |word: &str| text.contains(word);
+    match status {
+        400 if says("\"InvalidCollection\"") => 404,
+        500 if says("\"NotFoundError(") || says("coroutine raised StopIteration") => 404,
+        500 if says("\"InvalidCollectionException(") => 404,
+        500 if says("\"UniqueConstraintError(") => 409,
+        _ => status,
+    }
+}
+
+/// Reads a whole answer; text that is no such JSON is not Chroma's.
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failed> {
+    serde_json::from_slice(body).map_err(|e| foreign(&e, body))
+}
+
+fn foreign(error: &serde_json::Error, body: &[u8]) -> Failed {
+    let beginning: String = String::from_utf8_lossy(&body[..body.len().min(400)]).chars().take(100).collect();
+    let beginning = beginning.split_whitespace().collect::<Vec<_>>().join(" ");
+    let failure = if error.is_eof() { Failure::Broken } else { Failure::Foreign };
+    Failed { failure, detail: format!("the answer is not Chroma's ({error}); it begins with {beginning:?}") }
+}
+
+/// A collection as every version describes it.
+#[derive(Debug, Deserialize)]
+pub(super) struct CollectionAnswer {
+    id: String,
+    name: String,
+    metadata: Option<Pairs>,
+    #[serde(default)]
+    dimension: Option<u32>,
+    #[serde(default)]
+    configuration_json: Option<Json>,
+    #[serde(default)]
+    schema: Option<Json>,
+}
+
+impl CollectionAnswer {
+    /// Its UUID.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The collection; an error names a metadata value that none of our types can hold.
+    pub(super) fn into_collection(self, tenant: &str, database: &str) -> Result<Collection, String> {
+        let Self { id, name, metadata, dimension, configuration_json, schema } = self;
+        let metadata = metadata.map_or(Ok(Metadata::new()), Pairs::into_metadata);
+        let metadata = metadata.map_err(|why| format!("collection {name:?}: {why}"))?;
+        let configuration = configuration_json.filter(|c| !c.is_null());
+        let distance = distance::declared(schema.as_ref(), configuration.as_ref(), &metadata);
+        let (tenant, database) = (tenant.to_owned(), database.to_owned());
+        Ok(Collection { id, name, tenant, database, dimension, distance, metadata, configuration, schema })
+    }
+}
+
+/// The answer to `get`.
+#[derive(Debug, Deserialize)]
+pub(super) struct GetAnswer {
+    ids: Vec<String>,
+    embeddings: Option<Vec<Option<Vector>>>,
+    documents: Option<Vec<Option<String>>>,
+    uris: Option<Vec<Option<String>>>,
+    metadatas: Option<Vec<Option<Pairs>>>,
+}
+
+impl GetAnswer {
+    /// The records, checked against what was asked for: an answer of another shape is an error, never a shorter result.
+    pub(super) fn into_fetched(self, asked: &[String]) -> Result<Vec<Fetched>, String> {
+        let Self { ids, embeddings, documents, uris, metadatas } = self;
+        let count = ids.len();
+        let mut embeddings = column("embeddings", embeddings, count)?;
+        let mut documents = column("documents", documents, count)?;
+        let mut uris = column("uris", uris, count)?;
+        let mut metadatas = column("metadatas", metadatas, count)?;
+        let mut waiting: BTreeSet<&str> = asked.iter().map(String::as_str).collect();
+        let mut fetched = Vec::with_capacity(count);
+        for id in ids {
+            if !waiting.remove(id.as_str()) {
+                return Err(format!("the answer holds the id {id:?}, which was not asked for or is there twice"));
+            }
+            let row = (embeddings.next(), documents.next(), uris.next(), metadatas.next());
+            let (Some(embedding), Some(document), Some(uri), Some(metadata)) = row else {
+                return Err("the answer's columns have different lengths".to_owned());
+            };
+            fetched.push(one(id, embedding, document, uri, metadata));
+        }
+        Ok(fetched)
+    }
+}
+
+fn column<T>(name: &str, column: Option<Vec<T>>, count: usize) -> Result<std::vec::IntoIter<T>, String> {
+    let column = column.ok_or_else(|| format!("the answer has no {name}"))?;
+    if column.len() == count {
+        return Ok(column.into_iter());
+    }
+    Err(format!("the answer has {count} ids, but {} {name}", column.len()))
+}
+
+fn one(
+    id: String,
+    embedding: Option<Vector>,
+    document: Option<String>,
+    uri: Option<String>,
+    metadata: Option<Pairs>,
+) -> Fetched {
+    let embedding = embedding.map_or(Err("the server has no vector for it".to_owned()), Vector::into_components);
+    let metadata = metadata.map_or(Ok(Metadata::new()), Pairs::into_metadata);
+    match (embedding, metadata) {
+        (Ok(embedding), Ok(metadata)) => {
+            Fetched::Record { record: Record { id, embedding, document, uri, metadata }, origin: Origin::Server }
+        }
+        (Err(why), _) | (_, Err(why)) => Fetched::Unreadable { id, why },
+    }
+}
+
+/// The answer to `query`, of which only the nearest record's distance and vector are asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct QueryAnswer {
+    distances: Option<Vec<Vec<Option<f64>>>>,
+    embeddings: Option<Vec<Option<Vec<Option<Vector>>>>>,
+}
+
+impl QueryAnswer {
+    /// Distance and vector of the nearest record, if there is one that can be read.
+    pub(super) fn nearest(self) -> Option<(f64, Vec<f32>)> {
+        let distance = (*self.distances?.first()?.first()?)?;
+        let vector = self.embeddings?.into_iter().next()??.into_iter().next()??;
+        Some((distance, vector.into_components().ok()?))
+    }
+}
+
+/// A vector's components. Chroma answers null for what is NaN or infinite.
+#[derive(Debug)]
+pub(super) struct Vector {
+    components: Vec<f32>,
+    lost: usize,
+}
+
+impl Vector {
+    fn into_components(self) -> Result<Vec<f32>, String> {
+        let all = self.components.len();
+        match self.lost {
+            0 => Ok(self.components),
+            lost => Err(format!("{lost} of its vector's {all} components are not finite, the server answers null")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Vector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Components;
+        impl<'de> Visitor<'de> for Components {
+            type Value = Vector;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of numbers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vector, A::Error> {
+                let mut vector = Vector { components: Vec::new(), lost: 0 };
+                // Read as f32 at once: by way of f64 a decimal could be rounded twice.
+                while let Some(component) = seq.next_element::<Option<f32>>()? {
+                    vector.lost += usize::from(!component.is_some_and(f32::is_finite));
+                    vector.components.push(component.unwrap_or(f32::NAN));
+                }
+                Ok(vector)
+            }
+        }
+        deserializer.deserialize_seq(Components)
+    }
+}
+
+/// A metadata object, in the order of the answer.
+#[derive(Debug)]
+pub(super) struct Pairs(Vec<(String, Cell)>);
+
+impl Pairs {
+    fn into_metadata(self) -> Result<Metadata, String> {
+        let pairs = self.0.into_iter().map(|(key, cell)| match cell.into_value() {
+            Ok(value) => Ok(value.map(|value| (key, value))),
+            Err(kind) => Err(format!("its metadata key {key:?} holds {kind}, which cannot be copied")),
+        });
+        pairs.filter_map(Result::transpose).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a metadata object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// One metadata value as JSON writes it: `1` is an integer, `1.0` is not.
+#[derive(Debug)]
+enum Cell {
+    One(Value),
+    Many(Vec<Cell>),
+    Null,
+    Object,
+}
+
+impl Cell {
+    /// None for null, which is no value in Chroma; an error names a kind that no record can hold.
+    fn into_value(self) -> Result<Option<Value>, &'static str> {
+        match self {
+            Self::One(value) => Ok(Some(value)),
+            Self::Null => Ok(None),
+            Self::Object => Err("an object (a sparse vector?)"),
+            Self::Many(cells) => {
+                let values = cells.into_iter().map(|cell| match cell {
+                    Self::One(value) => Ok(value),
+                    Self::Many(_) | Self::Null | Self::Object => Err("an array of other than scalars"),
+                });
+                Ok(Some(Value::List(values.collect::<Result<_, _>>()?)))
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Cell {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyCell)
+    }
+}
+
+struct AnyCell;
+
+impl<'de> Visitor<'de> for AnyCell {
+    type Value = Cell;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a metadata value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Cell, E> {
+        Ok(Cell::One(Value::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Cell, E> {
+        Ok(Cell::One(Value::Int(value)))
+    }
+
+    // Chroma itself holds integers beyond i64 as floats.
+    #[allow(clippy::cast_precision_loss)]
+    fn visit_u64<E>(self, value: u64) -> Result<Cell, E> {
+        Ok(Cell::One(i64::try_from(value).map_or(Value::Float(value as f64), Value::Int)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Cell, E> {
+        Ok(Cell::One(Value::Float(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Cell, E> {
+        Ok(Cell::One(Value::Str(value.to_owned())))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Cell, E> {
+        Ok(Cell::One(Value::Str(value)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Cell, E> {
+        Ok(Cell::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Cell, A::Error> {
+        let mut cells = Vec::new();
+        while let Some(cell) = seq.next_element()? {
+            cells.push(cell);
+        }
+        Ok(Cell::Many(cells))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Cell, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Cell::Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn fetched(json: &str, asked: &[&str]) -> Result<Vec<Fetched>, String> {
+        let answer: GetAnswer = parse(json.as_bytes()).map_err(|f| f.detail)?;
+        answer.into_fetched(&asked.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>())
+    }
+
+    fn record(metadata: &str) -> Fetched {
+        let json = format!(
+            r#"{{"ids":["a"],"embeddings":[[1.0,0.1]],"documents":[""],"uris":[null],"metadatas":[{metadata}]}}"#
+        );
+        fetched(&json, &["a"]).unwrap().remove(0)
+    }
+
+    #[test]
+    fn types_are_kept_apart() {
+        let Fetched::Record { record, origin } =
+            record(r#"{"i":1,"f":1.0,"big":18446744073709551615,"b":true,"s":"","l":[1,2],"n":null}"#)
+        else {
+            panic!("unreadable")
+        };
+        assert_eq!(origin, Origin::Server);
+        assert_eq!((record.document.as_deref(), record.uri), (Some(""), None));
+        assert_eq!(record.embedding, [1.0, 0.1_f32]);
+        let expected = [
+            ("i", Value::Int(1)),
+            ("f", Value::Float(1.0)),
+            ("big", Value::Float(18_446_744_073_709_551_615.0)),
+            ("b", Value::Bool(true)),
+            ("s", Value::Str(String::new())),
+            ("l", Value::List(vec![Value::Int(1), Value::Int(2)])),
+        ];
+        assert_eq!(record.metadata, expected.map(|(k, v)| (k.to_owned(), v)).into());
+    }
+
+    #[test]
+    fn what_cannot_be_copied_is_unreadable_by_id() {
+        let Fetched::Unreadable { id, why } = record(r#"{"v":{"indices":[1],"values":[0.5]}}"#) else { panic!() };
+        assert!(id == "a" && why.contains("\"v\""), "{why}");
+        for vector in ["null", "[1.0,null]"] {
+            let json = format!(
+                r#"{{"ids":["a"],"embeddings":[{vector}],"documents":[null],"uris":[null],"metadatas":[null]}}"#
+            );
+            assert!(matches!(&fetched(&json, &["a"]).unwrap()[0], Fetched::Unreadable { id, .. } if id == "a"));
+        }
+    }
+
+    #[test]
+    fn another_answer_than_asked_for_is_an_error() {
+        let whole = r#"{"ids":["a"],"embeddings":[[1.0]],"documents":[null],"uris":[null],"metadatas":[null]}"#;
+        assert!(fetched(whole, &["a", "gone"]).is_ok());
+        for (json, asked) in [
+            (whole.to_owned(), "b"),
+            (whole.replace("[null],\"uris\"", "[],\"uris\""), "a"),
+            (whole.replace("[[1.0]]", "null"), "a"),
+            (whole.replace("\"uris\"", "\"ruis\""), "a"),
+            (r#"{"ids":["a","a"],"embeddings":[[1.0],[1.0]],"documents":[null,null],"uris":[null,null],"metadatas":[null,null]}"#.to_owned(), "a"),
+        ] {
+            assert!(fetched(&json, &[asked]).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_cut_body_is_told_from_a_foreign_one() {
+        let failure = |text: &str| parse::<GetAnswer>(text.as_bytes()).map(|_| ()).unwrap_err().failure;
+        assert_eq!(failure(r#"{"ids":["a"],"emb"#), Failure::Broken);
+        assert_eq!(failure("<!DOCTYPE html><html>"), Failure::Foreign);
+        assert_eq!(failure(r#"{"status":"ok"}"#), Failure::Foreign);
+    }
+
+    #[test]
+    fn old_statuses_are_corrected() {
+        assert_eq!(true_status(400, r#"{"error":"InvalidCollection","message":"Collection x does not exist."}"#), 404);
+        assert_eq!(true_status(500, r#"{"error":"RuntimeError('coroutine raised StopIteration')"}"#), 404);
+        assert_eq!(true_status(500, r#"{"error":"NotFoundError('Database nope not found')"}"#), 404);
+        assert_eq!(true_status(500, r#"{"error":"UniqueConstraintError('Collection x already exists')"}"#), 409);
+        assert_eq!(true_status(500, "boom"), 500);
+    }
+
+    proptest! {
+        #[test]
+        fn components_are_bit_exact(x in any::<f32>()) {
+            prop_assume!(x.is_finite());
+            // A Rust server prints the shortest f32, a Python one the f32 as a double.
+            for text in [format!("[{x:?}]"), format!("[{:?}]", f64::from(x))] {
+                let vector: Vector = serde_json::from_str(&text).unwrap();
+                prop_assert_eq!(vector.components[0].to_bits(), x.to_bits());
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse::<GetAnswer>(&bytes);
+            let _ = parse::<Vec<CollectionAnswer>>(&bytes);
+        }
+    }
+}
