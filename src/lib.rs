@@ -1,5 +1,6 @@
 //! Moves the memories of AI agents between Chroma stores and servers, and proves that nothing was lost.
 
+pub mod api;
 pub mod engine;
 pub mod exit;
 pub mod report;

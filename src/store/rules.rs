@@ -25,10 +25,3 @@ pub fn collection_metadata_problem(metadata: &Metadata, target: &Capabilities) -
     let _ = (metadata, target);
     None
 }
-
-/// Bytes that the record takes in a body at most, however its vector is encoded.
-#[must_use]
-pub fn largest_body(record: &Record) -> usize {
-    let _ = record;
-    0
-}

@@ -1,0 +1,46 @@
+//! The `MemoryMigration` resource: its types, its rules, its names and labels.
+//! Does no I/O: whoever reads a manifest hands its text in, and whoever talks to a cluster is in `controller`.
+
+pub mod check;
+pub mod conditions;
+pub mod crd;
+pub mod duration;
+pub mod endpoint;
+pub mod manifest;
+pub mod run_hash;
+pub mod schema;
+pub mod spec;
+pub mod status;
+
+pub use crd::{crd, crd_yaml};
+pub use endpoint::{
+    Auth, BasicAuth, BearerAuth, CopyMethod, HeaderAuth, LocalSource, LocalTarget, Remote, ServiceRef, Source, Target,
+    Tls,
+};
+pub use manifest::{ManifestError, parse_manifest};
+pub use spec::{
+    Batch, Duplicates, MemoryMigration, MemoryMigrationSpec, NamePair, OnConflict, Pacing, Runner, Verification,
+};
+pub use status::{MemoryMigrationStatus, Phase};
+
+/// The API group.
+pub const GROUP: &str = "memory-migration.dev";
+/// The only version so far.
+pub const VERSION: &str = "v1alpha1";
+/// What `apiVersion` says.
+pub const API_VERSION: &str = "memory-migration.dev/v1alpha1";
+/// What `kind` says.
+pub const KIND: &str = "MemoryMigration";
+/// The CRD's own name.
+pub const CRD_NAME: &str = "memorymigrations.memory-migration.dev";
+
+/// On everything the controller makes: the UID of the `MemoryMigration` it belongs to.
+pub const LABEL_UID: &str = "memory-migration.dev/uid";
+/// On a Job and its pods: the hash of the run they belong to.
+pub const LABEL_RUN: &str = "memory-migration.dev/run";
+/// On a Job and its pods: which attempt of the run they are, from 1.
+pub const LABEL_ATTEMPT: &str = "memory-migration.dev/attempt";
+/// On everything the controller makes, so that it watches nothing else.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The value of [`LABEL_MANAGED_BY`], and the field manager of every server-side apply.
+pub const MANAGER: &str = "memory-migration-operator";

@@ -1,0 +1,123 @@
+//! What is wrong with a `MemoryMigration`: the CRD's own rules, evaluated in process, and those that the API server's
+//! rule language cannot say. Pure; the controller and `run -f` share it.
+
+use std::collections::BTreeSet;
+
+use kube::core::cel::Validator;
+
+use super::crd::SCHEMA;
+use super::endpoint::{Remote, ServiceRef};
+use super::spec::{MemoryMigration, MemoryMigrationSpec};
+use super::{duration, endpoint};
+
+impl MemoryMigration {
+    /// Everything that is wrong with the spec, each with its place and what to write instead; empty when it can run.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let broken = self.broken_rules();
+        if broken.is_empty() { self.spec.validate() } else { broken }
+    }
+
+    /// The CRD's rules that the object breaks: an object made before a rule existed can be in the cluster.
+    fn broken_rules(&self) -> Vec<String> {
+        let object = serde_json::json!({"spec": self.spec});
+        match Validator::new().validate(&SCHEMA, &object, None) {
+            Ok(()) => Vec::new(),
+            Err(errors) => errors.into_vec().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl MemoryMigrationSpec {
+    /// What is wrong beyond the CRD's rules.
+    #[must_use]
+    pub fn validate(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        problems.extend(duration::parse(&self.batch.delay).err().map(|why| format!("spec.batch.delay: {why}")));
+        problems.extend(address_problem("source", self.source.remote.as_ref()));
+        problems.extend(address_problem("target", self.target.remote.as_ref()));
+        problems.extend(self.same_folder());
+        problems.extend(self.same_database());
+        problems.extend(self.collection_problems());
+        problems
+    }
+
+    /// One claim may hold both stores, but not one inside the other.
+    fn same_folder(&self) -> Option<String> {
+        let (source, target) = (self.source.local.as_ref()?, self.target.local.as_ref()?);
+        let (from, to) = (endpoint::folders(&source.path), endpoint::folders(&target.path));
+        if source.claim_name != target.claim_name || !(from.starts_with(&to) || to.starts_with(&from)) {
+            return None;
+        }
+        Some(format!(
+            "spec.target.local.path: \"{}\" and the source's \"{}\" are the same folder of claim {}, or one holds the \
+             other: write a path that lies beside it, or another claim",
+            target.path, source.path, target.claim_name
+        ))
+    }
+
+    fn same_database(&self) -> Option<String> {
+        let (source, target) = (self.source.remote.as_ref()?, self.target.remote.as_ref()?);
+        let same = address(source) == address(target)
+            && source.tenant == target.tenant
+            && source.database == target.database
+            && (self.collections.is_empty() || self.collections.iter().any(|c| c.target() == c.name));
+        same.then(|| {
+            "spec: source and target are the same database of the same server: write another server, tenant or \
+             database in one of them, or list collections with a targetName that differs from name"
+                .into()
+        })
+    }
+
+    fn collection_problems(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let mut problems = Vec::new();
+        for (n, pair) in self.collections.iter().enumerate() {
+            let (name, target) = (pair.name.as_str(), pair.target());
+            if !seen.insert((name, target)) {
+                problems.push(format!("spec.collections[{n}]: {name} to {target} is listed twice: remove one entry"));
+            }
+            if !is_collection_name(target) {
+                problems.push(format!(
+                    "spec.collections[{n}]: no Chroma server takes the name \"{target}\": write a targetName of 3 to \
+                     512 letters, digits, '.', '_' and '-', beginning and ending with a letter or digit, without '..', \
+                     and no IP address"
+                ));
+            }
+        }
+        problems
+    }
+}
+
+fn address_problem(side: &str, remote: Option<&Remote>) -> Option<String> {
+    let text = remote?.url.as_deref()?;
+    let why = match url::Url::parse(text) {
+        Ok(url) if url.host_str().is_some_and(|host| !host.is_empty()) => return None,
+        Ok(_) => "it names no host".to_owned(),
+        Err(e) => e.to_string(),
+    };
+    Some(format!(
+        "spec.{side}.remote.url: \"{text}\" is no address ({why}): write one as in https://chroma.example.com"
+    ))
+}
+
+/// Chroma's rule for names of collections.
+fn is_collection_name(name: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    (3..=512).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        && edge(name.chars().next())
+        && edge(name.chars().last())
+        && !name.contains("..")
+        && name.parse::<std::net::Ipv4Addr>().is_err()
+}
+
+/// The server's address in one form, whatever way it is written.
+fn address(remote: &Remote) -> String {
+    let Some(ServiceRef { name, namespace, port }) = &remote.service else {
+        let text = remote.url.as_deref().unwrap_or_default();
+        return url::Url::parse(text)
+            .map_or_else(|_| text.to_owned(), |url| url.as_str().trim_end_matches('/').to_owned());
+    };
+    format!("{name}/{}/{port}", namespace.as_deref().unwrap_or_default())
+}

@@ -1,0 +1,253 @@
+//! Ready, Reconciling and Stalled, and the closed list of their reasons. Pure builders: the time is passed in.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::status::Phase;
+use crate::report;
+
+/// Ready=True: done and proved.
+pub const READY: &str = "Ready";
+/// Reconciling=True: it works, or it waits and will go on by itself.
+pub const RECONCILING: &str = "Reconciling";
+/// Stalled=True: a person is needed.
+pub const STALLED: &str = "Stalled";
+
+/// What a reason says of the three conditions: the rows of the table of situations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Situation {
+    /// The runner works.
+    Running,
+    /// It will go on by itself.
+    Waiting,
+    /// A person must edit the spec or change `runId`.
+    NeedsPerson,
+    /// `spec.suspend`.
+    Suspended,
+    /// Done.
+    Done,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident => $situation:ident),+ $(,)?) => {
+        /// Why the conditions are as they are: a closed list.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name),+ }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The word in the condition.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),+ }
+            }
+
+            /// The row of the table that it belongs to.
+            #[must_use]
+            pub const fn situation(self) -> Situation {
+                match self { $(Self::$name => Situation::$situation),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Checks and comparison.
+    Preflight => Running,
+    /// Records are written.
+    Copying => Running,
+    /// Records are compared.
+    Verifying => Running,
+    /// What verification named is sent again.
+    Repairing => Running,
+    /// Another pod uses the target's claim.
+    VolumeInUse => Waiting,
+    /// Another migration writes the target.
+    TargetBusy => Waiting,
+    /// The source's claim, server, tenant, database or collection is not there.
+    SourceNotFound => Waiting,
+    /// The target's claim, server, tenant or database is not there.
+    TargetNotFound => Waiting,
+    /// A Secret, or a key in it, is not there.
+    SecretNotReady => Waiting,
+    /// The namespace's quota or an admission rule refuses the pod.
+    QuotaExceeded => Waiting,
+    /// An image cannot be pulled.
+    ImagePullFailed => Waiting,
+    /// No node takes the pod.
+    PodUnschedulable => Waiting,
+    /// A volume cannot be mounted.
+    MountFailed => Waiting,
+    /// The Chroma server that writes a local target dies again and again.
+    ServerCrashLooping => Waiting,
+    /// Two claims that only one node each can use are used on different nodes.
+    ClaimsOnDifferentNodes => Waiting,
+    /// Something outside failed, or the runner is about to start; it is tried again.
+    Retrying => Waiting,
+    /// A check before the first write failed.
+    PreflightRefused => NeedsPerson,
+    /// Differences remain that repair could not mend.
+    VerificationFailed => NeedsPerson,
+    /// `onConflict: Fail`, and an id has other content in the target.
+    RecordConflict => NeedsPerson,
+    /// Tried `backoffLimit` times.
+    BackoffLimitExceeded => NeedsPerson,
+    /// `activeDeadlineSeconds` have passed.
+    DeadlineExceeded => NeedsPerson,
+    /// The source changes faster than it can be copied.
+    SourceChanging => NeedsPerson,
+    /// The spec cannot be run.
+    InvalidSpec => NeedsPerson,
+    /// A bug.
+    InternalError => NeedsPerson,
+    /// `spec.suspend` is true.
+    Suspended => Suspended,
+    /// Every record was compared and is equal.
+    Verified => Done,
+    /// Every record but those skipped was compared and is equal.
+    VerifiedWithSkips => Done,
+    /// Only counts were compared.
+    CountsVerified => Done,
+    /// A dry run ended with its plan.
+    DryRunCompleted => Done,
+}
+
+impl Reason {
+    /// The reason that a condition names.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == word)
+    }
+
+    /// The word for people that goes with it.
+    #[must_use]
+    pub const fn phase(self) -> Phase {
+        match self {
+            Self::Preflight => Phase::Preflight,
+            Self::Copying | Self::Repairing => Phase::Copying,
+            Self::Verifying => Phase::Verifying,
+            _ => match self.situation() {
+                Situation::Running | Situation::Waiting => Phase::Waiting,
+                Situation::NeedsPerson => Phase::Failed,
+                Situation::Suspended => Phase::Suspended,
+                Situation::Done => Phase::Succeeded,
+            },
+        }
+    }
+
+    /// Whether the run is over: nothing but an edit or a new `runId` goes on.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self.situation(), Situation::NeedsPerson | Situation::Done)
+    }
+}
+
+impl From<report::Stage> for Reason {
+    fn from(stage: report::Stage) -> Self {
+        match stage {
+            report::Stage::Preflight => Self::Preflight,
+            report::Stage::Copying => Self::Copying,
+            report::Stage::Verifying => Self::Verifying,
+            report::Stage::Repairing => Self::Repairing,
+        }
+    }
+}
+
+/// The three conditions for this reason. A condition whose status does not change keeps its transition time.
+#[must_use]
+pub fn conditions(before: &[Condition], reason: Reason, message: &str, generation: i64, now: &Time) -> Vec<Condition> {
+    let situation = reason.situation();
+    let is = [
+        (READY, situation == Situation::Done),
+        (RECONCILING, matches!(situation, Situation::Running | Situation::Waiting)),
+        (STALLED, situation == Situation::NeedsPerson),
+    ];
+    is.into_iter()
+        .map(|(kind, on)| {
+            let status = if on { "True" } else { "False" };
+            let kept = before.iter().find(|c| c.type_ == kind && c.status == status);
+            Condition {
+                type_: kind.into(),
+                status: status.into(),
+                reason: reason.as_str().into(),
+                message: message.into(),
+                observed_generation: Some(generation),
+                last_transition_time: kept.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
+            }
+        })
+        .collect()
+}
+
+/// The reason that conditions agree on; None where they are not what [`conditions`] makes, for instance because
+/// somebody else wrote them.
+#[must_use]
+pub fn agreed_reason(conditions: &[Condition]) -> Option<Reason> {
+    let [first, ..] = conditions else { return None };
+    let reason = Reason::parse(&first.reason)?;
+    let generation = first.observed_generation?;
+    let expected = self::conditions(conditions, reason, &first.message, generation, &first.last_transition_time);
+    let same = |wanted: &Condition| {
+        conditions.iter().any(|c| c.type_ == wanted.type_ && c.status == wanted.status && c.reason == wanted.reason)
+    };
+    (conditions.len() == expected.len() && expected.iter().all(same)).then_some(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::jiff::Timestamp;
+
+    fn at(second: i64) -> Time {
+        Time(Timestamp::from_second(second).unwrap())
+    }
+
+    fn row(reason: Reason) -> [String; 3] {
+        let made = conditions(&[], reason, "m", 1, &at(0));
+        [READY, RECONCILING, STALLED].map(|kind| made.iter().find(|c| c.type_ == kind).unwrap().status.clone())
+    }
+
+    #[test]
+    fn every_reason_is_in_its_row() {
+        let rows = |situation| match situation {
+            Situation::Running | Situation::Waiting => ["False", "True", "False"],
+            Situation::NeedsPerson => ["False", "False", "True"],
+            Situation::Suspended => ["False", "False", "False"],
+            Situation::Done => ["True", "False", "False"],
+        };
+        for reason in Reason::ALL {
+            assert_eq!(row(*reason), rows(reason.situation()), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_last_row_is_ready() {
+        let ready: Vec<&str> = Reason::ALL.iter().filter(|r| row(**r)[0] == "True").map(|r| r.as_str()).collect();
+        assert_eq!(ready, ["Verified", "VerifiedWithSkips", "CountsVerified", "DryRunCompleted"]);
+    }
+
+    #[test]
+    fn a_transition_time_moves_only_with_the_status() {
+        let first = conditions(&[], Reason::Preflight, "a", 1, &at(1));
+        let second = conditions(&first, Reason::Copying, "b", 2, &at(2));
+        let third = conditions(&second, Reason::Verified, "c", 2, &at(3));
+        let times = |made: &[Condition]| made.iter().map(|c| c.last_transition_time.0.as_second()).collect::<Vec<_>>();
+        assert_eq!(times(&second), [1, 1, 1]);
+        assert_eq!(times(&third), [3, 3, 1]);
+        assert!(third.iter().all(|c| c.observed_generation == Some(2)));
+    }
+
+    #[test]
+    fn conditions_that_somebody_else_wrote_agree_on_nothing() {
+        let made = conditions(&[], Reason::PreflightRefused, "m", 1, &at(1));
+        assert_eq!(agreed_reason(&made), Some(Reason::PreflightRefused));
+        let mut forged = made.clone();
+        forged[0].status = "True".into();
+        assert_eq!(agreed_reason(&forged), None);
+        forged = made.clone();
+        forged[0].reason = "AllGood".into();
+        assert_eq!(agreed_reason(&forged), None);
+        assert_eq!(agreed_reason(&made[..1]), None);
+        assert_eq!(agreed_reason(&[]), None);
+    }
+}

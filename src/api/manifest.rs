@@ -1,0 +1,329 @@
+//! A manifest's text to a checked `MemoryMigration`: what `run -f FILE` reads. Pure; stricter than an API server, which
+//! drops unknown keys.
+
+use serde_json::Value;
+use thiserror::Error as ThisError;
+
+use super::crd::SCHEMA;
+use super::spec::MemoryMigration;
+use super::{API_VERSION, KIND, schema};
+
+/// Why a manifest cannot be used.
+#[derive(Debug, ThisError)]
+pub enum ManifestError {
+    /// Not YAML, or a key twice.
+    #[error("the manifest cannot be read as YAML: {0}")]
+    Yaml(#[from] serde_saphyr::Error),
+    /// None, or more than one.
+    #[error("the manifest holds {0} objects: write one MemoryMigration in a file of its own")]
+    Documents(usize),
+    /// Another kind of object.
+    #[error(
+        "the manifest says apiVersion {api_version} and kind {kind}: write apiVersion: {API_VERSION} and kind: {KIND}"
+    )]
+    Kind {
+        /// What it says for `apiVersion`.
+        api_version: String,
+        /// What it says for `kind`.
+        kind: String,
+    },
+    /// Everything that is wrong with it, each with its place.
+    #[error("the manifest is refused:\n- {}", .0.join("\n- "))]
+    Refused(Vec<String>),
+    /// Its metadata is not what Kubernetes knows.
+    #[error("the manifest cannot be used: {0}")]
+    Object(#[from] serde_json::Error),
+}
+
+/// Reads a manifest: one YAML (or JSON) document.
+///
+/// # Errors
+/// When it is no YAML, not one document, another kind of object, has an unknown key, or breaks a rule of the
+/// resource; all that is wrong is said at once.
+pub fn parse_manifest(yaml: &str) -> Result<MemoryMigration, ManifestError> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
+    let mut documents: Vec<Value> = documents.into_iter().filter(|d| !d.is_null()).map(schema::without_nulls).collect();
+    let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
+        return Err(ManifestError::Documents(documents.len() + usize::from(!documents.is_empty())));
+    };
+    check_kind(&document)?;
+    let problems = shape_problems(&document);
+    if !problems.is_empty() {
+        return Err(ManifestError::Refused(problems));
+    }
+    let migration: MemoryMigration = serde_json::from_value(document)?;
+    let problems = migration.problems();
+    if problems.is_empty() { Ok(migration) } else { Err(ManifestError::Refused(problems)) }
+}
+
+fn check_kind(document: &Value) -> Result<(), ManifestError> {
+    let word = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or("(none)").to_owned();
+    let (api_version, kind) = (word("apiVersion"), word("kind"));
+    if api_version == API_VERSION && kind == KIND { Ok(()) } else { Err(ManifestError::Kind { api_version, kind }) }
+}
+
+fn shape_problems(document: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (key, value) in document.as_object().into_iter().flatten() {
+        match key.as_str() {
+            // A status in the file is what some cluster said once: nothing reads it.
+            "metadata" if !value.is_object() => problems.push("metadata: write an object with fields".into()),
+            "apiVersion" | "kind" | "metadata" | "status" => {}
+            "spec" => problems.extend(schema::problems(&SCHEMA["properties"]["spec"], value, "spec")),
+            other => problems.push(format!("{other}: unknown field; a {KIND} has apiVersion, kind, metadata and spec")),
+        }
+    }
+    if document.get("spec").is_none() {
+        problems.push("spec: is missing".into());
+    }
+    if document["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+        problems.push("metadata.name: is missing".into());
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Duplicates, OnConflict, Pacing, Verification};
+
+    const HEAD: &str = "apiVersion: memory-migration.dev/v1alpha1\nkind: MemoryMigration\nmetadata: {name: m}\n";
+    const GOOD: &str =
+        "spec:\n  source: {local: {claimName: dev, path: chroma_db}}\n  target: {remote: {service: {name: chroma}}}\n";
+
+    fn refused(yaml: &str) -> String {
+        parse_manifest(yaml).expect_err("the manifest must be refused").to_string()
+    }
+
+    /// What the user reads when GOOD is changed like this.
+    fn refused_with(from: &str, to: &str) -> String {
+        assert!(GOOD.contains(from), "{from}");
+        refused(&format!("{HEAD}{}", GOOD.replace(from, to)))
+    }
+
+    /// What the user reads when this line is added to the spec.
+    fn refused_line(line: &str) -> String {
+        refused(&format!("{HEAD}{GOOD}  {line}\n"))
+    }
+
+    fn says(text: &str, wanted: &str) {
+        assert_eq!(text, format!("the manifest is refused:\n- {wanted}"));
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let spec = parse_manifest(&format!("{HEAD}{GOOD}")).unwrap().spec;
+        let source = spec.source.local.unwrap();
+        let target = spec.target.remote.unwrap();
+        assert_eq!((source.tenant.as_str(), source.database.as_str()), ("default_tenant", "default_database"));
+        assert_eq!((target.tenant.as_str(), target.database.as_str()), ("default_tenant", "default_database"));
+        assert_eq!(target.service.unwrap().port, 8000);
+        assert_eq!((spec.on_conflict, spec.duplicates), (OnConflict::Skip, Duplicates::ById));
+        assert_eq!((spec.pacing, spec.verification), (Pacing::Fixed, Verification::Full));
+        assert_eq!((spec.batch.size, spec.batch.delay.as_str(), spec.backoff_limit), (10, "1s", 6));
+    }
+
+    #[test]
+    fn neither_local_nor_remote() {
+        says(
+            &refused_with("{local: {claimName: dev, path: chroma_db}}", "{}"),
+            "spec.source: write exactly one of local (a store on a PersistentVolumeClaim) and remote (a Chroma server)",
+        );
+    }
+
+    #[test]
+    fn both_local_and_remote() {
+        let text =
+            refused_with("{remote: {service: {name: chroma}}}", "{remote: {url: http://c}, local: {claimName: x}}");
+        says(
+            &text,
+            "spec.target: write exactly one of local (a store on a PersistentVolumeClaim) and remote (a Chroma server)",
+        );
+    }
+
+    #[test]
+    fn a_null_is_an_absent_field() {
+        let both = GOOD.replace("{service: {name: chroma}}", "{service: {name: chroma}, url: null}");
+        parse_manifest(&format!("{HEAD}{both}")).unwrap();
+        let text = refused_with("{local: {claimName: dev, path: chroma_db}}", "{local: null}");
+        assert!(text.contains("exactly one of local"), "{text}");
+    }
+
+    #[test]
+    fn a_url_that_is_not_http() {
+        for url in ["ftp://chroma", "chroma:8000", "http://", "http://user:secret@chroma", "http://chroma/?token=x"] {
+            let text = refused_with("{service: {name: chroma}}", &format!("{{url: \"{url}\"}}"));
+            says(
+                &text,
+                "spec.target.remote.url: write http:// or https://, a host and perhaps a port and a path, as in \
+                 https://chroma.example.com:8000; credentials belong into auth",
+            );
+        }
+        let text = refused_with("{service: {name: chroma}}", "{url: \"http://chroma:99999\"}");
+        assert!(text.contains("\"http://chroma:99999\" is no address (invalid port number)"), "{text}");
+    }
+
+    #[test]
+    fn a_path_that_is_absolute_or_leaves_the_claim() {
+        for path in ["/chroma_db", "../other", "a/../../b", "a/.."] {
+            says(
+                &refused_with("chroma_db", path),
+                "spec.source.local.path: write the folder as it is inside the claim, relative, without '..', ':' or \
+                 '\\', as in chroma_db; leave it out for the claim's root",
+            );
+        }
+        parse_manifest(&format!("{HEAD}{}", GOOD.replace("chroma_db", "a..b/..c"))).unwrap();
+    }
+
+    #[test]
+    fn a_batch_of_0_or_5000000() {
+        for size in ["0", "5000000", "-1"] {
+            says(
+                &refused_line(&format!("batch: {{size: {size}}}")),
+                "spec.batch.size: write a number of records from 1 to 41666, the most that any Chroma server takes in \
+                 one request; the default is 10",
+            );
+        }
+        says(&refused_line("batch: {size: 5.5}"), "spec.batch.size: write a whole number, not 5.5");
+    }
+
+    #[test]
+    fn a_delay_that_is_no_duration() {
+        for delay in ["fast", "10", "1.5s"] {
+            says(
+                &refused_line(&format!("batch: {{delay: \"{delay}\"}}")),
+                "spec.batch.delay: write a duration, a number with ms, s, m or h, as in 500ms, 1s or 1m30s; 0s for no pause",
+            );
+        }
+        says(&refused_line("batch: {delay: 5h}"), "spec.batch.delay: \"5h\" is too long: write at most 1h");
+        says(
+            &refused_line("batch: {delay: 5}"),
+            "spec.batch.delay: write text (in quotes, if it looks like a number or a truth value), not 5",
+        );
+    }
+
+    #[test]
+    fn the_same_store_as_source_and_target() {
+        let text = refused_with("{remote: {service: {name: chroma}}}", "{local: {claimName: dev, path: chroma_db}}");
+        says(&text, "spec: source and target are the same store: write another claimName or path in one of them");
+        for path in ["chroma_db/", "./chroma_db", "chroma_db/inner", "\"\""] {
+            let text = refused_with(
+                "{remote: {service: {name: chroma}}}",
+                &format!("{{local: {{claimName: dev, path: {path}}}}}"),
+            );
+            assert!(text.contains("the same folder of claim dev, or one holds the other"), "{text}");
+        }
+        let beside = GOOD.replace("{remote: {service: {name: chroma}}}", "{local: {claimName: dev, path: chroma_db2}}");
+        parse_manifest(&format!("{HEAD}{beside}")).unwrap();
+    }
+
+    #[test]
+    fn the_same_database_as_source_and_target() {
+        let from = "{local: {claimName: dev, path: chroma_db}}";
+        let text = refused_with(from, "{remote: {service: {name: chroma}}}");
+        assert!(text.contains("spec: source and target are the same database of the same server"), "{text}");
+        let urls = "spec: {source: {remote: {url: \"http://c:80/\"}}, target: {remote: {url: \"http://C\"}}}";
+        let text = refused(&format!("{HEAD}{urls}"));
+        assert!(text.contains("the same database of the same server"), "{text}");
+        let renamed = "  collections: [{name: one, targetName: two}]\n";
+        let good = GOOD.replace(from, "{remote: {service: {name: chroma}}}");
+        parse_manifest(&format!("{HEAD}{good}{renamed}")).unwrap();
+    }
+
+    #[test]
+    fn a_collection_that_is_listed_twice() {
+        let text = refused_line("collections: [{name: one}, {name: two}, {name: one, targetName: one}]");
+        says(&text, "spec.collections[2]: one to one is listed twice: remove one entry");
+    }
+
+    #[test]
+    fn a_collection_name_that_no_server_takes() {
+        for name in ["a", "-ab", "ab-", "a..b", "a b", "ü23"] {
+            let text = refused_line(&format!("collections: [{{name: one, targetName: \"{name}\"}}]"));
+            assert!(
+                text.contains("spec.collections[0].targetName: write a collection name that Chroma takes"),
+                "{text}"
+            );
+        }
+        let text = refused_line("collections: [{name: 10.0.0.1}]");
+        assert!(text.contains("no Chroma server takes the name \"10.0.0.1\""), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_place() {
+        says(
+            &refused_line("batch: {sise: 5}"),
+            "spec.batch.sise: unknown field; the fields of spec.batch are delay, size",
+        );
+        let text = refused_line("runner: {tolerations: [{kee: x}]}");
+        assert!(text.contains("spec.runner.tolerations[0].kee: unknown field"), "{text}");
+        let text = refused(&format!("{HEAD}{GOOD}spce: 1\n"));
+        says(&text, "spce: unknown field; a MemoryMigration has apiVersion, kind, metadata and spec");
+    }
+
+    #[test]
+    fn a_word_that_is_not_in_the_list() {
+        says(&refused_line("onConflict: skip"), "spec.onConflict: \"skip\" is not one of Skip, Overwrite, Fail");
+        says(&refused_line("dryRun: \"yes\""), "spec.dryRun: write true or false, not the text \"yes\"");
+    }
+
+    #[test]
+    fn several_mistakes_are_said_at_once() {
+        let text = refused_line("dryRun: 1\n  onConflict: skip");
+        assert!(text.contains("spec.dryRun") && text.contains("spec.onConflict"), "{text}");
+    }
+
+    #[test]
+    fn another_kind_of_object() {
+        let yaml = format!("{HEAD}{GOOD}").replace("v1alpha1", "v1beta9");
+        assert_eq!(
+            refused(&yaml),
+            "the manifest says apiVersion memory-migration.dev/v1beta9 and kind MemoryMigration: write apiVersion: \
+             memory-migration.dev/v1alpha1 and kind: MemoryMigration"
+        );
+        assert!(refused("a: 1").contains("says apiVersion (none) and kind (none)"));
+        assert!(refused("- 1").contains("says apiVersion (none)"));
+    }
+
+    #[test]
+    fn more_or_less_than_one_document() {
+        let one = format!("{HEAD}{GOOD}");
+        assert!(refused(&format!("{one}---\n{one}")).starts_with("the manifest holds 2 objects"));
+        assert!(refused("").starts_with("the manifest holds 0 objects"));
+        parse_manifest(&format!("---\n{one}---\n")).unwrap();
+    }
+
+    #[test]
+    fn no_yaml_and_a_key_twice_say_the_line() {
+        assert!(refused("a: [").starts_with("the manifest cannot be read as YAML"));
+        let text = refused(&format!("{HEAD}{GOOD}spec: {{}}\n"));
+        assert!(text.contains("cannot be read as YAML") && text.contains("spec"), "{text}");
+    }
+
+    #[test]
+    fn a_name_and_a_spec_are_needed() {
+        let text = refused("apiVersion: memory-migration.dev/v1alpha1\nkind: MemoryMigration\n");
+        assert!(text.contains("spec: is missing") && text.contains("metadata.name: is missing"), "{text}");
+    }
+
+    #[test]
+    fn what_a_cluster_prints_can_be_read_back() {
+        let mut migration = parse_manifest(&format!("{HEAD}{GOOD}")).unwrap();
+        migration.status = Some(crate::api::MemoryMigrationStatus::default());
+        let yaml = serde_saphyr::to_string(&migration).unwrap();
+        assert_eq!(parse_manifest(&yaml).unwrap().spec, migration.spec);
+    }
+
+    /// A newer API server can hand fields to an older operator: they are ignored there, and only there.
+    #[test]
+    fn an_object_of_another_version_is_read_without_its_unknown_fields() {
+        let object = serde_json::json!({
+            "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "m"},
+            "spec": {"source": {"local": {"claimName": "a", "future": 1}}, "target": {"remote": {"url": "http://c"}}, "next": {}},
+            "status": {"phase": "Pending", "later": true}
+        });
+        let migration: MemoryMigration = serde_json::from_value(object).unwrap();
+        assert_eq!(migration.problems(), Vec::<String>::new());
+        assert_eq!(migration.status.unwrap().observed_generation, -1);
+    }
+}

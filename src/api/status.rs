@@ -1,0 +1,280 @@
+//! The status types. Output only: nothing branches on `phase`. Numbers are i64, for Kubernetes knows no unsigned ones.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::report;
+
+/// Collections that the status lists; more are only in the report.
+pub const MAX_COLLECTIONS: usize = 50;
+
+/// What the controller knows of a migration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MemoryMigrationStatus {
+    /// The generation of the spec that this status is about; -1 before the controller has seen the object.
+    pub observed_generation: i64,
+    /// Which run this is about: a hash of what is moved. Another hash is another run.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_hash: String,
+    /// One word for people. Programs read the conditions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Where the memories are read, in one word.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub source: String,
+    /// Where they are written, in one word.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub target: String,
+    /// Ready, Reconciling and Stalled. Wait for Ready=True, and beside it for Stalled=True, which a failure sets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// When the run's first Job was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// How many Jobs this run has had.
+    pub attempts: i32,
+    /// The Job of the last attempt.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub job_name: String,
+    /// How far the run is, about every 5 seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// Records by what became of them, over all collections. Set when the run ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
+    /// The same per collection, at most 50.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub collections: Vec<CollectionStatus>,
+    /// How many collections are not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub collections_left_out: i64,
+    /// What verification found. Set when the run ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
+}
+
+impl Default for MemoryMigrationStatus {
+    fn default() -> Self {
+        Self {
+            observed_generation: -1,
+            run_hash: String::new(),
+            phase: None,
+            source: String::new(),
+            target: String::new(),
+            conditions: Vec::new(),
+            start_time: None,
+            completion_time: None,
+            attempts: 0,
+            job_name: String::new(),
+            progress: None,
+            counts: None,
+            collections: Vec::new(),
+            collections_left_out: 0,
+            verification: None,
+        }
+    }
+}
+
+/// One word for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Nothing has been started.
+    Pending,
+    /// Something outside must happen first; it goes on by itself.
+    Waiting,
+    /// Checks and comparison; nothing is written yet.
+    Preflight,
+    /// Records are written.
+    Copying,
+    /// Records are compared.
+    Verifying,
+    /// Done and proved.
+    Succeeded,
+    /// A person is needed.
+    Failed,
+    /// `spec.suspend` is true.
+    Suspended,
+}
+
+impl Phase {
+    /// Every phase there is.
+    pub const ALL: [Self; 8] = [
+        Self::Pending,
+        Self::Waiting,
+        Self::Preflight,
+        Self::Copying,
+        Self::Verifying,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Suspended,
+    ];
+
+    /// The word that the status and the metrics use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Waiting => "Waiting",
+            Self::Preflight => "Preflight",
+            Self::Copying => "Copying",
+            Self::Verifying => "Verifying",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
+    /// Preflight, Copying, Verifying or Repairing.
+    pub stage: String,
+    /// Records done in this stage.
+    pub records: i64,
+    /// Records to do in this stage.
+    pub total: i64,
+    /// Percent of this stage's records, 0 to 100.
+    pub percent: i32,
+    /// Records per second, over the last seconds.
+    pub records_per_second: f64,
+    /// Seconds left in this stage at this rate; absent when not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<i64>,
+    /// When the runner said so. Older than a minute: it cannot be read at present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Time>,
+}
+
+/// Numbers of records, by what became of them.
+/// source = verified + conflictsSkipped + duplicates + changed + different + missing + unreadable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Counts {
+    /// In the source.
+    pub source: i64,
+    /// In the target before the first write.
+    pub target_before: i64,
+    /// Written by this run; after a dry run: would be written.
+    pub copied: i64,
+    /// Already in the target with equal content.
+    pub present: i64,
+    /// In the target with other content, and left alone.
+    pub conflicts_skipped: i64,
+    /// In the target with other content, and replaced.
+    pub overwritten: i64,
+    /// Not copied because their document was in the target under another id.
+    pub duplicates: i64,
+    /// In the target at the end.
+    pub target_after: i64,
+    /// Compared and equal.
+    pub verified: i64,
+    /// Compared and not equal.
+    pub different: i64,
+    /// In the source and not in the target.
+    pub missing: i64,
+    /// Changed in the source again and again while they were copied.
+    pub changed: i64,
+    /// In the source without content that can be read.
+    pub unreadable: i64,
+}
+
+impl From<report::Counts> for Counts {
+    fn from(counts: report::Counts) -> Self {
+        let report::Counts {
+            source,
+            target_before,
+            copied,
+            present,
+            conflicts_skipped,
+            overwritten,
+            duplicates,
+            target_after,
+            verified,
+            different,
+            missing,
+            changed,
+            unreadable,
+        } = counts;
+        Self {
+            source: signed(source),
+            target_before: signed(target_before),
+            copied: signed(copied),
+            present: signed(present),
+            conflicts_skipped: signed(conflicts_skipped),
+            overwritten: signed(overwritten),
+            duplicates: signed(duplicates),
+            target_after: signed(target_after),
+            verified: signed(verified),
+            different: signed(different),
+            missing: signed(missing),
+            changed: signed(changed),
+            unreadable: signed(unreadable),
+        }
+    }
+}
+
+/// What became of one collection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CollectionStatus {
+    /// Name in the source.
+    pub name: String,
+    /// Name in the target.
+    pub target_name: String,
+    /// Components of a vector.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<i64>,
+    /// l2, cosine or ip.
+    pub distance: String,
+    /// Numbers of records.
+    pub counts: Counts,
+    /// SHA-256 over the verified records, the same for source and target of a correct copy.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+}
+
+impl From<&report::CollectionReport> for CollectionStatus {
+    fn from(collection: &report::CollectionReport) -> Self {
+        Self {
+            name: collection.name.clone(),
+            target_name: collection.target_name.clone(),
+            dimension: collection.dimension.map(i64::from),
+            distance: collection.distance.clone(),
+            counts: collection.counts.into(),
+            fingerprint: collection.fingerprint.clone(),
+        }
+    }
+}
+
+/// What verification found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VerificationStatus {
+    /// The reason with which the run ended, for instance Verified.
+    pub result: String,
+    /// SHA-256 over all collections' fingerprints; empty without a full verification.
+    pub fingerprint: String,
+    /// The largest distance seen in a compared number, in units in the last place.
+    pub max_ulps: i64,
+    /// When the comparison ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compared_at: Option<Time>,
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
