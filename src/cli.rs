@@ -4,10 +4,10 @@
 mod config;
 mod flags;
 mod inspect;
+mod manifest;
 mod migrate;
 mod output;
 mod run;
-mod secrets;
 mod session;
 mod verify;
 

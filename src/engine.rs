@@ -235,3 +235,9 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
     }
     Ok(verdict::End::Proved(proved))
 }
+
+/// The outcome of a run whose stores could not be opened.
+#[must_use]
+pub fn not_started(halt: &Halt, direction: Direction, started: std::time::SystemTime) -> Outcome {
+    verdict::not_started(halt, direction, started)
+}

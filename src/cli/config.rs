@@ -173,7 +173,8 @@ fn credentials(side: Side, server: &mut ServerConfig) -> Result<(), String> {
 }
 
 fn read(side: Side, name: &str, file: &str) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|e| format!("{} names {file}, which cannot be read: {e}", side.variable(name)))
+    std::fs::read_to_string(file)
+        .map_err(|e| format!("{} names {file}, which cannot be read: {e}", side.variable(name)))
 }
 
 #[cfg(test)]
@@ -198,7 +199,8 @@ mod tests {
         let remote = "remote http://h:8000/ default_tenant default_database";
         assert_eq!(described(Some(Kind::Remote), r#"{"host": "h"}"#), remote);
         assert_eq!(described(None, "http://h:8000"), remote);
-        let all = r#"{"type": "remote", "config": {"host": "h", "port": 1, "ssl": true, "tenant": "t", "database": "d"}}"#;
+        let all =
+            r#"{"type": "remote", "config": {"host": "h", "port": 1, "ssl": true, "tenant": "t", "database": "d"}}"#;
         assert_eq!(described(None, all), "remote https://h:1/ t d");
     }
 

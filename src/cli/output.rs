@@ -50,7 +50,17 @@ fn table(report: &Report) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header([
-        "COLLECTION", "TARGET", "DIM", "DISTANCE", "SOURCE", "COPIED", "PRESENT", "SKIPPED", "VERIFIED", "WRONG", "FINGERPRINT",
+        "COLLECTION",
+        "TARGET",
+        "DIM",
+        "DISTANCE",
+        "SOURCE",
+        "COPIED",
+        "PRESENT",
+        "SKIPPED",
+        "VERIFIED",
+        "WRONG",
+        "FINGERPRINT",
     ]);
     for collection in &report.collections {
         table.add_row(row(collection));

@@ -61,7 +61,8 @@ impl Failure {
 }
 
 async fn cancel_on_signal(stop: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return tracing::warn!("termination signals cannot be watched: they will end this at once");
     };
     tokio::select! {

@@ -36,7 +36,7 @@ pub(super) fn outcome(
         Ok(End::Proved(proofs)) => proved(&run.pairs, &counts, proofs),
     };
     let names = format!("{} to {}", context.source.name(), target.name());
-    finished(run, direction, started, reason, format!("{names}: {message}"), collections)
+    finished(&run.findings, direction, started, reason, format!("{names}: {message}"), collections)
 }
 
 /// The outcome of a comparison that wrote nothing.
@@ -56,11 +56,16 @@ pub(super) fn verified_only(
         Err(halt) => (halt.reason(false), halt.to_string()),
     };
     let message = format!("{} against {target}: {message}", context.source.name());
-    finished(run, direction, started, reason, message, collections)
+    finished(&run.findings, direction, started, reason, message, collections)
+}
+
+/// The outcome of a run whose stores could not be opened.
+pub(super) fn not_started(halt: &Halt, direction: Direction, started: SystemTime) -> Outcome {
+    finished(&[], direction, started, halt.reason(false), halt.to_string(), Vec::new())
 }
 
 fn finished(
-    run: &Run,
+    findings: &[Finding],
     direction: Direction,
     started: SystemTime,
     reason: Reason,
@@ -82,7 +87,7 @@ fn finished(
         direction,
         started_at: stamp(started),
         finished_at: stamp(SystemTime::now()),
-        preflight: run.findings.iter().map(check).collect(),
+        preflight: findings.iter().map(check).collect(),
         counts: total(&collections),
         collections,
     };

@@ -85,6 +85,34 @@ impl HttpWriter {
         Ok(Self { store, capabilities })
     }
 
+    /// Creates the tenant and the database where they are missing. For a local store, whose server nobody else can reach;
+    /// on a shared server a missing one is the user's to create.
+    ///
+    /// # Errors
+    /// As [`Error`] says; that they exist already is none.
+    pub async fn ensure_database(&self) -> Result<()> {
+        let api = &self.store.api;
+        let tenants = ["api", "v2", "tenants"];
+        let databases = [tenants.as_slice(), &[api.tenant.as_str(), "databases"]].concat();
+        for (path, name) in [(tenants.as_slice(), &api.tenant), (databases.as_slice(), &api.database)] {
+            let there = get::<Json>(api, &[path, &[name.as_str()]].concat()).await;
+            match there {
+                Ok(_) => continue,
+                Err(Error::NotFound { .. } | Error::Unsupported { .. } | Error::Rejected { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let request = Request {
+                kind: Kind::Write,
+                method: Method::POST,
+                url: api.transport.url(path.iter().copied()),
+                body: Some(Bytes::from(serde_json::json!({ "name": name }).to_string())),
+                subject: format!("{name:?}"),
+            };
+            api.transport.call(&request, whole).await?;
+        }
+        Ok(())
+    }
+
     async fn write(&self, below: &[&str], body: Bytes, subject: String) -> Result<Bytes> {
         let request = Request {
             kind: Kind::Write,

@@ -44,8 +44,10 @@ impl Program {
     /// # Errors
     /// [`Error::NotFound`] with how to install it.
     pub fn find(given: Option<&Path>) -> Result<Self> {
-        let remedy = "a local target is written by Chroma itself: `pip install chromadb`, or name the program with --chroma-bin";
-        let missing = |what: String| Error::NotFound { store: "this machine".to_owned(), what, remedy: remedy.to_owned() };
+        let remedy =
+            "a local target is written by Chroma itself: `pip install chromadb`, or name the program with --chroma-bin";
+        let missing =
+            |what: String| Error::NotFound { store: "this machine".to_owned(), what, remedy: remedy.to_owned() };
         if let Some(path) = given {
             let path = path.canonicalize().map_err(|_| missing(format!("the program {}", path.display())))?;
             return Ok(Self { path });
@@ -143,9 +145,11 @@ impl Server {
         if tokio::time::timeout(CLOSING, self.child.wait()).await.is_ok() {
             return Ok(());
         }
-        if let Some(group) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
+        if let Some(group) =
+            self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
         {
-            drop(rustix::process::kill_process_group(group, rustix::process::Signal::KILL));
+            // it may have ended in this very moment, which is as good
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         drop(self.child.wait().await);
         let error = self.failed(&format!("did not close within {} s and was killed", CLOSING.as_secs()));
@@ -188,7 +192,8 @@ mod tests {
     #[tokio::test]
     async fn stop_gives_time_to_close() {
         let dir = tempfile::tempdir().unwrap();
-        let script = "trap 'echo closed > \"$5.closed\"; exit 0' TERM; echo ready > \"$5.ready\"; while :; do sleep 0.05; done";
+        let script =
+            "trap 'echo closed > \"$5.closed\"; exit 0' TERM; echo ready > \"$5.ready\"; while :; do sleep 0.05; done";
         let folder = dir.path().join("store");
         let server = program(dir.path(), &script.replace("$5", "$7")).start(&folder).unwrap();
         let ready = dir.path().join("store.ready");

@@ -1,0 +1,145 @@
+//! `inspect`: one endpoint to what it holds. Read only; says what is damaged instead of failing where it can.
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use super::config::{self, Side};
+use super::flags::{CREDENTIALS, Kind};
+use super::output;
+use crate::endpoint::Endpoint;
+use crate::engine::halt::{Halt, exit_of};
+use crate::exit::Exit;
+use crate::store::distance::embedding_function;
+use crate::store::{Collection, Error, Fetched, Reader};
+
+/// Ids in one read.
+const WINDOW: usize = 1000;
+
+/// Show what a store or server holds
+#[derive(Debug, clap::Args)]
+#[command(after_help = CREDENTIALS)]
+pub(super) struct Args {
+    /// A store's folder, a server's URL, or the JSON configuration of one (see `migrate --help`)
+    #[arg(value_name = "PATH_OR_JSON")]
+    store: String,
+    /// Kind of the store; may be left out where its configuration says it
+    #[arg(long = "type", value_enum)]
+    kind: Option<Kind>,
+    /// Read every record, and list those that cannot be read
+    #[arg(long)]
+    records: bool,
+    /// Answer with JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    store: String,
+    version: String,
+    collections: Vec<FoundCollection>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct FoundCollection {
+    name: String,
+    id: String,
+    records: u64,
+    dimension: Option<u32>,
+    distance: &'static str,
+    embedding_function: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<Unreadable>,
+}
+
+#[derive(Serialize)]
+struct Unreadable {
+    id: String,
+    why: String,
+}
+
+/// Runs it.
+pub(super) async fn run(args: Args) -> Exit {
+    crate::telemetry::init(false, true);
+    let endpoint = match config::endpoint(Side::Source, args.kind, &args.store) {
+        Ok(endpoint) => endpoint,
+        Err(message) => {
+            output::error(&message);
+            return Exit::Usage;
+        }
+    };
+    match look(endpoint, args.records).await {
+        Ok(found) => tell(&found, args.json),
+        Err(error) => {
+            output::error(&error.to_string());
+            exit_of(Halt::Source(error).reason(false))
+        }
+    }
+}
+
+async fn look(endpoint: Endpoint, records: bool) -> Result<Found, Error> {
+    let store = endpoint.open().await?;
+    let mut collections = Vec::new();
+    for collection in store.collections().await? {
+        let unreadable = if records { unreadable(&*store, &collection).await? } else { Vec::new() };
+        let function = embedding_function(collection.schema.as_ref(), collection.configuration.as_ref());
+        collections.push(FoundCollection {
+            records: store.count(&collection).await?,
+            name: collection.name,
+            id: collection.id,
+            dimension: collection.dimension,
+            distance: collection.distance.as_str(),
+            embedding_function: function.map(|f| f.name),
+            unreadable,
+        });
+    }
+    Ok(Found { store: store.name(), version: store.version(), collections })
+}
+
+async fn unreadable(store: &dyn Reader, collection: &Collection) -> Result<Vec<Unreadable>, Error> {
+    let ids: Vec<String> = store.ids(collection).await?.iter().map(str::to_owned).collect();
+    let mut found = Vec::new();
+    for window in ids.chunks(WINDOW) {
+        for fetched in store.fetch(collection, window).await? {
+            if let Fetched::Unreadable { id, why } = fetched {
+                found.push(Unreadable { id, why });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Damage is an answer, and a script must see it: exit 5, as for a verification.
+fn tell(found: &Found, json: bool) -> Exit {
+    if json {
+        output::line(&serde_json::to_string_pretty(found).unwrap_or_default());
+    } else {
+        output::line(&format!("{}: {}", found.store, found.version));
+        output::line(&table(found).to_string());
+        for collection in &found.collections {
+            for Unreadable { id, why } in &collection.unreadable {
+                output::line(&format!("  {}: {id:?} cannot be read: {why}", collection.name));
+            }
+        }
+    }
+    if found.collections.iter().all(|c| c.unreadable.is_empty()) { Exit::Success } else { Exit::Different }
+}
+
+fn table(found: &Found) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["COLLECTION", "RECORDS", "DIM", "DISTANCE", "EMBEDDING FUNCTION", "ID"]);
+    for c in &found.collections {
+        table.add_row([
+            c.name.clone(),
+            c.records.to_string(),
+            c.dimension.map_or_else(|| "-".to_owned(), |d| d.to_string()),
+            c.distance.to_owned(),
+            c.embedding_function.clone().unwrap_or_else(|| "-".to_owned()),
+            c.id.clone(),
+        ]);
+    }
+    table
+}

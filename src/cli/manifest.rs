@@ -1,0 +1,190 @@
+//! A manifest's spec in the engine's terms. Reads the files of the named Secrets; opens no store.
+
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::flags;
+use crate::api::endpoint::folders;
+use crate::api::{self, MemoryMigration, MemoryMigrationSpec, Pacing, Remote};
+use crate::endpoint::{Endpoint, Folder, Request};
+use crate::engine::{Duplicates, OnConflict, Options, Selection, Verification};
+use crate::store::http::{Auth, ServerConfig};
+
+/// What stands for claims, Secrets and the image's program outside a cluster.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// A folder for each claim.
+    pub(super) volumes: Vec<(String, PathBuf)>,
+    /// The folder with a folder for each Secret.
+    pub(super) secrets: Option<PathBuf>,
+    /// The Chroma program.
+    pub(super) chroma_bin: Option<PathBuf>,
+}
+
+/// What the manifest asks for.
+///
+/// # Errors
+/// A sentence that names the field and what is missing.
+pub(super) fn request(migration: &MemoryMigration, places: Places) -> Result<Request, String> {
+    let spec = &migration.spec;
+    let namespace = migration.metadata.namespace.as_deref().unwrap_or("default");
+    let source = match (&spec.source.local, &spec.source.remote) {
+        (Some(local), _) => {
+            let path = places.folder("spec.source.local", &local.claim_name, &local.path)?;
+            Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database.clone() })
+        }
+        (None, Some(remote)) => Endpoint::Remote(places.server("spec.source.remote", remote, namespace)?),
+        (None, None) => return Err("spec.source: write local or remote".to_owned()),
+    };
+    let target = match (&spec.target.local, &spec.target.remote) {
+        (Some(local), _) => {
+            let path = places.folder("spec.target.local", &local.claim_name, &local.path)?;
+            Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database.clone() })
+        }
+        (None, Some(remote)) => Endpoint::Remote(places.server("spec.target.remote", remote, namespace)?),
+        (None, None) => return Err("spec.target: write local or remote".to_owned()),
+    };
+    Ok(Request { source, target, options: options(spec)?, chroma_bin: places.chroma_bin })
+}
+
+fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
+    if spec.pacing == Pacing::Adaptive {
+        return Err("spec.pacing: this version has no Adaptive yet; write Fixed".to_owned());
+    }
+    let select = |pair: &api::NamePair| Selection { name: pair.name.clone(), target_name: pair.target().to_owned() };
+    Ok(Options {
+        collections: spec.collections.iter().map(select).collect(),
+        on_conflict: match spec.on_conflict {
+            api::OnConflict::Skip => OnConflict::Skip,
+            api::OnConflict::Overwrite => OnConflict::Overwrite,
+            api::OnConflict::Fail => OnConflict::Fail,
+        },
+        duplicates: match spec.duplicates {
+            api::Duplicates::ById => Duplicates::ById,
+            api::Duplicates::ByContent => Duplicates::ByContent,
+        },
+        batch_size: usize::try_from(spec.batch.size)
+            .map_err(|_| "spec.batch.size: write a number from 1".to_owned())?,
+        delay: flags::delay(&spec.batch.delay).map_err(|e| format!("spec.batch.delay: {e}"))?,
+        verification: match spec.verification {
+            api::Verification::Full => Verification::Full,
+            api::Verification::Counts => Verification::Counts,
+        },
+        dry_run: spec.dry_run,
+        ..Options::default()
+    })
+}
+
+impl Places {
+    fn folder(&self, field: &str, claim: &str, path: &str) -> Result<PathBuf, String> {
+        let found = self.volumes.iter().find(|(name, _)| name == claim);
+        let (_, dir) = found.ok_or_else(|| {
+            format!("{field}.claimName: no folder stands for the claim {claim:?}; add --volume {claim}=DIR")
+        })?;
+        Ok(folders(path).iter().fold(dir.clone(), |dir, part| dir.join(part)))
+    }
+
+    fn server(&self, field: &str, remote: &Remote, namespace: &str) -> Result<ServerConfig, String> {
+        let url = address(remote, namespace).ok_or_else(|| format!("{field}: write service or url"))?;
+        let url = Url::parse(&url).map_err(|e| format!("{field}: {url:?} is no URL: {e}"))?;
+        let mut server =
+            ServerConfig { tenant: remote.tenant.clone(), database: remote.database.clone(), ..ServerConfig::new(url) };
+        if let Some(auth) = &remote.auth {
+            server.auth = self.auth(&format!("{field}.auth"), auth)?;
+        }
+        if let Some(tls) = &remote.tls {
+            server.tls.insecure_skip_verify = tls.insecure_skip_verify;
+            if let Some(name) = &tls.ca_secret_name {
+                server.tls.ca_pem = self.secret(&format!("{field}.tls"), name, &tls.ca_secret_key)?.into_bytes();
+            }
+        }
+        Ok(server)
+    }
+
+    fn auth(&self, field: &str, auth: &api::Auth) -> Result<Auth, String> {
+        // an editor's last line break is no part of a token
+        let secret = |name: &str, key: &str| self.secret(field, name, key).map(|text| text.trim_end().to_owned());
+        match (&auth.bearer, &auth.basic, &auth.header) {
+            (Some(bearer), _, _) => Ok(Auth::Bearer(SecretString::from(secret(&bearer.secret_name, &bearer.key)?))),
+            (_, Some(basic), _) => Ok(Auth::Basic {
+                user: secret(&basic.secret_name, &basic.username_key)?,
+                password: SecretString::from(secret(&basic.secret_name, &basic.password_key)?),
+            }),
+            (_, _, Some(header)) => Ok(Auth::Header {
+                name: header.name.clone(),
+                value: SecretString::from(secret(&header.secret_name, &header.key)?),
+            }),
+            (None, None, None) => Err(format!("{field}: write bearer, basic or header")),
+        }
+    }
+
+    fn secret(&self, field: &str, name: &str, key: &str) -> Result<String, String> {
+        let dir = self.secrets.as_ref().ok_or_else(|| {
+            format!("{field}: the Secret {name:?} is not here; put it into DIR/{name}/{key} and add --secrets-dir DIR")
+        })?;
+        let file = dir.join(name).join(key);
+        std::fs::read_to_string(&file)
+            .map_err(|e| format!("{field}: key {key:?} of Secret {name:?} cannot be read from {}: {e}", file.display()))
+    }
+}
+
+/// The URL of a server; a Service is reached by its name in its namespace.
+fn address(remote: &Remote, namespace: &str) -> Option<String> {
+    let Some(service) = &remote.service else { return remote.url.clone() };
+    let scheme = if remote.tls.is_some() { "https" } else { "http" };
+    let namespace = service.namespace.as_deref().unwrap_or(namespace);
+    Some(format!("{scheme}://{}.{namespace}.svc:{}", service.name, service.port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const MANIFEST: &str = "
+apiVersion: memory-migration.dev/v1alpha1
+kind: MemoryMigration
+metadata: {name: promote, namespace: dev}
+spec:
+  source: {local: {claimName: dev-memories, path: a/chroma_db}}
+  target:
+    remote:
+      service: {name: chroma, namespace: prod}
+      auth: {bearer: {secretName: s, key: token}}
+  collections: [{name: m, targetName: n}]
+  batch: {size: 100, delay: 500ms}
+";
+
+    fn parsed(places: Places) -> Result<Request, String> {
+        request(&api::parse_manifest(MANIFEST).unwrap(), places)
+    }
+
+    #[test]
+    fn a_manifest_becomes_a_request() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("s")).unwrap();
+        fs::write(dir.path().join("s/token"), "secret\n").unwrap();
+        let volumes = vec![("dev-memories".to_owned(), PathBuf::from("/data"))];
+        let request = parsed(Places { volumes, secrets: Some(dir.path().to_owned()), chroma_bin: None }).unwrap();
+        let (Endpoint::Local(source), Endpoint::Remote(target)) = (&request.source, &request.target) else {
+            panic!("{request:?}")
+        };
+        assert_eq!(source.path, PathBuf::from("/data/a/chroma_db"));
+        assert_eq!(target.url.as_str(), "http://chroma.prod.svc:8000/");
+        assert!(matches!(target.auth, Auth::Bearer(_)));
+        assert_eq!(request.options.batch_size, 100);
+        assert_eq!(request.options.collections[0].target_name, "n");
+        assert!(!format!("{request:?}").contains("secret\""), "no secret in a debug print");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = parsed(Places::default()).unwrap_err();
+        assert!(error.contains("--volume dev-memories=DIR"), "{error}");
+        let volumes = vec![("dev-memories".to_owned(), PathBuf::from("/data"))];
+        let error = parsed(Places { volumes, ..Places::default() }).unwrap_err();
+        assert!(error.contains("--secrets-dir DIR") && error.contains("s/token"), "{error}");
+    }
+}

@@ -1,0 +1,59 @@
+//! `run`: one MemoryMigration manifest, without a cluster. What the Job's pod runs, too.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::flags::Telling;
+use super::manifest::{self, Places};
+use super::session::{self, Failure};
+use crate::api;
+use crate::exit::Exit;
+
+/// Carry out one MemoryMigration manifest without a cluster
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The manifest, YAML or JSON; - reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Which folder stands for a claim of the manifest; repeatable
+    #[arg(long = "volume", value_name = "CLAIM=DIR", value_parser = volume)]
+    volumes: Vec<(String, PathBuf)>,
+    /// Where the manifest's Secrets are: each key in a file DIR/SECRET/KEY
+    #[arg(long, value_name = "DIR")]
+    secrets_dir: Option<PathBuf>,
+    /// The Chroma program that writes a local target. Default: chroma on PATH
+    #[arg(long, value_name = "FILE")]
+    chroma_bin: Option<PathBuf>,
+    #[command(flatten)]
+    telling: Telling,
+}
+
+/// Runs it.
+pub(super) async fn run(args: Args) -> Exit {
+    let telling = args.telling.clone();
+    session::run(&telling, |tracker, stop| async move {
+        let yaml = read(&args.file).map_err(Failure::usage)?;
+        let migration =
+            api::parse_manifest(&yaml).map_err(|e| Failure::usage(format!("{}: {e}", args.file.display())))?;
+        let places = Places { volumes: args.volumes, secrets: args.secrets_dir, chroma_bin: args.chroma_bin };
+        let request = manifest::request(&migration, places).map_err(Failure::usage)?;
+        Ok(crate::endpoint::migrate(request, tracker, &stop).await)
+    })
+    .await
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        return read.map(|_| text).map_err(|e| format!("failed to read the manifest from standard input: {e}"));
+    }
+    std::fs::read_to_string(file).map_err(|e| format!("failed to read the manifest {}: {e}", file.display()))
+}
+
+fn volume(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((claim, dir)) if !claim.is_empty() && !dir.is_empty() => Ok((claim.to_owned(), PathBuf::from(dir))),
+        _ => Err("write CLAIM=DIR, as in dev-memories=/data".to_owned()),
+    }
+}

@@ -1,0 +1,222 @@
+//! A local store as a target: read from its files before and after, written by a Chroma server started on it in between.
+//! Never writes a file of the store itself.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Mutex, OnceCell};
+
+use super::Folder;
+use crate::store::http::{self, HttpWriter, ServerConfig};
+use crate::store::local::lock::{self, Lock};
+use crate::store::local::server::{Program, Server};
+use crate::store::local::{self, Layout, LocalStore, Order};
+use crate::store::{Capabilities, Error, Finding, Problem, Reader, Result, Target, Writer};
+
+/// How long a server may take until it answers: one that opens a large store reads its index first.
+const STARTING: Duration = Duration::from_secs(120);
+/// Disk that Chroma needs for a record, in sizes of its plain content: log, index, columns and full-text index.
+const DISK_FACTOR: u64 = 5;
+
+/// A folder that a server is started on once preflight has passed.
+pub struct LocalTarget {
+    folder: Folder,
+    program: Program,
+    before: Option<LocalStore>,
+    engine: OnceCell<Engine>,
+    running: OnceCell<Running>,
+}
+
+/// What the program is, found out on an empty scratch folder.
+struct Engine {
+    capabilities: Capabilities,
+    layout: Layout,
+}
+
+struct Running {
+    writer: HttpWriter,
+    files: LocalStore,
+    held: Mutex<Option<(Server, Lock)>>,
+}
+
+impl LocalTarget {
+    /// Looks at the folder, which may be missing or empty, and finds the program. Starts nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without a program; [`Error::Unsupported`] for a folder that holds something else;
+    /// [`Error::Damaged`] for a store that is.
+    pub async fn open(mut folder: Folder, chroma_bin: Option<PathBuf>) -> Result<Self> {
+        let program = Program::find(chroma_bin.as_deref())?;
+        // the server has another working folder
+        folder.path = std::path::absolute(&folder.path).map_err(io_error("find", &folder.path))?;
+        let before = match open_files(&folder).await {
+            Ok(store) => Some(store),
+            // no store yet, or not this tenant and database: the server makes them
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { folder, program, before, engine: OnceCell::new(), running: OnceCell::new() })
+    }
+
+    async fn engine(&self) -> Result<&Engine> {
+        self.engine.get_or_try_init(|| probe(&self.program)).await
+    }
+
+    async fn start(&self) -> Result<Running> {
+        let path = &self.folder.path;
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+        }
+        let lock = Lock::take(path)?;
+        lock::refuse_users(path)?;
+        std::fs::create_dir_all(path).map_err(io_error("create", path))?;
+        let mut server = self.program.start(path)?;
+        let writer = ready(&mut server, &self.folder).await?;
+        let files = open_files(&self.folder).await?;
+        tracing::info!(folder = %path.display(), "a Chroma server writes the target");
+        Ok(Running { writer, files, held: Mutex::new(Some((server, lock))) })
+    }
+
+    fn layout_finding(&self, engine: &Engine) -> Result<Finding> {
+        let check = "target-layout";
+        let engine = &engine.layout;
+        if !self.folder.path.join("chroma.sqlite3").exists() {
+            return Ok(Finding { check, problem: None, message: format!("a new store: {}", engine.version()) });
+        }
+        let there = local::layout(&self.folder.path)?;
+        let message = |relation| format!("the store has the {}, {relation} {}", there.version(), engine.version());
+        Ok(match there.compare(engine) {
+            Order::Equal => Finding { check, problem: None, message: message("as the program that writes it:") },
+            Order::Older => refused(
+                check,
+                message("older than that of the program that would write it, and would be changed for good:"),
+                "name the Chroma that wrote it with --chroma-bin, or upgrade the store on purpose first: back it up, \
+                 then start the newer Chroma on it once",
+            ),
+            Order::Newer | Order::Diverged => refused(
+                check,
+                message("which the program that would write it does not know:"),
+                "name the Chroma that wrote it with --chroma-bin",
+            ),
+        })
+    }
+}
+
+#[async_trait]
+impl Target for LocalTarget {
+    fn name(&self) -> String {
+        format!("local store {}", self.folder.path.display())
+    }
+
+    fn current(&self) -> Option<&dyn Reader> {
+        self.before.as_ref().map(|store| store as &dyn Reader)
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        Ok(self.engine().await?.capabilities.clone())
+    }
+
+    async fn checks(&self, bytes: u64) -> Result<Vec<Finding>> {
+        let path = &self.folder.path;
+        lock::refuse_users(path)?;
+        Ok(vec![self.layout_finding(self.engine().await?)?, writable(path), disk_space(path, bytes)?])
+    }
+
+    async fn open(&self) -> Result<&dyn Writer> {
+        Ok(&self.running.get_or_try_init(|| self.start()).await?.writer)
+    }
+
+    fn files(&self) -> Option<&dyn Reader> {
+        self.running.get().map(|running| &running.files as &dyn Reader)
+    }
+
+    async fn close(&self) -> Result<()> {
+        let Some(running) = self.running.get() else { return Ok(()) };
+        let Some((server, lock)) = running.held.lock().await.take() else { return Ok(()) };
+        let stopped = server.stop().await;
+        // only now may another run write the store
+        drop(lock);
+        stopped
+    }
+}
+
+async fn open_files(folder: &Folder) -> Result<LocalStore> {
+    LocalStore::open(folder.path.clone(), folder.tenant.clone(), folder.database.clone()).await
+}
+
+/// Waits until the server answers, or has ended.
+async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
+    let mut config = ServerConfig::new(server.url()?);
+    config.tenant.clone_from(&folder.tenant);
+    config.database.clone_from(&folder.database);
+    config.timeouts.start = STARTING;
+    let opened = async {
+        let writer = http::open(config).await?.into_writer().await?;
+        writer.ensure_database().await?;
+        Ok(writer)
+    };
+    let result = tokio::select! {
+        opened = opened => opened,
+        error = server.ended() => Err(error),
+    };
+    match result {
+        Err(Error::Unavailable { why, .. }) => Err(server.failed(&format!("did not answer: {why}"))),
+        other => other,
+    }
+}
+
+/// Runs the program on an empty scratch folder: its version does not tell its layout (every 1.x says 1.0.0).
+async fn probe(program: &Program) -> Result<Engine> {
+    let scratch = tempfile::Builder::new().prefix("memory-migration-probe-").tempdir();
+    let scratch = scratch.map_err(io_error("create a scratch folder in", &std::env::temp_dir()))?;
+    let mut server = program.start(scratch.path())?;
+    let writer = ready(&mut server, &Folder::new(scratch.path().to_owned())).await?;
+    let engine = Engine { capabilities: writer.capabilities(), layout: local::layout(scratch.path())? };
+    server.stop().await?;
+    Ok(engine)
+}
+
+fn writable(path: &Path) -> Finding {
+    let check = "target-files";
+    let there = existing(path);
+    let database = path.join("chroma.sqlite3");
+    for file in [there, database.as_path()].into_iter().filter(|file| file.exists()) {
+        if let Err(error) = rustix::fs::access(file, rustix::fs::Access::WRITE_OK) {
+            let owner = std::fs::metadata(file)
+                .map(|m| format!(" (owner {}:{}, mode {:o})", m.uid(), m.gid(), m.mode() & 0o7777))
+                .unwrap_or_default();
+            let message = format!("{}{owner} cannot be written: {error}", file.display());
+            return refused(check, message, "run this as its owner, or change its owner or mode");
+        }
+    }
+    Finding { check, problem: None, message: format!("{} can be written", there.display()) }
+}
+
+fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
+    let there = existing(path);
+    let disk = rustix::fs::statvfs(there).map_err(|e| io_error("find the free space of", there)(e.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let needed = bytes.saturating_mul(DISK_FACTOR);
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let message = format!("{} MiB are free, about {} MiB are needed", mib(free), mib(needed));
+    let remedy = format!("free space on the disk of {}", there.display());
+    let problem = (free < needed).then_some(Problem { remedy, may_pass: true });
+    Ok(Finding { check: "disk-space", problem, message })
+}
+
+/// The nearest folder that exists.
+fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.exists()).unwrap_or(path)
+}
+
+fn refused(check: &'static str, message: String, remedy: &str) -> Finding {
+    Finding { check, problem: Some(Problem { remedy: remedy.to_owned(), may_pass: false }), message }
+}
+
+fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { attempt, path, source }
+}
