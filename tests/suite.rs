@@ -1,0 +1,7 @@
+//! All integration tests, as one binary: `cargo test --test suite stores::` runs those of `stores.rs`.
+//! Holds the list of modules and nothing else; a new test file is one line here.
+
+#[cfg(test)]
+mod stores;
+#[cfg(test)]
+mod support;
