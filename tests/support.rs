@@ -4,4 +4,5 @@
 pub(crate) mod chroma;
 pub(crate) mod command;
 pub(crate) mod dump;
+pub(crate) mod proxy;
 pub(crate) mod stores;
