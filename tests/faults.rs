@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::support::chroma::{ChromaServer, env, free_port};
+use super::support::chroma::{ChromaServer, Python, env, free_port};
 use super::support::command::TestCommand;
 use super::support::dump::{Tolerance, assert_same_content, dump};
 use super::support::proxy::{Fault, Proxy, Seen};
@@ -174,7 +174,7 @@ async fn a_kill_between_the_delete_and_the_add_of_a_repair_loses_nothing() {
 /// Gives the first record of a collection a uri that its source has not: only delete and add can clear it.
 fn give_a_uri(bench: &Bench, collection: &str) {
     let script = "tests/chroma/edit.py";
-    super::support::chroma::Python::run("1.5.9", script, &[&bench.target.url, collection, "uri"]);
+    Python::run("1.5.9", script, &[&bench.target.url, collection, "uri"]);
 }
 
 #[test]
@@ -312,4 +312,128 @@ fn a_local_target_that_another_process_has_open_is_refused_and_named() {
     let output = TestCommand::new().args(args).args(["--chroma-bin".as_ref(), chroma.as_os_str()]).run();
     output.code(4).stdout("has it open").stdout("TargetBusy");
     drop(server);
+}
+
+/// A writer that changes a source while it is migrated, and the log of what it did.
+struct Writer {
+    process: super::support::chroma::Process,
+    log: std::path::PathBuf,
+}
+
+impl Writer {
+    /// Starts it, and waits for its first change.
+    fn start(url: &str, log: std::path::PathBuf) -> Self {
+        let process =
+            Python::spawn("1.5.9", "tests/chroma/writer.py", &[url, "generated", log.to_str().unwrap(), "0.01"]);
+        let writer = Self { process, log };
+        while writer.changes().is_empty() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        writer
+    }
+
+    /// Id and document of each change so far; None says that the record was deleted.
+    fn changes(&self) -> Vec<(String, Option<String>)> {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let change = |line: &str| {
+            let json: serde_json::Value = serde_json::from_str(line).unwrap();
+            (json["id"].as_str().unwrap().to_owned(), json["document"].as_str().map(str::to_owned))
+        };
+        whole.lines().map(change).collect()
+    }
+
+    /// Ends it after the change under way.
+    fn stop(mut self) -> Vec<(String, Option<String>)> {
+        self.process.signal(Signal::TERM);
+        self.process.0.wait().unwrap();
+        self.changes()
+    }
+}
+
+#[test]
+fn a_source_that_changes_is_followed_whether_read_from_its_server_or_beside_it() {
+    let bench = Bench::new(400);
+    let source = ChromaServer::start("1.5.9", &bench.source.path);
+    let scratch = tempfile::tempdir().unwrap();
+    for (name, config) in [("from-server", source.url.as_str()), ("beside-server", bench.source.path())] {
+        let before = dump("1.5.9", &source.url, "default_tenant", "default_database");
+        let writer = Writer::start(&source.url, scratch.path().join(name));
+        let run = |name: &str| {
+            let collection = format!("generated={name}");
+            TestCommand::new()
+                .args(["migrate", "--source-config", config, "--target-config", &bench.target.url])
+                .args(["--collection", &collection, "--delay", "20ms", "--on-conflict", "overwrite"])
+        };
+        let moving = run(name).run();
+        let during = writer.stop();
+        assert!([0, 4].contains(&moving.exit_code()), "{moving:?}");
+        assert!(moving.exit_code() == 0 || moving.stdout_text().contains("SourceChanging"), "{moving:?}");
+        let copied = dump("1.5.9", &bench.target.url, "default_tenant", "default_database");
+        for record in &copied.collection(name).records {
+            let was = |change: &(String, Option<String>)| change.0 == record.id && change.1 == record.document;
+            let earlier = || {
+                before
+                    .collection("generated")
+                    .records
+                    .iter()
+                    .any(|r| (&r.id, &r.document) == (&record.id, &record.document))
+            };
+            assert!(
+                during.iter().any(was) || earlier() || name == "beside-server",
+                "{} never was {:?}",
+                record.id,
+                record.document
+            );
+        }
+        run(name).run().code(0).stdout("Verified");
+        let now = dump("1.5.9", &source.url, "default_tenant", "default_database");
+        let copied = dump("1.5.9", &bench.target.url, "default_tenant", "default_database");
+        for record in &now.collection("generated").records {
+            assert_eq!(copied.collection(name).record(&record.id).document, record.document);
+            assert_eq!(copied.collection(name).record(&record.id).metadata, record.metadata);
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_under_a_local_target_is_exit_4_and_a_rerun_with_space_finishes() {
+    let source = generated("1.5.9", 3000, 8, "l2");
+    let disk = tempfile::tempdir().unwrap();
+    let Some(_mounted) = SmallDisk::mount(disk.path()) else {
+        return println!("skipped: a small file system cannot be mounted here (not root)");
+    };
+    let target = disk.path().join("store");
+    let chroma = env("server").chroma();
+    let run = || {
+        let args =
+            ["migrate", "--source-config", source.path(), "--batch-size", "500", "--delay", "0", "--target-config"];
+        TestCommand::new().args(args).args([target.as_os_str(), "--chroma-bin".as_ref(), chroma.as_os_str()])
+    };
+    run().run().code(4).stdout("Unavailable");
+    SmallDisk::grow(disk.path());
+    run().run().code(0).stdout("Verified");
+}
+
+/// A file system in memory that is soon full.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &std::path::Path) -> Option<Self> {
+        let done =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=2M", "tmpfs"]).arg(folder).output();
+        done.is_ok_and(|output| output.status.success()).then(|| Self(folder.to_owned()))
+    }
+
+    fn grow(folder: &std::path::Path) {
+        let done = std::process::Command::new("mount").args(["-o", "remount,size=200M"]).arg(folder).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // the folder is removed next, and that fails loudly enough if this did
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
 }
