@@ -1,57 +1,29 @@
 //! One suite over every kind of store, against servers of real Chroma versions.
-//! Needs `CHROMA_ENVS`, a folder with `chroma-VERSION/bin/chroma`.
-
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+//! Knows of a store only what `Reader` and `Writer` say, except where it opens one.
 
 use memory_migration_operator::store::http::{self, HttpStore, HttpWriter, ServerConfig};
 use memory_migration_operator::store::{
     Amendment, Collection, Error, Fetched, Metadata, NewCollection, Reader, Record, Value, Writer,
 };
 
-const VERSIONS: [&str; 5] = ["0.4.24", "0.5.23", "0.6.3", "1.0.20", "1.5.9"];
+use super::support::chroma::{ChromaServer, VERSIONS};
+
 const WRITABLE: [&str; 4] = ["0.5.23", "0.6.3", "1.0.20", "1.5.9"];
 
-struct Server {
-    child: Child,
-    url: String,
-    _folder: tempfile::TempDir,
+/// A configuration for a server that already answers.
+pub(crate) fn config(server: &ChromaServer) -> ServerConfig {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    ServerConfig::new(server.url.parse().unwrap())
 }
 
-impl Server {
-    fn start(version: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let envs = std::env::var("CHROMA_ENVS").expect("CHROMA_ENVS names the folder of Chroma environments");
-        let child = Command::new(format!("{envs}/chroma-{version}/bin/chroma"))
-            .args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"])
-            .arg(folder.path())
-            .env("ANONYMIZED_TELEMETRY", "False")
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder }
-    }
-
-    async fn open(&self) -> HttpStore {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = ServerConfig::new(self.url.parse().unwrap());
-        config.timeouts.start = Duration::from_secs(60);
-        http::open(config).await.unwrap()
-    }
-
-    async fn writer(&self) -> HttpWriter {
-        self.open().await.into_writer().await.unwrap()
-    }
+/// Opens a server to read from.
+pub(crate) async fn open(server: &ChromaServer) -> HttpStore {
+    http::open(config(server)).await.unwrap()
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Opens a server to write to.
+pub(crate) async fn writer(server: &ChromaServer) -> HttpWriter {
+    open(server).await.into_writer().await.unwrap()
 }
 
 fn new(name: &str, metadata: Metadata) -> NewCollection {
@@ -115,8 +87,9 @@ async fn the_only(reader: &dyn Reader) -> Collection {
 #[tokio::test]
 async fn what_is_written_is_read_back() {
     for version in WRITABLE {
-        let server = Server::start(version);
-        let writer = server.writer().await;
+        let folder = tempfile::tempdir().unwrap();
+        let server = ChromaServer::start(version, folder.path());
+        let writer = writer(&server).await;
         let wished = metadata([("a", Value::Int(1)), ("b", Value::Float(1.0)), ("c", Value::Bool(true))]);
         let collection = writer.create(&new("memories", wished.clone())).await.unwrap();
         assert_eq!(collection.metadata, wished, "{version}");
@@ -151,8 +124,9 @@ async fn what_is_written_is_read_back() {
 #[tokio::test]
 async fn what_is_missing_is_named() {
     for version in VERSIONS {
-        let server = Server::start(version);
-        let store = server.open().await;
+        let folder = tempfile::tempdir().unwrap();
+        let server = ChromaServer::start(version, folder.path());
+        let store = open(&server).await;
         assert!(store.collections().await.unwrap().is_empty(), "{version}");
         let gone = Collection {
             id: "00000000-0000-0000-0000-000000000001".into(),
@@ -172,7 +146,7 @@ async fn what_is_missing_is_named() {
         ] {
             assert!(matches!(&error, Error::NotFound { what, .. } if what.contains("gone")), "{version}: {error}");
         }
-        let mut config = ServerConfig::new(server.url.parse().unwrap());
+        let mut config = config(&server);
         config.database = "no such".into();
         let error = http::open(config).await.unwrap().collections().await.unwrap_err();
         assert!(matches!(&error, Error::NotFound { what, .. } if what.contains("no such")), "{version}: {error}");
@@ -181,8 +155,9 @@ async fn what_is_missing_is_named() {
 
 #[tokio::test]
 async fn a_server_with_only_v1_is_not_written() {
-    let server = Server::start("0.4.24");
-    let store = server.open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let server = ChromaServer::start("0.4.24", folder.path());
+    let store = open(&server).await;
     assert_eq!(store.version(), "Chroma 0.4.24 (API v1)");
     let error = store.into_writer().await.unwrap_err();
     assert!(error.to_string().contains("0.5.16"), "{error}");

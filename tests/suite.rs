@@ -2,6 +2,10 @@
 //! Holds the list of modules and nothing else; a new test file is one line here.
 
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod creation;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod layers;
