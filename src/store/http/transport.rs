@@ -246,6 +246,8 @@ fn checked(url: &Url) -> Result<Url> {
 /// The environment's proxy (`HTTPS_PROXY`, `NO_PROXY`) is used for https only: plain http goes to loopback and inside a
 /// cluster, where a proxy would see every memory and usually cannot reach the server.
 fn client(config: &ServerConfig, headers: HeaderMap) -> Result<Client, String> {
+    // for programs that use the library and have not chosen a provider; an earlier choice stays
+    drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = Client::builder()
         .default_headers(headers)
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
