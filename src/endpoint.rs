@@ -41,7 +41,7 @@ pub enum Endpoint {
     /// A folder that Chroma wrote, or will.
     Local(Folder),
     /// A Chroma server.
-    Remote(ServerConfig),
+    Remote(Box<ServerConfig>),
 }
 
 impl Endpoint {
@@ -65,7 +65,7 @@ impl Endpoint {
             Self::Local(Folder { path, tenant, database }) => {
                 Box::new(LocalStore::open(&path, &tenant, &database).await?)
             }
-            Self::Remote(server) => Box::new(http::open(server).await?),
+            Self::Remote(server) => Box::new(http::open(*server).await?),
         })
     }
 }
@@ -120,7 +120,7 @@ pub async fn verify(
 
 async fn open_target(target: Endpoint, chroma_bin: Option<PathBuf>) -> Result<Box<dyn Target>> {
     Ok(match target {
-        Endpoint::Remote(server) => Box::new(RemoteTarget(http::open(server).await?.into_writer().await?)),
+        Endpoint::Remote(server) => Box::new(RemoteTarget(http::open(*server).await?.into_writer().await?)),
         Endpoint::Local(folder) => Box::new(LocalTarget::open(folder, chroma_bin).await?),
     })
 }

@@ -21,7 +21,7 @@
 //! use memory_migration_operator::{Endpoint, Folder, migrate};
 //!
 //! let source = Endpoint::Local(Folder::new("/data/no-such-store".into()));
-//! let target = Endpoint::Remote(ServerConfig::new("http://127.0.0.1:8000".parse().unwrap()));
+//! let target = Endpoint::Remote(Box::new(ServerConfig::new("http://127.0.0.1:8000".parse().unwrap())));
 //!
 //! let report = migrate(source, target, Options::default()).await;
 //!

@@ -47,7 +47,7 @@ impl Bench {
         let selection = Selection { name: "generated".into(), target_name: name.into() };
         let request = Request {
             source: Endpoint::Local(Folder::new(self.source.path.clone())),
-            target: Endpoint::Remote(server),
+            target: Endpoint::Remote(Box::new(server)),
             options: Options { collections: vec![selection], batch_size: 10, delay: Duration::ZERO, ..options },
             chroma_bin: None,
         };

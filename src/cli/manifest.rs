@@ -35,7 +35,7 @@ pub(super) fn request(migration: &MemoryMigration, places: Places) -> Result<Req
             let path = places.folder("spec.source.local", &local.claim_name, &local.path)?;
             Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database.clone() })
         }
-        (None, Some(remote)) => Endpoint::Remote(places.server("spec.source.remote", remote, namespace)?),
+        (None, Some(remote)) => Endpoint::Remote(Box::new(places.server("spec.source.remote", remote, namespace)?)),
         (None, None) => return Err("spec.source: write local or remote".to_owned()),
     };
     let target = match (&spec.target.local, &spec.target.remote) {
@@ -43,7 +43,7 @@ pub(super) fn request(migration: &MemoryMigration, places: Places) -> Result<Req
             let path = places.folder("spec.target.local", &local.claim_name, &local.path)?;
             Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database.clone() })
         }
-        (None, Some(remote)) => Endpoint::Remote(places.server("spec.target.remote", remote, namespace)?),
+        (None, Some(remote)) => Endpoint::Remote(Box::new(places.server("spec.target.remote", remote, namespace)?)),
         (None, None) => return Err("spec.target: write local or remote".to_owned()),
     };
     Ok(Request { source, target, options: options(spec)?, chroma_bin: places.chroma_bin })

@@ -15,6 +15,7 @@ use super::ulp;
 
 /// What a server can take.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "what a server can take, each by itself")]
 pub struct Capabilities {
     /// The version it tells; every 1.x server says "1.0.0".
     pub version: String,
