@@ -2,6 +2,7 @@
 //! it knows `api`, `report`, `exit`, `metrics` and `serve`, never `engine` or `store`.
 
 pub mod act;
+mod decide;
 pub mod events;
 pub mod facts;
 pub mod job;
@@ -164,6 +165,7 @@ async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, 
 }
 
 /// What happens to an object whose look failed: the same again, later and later.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that kube asks for")]
 pub fn error_policy(migration: Arc<MemoryMigration>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.failed(error.label());
     let key = format!("{}/{}", migration.namespace().unwrap_or_default(), migration.name_any());

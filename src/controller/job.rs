@@ -23,7 +23,7 @@ pub const ANNOTATION_NAME: &str = "memory-migration.dev/name";
 /// On a Job: the node that its pods are bound to.
 pub const ANNOTATION_PIN: &str = "memory-migration.dev/pinned-node";
 /// On the pod: the manifest that the runner reads through a downward API volume, so that it needs no API access and
-/// no ConfigMap can be missing or edited.
+/// no `ConfigMap` can be missing or edited.
 pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
 /// All annotations of an object together may have 256 KiB.
 const MAX_MANIFEST: usize = 200 * 1024;

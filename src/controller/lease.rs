@@ -66,9 +66,9 @@ impl Election {
     /// Gives the Lease back, so that another replica need not wait for it to end.
     pub async fn leave(self) {
         drop(self.leads);
-        match tokio::time::timeout(Duration::from_secs(GRACE_SECONDS), self.task).await {
-            Ok(Ok(Ok(_))) => {}
-            _ => tracing::warn!("the leader's Lease could not be given back: the next leader waits until it ends"),
+        let ended = tokio::time::timeout(Duration::from_secs(GRACE_SECONDS), self.task).await;
+        if !matches!(ended, Ok(Ok(Ok(_)))) {
+            tracing::warn!("the leader's Lease could not be given back: the next leader waits until it ends");
         }
     }
 }

@@ -278,7 +278,7 @@ fn pod_security(runner: &Runner, settings: &Settings, input: &Input) -> PodSecur
         context.run_as_group = Some(ids.group.unwrap_or(user));
         context.fs_group = Some(ids.fs_group.or(ids.group).unwrap_or(user));
         context.fs_group_change_policy = Some("OnRootMismatch".into());
-        context.se_linux_options = ids.se_linux.clone();
+        context.se_linux_options.clone_from(&ids.se_linux);
     }
     if let Some(own) = &runner.pod_security_context {
         context.merge_from(own.clone());

@@ -145,7 +145,7 @@ async fn wait_for_crd(config: &Config, client: &Client, readiness: &Readiness) {
                 readiness.set(false, &format!("the CRD {CRD_NAME} is not installed: install the crds chart"));
             }
             Err(error) => {
-                readiness.set(false, &format!("the API server cannot be asked for MemoryMigrations: {error}"))
+                readiness.set(false, &format!("the API server cannot be asked for MemoryMigrations: {error}"));
             }
         }
         tokio::time::sleep(Duration::from_secs(CRD_SECONDS)).await;

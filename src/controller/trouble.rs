@@ -31,8 +31,8 @@ pub fn of_job(name: &str, events: &[Event]) -> Option<Trouble> {
 
 fn of_containers(pod: &Pod, name: &str) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
-    let containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
-    containers.filter_map(|container| of_container(container, name)).next()
+    let mut containers = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    containers.find_map(|container| of_container(container, name))
 }
 
 fn of_container(container: &ContainerStatus, pod: &str) -> Option<Trouble> {
