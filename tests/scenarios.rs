@@ -3,7 +3,11 @@
 
 #[path = "scenarios/fixtures.rs"]
 mod fixtures;
+#[path = "scenarios/job.rs"]
+mod job;
 #[path = "scenarios/property.rs"]
 mod property;
 #[path = "scenarios/table.rs"]
 mod table;
+#[path = "scenarios/troubles.rs"]
+mod troubles;
