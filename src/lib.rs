@@ -5,10 +5,13 @@
 //! | module | is | may use of ours |
 //! |---|---|---|
 //! | [`cli`] | the command line | all below |
+//! | [`controller`] | reconciles objects: observe, plan, act | api, report, exit, metrics, serve, telemetry |
 //! | [`endpoint`] | opens stores; the only place that picks an implementation | engine, store, report |
 //! | [`engine`] | preflight, copy, verify, repair | the traits and models of store, report, exit |
 //! | [`store`] | readers and writers: a folder's files, a server over HTTP | nothing |
 //! | [`api`] | the Kubernetes resource | report |
+//! | [`metrics`] | every metric's name | report |
+//! | [`serve`], [`telemetry`] | probes; the log | nothing |
 //! | [`report`], [`exit`] | what a run tells | nothing |
 //!
 //! # Example
@@ -33,10 +36,13 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod endpoint;
 pub mod engine;
 pub mod exit;
+pub mod metrics;
 pub mod report;
+pub mod serve;
 pub mod store;
 pub mod telemetry;
 
