@@ -55,7 +55,7 @@ pub use endpoint::{Endpoint, Folder, Request};
 /// [`endpoint::migrate`] does the same with progress, cancellation and another Chroma program. Whatever happens is in
 /// the report: only its verdict `Succeeded` with reason `Verified` says that every record was compared and is equal.
 pub async fn migrate(source: Endpoint, target: Endpoint, options: engine::Options) -> report::Report {
-    let request = Request { source, target, options, chroma_bin: None };
+    let request = Request { source, target, options, writer: endpoint::LocalWriter::Program(None) };
     let (tracker, _progress) = engine::progress::Tracker::new();
     endpoint::migrate(request, tracker, &CancellationToken::new()).await.report
 }

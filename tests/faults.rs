@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use memory_migration_operator::endpoint::migrate;
+use memory_migration_operator::endpoint::{LocalWriter, migrate};
 use memory_migration_operator::engine::progress::Tracker;
 use memory_migration_operator::engine::{OnConflict, Options, Outcome, Selection};
 use memory_migration_operator::exit::Exit;
@@ -49,7 +49,7 @@ impl Bench {
             source: Endpoint::Local(Folder::new(self.source.path.clone())),
             target: Endpoint::Remote(Box::new(server)),
             options: Options { collections: vec![selection], batch_size: 10, delay: Duration::ZERO, ..options },
-            chroma_bin: None,
+            writer: LocalWriter::Program(None),
         };
         migrate(request, Tracker::new().0, &CancellationToken::new()).await
     }

@@ -180,7 +180,8 @@ fn a_server_can_be_held_and_released() {
 
 #[test]
 fn the_command_is_run_with_input_and_its_end_is_told() {
-    let bad = TestCommand::new().args(["run", "-f", "-"]).stdin("kind: Nothing").run().code(2).stderr("MemoryMigration");
+    let bad =
+        TestCommand::new().args(["run", "-f", "-"]).stdin("kind: Nothing").run().code(2).stderr("MemoryMigration");
     assert!(!bad.stderr_text().is_empty() && bad.stdout_text().is_empty());
     // It waits for a manifest that never comes: the pipe stays open as long as the text is being written.
     let mut waiting = TestCommand::new().args(["run", "-f", "-"]).stdin(vec![b' '; 64 << 20]).start();

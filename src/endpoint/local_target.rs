@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 
-use super::Folder;
+use super::{Folder, open_files, passed, refused};
 use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::local::lock::{self, Lock};
 use crate::store::local::server::{Program, Server};
@@ -52,12 +52,7 @@ impl LocalTarget {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(io_error("find", &folder.path))?;
-        let before = match open_files(&folder).await {
-            Ok(store) => Some(store),
-            // no store yet, or not this tenant and database: the server makes them
-            Err(Error::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        };
+        let before = super::before(&folder).await?;
         Ok(Self { folder, program, before, engine: OnceCell::new(), running: OnceCell::new() })
     }
 
@@ -84,12 +79,12 @@ impl LocalTarget {
         let check = "target-layout";
         let engine = &engine.layout;
         if !self.folder.path.join("chroma.sqlite3").exists() {
-            return Ok(Finding { check, problem: None, message: format!("a new store: {}", engine.version()) });
+            return Ok(passed(check, format!("a new store: {}", engine.version())));
         }
         let there = local::layout(&self.folder.path)?;
         let message = |relation| format!("the store has the {}, {relation} {}", there.version(), engine.version());
         Ok(match there.compare(engine) {
-            Order::Equal => Finding { check, problem: None, message: message("as the program that writes it:") },
+            Order::Equal => passed(check, message("as the program that writes it:")),
             Order::Older => refused(
                 check,
                 message("older than that of the program that would write it, and would be changed for good:"),
@@ -143,10 +138,6 @@ impl Target for LocalTarget {
     }
 }
 
-async fn open_files(folder: &Folder) -> Result<LocalStore> {
-    LocalStore::open(&folder.path, &folder.tenant, &folder.database).await
-}
-
 /// Waits until the server answers, or has ended.
 async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
     let mut config = ServerConfig::new(server.url()?);
@@ -192,10 +183,10 @@ fn writable(path: &Path) -> Finding {
             return refused(check, message, "run this as its owner, or change its owner or mode");
         }
     }
-    Finding { check, problem: None, message: format!("{} can be written", there.display()) }
+    passed(check, format!("{} can be written", there.display()))
 }
 
-fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
+pub(super) fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
     let there = existing(path);
     let disk = rustix::fs::statvfs(there).map_err(|e| io_error("find the free space of", there)(e.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -208,12 +199,8 @@ fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
 }
 
 /// The nearest folder that exists.
-fn existing(path: &Path) -> &Path {
+pub(super) fn existing(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(path)
-}
-
-fn refused(check: &'static str, message: String, remedy: &str) -> Finding {
-    Finding { check, problem: Some(Problem { remedy: remedy.to_owned(), may_pass: false }), message }
 }
 
 fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
