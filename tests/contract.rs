@@ -1,9 +1,10 @@
 //! One suite over every kind of store, against servers of real Chroma versions.
 //! Knows of a store only what `Reader` and `Writer` say, except where it opens one.
 
+use memory_migration_operator::store::distance::Distance;
 use memory_migration_operator::store::http::{self, HttpStore, HttpWriter, ServerConfig};
 use memory_migration_operator::store::{
-    Amendment, Collection, Error, Fetched, Metadata, NewCollection, Reader, Record, Value, Writer,
+    Amendment, Collection, Error, Fetched, Metadata, NewCollection, Reader, Record, Value, Writer, rules, ulp,
 };
 
 use super::support::chroma::{ChromaServer, VERSIONS};
@@ -114,6 +115,15 @@ async fn what_is_written_is_read_back() {
         let read = everything(&writer, &listed).await;
         assert_eq!(read.iter().find(|r| r.id == changed.id), Some(&changed), "{version}");
 
+        if writer.capabilities().arrays {
+            let scalars = [Value::Str(String::new()), Value::Int(i64::MIN), Value::Float(1.0), Value::Bool(false)];
+            let lists = scalars.map(|value| Value::List(vec![value.clone(), value]));
+            let lists = lists.into_iter().enumerate().map(|(n, list)| (n.to_string(), list)).collect();
+            let arrays = Record { metadata: lists, ..record("arrays") };
+            writer.add(&listed, std::slice::from_ref(&arrays)).await.unwrap();
+            assert!(everything(&writer, &listed).await.contains(&arrays), "{version}");
+            writer.delete(&listed, &["arrays".into()]).await.unwrap();
+        }
         writer.delete(&listed, &["only a uri".into()]).await.unwrap();
         assert_eq!(writer.ids(&listed).await.unwrap().len(), 3, "{version}");
         let twice = writer.create(&new("memories", Metadata::new())).await;
@@ -134,7 +144,7 @@ async fn what_is_missing_is_named() {
             tenant: "default_tenant".into(),
             database: "default_database".into(),
             dimension: None,
-            distance: memory_migration_operator::store::distance::Distance::L2,
+            distance: Distance::L2,
             metadata: Metadata::new(),
             configuration: None,
             schema: None,
@@ -161,4 +171,65 @@ async fn a_server_with_only_v1_is_not_written() {
     assert_eq!(store.version(), "Chroma 0.4.24 (API v1)");
     let error = store.into_writer().await.unwrap_err();
     assert!(error.to_string().contains("0.5.16"), "{error}");
+}
+
+/// Numbers that look random and are the same in every run.
+fn noise(seed: u32) -> impl Iterator<Item = f32> {
+    let mut state = seed;
+    std::iter::from_fn(move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Some(f32::from(i16::from_le_bytes([state.to_le_bytes()[2], state.to_le_bytes()[3]])) / 32_768.0)
+    })
+}
+
+/// Ordinary vectors of a dimension, and some whose components differ by many magnitudes.
+fn vectors(dimension: usize) -> Vec<Vec<f32>> {
+    let ordinary = (0..60).map(|n| noise(n).take(dimension).collect());
+    let steep = (0..60_u32).map(|n| {
+        let exponents = noise(1000 + n).map(|e| 10_f32.powf(e * 38.0));
+        noise(n).zip(exponents).map(|(c, e)| c * e).take(dimension).collect()
+    });
+    let scaled =
+        (0..40_i32).map(|n| noise(n.unsigned_abs()).take(dimension).map(|c| c * 10_f32.powi(2 * n - 40)).collect());
+    ordinary.chain(steep).chain(scaled).collect()
+}
+
+#[tokio::test]
+async fn a_cosine_index_keeps_every_vector_that_the_rules_let_through() {
+    for version in ["0.6.3", "1.5.9"] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = ChromaServer::start(version, folder.path());
+        let writer = writer(&server).await;
+        for dimension in [1, 3, 384, 1536, 3072] {
+            let keys = [
+                ("hnsw:space", Value::Str("cosine".into())),
+                ("hnsw:sync_threshold", Value::Int(20)),
+                ("hnsw:batch_size", Value::Int(10)),
+            ];
+            let created = writer.create(&new(&format!("cosine-{dimension}"), metadata(keys))).await.unwrap();
+            let records: Vec<Record> = vectors(dimension)
+                .into_iter()
+                .enumerate()
+                .map(|(n, embedding)| Record { id: format!("{n:03}"), embedding, ..record("") })
+                .collect();
+            for records in records.chunks(20) {
+                writer.add(&created, records).await.unwrap();
+            }
+            let ids: Vec<String> = records.iter().map(|r| r.id.clone()).collect();
+            for fetched in writer.fetch(&created, &ids).await.unwrap() {
+                let sent = records.iter().find(|r| r.id == fetched.id()).unwrap();
+                let problem = rules::record_problem(sent, Distance::Cosine, &writer.capabilities());
+                let ulps = match &fetched {
+                    Fetched::Record { record, .. } => {
+                        let pairs = record.embedding.iter().zip(&sent.embedding);
+                        pairs.map(|(a, b)| ulp::f32(*a, *b)).max().unwrap()
+                    }
+                    Fetched::Unreadable { .. } => u32::MAX,
+                };
+                let case = format!("{version}, {dimension} components, {}: {ulps} ULP, {problem:?}", sent.id);
+                assert!(problem.is_some() || ulps <= 4, "{case}");
+                assert!(problem.is_none() || sent.id.as_str() >= "060", "an ordinary vector is refused: {case}");
+            }
+        }
+    }
 }
