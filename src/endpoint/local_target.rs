@@ -22,7 +22,7 @@ const STARTING: Duration = Duration::from_secs(120);
 const DISK_FACTOR: u64 = 5;
 
 /// A folder that a server is started on once preflight has passed.
-pub struct LocalTarget {
+pub(super) struct LocalTarget {
     folder: Folder,
     program: Program,
     before: Option<LocalStore>,
@@ -48,7 +48,7 @@ impl LocalTarget {
     /// # Errors
     /// [`Error::NotFound`] without a program; [`Error::Unsupported`] for a folder that holds something else;
     /// [`Error::Damaged`] for a store that is.
-    pub async fn open(mut folder: Folder, chroma_bin: Option<PathBuf>) -> Result<Self> {
+    pub(super) async fn open(mut folder: Folder, chroma_bin: Option<PathBuf>) -> Result<Self> {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(io_error("find", &folder.path))?;
