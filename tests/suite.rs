@@ -10,6 +10,8 @@ mod faults;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod local;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod support;
