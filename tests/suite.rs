@@ -2,6 +2,8 @@
 //! Holds the list of modules and nothing else; a new test file is one line here.
 
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod support;
