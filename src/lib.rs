@@ -1,4 +1,35 @@
 //! Moves the memories of AI agents between Chroma stores and servers, and proves that nothing was lost.
+//!
+//! # The modules, in the order in which one may use another
+//!
+//! | module | is | may use of ours |
+//! |---|---|---|
+//! | [`cli`] | the command line | all below |
+//! | [`endpoint`] | opens stores; the only place that picks an implementation | engine, store, report |
+//! | [`engine`] | preflight, copy, verify, repair | the traits and models of store, report, exit |
+//! | [`store`] | readers and writers: a folder's files, a server over HTTP | nothing |
+//! | [`api`] | the Kubernetes resource | report |
+//! | [`report`], [`exit`] | what a run tells | nothing |
+//!
+//! # Example
+//!
+//! ```
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! use memory_migration_operator::engine::Options;
+//! use memory_migration_operator::report::{Reason, Verdict};
+//! use memory_migration_operator::store::http::ServerConfig;
+//! use memory_migration_operator::{Endpoint, Folder, migrate};
+//!
+//! let source = Endpoint::Local(Folder::new("/data/no-such-store".into()));
+//! let target = Endpoint::Remote(ServerConfig::new("http://127.0.0.1:8000".parse().unwrap()));
+//!
+//! let report = migrate(source, target, Options::default()).await;
+//!
+//! assert_eq!(report.verdict, Verdict::Failed);
+//! assert_eq!(report.reason, Reason::SourceNotFound);
+//! assert_eq!(report.counts.copied, 0);
+//! # });
+//! ```
 
 pub mod api;
 pub mod cli;
@@ -9,4 +40,16 @@ pub mod report;
 pub mod store;
 pub mod telemetry;
 
-pub use endpoint::{Endpoint, Folder, Request, migrate};
+use tokio_util::sync::CancellationToken;
+
+pub use endpoint::{Endpoint, Folder, Request};
+
+/// Migrates `source` into `target` and proves it; `chroma` on PATH writes a local target.
+///
+/// [`endpoint::migrate`] does the same with progress, cancellation and another Chroma program. Whatever happens is in
+/// the report: only its verdict `Succeeded` with reason `Verified` says that every record was compared and is equal.
+pub async fn migrate(source: Endpoint, target: Endpoint, options: engine::Options) -> report::Report {
+    let request = Request { source, target, options, chroma_bin: None };
+    let (tracker, _progress) = engine::progress::Tracker::new();
+    endpoint::migrate(request, tracker, &CancellationToken::new()).await.report
+}

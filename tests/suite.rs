@@ -2,7 +2,15 @@
 //! Holds the list of modules and nothing else; a new test file is one line here.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod exactness;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod layers;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]

@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod chroma;
 pub(crate) mod command;
 pub(crate) mod dump;
+pub(crate) mod gateway;
 pub(crate) mod migration;
 pub(crate) mod proxy;
 pub(crate) mod stores;

@@ -153,7 +153,7 @@ spec:
     remote:
       service: {name: chroma, namespace: prod}
       auth: {bearer: {secretName: s, key: token}}
-  collections: [{name: m, targetName: n}]
+  collections: [{name: m, targetName: memories}]
   batch: {size: 100, delay: 500ms}
 ";
 
@@ -175,7 +175,7 @@ spec:
         assert_eq!(target.url.as_str(), "http://chroma.prod.svc:8000/");
         assert!(matches!(target.auth, Auth::Bearer(_)));
         assert_eq!(request.options.batch_size, 100);
-        assert_eq!(request.options.collections[0].target_name, "n");
+        assert_eq!(request.options.collections[0].target_name, "memories");
         assert!(!format!("{request:?}").contains("secret\""), "no secret in a debug print");
     }
 

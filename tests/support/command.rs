@@ -122,6 +122,12 @@ impl Output {
         self
     }
 
+    /// The exit code; panics if a signal ended it.
+    #[track_caller]
+    pub(crate) fn exit_code(&self) -> i32 {
+        self.code.unwrap_or_else(|| panic!("a signal ended it\n{}", self.describe()))
+    }
+
     /// Asserts that a signal ended it.
     #[track_caller]
     pub(crate) fn killed(self) -> Self {

@@ -1,112 +1,184 @@
-//! A gateway before a Chroma server, as a cluster has one: asks for credentials, and speaks TLS with a certificate of a
-//! private authority. Chroma itself does neither since 1.0.
+//! A proxy before a real Chroma server that makes the faults which a server cannot be made to show: a reset, an error or
+//! silence before or after a write was applied, a cut body. What it passes on is real.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::http::{Response, StatusCode, header};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::server::TlsStream;
 
-/// The gateway; ends when dropped.
-pub(crate) struct Proxy {
-    /// `http://127.0.0.1:PORT`, or `https://localhost:PORT` with TLS.
-    pub(crate) url: String,
-    /// The port.
-    pub(crate) port: u16,
-    /// The authority to trust, in PEM; empty without TLS.
-    pub(crate) ca_pem: String,
-    _runtime: Runtime,
+/// What happens to one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing: it is passed on.
+    Pass,
+    /// The connection is closed, and the server sees nothing.
+    ResetBefore,
+    /// The server answers, and the connection is closed.
+    ResetAfter,
+    /// This status, and the server sees nothing.
+    StatusBefore(u16),
+    /// The server answers, and this status is told instead.
+    StatusAfter(u16),
+    /// No answer, and the server sees nothing.
+    SilenceBefore,
+    /// The server answers, and nothing is told.
+    SilenceAfter,
+    /// Half of the server's answer, then the connection is closed.
+    Cut,
 }
 
-struct Upstream {
-    url: String,
-    header: &'static str,
-    value: String,
-    client: reqwest::Client,
+/// A request as the proxy saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// As `POST /api/v2/tenants/…/add`.
+    pub(crate) line: String,
+    /// How many requests with the same last path segment came before.
+    pub(crate) before: usize,
+}
+
+impl Seen {
+    /// The last path segment: `add`, `get`, `update`, `delete`, `collections`.
+    pub(crate) fn verb(&self) -> &str {
+        let path = self.line.split(' ').nth(1).unwrap_or_default();
+        path.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default()
+    }
+}
+
+type Rule = Box<dyn FnMut(&Seen) -> Fault + Send>;
+
+struct Shared {
+    upstream: String,
+    rule: Mutex<Rule>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+/// A running proxy; ends with the runtime.
+pub(crate) struct Proxy {
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) url: String,
+    shared: Arc<Shared>,
 }
 
 impl Proxy {
-    /// Lets through to `upstream` what has this header, and answers 401 to everything else.
-    pub(crate) fn start(upstream: &str, (name, value): (&'static str, &str), tls: bool) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let upstream = Upstream { url: upstream.to_owned(), header: name, value: value.to_owned(), client };
-        let app = Router::new().fallback(pass_on).with_state(Arc::new(upstream));
-        let runtime = Runtime::new().unwrap();
-        let tcp = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let port = tcp.local_addr().unwrap().port();
-        let (url, ca_pem) = if tls {
-            let (ca_pem, config) = certificates();
-            let listener = TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
-            runtime.spawn(async { axum::serve(listener, app).await.unwrap() });
-            (format!("https://localhost:{port}"), ca_pem)
-        } else {
-            runtime.spawn(async { axum::serve(tcp, app).await.unwrap() });
-            (format!("http://127.0.0.1:{port}"), String::new())
-        };
-        Self { url, port, ca_pem, _runtime: runtime }
+    /// Starts a proxy before the server at this URL, which does to each request what `rule` says.
+    pub(crate) async fn start(upstream: &str, rule: impl FnMut(&Seen) -> Fault + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let upstream = upstream.trim_start_matches("http://").to_owned();
+        let shared = Arc::new(Shared { upstream, rule: Mutex::new(Box::new(rule)), seen: Mutex::default() });
+        let served = shared.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, served.clone()));
+            }
+        });
+        Self { url, shared }
+    }
+
+    /// Every request so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap().clone()
     }
 }
 
-/// Echoes in its refusal what was sent, as careless gateways do: nobody may print that.
-async fn pass_on(State(upstream): State<Arc<Upstream>>, request: Request) -> Response<Body> {
-    let sent = request.headers().get(upstream.header).map(|value| value.to_str().unwrap().to_owned());
-    if sent.as_ref() != Some(&upstream.value) {
-        let text = format!("who are you, {}: {}?", upstream.header, sent.unwrap_or_default());
-        return Response::builder().status(StatusCode::UNAUTHORIZED).body(Body::from(text)).unwrap();
-    }
-    let (parts, body) = request.into_parts();
-    let url = format!("{}{}", upstream.url, parts.uri.path_and_query().unwrap());
-    let mut passed = upstream.client.request(parts.method, url).body(to_bytes(body, usize::MAX).await.unwrap());
-    if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
-        passed = passed.header(header::CONTENT_TYPE, kind);
-    }
-    let answer = passed.send().await.unwrap();
-    let response = Response::builder().status(answer.status()).header(header::CONTENT_TYPE, "application/json");
-    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
-}
-
-/// A private authority, and a server's certificate for `localhost` that it has signed.
-fn certificates() -> (String, ServerConfig) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let key = key.serialize_der().try_into().unwrap();
-    let config = ServerConfig::builder().with_no_client_auth();
-    (authority.pem(), config.with_single_cert(vec![certificate.into()], key).unwrap())
-}
-
-struct TlsListener {
-    tcp: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (stream, address) = self.tcp.accept().await.unwrap();
-            // A client that does not trust us ends here, and is no reason to stop.
-            if let Ok(stream) = self.acceptor.accept(stream).await {
-                return (stream, address);
+/// One connection: requests one after another until a fault or the client ends it.
+async fn serve(client: TcpStream, shared: Arc<Shared>) {
+    let mut client = BufReader::new(client);
+    while let Some((head, body)) = message(&mut client).await {
+        let fault = shared.fault(head.lines().next().unwrap_or_default());
+        match fault {
+            Fault::ResetBefore => return,
+            Fault::SilenceBefore => return silence().await,
+            Fault::StatusBefore(status) => {
+                if tell(&mut client, status).await.is_none() {
+                    return;
+                }
+                continue;
+            }
+            _ => {}
+        }
+        let Some(answer) = ask(&shared.upstream, &head, &body).await else { return };
+        match fault {
+            Fault::ResetAfter => return,
+            Fault::SilenceAfter => return silence().await,
+            Fault::Cut => {
+                let _ = client.write_all(&answer[..answer.len() - answer.len() / 4]).await;
+                return;
+            }
+            Fault::StatusAfter(status) => {
+                if tell(&mut client, status).await.is_none() {
+                    return;
+                }
+            }
+            _ => {
+                if client.write_all(&answer).await.is_err() {
+                    return;
+                }
             }
         }
     }
+}
 
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.tcp.local_addr()
+impl Shared {
+    fn fault(&self, line: &str) -> Fault {
+        let mut all = self.seen.lock().unwrap();
+        let mut seen = Seen { line: line.trim_end_matches(" HTTP/1.1").to_owned(), before: 0 };
+        seen.before = all.iter().filter(|other| other.verb() == seen.verb()).count();
+        all.push(seen.clone());
+        drop(all);
+        self.rule.lock().unwrap()(&seen)
     }
+}
+
+/// Longer than any client of the tests waits.
+async fn silence() {
+    tokio::time::sleep(Duration::from_secs(600)).await;
+}
+
+async fn tell(client: &mut BufReader<TcpStream>, status: u16) -> Option<()> {
+    let body = r#"{"error":"made by a test","message":"made by a test"}"#;
+    let retry = if status == 429 { "retry-after: 0\r\n" } else { "" };
+    let head = format!(
+        "HTTP/1.1 {status} Made By A Test\r\n{retry}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all((head + body).as_bytes()).await.ok()
+}
+
+/// One HTTP/1.1 message with a content-length (or without a body).
+async fn message(stream: &mut BufReader<TcpStream>) -> Option<(String, Vec<u8>)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length: usize = length.map_or(0, |(_, value)| value.trim().parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((head, body))
+}
+
+/// Asks the real server on a connection of its own, and gives its whole answer.
+async fn ask(upstream: &str, head: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let mut server = TcpStream::connect(upstream).await.ok()?;
+    let kept = head.lines().skip(1).filter(|line| !line.is_empty() && !line.to_lowercase().starts_with("connection:"));
+    let mut request = format!("{}\r\nconnection: close\r\n", head.lines().next().unwrap_or_default());
+    kept.for_each(|line| request.push_str(&format!("{line}\r\n")));
+    request.push_str("\r\n");
+    server.write_all(request.as_bytes()).await.ok()?;
+    server.write_all(body).await.ok()?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await.ok()?;
+    // the client keeps its connection though the server closed this one
+    let text = String::from_utf8_lossy(&answer[..answer.len().min(2000)]).to_lowercase();
+    let close = text.find("connection: close\r\n");
+    if let Some(at) = close.filter(|at| *at < text.find("\r\n\r\n").unwrap_or(0)) {
+        answer.drain(at..at + "connection: close\r\n".len());
+    }
+    Some(answer)
 }
