@@ -12,7 +12,7 @@ pub mod local;
 pub(crate) mod memory;
 pub mod record;
 pub mod rules;
-pub mod size;
+pub mod settings;
 pub mod ulp;
 
 use async_trait::async_trait;

@@ -8,7 +8,7 @@ use super::window::{self, Answers};
 use super::{Context, Duplicates, OnConflict, Pair, Run, Selection};
 use crate::report::Stage;
 use crate::store::{
-    Capabilities, Collection, Error, Fetched, Finding, Reader, Record, SortedIds, Target, creation, rules, size,
+    Capabilities, Collection, Error, Fetched, Finding, Reader, Record, SortedIds, Target, creation, rules,
 };
 
 mod findings;
@@ -257,7 +257,7 @@ pub(super) fn unsendable(record: &Record, pair: &Pair, capabilities: &Capabiliti
     if let Some(expected) = pair.source.dimension.filter(|d| *d as usize != record.embedding.len()) {
         return Some(format!("its vector has {} components, the collection {expected}", record.embedding.len()));
     }
-    let bytes = size::largest_body(record, capabilities.base64);
+    let bytes = rules::body_len(record, capabilities.base64);
     if bytes > capabilities.max_body {
         return Some(format!("{bytes} bytes as sent; the target takes {} in one body", capabilities.max_body));
     }

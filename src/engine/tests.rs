@@ -28,7 +28,7 @@ fn numbered(n: usize) -> Vec<Record> {
 }
 
 fn source(records: Vec<Record>) -> MemoryStore {
-    MemoryStore::new("source").with("c", Distance::L2, records)
+    MemoryStore::new("source").with("memories", Distance::L2, records)
 }
 
 fn fast() -> Options {
@@ -42,7 +42,7 @@ async fn run(source: &MemoryStore, target: &MemoryStore, options: &Options) -> O
 
 fn assert_copied(source: &MemoryStore, target: &MemoryStore, outcome: &Outcome) {
     assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
-    assert_eq!(target.records("c"), source.records("c"));
+    assert_eq!(target.records("memories"), source.records("memories"));
     assert!(outcome.report.counts.is_complete());
 }
 
@@ -59,7 +59,7 @@ async fn everything_arrives_in_batches_and_is_verified() {
     assert_copied(&source, &target, &outcome);
     assert_eq!(outcome.exit, Exit::Success);
     assert_eq!(outcome.report.counts.copied, 25);
-    assert_eq!(target.state().log, ["create c", "add 10", "add 10", "add 5"]);
+    assert_eq!(target.state().log, ["create memories", "add 10", "add 10", "add 5"]);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_second_run_writes_nothing() {
 #[tokio::test]
 async fn a_dry_run_writes_nothing_and_tells_the_plan() {
     let target =
-        MemoryStore::new("target").with("c", Distance::L2, [record("0000", "text 0"), record("0001", "other")]);
+        MemoryStore::new("target").with("memories", Distance::L2, [record("0000", "text 0"), record("0001", "other")]);
     let outcome = run(&source(numbered(3)), &target, &Options { dry_run: true, ..fast() }).await;
     assert_eq!(outcome.report.reason, Reason::DryRunCompleted);
     let counts = outcome.report.counts;
@@ -88,12 +88,12 @@ async fn a_dry_run_writes_nothing_and_tells_the_plan() {
 #[tokio::test]
 async fn skipped_conflicts_are_listed_and_never_called_verified() {
     let (source, target) =
-        (source(numbered(3)), MemoryStore::new("target").with("c", Distance::L2, [record("0001", "x")]));
+        (source(numbered(3)), MemoryStore::new("target").with("memories", Distance::L2, [record("0001", "x")]));
     let outcome = run(&source, &target, &fast()).await;
     assert_eq!(outcome.report.reason, Reason::VerifiedWithSkips);
     assert_eq!((outcome.report.counts.verified, outcome.report.counts.conflicts_skipped), (2, 1));
     assert_eq!(outcome.report.collections[0].differences[0].id, "0001");
-    assert_eq!(target.records("c")["0001"].document.as_deref(), Some("x"));
+    assert_eq!(target.records("memories")["0001"].document.as_deref(), Some("x"));
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn overwrite_makes_conflicts_equal_also_by_clearing() {
     let source = source(vec![record("0000", "new"), bare]);
     let mut richer = record("0000", "old");
     richer.metadata.insert("surplus".into(), Value::Bool(true));
-    let target = MemoryStore::new("target").with("c", Distance::L2, [richer, record("0001", "to be cleared")]);
+    let target = MemoryStore::new("target").with("memories", Distance::L2, [richer, record("0001", "to be cleared")]);
     let outcome = run(&source, &target, &Options { on_conflict: OnConflict::Overwrite, ..fast() }).await;
     assert_copied(&source, &target, &outcome);
     assert_eq!(outcome.report.counts.overwritten, 2);
@@ -112,7 +112,7 @@ async fn overwrite_makes_conflicts_equal_also_by_clearing() {
 
 #[tokio::test]
 async fn fail_refuses_a_conflict_before_any_write() {
-    let target = MemoryStore::new("target").with("c", Distance::L2, [record("0001", "x")]);
+    let target = MemoryStore::new("target").with("memories", Distance::L2, [record("0001", "x")]);
     let outcome = run(&source(numbered(3)), &target, &Options { on_conflict: OnConflict::Fail, ..fast() }).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Conflict, Reason::RecordConflict));
     assert!(target.state().log.is_empty());
@@ -120,9 +120,9 @@ async fn fail_refuses_a_conflict_before_any_write() {
 
 #[tokio::test]
 async fn duplicates_by_content_are_skipped_also_on_a_rerun() {
-    let records = vec![record("a", "same"), record("b", "same"), record("c", ""), record("d", "own")];
+    let records = vec![record("a", "same"), record("b", "same"), record("memories", ""), record("d", "own")];
     let source = source(records);
-    let target = MemoryStore::new("target").with("c", Distance::L2, [record("z", "own"), record("y", "")]);
+    let target = MemoryStore::new("target").with("memories", Distance::L2, [record("z", "own"), record("y", "")]);
     let options = Options { duplicates: Duplicates::ByContent, ..fast() };
     for copied in [3, 0] {
         let outcome = run(&source, &target, &options).await;
@@ -141,7 +141,7 @@ async fn an_unreadable_record_is_never_sent_and_fails_the_run() {
     let outcome = run(&source, &target, &fast()).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Different, Reason::VerificationFailed));
     assert_eq!((outcome.report.counts.unreadable, outcome.report.counts.verified), (1, 2));
-    assert!(!target.records("c").contains_key("0001"));
+    assert!(!target.records("memories").contains_key("0001"));
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_target_that_drops_records_is_found_out_and_repaired() {
     target.after_write(move |state| {
         if std::mem::take(&mut once) {
             edit(state, "0003", "garbled");
-            state.collections.get_mut("c").unwrap().1.remove("0004");
+            state.collections.get_mut("memories").unwrap().1.remove("0004");
         }
     });
     let outcome = run(&source, &target, &fast()).await;
@@ -180,11 +180,11 @@ async fn a_target_that_garbles_every_write_is_never_called_verified() {
 #[tokio::test]
 async fn another_writer_of_a_present_record_is_a_conflict_and_not_overwritten() {
     let (source, target) =
-        (source(numbered(2)), MemoryStore::new("target").with("c", Distance::L2, [record("0000", "text 0")]));
+        (source(numbered(2)), MemoryStore::new("target").with("memories", Distance::L2, [record("0000", "text 0")]));
     target.after_write(|state| edit(state, "0000", "somebody else's"));
     let outcome = run(&source, &target, &fast()).await;
     assert_eq!(outcome.report.reason, Reason::VerifiedWithSkips);
-    assert_eq!(target.records("c")["0000"].document.as_deref(), Some("somebody else's"));
+    assert_eq!(target.records("memories")["0000"].document.as_deref(), Some("somebody else's"));
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn records_that_come_and_go_during_the_copy_are_followed() {
             1 => {
                 edit(&mut state, "0000", "updated after it was copied");
                 edit(&mut state, "9999", "came late");
-                state.collections.get_mut("c").unwrap().1.remove("0019");
+                state.collections.get_mut("memories").unwrap().1.remove("0019");
             }
             3 => edit(&mut state, "9998", "came later"),
             _ => {}
@@ -207,8 +207,8 @@ async fn records_that_come_and_go_during_the_copy_are_followed() {
     });
     let outcome = run(&source, &target, &fast()).await;
     assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
-    for (id, expected) in source.records("c") {
-        assert_eq!(target.records("c").get(&id), Some(&expected), "{id}");
+    for (id, expected) in source.records("memories") {
+        assert_eq!(target.records("memories").get(&id), Some(&expected), "{id}");
     }
     assert_eq!(outcome.report.counts.source, 21);
 }
@@ -237,16 +237,16 @@ async fn a_rejected_write_names_its_records() {
 
 #[tokio::test]
 async fn a_missing_collection_is_named_with_those_that_exist() {
-    let wanted = Selection { name: "d".into(), target_name: "d".into() };
+    let wanted = Selection { name: "other".into(), target_name: "other".into() };
     let options = Options { collections: vec![wanted], ..fast() };
     let outcome = run(&source(numbered(1)), &MemoryStore::new("target"), &options).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Interrupted, Reason::SourceNotFound));
-    assert!(outcome.report.message.contains("it holds c"), "{}", outcome.report.message);
+    assert!(outcome.report.message.contains("it holds memories"), "{}", outcome.report.message);
 }
 
 #[tokio::test]
 async fn another_distance_is_refused_before_any_write() {
-    let target = MemoryStore::new("target").with("c", Distance::Cosine, []);
+    let target = MemoryStore::new("target").with("memories", Distance::Cosine, []);
     let outcome = run(&source(numbered(1)), &target, &fast()).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Refused, Reason::PreflightRefused));
     assert!(target.state().log.is_empty());
@@ -268,7 +268,7 @@ async fn a_signal_ends_the_run_after_the_write_under_way_and_a_rerun_resumes() {
     target.after_write(move |_| signal.cancel());
     let outcome = migrate(&source, &target, Direction::LocalToRemote, &fast(), Tracker::new().0, &stop).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Interrupted, Reason::Interrupted));
-    assert_eq!(target.records("c").len(), 10);
+    assert_eq!(target.records("memories").len(), 10);
     target.after_write(|_| ());
     assert_copied(&source, &target, &run(&source, &target, &fast()).await);
 }

@@ -1,10 +1,17 @@
 //! How a source's collection is created on a target of another version: what is sent, and what that version cannot hold.
 //! Pure: no I/O.
+//!
+//! Measured on 0.5.23, 0.6.3, 1.0.20 and 1.5.9. Up to 0.6 the metadata's `hnsw:*` keys alone decide over the index; a
+//! `configuration` is stored and never read. From 1.0 a configuration wins over those keys, which stay as metadata; a
+//! `schema` beside either of them is refused. An index parameter that no one set is left to the target's default.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::collection::Collection;
-use super::record::Metadata;
+use super::distance::{Distance, EmbeddingFunction, embedding_function};
+use super::record::{Metadata, Value};
+use super::settings::{self, Parameter};
+use super::ulp;
 
 /// What a server can take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +24,11 @@ pub struct Capabilities {
     pub max_body: usize,
     /// Whether vectors may be sent as base64 of little-endian f32.
     pub base64: bool,
-    /// Whether a collection can be created from a `schema` (1.x).
+    /// Whether a collection is created from a `configuration` that it goes by: the mark of 1.x.
+    pub configuration: bool,
+    /// Whether a collection can be created from a `schema` (later 1.x).
     pub schema: bool,
-    /// Whether record metadata may hold arrays (1.x).
+    /// Whether record metadata may hold arrays (later 1.x).
     pub arrays: bool,
 }
 
@@ -28,7 +37,8 @@ pub struct Capabilities {
 pub struct NewCollection {
     /// Its name on the target.
     pub name: String,
-    /// The user's collection metadata, as the source has it.
+    /// The user's collection metadata, as the source has it; for a target before 1.0, `hnsw:*` keys are added where
+    /// nothing else can carry the distance and the index parameters.
     pub metadata: Metadata,
     /// Sent where the target takes configurations; never together with a schema.
     pub configuration: Option<Json>,
@@ -42,19 +52,203 @@ pub struct NewCollection {
 /// embedding function.
 #[must_use]
 pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollection {
-    let _ = target;
-    NewCollection {
+    let new = NewCollection {
         name: name.to_owned(),
         metadata: source.metadata.clone(),
-        configuration: source.configuration.clone(),
-        schema: source.schema.clone(),
+        configuration: None,
+        schema: None,
         losses: Vec::new(),
+    };
+    let mut new = match &source.schema {
+        Some(schema) if target.schema && schema_can_be_sent(source, schema) => {
+            NewCollection { schema: Some(schema.clone()), ..new }
+        }
+        _ if target.configuration => by_configuration(source, new),
+        _ => by_metadata(source, target, new),
+    };
+    if uses_spann(source) {
+        new.losses.push("its SPANN index becomes an HNSW index: a Chroma server of its own has no other".to_owned());
+    }
+    new
+}
+
+/// A schema beside `hnsw:*` metadata is a 400, and one that contradicts the distance in effect would change it.
+fn schema_can_be_sent(source: &Collection, schema: &Json) -> bool {
+    let space = vector_index(schema)["space"].as_str().and_then(Distance::parse);
+    space == Some(source.distance) && !source.metadata.keys().any(|key| key.starts_with("hnsw:"))
+}
+
+fn by_configuration(source: &Collection, mut new: NewCollection) -> NewCollection {
+    let mut hnsw = json!({"space": source.distance.as_str()});
+    for (parameter, value) in settings::written(source) {
+        hnsw[parameter.name()] = Json::Number(value);
+    }
+    let mut configuration = json!({ "hnsw": hnsw });
+    if let Some(function) = recorded_function(source) {
+        configuration["embedding_function"] = function;
+    }
+    new.configuration = Some(configuration);
+    new.losses.extend(schema_loss(source));
+    new
+}
+
+fn by_metadata(source: &Collection, target: &Capabilities, mut new: NewCollection) -> NewCollection {
+    let space = Value::Str(source.distance.as_str().to_owned());
+    if source.distance != Distance::L2 || new.metadata.contains_key("hnsw:space") {
+        put(&mut new, "hnsw:space", space);
+    }
+    for (parameter, value) in settings::written(source) {
+        let key = parameter.metadata_key();
+        if !parameter.fits_metadata(&value) {
+            new.losses.push(format!("{} {value} is refused by Chroma {}", parameter.name(), target.version));
+            new.metadata.remove(key);
+        } else if new.metadata.contains_key(key) || default_before_1_0(parameter, &target.version) != value.as_f64() {
+            put(&mut new, key, number(&value));
+        }
+    }
+    if let Some(EmbeddingFunction { name, .. }) = function(source) {
+        new.losses.push(format!(
+            "its embedding function {name:?} is not recorded: Chroma {} keeps none, so each client must name it",
+            target.version
+        ));
+    }
+    new.losses.extend(schema_loss(source));
+    new
+}
+
+fn put(new: &mut NewCollection, key: &str, value: Value) {
+    if let Some(old) = new.metadata.insert(key.to_owned(), value.clone())
+        && old != value
+    {
+        new.losses.push(format!("its metadata {key:?} becomes {value:?}, for that is in effect and {old:?} is not"));
     }
 }
 
+fn number(number: &serde_json::Number) -> Value {
+    number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap_or_default()), Value::Int)
+}
+
+/// What 0.5 and 0.6 take where the metadata says nothing.
+fn default_before_1_0(parameter: Parameter, version: &str) -> Option<f64> {
+    Some(match parameter {
+        Parameter::EfConstruction | Parameter::BatchSize => 100.0,
+        Parameter::MaxNeighbors => 16.0,
+        Parameter::EfSearch if version.starts_with("0.5.") => 10.0,
+        Parameter::EfSearch => 100.0,
+        Parameter::ResizeFactor => 1.2,
+        Parameter::SyncThreshold => 1000.0,
+    })
+}
+
+/// The embedding function as a configuration carries it: 1.0 knows only these two types, and others say nothing.
+fn recorded_function(source: &Collection) -> Option<Json> {
+    let in_configuration = source.configuration.as_ref().map(|c| &c["embedding_function"]);
+    let in_schema = source.schema.as_ref().map(|s| &vector_index(s)["embedding_function"]);
+    let found = in_configuration.into_iter().chain(in_schema).find(|function| function.is_object())?;
+    matches!(found["type"].as_str(), Some("known" | "legacy")).then(|| found.clone())
+}
+
+fn function(collection: &Collection) -> Option<EmbeddingFunction> {
+    embedding_function(collection.schema.as_ref(), collection.configuration.as_ref())
+}
+
+fn vector_index(schema: &Json) -> &Json {
+    &schema["keys"]["#embedding"]["float_list"]["vector_index"]["config"]
+}
+
+fn uses_spann(source: &Collection) -> bool {
+    let in_schema = source.schema.as_ref().is_some_and(|schema| vector_index(schema)["spann"].is_object());
+    let configuration = source.configuration.as_ref();
+    let in_configuration = |c: &Json| c["spann"].is_object() || c["vector_index"]["spann"].is_object();
+    in_schema || configuration.is_some_and(in_configuration)
+}
+
+fn schema_loss(source: &Collection) -> Option<String> {
+    let keys = own_keys(source.schema.as_ref()?);
+    (!keys.is_empty()).then(|| {
+        format!("its schema's own index settings of {} cannot be held and become the default", keys.join(", "))
+    })
+}
+
+/// The keys whose index settings are not those that every collection has.
+fn own_keys(schema: &Json) -> Vec<String> {
+    let usual = json!({"string": {
+        "fts_index": {"enabled": true, "config": {}},
+        "string_inverted_index": {"enabled": false, "config": {}}
+    }});
+    let Some(keys) = schema["keys"].as_object() else { return Vec::new() };
+    let own = keys.iter().filter(|(key, value)| *key != "#embedding" && !(*key == "#document" && **value == usual));
+    let mut own: Vec<String> = own.map(|(key, _)| format!("{key:?}")).collect();
+    own.sort();
+    own
+}
+
 /// What of metadata, distance, index parameters and embedding function differs, each in one sentence.
+///
+/// `hnsw:*` metadata is compared by what it means, not as text; so are an absent and an unset parameter.
 #[must_use]
 pub fn differences(source: &Collection, target: &Collection) -> Vec<String> {
-    let _ = (source, target);
-    Vec::new()
+    let mut found = metadata_differences(&source.metadata, &target.metadata);
+    if source.distance != target.distance {
+        found.push(format!("the distance is {}, in the source {}", target.distance, source.distance));
+    }
+    let there = settings::effective(target);
+    for (parameter, value) in settings::written(source) {
+        if let Some(other) = there.get(&parameter).filter(|other| other.as_f64() != value.as_f64()) {
+            found.push(format!("{} is {other}, in the source {value}", parameter.name()));
+        }
+    }
+    found.extend(function_difference(source, target));
+    if let (Some(a), Some(b)) = (&source.schema, &target.schema) {
+        let (a, b) = (own_keys(a), own_keys(b));
+        if a != b {
+            let words = |keys: &[String]| if keys.is_empty() { "no key".to_owned() } else { keys.join(", ") };
+            found.push(format!("the schema has own index settings for {}, in the source for {}", words(&b), words(&a)));
+        }
+    }
+    found
+}
+
+fn metadata_differences(source: &Metadata, target: &Metadata) -> Vec<String> {
+    let own = |key: &&String| !key.starts_with("hnsw:");
+    let differ = |key: &String| match (source.get(key), target.get(key)) {
+        (Some(a), Some(b)) if same_value(a, b) => None,
+        (Some(_), Some(_)) => Some(format!("metadata {key:?} has another value")),
+        (Some(_), None) => Some(format!("metadata {key:?} is missing")),
+        (None, _) => Some(format!("metadata {key:?} is not in the source")),
+    };
+    let only_there = target.keys().filter(|key| !source.contains_key(*key));
+    source.keys().chain(only_there).filter(own).filter_map(differ).collect()
+}
+
+/// Equal as far as a copy can be: one write moves a double by up to 4 ULP.
+fn same_value(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => ulp::f64(*a, *b) <= 4,
+        _ => a == b,
+    }
+}
+
+fn function_difference(source: &Collection, target: &Collection) -> Option<String> {
+    let ours = function(source)?;
+    let keeps_functions =
+        target.schema.is_some() || target.configuration.as_ref().is_some_and(|c| c.get("embedding_function").is_some());
+    match function(target) {
+        Some(theirs) if theirs.name != ours.name => {
+            Some(format!("the embedding function is {:?}, in the source {:?}", theirs.name, ours.name))
+        }
+        Some(theirs) if plain(&theirs.config) != plain(&ours.config) => {
+            Some(format!("the embedding function {:?} is configured otherwise than in the source", ours.name))
+        }
+        None if keeps_functions => Some(format!("no embedding function is recorded, in the source {:?}", ours.name)),
+        _ => None,
+    }
+}
+
+/// No settings are no settings, however they are written.
+fn plain(config: &Json) -> &Json {
+    match config {
+        Json::Object(map) if map.is_empty() => &Json::Null,
+        other => other,
+    }
 }

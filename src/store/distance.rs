@@ -43,7 +43,7 @@ impl std::fmt::Display for Distance {
 /// The distance that the documents of a collection declare.
 ///
 /// Order of truth, measured on 0.4.24 to 1.5.9: schema > configuration `hnsw` > metadata `hnsw:space` >
-/// legacy `hnsw_configuration` (which says l2 even where the metadata says cosine) > l2.
+/// l2. The `hnsw_configuration` of 0.5 and 0.6 is never gone by: created with `ip` in it, both measure l2.
 #[must_use]
 pub fn declared(schema: Option<&Json>, configuration: Option<&Json>, metadata: &Metadata) -> Distance {
     let from_schema = || {
@@ -51,15 +51,17 @@ pub fn declared(schema: Option<&Json>, configuration: Option<&Json>, metadata: &
         Distance::parse(index["space"].as_str()?)
     };
     let from_configuration = || {
-        let hnsw = configuration?.get("hnsw").filter(|h| !h.is_null())?;
+        // Over HTTP `hnsw`; in the files of 1.0 `vector_index.hnsw`. SPANN keeps its space in the same way.
+        let places = [configuration?, &configuration?["vector_index"]];
+        let index = |place: &Json, kind: &str| place.get(kind).filter(|index| index.is_object()).cloned();
+        let hnsw = places.iter().find_map(|place| index(place, "hnsw").or_else(|| index(place, "spann")))?;
         Some(hnsw["space"].as_str().and_then(Distance::parse).unwrap_or(Distance::L2))
     };
     let from_metadata = || match metadata.get("hnsw:space")? {
         Value::Str(word) => Distance::parse(word),
         _ => None,
     };
-    let from_legacy = || Distance::parse(configuration?["hnsw_configuration"]["space"].as_str()?);
-    from_schema().or_else(from_configuration).or_else(from_metadata).or_else(from_legacy).unwrap_or(Distance::L2)
+    from_schema().or_else(from_configuration).or_else(from_metadata).unwrap_or(Distance::L2)
 }
 
 /// A collection's embedding function: a name and its settings, or none.
@@ -105,9 +107,19 @@ mod tests {
 
     #[test]
     fn the_legacy_configuration_loses_to_the_metadata() {
-        let legacy = json!({"hnsw_configuration": {"space": "l2"}});
+        let legacy = json!({"hnsw_configuration": {"space": "ip"}});
         assert_eq!(declared(None, Some(&legacy), &space("cosine")), Distance::Cosine);
         assert_eq!(declared(None, Some(&legacy), &Metadata::new()), Distance::L2);
+    }
+
+    #[test]
+    fn the_files_of_1_0_hold_the_configuration_one_level_deeper() {
+        for configuration in [
+            json!({"vector_index": {"hnsw": {"space": "cosine"}}}),
+            json!({"hnsw": null, "spann": {"space": "cosine"}}),
+        ] {
+            assert_eq!(declared(None, Some(&configuration), &space("l2")), Distance::Cosine);
+        }
     }
 
     #[test]

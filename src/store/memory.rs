@@ -176,6 +176,7 @@ impl Writer for MemoryStore {
             max_batch: 100,
             max_body: 1 << 20,
             base64: true,
+            configuration: true,
             schema: false,
             arrays: true,
         }

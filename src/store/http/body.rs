@@ -1,8 +1,6 @@
 //! The JSON bodies of writes, encoded straight from the records.
 //! Sends nothing; builds no tree of values.
 
-use std::io;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
@@ -11,9 +9,6 @@ use tokio_util::bytes::Bytes;
 use crate::store::Amendment;
 use crate::store::creation::NewCollection;
 use crate::store::record::{Metadata, Record, Value};
-
-/// The keys, brackets and commas of a body around its records are shorter than this.
-const FRAME: usize = 100;
 
 /// The body of an add.
 pub(super) fn add(records: &[Record], base64: bool) -> serde_json::Result<Bytes> {
@@ -41,35 +36,8 @@ pub(super) fn create(new: &NewCollection) -> serde_json::Result<Bytes> {
     encode(&body)
 }
 
-/// How many bytes a record takes in the body of an add, its share of the frame included: never less than is sent.
-pub(super) fn encoded_len(record: &Record, base64: bool) -> usize {
-    let Record { id, embedding, document, uri, metadata } = record;
-    // "-2.2250738585072014e-308," is the longest component.
-    let vector = if base64 { embedding.len().div_ceil(3) * 16 + 2 } else { embedding.len() * 25 + 2 };
-    let texts = [measured(id), measured(document), measured(uri), measured(&Keys(metadata, &[]))];
-    FRAME + vector + texts.iter().sum::<usize>()
-}
-
 fn encode<T: Serialize>(body: &T) -> serde_json::Result<Bytes> {
     serde_json::to_vec(body).map(Bytes::from)
-}
-
-fn measured<T: Serialize>(part: &T) -> usize {
-    struct Counter(usize);
-    impl io::Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
-    // Counting cannot fail, and none of these parts can fail to be written as JSON.
-    let _ = serde_json::to_writer(&mut counter, part);
-    counter.0
 }
 
 /// Records as columns; each pair is a record and the metadata keys to remove from it.
@@ -227,7 +195,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_body_is_never_longer_than_its_records_say(records in proptest::collection::vec(records(), 1..5), base64: bool) {
-            let bound: usize = records.iter().map(|r| encoded_len(r, base64)).sum();
+            let bound: usize = records.iter().map(|r| crate::store::rules::body_len(r, base64)).sum();
             let sent = add(&records, base64).unwrap().len();
             prop_assert!(sent <= bound, "{sent} > {bound}");
         }

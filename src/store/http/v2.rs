@@ -17,7 +17,7 @@ use crate::store::creation::{Capabilities, NewCollection};
 use crate::store::error::{Error, Result};
 use crate::store::ids::SortedIds;
 use crate::store::record::{Fetched, Record};
-use crate::store::{Amendment, Reader, Writer};
+use crate::store::{Amendment, Reader, Writer, rules};
 
 /// What Chroma 1.x takes in one body; beyond it answers 413. Older servers have no limit of their own, but what stands
 /// before them often has, and larger bodies are no faster.
@@ -147,6 +147,7 @@ fn capabilities(version: &str, checks: &Checks, description: &Json) -> Capabilit
         max_batch: checks.max_batch_size.max(1),
         max_body: MAX_BODY,
         base64: checks.supports_base64_encoding,
+        configuration: super::numbers(version).is_some_and(|[major, ..]| major >= 1),
         schema,
         arrays: schema,
     }
@@ -215,6 +216,6 @@ impl Writer for HttpWriter {
     }
 
     fn encoded_len(&self, record: &Record) -> usize {
-        body::encoded_len(record, self.capabilities.base64)
+        rules::body_len(record, self.capabilities.base64)
     }
 }
