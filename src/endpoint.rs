@@ -62,7 +62,9 @@ impl Endpoint {
     /// As [`Error`] says.
     pub async fn open(self) -> Result<Box<dyn Reader>> {
         Ok(match self {
-            Self::Local(Folder { path, tenant, database }) => Box::new(LocalStore::open(path, tenant, database).await?),
+            Self::Local(Folder { path, tenant, database }) => {
+                Box::new(LocalStore::open(&path, &tenant, &database).await?)
+            }
             Self::Remote(server) => Box::new(http::open(server).await?),
         })
     }

@@ -144,7 +144,7 @@ impl Target for LocalTarget {
 }
 
 async fn open_files(folder: &Folder) -> Result<LocalStore> {
-    LocalStore::open(folder.path.clone(), folder.tenant.clone(), folder.database.clone()).await
+    LocalStore::open(&folder.path, &folder.tenant, &folder.database).await
 }
 
 /// Waits until the server answers, or has ended.
@@ -158,11 +158,11 @@ async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
         writer.ensure_database().await?;
         Ok(writer)
     };
-    let result = tokio::select! {
+    let opened = tokio::select! {
         opened = opened => opened,
-        error = server.ended() => Err(error),
+        error = server.ended() => return Err(error),
     };
-    match result {
+    match opened {
         Err(Error::Unavailable { why, .. }) => Err(server.failed(&format!("did not answer: {why}"))),
         other => other,
     }

@@ -1,53 +1,118 @@
 //! A local Chroma store: opens a folder read-only and finds its layout; refuses unknown ones.
+//! Nothing here writes; `server` starts the Chroma that does.
 
+pub mod content;
+pub mod files;
+pub mod hnsw;
+pub mod index;
+pub mod inspect;
+pub mod labels;
 pub mod lock;
+pub mod pickle;
+pub mod queue;
+pub mod reader;
+pub mod schema;
+pub mod scratch;
 pub mod server;
-pub struct LocalStore;
-pub struct Layout;
-pub enum Order {
-    Equal,
-    Older,
-    Newer,
-    Diverged,
+pub mod state;
+pub mod tables;
+pub mod window;
+
+use std::io;
+use std::path::Path;
+
+use super::error::{Error, Result};
+
+pub use inspect::{Health, inspect};
+pub use reader::LocalStore;
+pub use schema::{Layout, Migration, Order};
+
+/// The file that makes a folder a Chroma store.
+pub const DATABASE: &str = "chroma.sqlite3";
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nothing.
+    Missing,
+    /// A folder without anything in it.
+    Empty,
+    /// Something else than a Chroma store, in a person's words.
+    Foreign(String),
+    /// A Chroma store.
+    Store,
+    /// The system refuses to say.
+    Unknown(io::ErrorKind, String),
 }
-impl Layout {
-    pub fn version(&self) -> String {
-        String::new()
+
+/// Looks at a path: is there a store?
+#[must_use]
+pub fn place(path: &Path) -> Place {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_dir() => return Place::Foreign("a file, where a folder is expected".to_owned()),
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Place::Missing,
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+            return Place::Foreign("below a file, where a folder is expected".to_owned());
+        }
+        Err(e) => return Place::Unknown(e.kind(), e.to_string()),
     }
-    pub fn compare(&self, _o: &Self) -> Order {
-        Order::Equal
+    match std::fs::metadata(path.join(DATABASE)) {
+        Ok(found) if found.is_file() => Place::Store,
+        Ok(_) => Place::Foreign(format!("a folder whose {DATABASE} is no file")),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => without_database(path),
+        Err(e) => Place::Unknown(e.kind(), e.to_string()),
     }
 }
-pub fn layout(_p: &std::path::Path) -> crate::store::Result<Layout> {
-    Ok(Layout)
-}
-impl LocalStore {
-    pub async fn open(_p: std::path::PathBuf, _t: String, _d: String) -> crate::store::Result<Self> {
-        Ok(Self)
+
+fn without_database(path: &Path) -> Place {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) => return Place::Unknown(e.kind(), e.to_string()),
+    };
+    // An ext4 volume is born with lost+found: a claim that holds only that is empty.
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|n| n != "lost+found");
+    let mut names: Vec<String> = names.take(4).collect();
+    names.sort();
+    match names.len() {
+        0 => Place::Empty,
+        1..=3 => Place::Foreign(format!("a folder without {DATABASE}; it holds {}", names.join(", "))),
+        _ => Place::Foreign(format!("a folder without {DATABASE}; it holds {} and more", names[..3].join(", "))),
     }
 }
-#[async_trait::async_trait]
-impl crate::store::Reader for LocalStore {
-    fn name(&self) -> String {
-        String::new()
+
+impl Place {
+    /// Nothing for a store, otherwise why it cannot be read as one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where a store can still appear, [`Error::Unsupported`] for something else.
+    pub fn into_store(self, path: &Path) -> Result<()> {
+        let store = path.display().to_string();
+        let what = format!("a Chroma store ({DATABASE})");
+        match self {
+            Self::Store => Ok(()),
+            Self::Missing => {
+                Err(Error::NotFound { store, what, remedy: "the folder does not exist; check the path".to_owned() })
+            }
+            Self::Empty => Err(Error::NotFound {
+                store,
+                what,
+                remedy: "the folder is empty; check the path, or wait until a Chroma has written there".to_owned(),
+            }),
+            Self::Foreign(why) => Err(Error::Unsupported {
+                store,
+                why: format!("it is {why}"),
+                remedy: format!("give the folder that holds {DATABASE}"),
+            }),
+            Self::Unknown(kind, why) => Err(files::io_error("look at", path, io::Error::new(kind, why))),
+        }
     }
-    fn version(&self) -> String {
-        String::new()
-    }
-    async fn collections(&self) -> crate::store::Result<Vec<crate::store::Collection>> {
-        Ok(vec![])
-    }
-    async fn count(&self, _: &crate::store::Collection) -> crate::store::Result<u64> {
-        Ok(0)
-    }
-    async fn ids(&self, _: &crate::store::Collection) -> crate::store::Result<crate::store::SortedIds> {
-        Ok(Default::default())
-    }
-    async fn fetch(
-        &self,
-        _: &crate::store::Collection,
-        _: &[String],
-    ) -> crate::store::Result<Vec<crate::store::Fetched>> {
-        Ok(vec![])
-    }
+}
+
+/// The migrations that a store has been through, to compare with those of an engine. Blocking.
+///
+/// # Errors
+/// As [`LocalStore::open`], but an unknown layout is an answer here.
+pub fn layout(path: &Path) -> Result<Layout> {
+    reader::layout(path)
 }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use url::Url;
 
 use crate::store::{Error, Result};
@@ -72,7 +72,7 @@ impl Program {
         let out = File::create(&log).map_err(io("create", &log))?;
         let err = out.try_clone().map_err(io("create", &log))?;
         let port = free_port().map_err(io("find a free port for", &self.path))?;
-        let child = Command::new("sh")
+        let mut child = Command::new("sh")
             .args(["-c", GUARD, "sh"])
             .arg(&self.path)
             .args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"])
@@ -88,7 +88,9 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .map_err(io("start", &self.path))?;
-        Ok(Server { child, port, log, scratch, folder: folder.to_owned() })
+        // waiting for a child closes its input, and that would end the server
+        let life = child.stdin.take();
+        Ok(Server { child, life, port, log, scratch, folder: folder.to_owned() })
     }
 }
 
@@ -100,6 +102,7 @@ fn free_port() -> std::io::Result<u16> {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    life: Option<ChildStdin>,
     port: u16,
     log: PathBuf,
     scratch: TempDir,
@@ -141,7 +144,7 @@ impl Server {
     /// # Errors
     /// [`Error::Unavailable`] when it had to be killed; its log is kept and named.
     pub async fn stop(mut self) -> Result<()> {
-        drop(self.child.stdin.take());
+        drop(self.life.take());
         if tokio::time::timeout(CLOSING, self.child.wait()).await.is_ok() {
             return Ok(());
         }
@@ -187,6 +190,15 @@ mod tests {
         let mut server = program(dir.path(), "echo \"no such table\" >&2; exit 7").start(dir.path()).unwrap();
         let error = server.ended().await.to_string();
         assert!(error.contains("exit status: 7") && error.contains("no such table"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_watched_server_lives_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server =
+            program(dir.path(), "trap 'exit 0' TERM; while :; do sleep 0.02; done").start(dir.path()).unwrap();
+        assert!(tokio::time::timeout(Duration::from_millis(200), server.ended()).await.is_err());
+        server.stop().await.unwrap();
     }
 
     #[tokio::test]

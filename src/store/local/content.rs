@@ -1,0 +1,136 @@
+//! The typed columns of Chroma's metadata tables: one row is one key and value, or one element of an array.
+//! Never guesses: a value that fits no type makes its record unreadable.
+
+use std::collections::HashMap;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Result, Row, params_from_iter};
+
+use super::super::record::Value;
+use super::queue::{Content, DOCUMENT, URI};
+use super::schema::Columns;
+use super::tables::{CHUNK, placeholders};
+
+/// What a value is, or why it cannot be read.
+type Read<T> = std::result::Result<T, String>;
+
+/// The content of these rows of `embeddings`, by number; rows without any metadata are left out. An inner error is for
+/// that record only.
+///
+/// # Errors
+/// SQLite's.
+pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<HashMap<i64, Read<Content>>> {
+    let mut contents: HashMap<i64, Read<Content>> = HashMap::with_capacity(numbers.len());
+    let bools = if columns.record_bools { "bool_value" } else { "NULL" };
+    let scalars =
+        format!("SELECT id, key, string_value, int_value, float_value, {bools} FROM embedding_metadata WHERE id IN");
+    each(db, &format!("{scalars} ({})", placeholders()), numbers, |number, item| {
+        amend(&mut contents, number, |content| item.and_then(|(key, value)| content.set(key, value)));
+    })?;
+    if columns.arrays {
+        // Elements have no number of their own: they were inserted in order.
+        let arrays = format!(
+            "SELECT id, key, string_value, int_value, float_value, bool_value FROM embedding_metadata_array \
+             WHERE id IN ({}) ORDER BY rowid",
+            placeholders()
+        );
+        each(db, &arrays, numbers, |number, item| {
+            amend(&mut contents, number, |content| item.and_then(|(key, value)| append(content, key, value)));
+        })?;
+    }
+    Ok(contents)
+}
+
+fn each(db: &Connection, sql: &str, numbers: &[i64], mut take: impl FnMut(i64, Read<(String, Value)>)) -> Result<()> {
+    let mut statement = db.prepare_cached(sql)?;
+    for chunk in numbers.chunks(CHUNK) {
+        let padded = chunk.iter().map(|n| Some(*n)).chain(std::iter::repeat(None)).take(CHUNK);
+        let mut rows = statement.query(params_from_iter(padded))?;
+        while let Some(row) = rows.next()? {
+            take(row.get(0)?, keyed(row, 1)?);
+        }
+    }
+    Ok(())
+}
+
+fn amend(contents: &mut HashMap<i64, Read<Content>>, number: i64, change: impl FnOnce(&mut Content) -> Read<()>) {
+    let content = contents.entry(number).or_insert_with(|| Ok(Content::default()));
+    if let Ok(known) = content
+        && let Err(why) = change(known)
+    {
+        *content = Err(why);
+    }
+}
+
+fn append(content: &mut Content, key: String, value: Value) -> Read<()> {
+    if key == DOCUMENT || key == URI {
+        return Err(format!("its {key} is an array"));
+    }
+    match content.metadata.entry(key).or_insert_with(|| Value::List(Vec::new())) {
+        Value::List(items) => {
+            if items.first().is_some_and(|first| std::mem::discriminant(first) != std::mem::discriminant(&value)) {
+                return Err("one of its metadata arrays holds values of two types".to_owned());
+            }
+            items.push(value);
+            Ok(())
+        }
+        _ => Err("one of its metadata keys is both a value and an array".to_owned()),
+    }
+}
+
+/// A key and its value, from five columns that begin at `first`: key, string, int, float, bool.
+///
+/// # Errors
+/// SQLite's; inside, why the value cannot be read.
+pub(super) fn keyed(row: &Row<'_>, first: usize) -> Result<Read<(String, Value)>> {
+    let key = match text(row, first)? {
+        Ok(key) => key,
+        Err(why) => return Ok(Err(format!("one of its metadata keys {why}"))),
+    };
+    let columns = [row.get_ref(first + 1)?, row.get_ref(first + 2)?, row.get_ref(first + 3)?, row.get_ref(first + 4)?];
+    Ok(value(columns).map_err(|why| format!("its metadata {key:?} {why}")).map(|value| (key, value)))
+}
+
+/// The one column that holds a value says its type.
+fn value(columns: [ValueRef<'_>; 4]) -> Read<Value> {
+    let foreign = |column: &str, found: ValueRef<'_>| format!("holds a {} in the column {column}", found.data_type());
+    match columns {
+        [text, ValueRef::Null, ValueRef::Null, ValueRef::Null] if text != ValueRef::Null => match text {
+            ValueRef::Text(bytes) => utf8(bytes).map(Value::Str),
+            other => Err(foreign("string_value", other)),
+        },
+        [ValueRef::Null, int, ValueRef::Null, ValueRef::Null] if int != ValueRef::Null => match int {
+            ValueRef::Integer(n) => Ok(Value::Int(n)),
+            other => Err(foreign("int_value", other)),
+        },
+        [ValueRef::Null, ValueRef::Null, float, ValueRef::Null] if float != ValueRef::Null => match float {
+            ValueRef::Real(x) if x.is_finite() => Ok(Value::Float(x)),
+            ValueRef::Real(x) => Err(format!("is {x}, which Chroma's API cannot carry")),
+            other => Err(foreign("float_value", other)),
+        },
+        [ValueRef::Null, ValueRef::Null, ValueRef::Null, bool] if bool != ValueRef::Null => match bool {
+            ValueRef::Integer(n @ (0 | 1)) => Ok(Value::Bool(n == 1)),
+            other => Err(foreign("bool_value", other)),
+        },
+        // SQLite keeps NaN as null.
+        [ValueRef::Null, ValueRef::Null, ValueRef::Null, ValueRef::Null] => {
+            Err("has no value (perhaps NaN)".to_owned())
+        }
+        _ => Err("has values of two types".to_owned()),
+    }
+}
+
+/// A text column, of any bytes that are UTF-8, NUL included.
+///
+/// # Errors
+/// SQLite's; inside, why it is no text.
+pub(super) fn text(row: &Row<'_>, column: usize) -> Result<Read<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Text(bytes) => utf8(bytes),
+        other => Err(format!("is of type {}", other.data_type())),
+    })
+}
+
+fn utf8(bytes: &[u8]) -> Read<String> {
+    std::str::from_utf8(bytes).map(str::to_owned).map_err(|e| format!("is no UTF-8 ({e})"))
+}

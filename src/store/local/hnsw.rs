@@ -1,0 +1,255 @@
+//! The files of a collection's HNSW folder: header, rows and lengths, from any `Read + Seek`, row by row.
+//! Opens no file. The layout was measured on 0.4.24 to 1.5.9; offsets are in bytes, numbers little-endian.
+
+use std::io::{Read, Seek, SeekFrom};
+
+/// Bytes of `header.bin`.
+pub const HEADER_LEN: usize = 100;
+/// The byte of a row whose lowest bit says "deleted".
+const FLAG_OFFSET: usize = 2;
+/// Rows are scanned in blocks of about this many bytes.
+const BLOCK: u64 = 1 << 20;
+
+/// What `header.bin` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Rows in use.
+    pub count: u64,
+    /// Rows that the files have room for.
+    pub capacity: u64,
+    /// Bytes of one row.
+    pub row_len: u64,
+    /// Where the label is in a row.
+    pub label_offset: u64,
+    /// Where the vector is in a row.
+    pub data_offset: u64,
+    /// Components of a vector.
+    pub dimension: u32,
+}
+
+/// One row of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its place in `data_level0.bin`, from 0.
+    pub number: u32,
+    /// The label, which `index_metadata.pickle` maps to an id.
+    pub label: u64,
+    /// Whether Chroma has deleted it.
+    pub deleted: bool,
+}
+
+/// Parses `header.bin`.
+///
+/// # Errors
+/// A sentence that says which numbers contradict each other.
+pub fn header(bytes: &[u8]) -> Result<Header, String> {
+    let long = |at: usize| {
+        let field = bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+        field.ok_or_else(|| format!("it has {} bytes, a header has {HEADER_LEN}", bytes.len()))
+    };
+    if bytes.len() != HEADER_LEN {
+        return Err(format!("it has {} bytes, a header has {HEADER_LEN}", bytes.len()));
+    }
+    let version = bytes.get(..4).and_then(|b| b.try_into().ok()).map(i32::from_le_bytes);
+    if version != Some(1) {
+        return Err(format!("its version is {version:?}, only 1 is known"));
+    }
+    let (level0, capacity, count, row_len) = (long(4)?, long(12)?, long(20)?, long(28)?);
+    let (label_offset, data_offset, links) = (long(36)?, long(44)?, long(68)?);
+    let vector_len = label_offset.checked_sub(data_offset).filter(|len| len % 4 == 0 && *len > 0);
+    let dimension = vector_len.and_then(|len| u32::try_from(len / 4).ok());
+    let sound = level0 == 0
+        && count <= capacity
+        && capacity <= u64::from(u32::MAX)
+        && label_offset.checked_add(8) == Some(row_len)
+        && links.checked_mul(4).and_then(|len| len.checked_add(4)) == Some(data_offset);
+    match dimension {
+        Some(dimension) if sound => Ok(Header { count, capacity, row_len, label_offset, data_offset, dimension }),
+        _ => Err(format!(
+            "its numbers contradict each other (start {level0}, {count} of {capacity} rows, {row_len} bytes a row, \
+             vector at {data_offset}, label at {label_offset}, {links} links)"
+        )),
+    }
+}
+
+impl Header {
+    /// Bytes that `data_level0.bin` must have at least.
+    #[must_use]
+    pub fn data_len(&self) -> u64 {
+        self.count.saturating_mul(self.row_len)
+    }
+
+    fn split(&self, number: u64, row: &[u8]) -> Option<Row> {
+        let at = usize::try_from(self.label_offset).ok()?;
+        let label = row.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes)?;
+        let deleted = row.get(FLAG_OFFSET)? & 1 != 0;
+        Some(Row { number: u32::try_from(number).ok()?, label, deleted })
+    }
+}
+
+/// Reads every row's label and flag, in the order of the file.
+///
+/// # Errors
+/// When the file ends before the header's count, or cannot be read.
+pub fn rows<R: Read + Seek>(data: &mut R, header: &Header) -> std::io::Result<Vec<Row>> {
+    data.seek(SeekFrom::Start(0))?;
+    let per_block = (BLOCK / header.row_len.max(1)).clamp(1, header.count.max(1));
+    let block_len = usize::try_from(per_block.saturating_mul(header.row_len)).map_err(std::io::Error::other)?;
+    let row_len = usize::try_from(header.row_len).map_err(std::io::Error::other)?;
+    let mut block = vec![0; block_len];
+    let mut rows = Vec::with_capacity(usize::try_from(header.count).map_err(std::io::Error::other)?);
+    let mut number = 0;
+    while number < header.count {
+        let now = usize::try_from((header.count - number).min(per_block)).map_err(std::io::Error::other)?;
+        let filled = block.get_mut(..now * row_len).unwrap_or_default();
+        data.read_exact(filled)?;
+        for row in filled.chunks_exact(row_len) {
+            rows.extend(header.split(number, row));
+            number += 1;
+        }
+    }
+    Ok(rows)
+}
+
+/// Reads one row again, with its vector as stored (of unit length in a cosine index).
+///
+/// # Errors
+/// When the file ends before it, or cannot be read.
+pub fn row<R: Read + Seek>(data: &mut R, header: &Header, number: u32) -> std::io::Result<(Row, Vec<f32>)> {
+    let start =
+        u64::from(number).checked_mul(header.row_len).ok_or_else(|| std::io::Error::other("row out of range"))?;
+    data.seek(SeekFrom::Start(start))?;
+    let mut bytes = vec![0; usize::try_from(header.row_len).map_err(std::io::Error::other)?];
+    data.read_exact(&mut bytes)?;
+    let row = header.split(u64::from(number), &bytes).ok_or_else(|| std::io::Error::other("row out of range"))?;
+    let vector = usize::try_from(header.data_offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+    Ok((row, floats(vector).take(header.dimension as usize).collect()))
+}
+
+/// Reads `length.bin`: the norm of each row's original vector; only a cosine index fills it.
+///
+/// # Errors
+/// When the file ends before the header's count, or cannot be read.
+pub fn lengths<R: Read>(file: &mut R, header: &Header) -> std::io::Result<Vec<f32>> {
+    let len = usize::try_from(header.count.saturating_mul(4)).map_err(std::io::Error::other)?;
+    let mut bytes = Vec::new();
+    file.take(len as u64).read_to_end(&mut bytes)?;
+    if bytes.len() < len {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(floats(&bytes).collect())
+}
+
+/// Little-endian floats, as the rows and the write-ahead log hold them.
+pub fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))
+}
+
+/// The original vector of a cosine row: unit x norm, as Chroma's own get makes it.
+///
+/// # Errors
+/// When the row is not of unit length, so that it cannot come from a cosine index.
+pub fn with_norm(unit: &mut [f32], norm: f32) -> Result<(), String> {
+    let square: f64 = unit.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    // Chroma adds 1e-30 to the norm and squares in f32: tiny vectors lose their unit length there, as they do in its get.
+    if norm > 1e-15 && norm < 1e15 && square > 0.0 && !(0.99..1.01).contains(&square) {
+        return Err(format!("its row has length {:.3} where cosine rows have 1", square.sqrt()));
+    }
+    unit.iter_mut().for_each(|x| *x *= norm);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Cursor;
+
+    const LINKS: u64 = 2;
+
+    fn file(dimension: u64, rows: &[(u64, bool, Vec<f32>)]) -> (Vec<u8>, Vec<u8>) {
+        let data_offset = LINKS * 4 + 4;
+        let label_offset = data_offset + dimension * 4;
+        let count = rows.len() as u64;
+        let mut header = 1i32.to_le_bytes().to_vec();
+        for n in [0, count + 3, count, label_offset + 8, label_offset, data_offset] {
+            header.extend(n.to_le_bytes());
+        }
+        header.extend([0; 8]);
+        for n in [1, LINKS, 1, 0, 100] {
+            header.extend(n.to_le_bytes());
+        }
+        let mut data = Vec::new();
+        for (label, deleted, vector) in rows {
+            let mut links = vec![0; usize::try_from(data_offset).unwrap()];
+            links[2] = u8::from(*deleted);
+            data.extend(links);
+            data.extend(vector.iter().flat_map(|x| x.to_le_bytes()));
+            data.extend(label.to_le_bytes());
+        }
+        (header, data)
+    }
+
+    #[test]
+    fn rows_come_with_label_flag_and_vector() {
+        let (head, data) = file(2, &[(7, false, vec![1.0, -0.5]), (3, true, vec![0.25, f32::MAX])]);
+        let head = header(&head).unwrap();
+        assert_eq!((head.count, head.dimension), (2, 2));
+        let mut data = Cursor::new(data);
+        let found = rows(&mut data, &head).unwrap();
+        let second = Row { number: 1, label: 3, deleted: true };
+        assert_eq!(found, [Row { number: 0, label: 7, deleted: false }, second]);
+        assert_eq!(row(&mut data, &head, 1).unwrap(), (second, vec![0.25, f32::MAX]));
+    }
+
+    #[test]
+    fn a_file_that_ends_early_is_an_error() {
+        let (head, mut data) = file(2, &[(7, false, vec![1.0, 2.0]), (3, false, vec![3.0, 4.0])]);
+        let head = header(&head).unwrap();
+        data.pop();
+        assert!(rows(&mut Cursor::new(&data), &head).is_err());
+        assert!(row(&mut Cursor::new(&data), &head, 0).is_ok());
+        assert!(row(&mut Cursor::new(&data), &head, 1).is_err());
+        assert!(lengths(&mut Cursor::new([0; 7]), &head).is_err());
+        assert_eq!(lengths(&mut Cursor::new([0; 9]), &head).unwrap(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_header_whose_numbers_contradict_each_other_is_refused() {
+        let (good, _) = file(3, &[]);
+        assert!(header(&good[..99]).unwrap_err().contains("99 bytes"));
+        for (at, byte) in [(0, 2), (4, 1), (20, 9), (28, 1), (36, 13), (44, 13), (68, 3)] {
+            let mut bad = good.clone();
+            bad[at] = byte;
+            assert!(header(&bad).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_cosine_row_gets_its_norm_back_and_another_row_is_refused() {
+        let mut unit = [0.6, 0.8];
+        assert_eq!(with_norm(&mut unit, 5.0), Ok(()));
+        assert_eq!(unit, [3.0, 4.0]);
+        assert!(with_norm(&mut [3.0, 4.0], 5.0).unwrap_err().contains("length 5.000"));
+        assert_eq!(with_norm(&mut [0.0, 0.0], 0.0), Ok(()));
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), data in any::<[u8; 64]>()) {
+            if let Ok(head) = header(&bytes) && head.count < 1000 && head.row_len < 1 << 20 {
+                drop(rows(&mut Cursor::new(data), &head));
+            }
+        }
+
+        #[test]
+        fn no_mutated_header_makes_it_panic(at in 0usize..100, byte in any::<u8>()) {
+            let (mut bytes, data) = file(3, &[(1, false, vec![1.0, 2.0, 3.0])]);
+            bytes[at] = byte;
+            if let Ok(head) = header(&bytes) && head.count < 1000 {
+                drop(rows(&mut Cursor::new(&data), &head));
+                drop(row(&mut Cursor::new(&data), &head, 0));
+            }
+        }
+    }
+}
