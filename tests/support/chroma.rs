@@ -44,6 +44,11 @@ impl Environment {
     pub(crate) fn chroma(&self) -> PathBuf {
         self.folder.join("bin/chroma")
     }
+
+    /// The folder that this and other environments are in: outside the checkout, kept between runs.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.folder.parent().unwrap().to_owned()
+    }
 }
 
 /// The environment of a version, installed if it is not there; `server` is the newest version's server alone.

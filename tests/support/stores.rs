@@ -1,6 +1,8 @@
 //! Local stores that real Chroma versions wrote: the committed ones, generated ones, and ones damaged on purpose.
 //! Each test gets its own copy, in a scratch folder that goes with the value.
 
+use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -45,10 +47,28 @@ pub(crate) fn oracle(version: &str) -> Dump {
 }
 
 /// A store with one collection `generated` of `count` records, written by a version: see `tests/stores/generate.py`.
+/// Those that take a minute to write are kept beside the environments, for the next run.
 pub(crate) fn generated(version: &str, count: usize, dimension: usize, space: &str) -> Store {
+    const SCRIPT: &str = "tests/stores/generate.py";
     let store = Store::absent();
-    let (count, dimension) = (count.to_string(), dimension.to_string());
-    Python::run(version, "tests/stores/generate.py", &[store.path(), &count, &dimension, space]);
+    let (records, components) = (count.to_string(), dimension.to_string());
+    let write = |to: &Path| Python::run(version, SCRIPT, &[to.to_str().unwrap(), &records, &components, space]);
+    if count < 10_000 {
+        write(&store.path);
+        return store;
+    }
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&fs::read(crate_path(SCRIPT)).unwrap());
+    let cache = env(version).cache();
+    let kept = cache.join(format!("store-{version}-{count}-{dimension}-{space}-{:016x}", hasher.finish()));
+    if !kept.exists() {
+        let scratch = tempfile::tempdir_in(&cache).unwrap();
+        let fresh = scratch.path().join("store");
+        write(&fresh);
+        // Another process may have been quicker: its store is as good.
+        assert!(fs::rename(&fresh, &kept).is_ok() || kept.exists(), "cannot keep {}", kept.display());
+    }
+    run(Command::new("cp").arg("-a").arg(&kept).arg(&store.path));
     store
 }
 

@@ -1,0 +1,233 @@
+"""Damages a local store on purpose: damage.py STORE HOW [ARGUMENT...]
+
+    hot-journal                 leaves chroma.sqlite3 in the middle of a transaction that is in the file but not
+                                committed, with the journal that rolls it back, as a killed writer does; prints how many
+                                rows of embeddings are committed. What a reader sees that ignores the journal varies
+    hot-journal-at-commit       the same at the last moment of a commit: the file is whole, and such a reader sees
+                                exactly 5000 rows too many
+    wal-mode                    puts the database into WAL mode, with a commit that only the WAL file holds
+    unknown-migration           adds a migration that no version has
+    truncate-database BYTES     cuts chroma.sqlite3 to that many bytes
+    lose-vector COLLECTION ID   takes one record's vector out of the HNSW mapping and out of the log
+    truncate COLLECTION FILE BYTES   cuts a file of the collection's HNSW folder to that many bytes
+    tear COLLECTION             gives the HNSW folder the header of a later moment: more elements than the files hold
+    foreign-pickle COLLECTION   replaces the mapping by a pickle that would make the file `executed` beside the store
+
+COLLECTION is a name of the default tenant and database.
+"""
+
+import os
+import pickle
+import shutil
+import signal
+import sqlite3
+import struct
+import subprocess
+import sys
+
+ROLLBACK_MAGIC = bytes.fromhex("d9d505f920a163d7")
+
+
+def database(store):
+    return os.path.join(store, "chroma.sqlite3")
+
+
+def segment(store, collection):
+    """The ids of a collection and of the segment that keeps its vectors."""
+    with sqlite3.connect(f"file:{database(store)}?mode=ro", uri=True) as tables:
+        found = tables.execute(
+            "select c.id, s.id from collections c join segments s on s.collection = c.id "
+            "join databases d on d.id = c.database_id where c.name = ? and s.scope = 'VECTOR' "
+            "and d.name = 'default_database' and d.tenant_id = 'default_tenant'",
+            (collection,),
+        ).fetchone()
+    return found or sys.exit(f"{store} has no collection {collection}")
+
+
+def hnsw_file(store, collection, name):
+    path = os.path.join(store, segment(store, collection)[1], name)
+    return path if os.path.exists(path) else sys.exit(f"no {path}: the collection was never synced")
+
+
+def in_child(code, *arguments):
+    """Runs code that ends by killing itself, so that nothing is closed or rolled back on the way out."""
+    done = subprocess.run([sys.executable, "-c", code, *arguments])
+    if done.returncode != -signal.SIGKILL:
+        sys.exit(f"the writer was to die by SIGKILL, but returned {done.returncode}")
+
+
+def rows(path, parameters):
+    with sqlite3.connect(f"file:{path}?{parameters}", uri=True) as tables:
+        return tables.execute("select count(*) from embeddings").fetchone()[0]
+
+
+# A small cache makes SQLite spill changed pages into the file long before a commit, and sync the journal first.
+# In delete mode the removal of the journal is the commit: a second name for it keeps it as it was just before.
+WRITER = """
+import os, signal, sqlite3, sys
+path, at_commit = sys.argv[1], sys.argv[2] == "at-commit"
+tables = sqlite3.connect(path, isolation_level=None)
+tables.execute("pragma journal_mode = delete")
+tables.execute("pragma cache_size = 4")
+tables.execute("begin immediate")
+segment = tables.execute("select id from segments where scope = 'METADATA' limit 1").fetchone()[0]
+for row in range(5000):
+    tables.execute(
+        "insert into embeddings (segment_id, embedding_id, seq_id) values (?, ?, ?)",
+        (segment, f"uncommitted-{row}", 10**9 + row),
+    )
+if at_commit:
+    os.link(path + "-journal", path + "-kept")
+    tables.execute("commit")
+    os.rename(path + "-kept", path + "-journal")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def ignoring_journal(path):
+    try:
+        return rows(path, "immutable=1")
+    except sqlite3.DatabaseError as error:
+        return str(error)
+
+
+def hot_journal(store, moment="before", surplus=None):
+    path, scratch = database(store), database(store) + ".check"
+    before = rows(path, "mode=ro")
+    in_child(WRITER, path, moment)
+    with open(path + "-journal", "rb") as journal:
+        if journal.read(8) != ROLLBACK_MAGIC:
+            sys.exit("the journal is not hot: it has no header")
+    ignoring = ignoring_journal(path)
+    # Opening the copy for writing rolls it back: the proof that this journal is needed and whole.
+    shutil.copy(path, scratch)
+    shutil.copy(path + "-journal", scratch + "-journal")
+    after = rows(scratch, "mode=rw")
+    os.remove(scratch)
+    wrong = ignoring != before if surplus is None else ignoring == before + surplus
+    if not (wrong and after == before):
+        sys.exit(f"the journal is not hot: {before} rows, {ignoring} without it, {after} rolled back")
+    print(after)
+
+
+def hot_journal_at_commit(store):
+    hot_journal(store, "at-commit", 5000)
+
+
+WAL_WRITER = """
+import os, signal, sqlite3, sys
+tables = sqlite3.connect(sys.argv[1], isolation_level=None)
+tables.execute("pragma journal_mode = wal")
+tables.execute("pragma wal_autocheckpoint = 0")
+tables.execute("create table only_in_the_wal (row)")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def wal_mode(store):
+    in_child(WAL_WRITER, database(store))
+    if not os.path.getsize(database(store) + "-wal"):
+        sys.exit("the WAL file is empty")
+
+
+class PersistentData:
+    """Stands in for the class of that name that versions up to 0.6 pickle; written back under their name."""
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+
+
+class Mapping(pickle.Unpickler):
+    def find_class(self, module, name):
+        if name != "PersistentData":
+            raise pickle.UnpicklingError(f"{module}.{name} in a mapping")
+        PersistentData.__module__ = module
+        return PersistentData
+
+
+def write_mapping(path, mapping):
+    if isinstance(mapping, PersistentData):
+        # pickle looks the class up under its own name before it writes a reference to it.
+        module = type(sys)(PersistentData.__module__)
+        module.PersistentData = PersistentData
+        parts = PersistentData.__module__.split(".")
+        for length in range(1, len(parts)):
+            sys.modules.setdefault(".".join(parts[:length]), type(sys)(parts[length - 1]))
+        sys.modules[PersistentData.__module__] = module
+    with open(path, "wb") as file:
+        pickle.dump(mapping, file, protocol=4)
+
+
+def lose_vector(store, collection, id_):
+    path = hnsw_file(store, collection, "index_metadata.pickle")
+    with open(path, "rb") as file:
+        mapping = Mapping(file).load()
+    fields = mapping if isinstance(mapping, dict) else mapping.__dict__
+    fields["label_to_id"].pop(fields["id_to_label"].pop(id_))
+    fields["id_to_seq_id"].pop(id_, None)
+    write_mapping(path, mapping)
+    with sqlite3.connect(database(store)) as tables:
+        topic = f"%/{segment(store, collection)[0]}"
+        tables.execute("delete from embeddings_queue where topic like ? and id = ?", (topic, id_))
+
+
+def truncate_database(store, size):
+    os.truncate(database(store), int(size))
+
+
+def truncate(store, collection, name, size):
+    os.truncate(hnsw_file(store, collection, name), int(size))
+
+
+def tear(store, collection):
+    with open(hnsw_file(store, collection, "header.bin"), "r+b") as file:
+        header = bytearray(file.read())
+        capacity, count = struct.unpack_from("<2Q", header, 12)
+        struct.pack_into("<2Q", header, 12, capacity * 2, capacity + count)
+        file.seek(0)
+        file.write(header)
+
+
+class Foreign:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def foreign_pickle(store, collection):
+    with open(hnsw_file(store, collection, "index_metadata.pickle"), "wb") as file:
+        pickle.dump(Foreign(os.path.join(os.path.dirname(os.path.abspath(store)), "executed")), file, protocol=2)
+
+
+def unknown_migration(store):
+    with sqlite3.connect(database(store)) as tables:
+        tables.execute(
+            "insert into migrations (dir, version, filename, sql, hash) values "
+            "('metadb', 9999, '09999-future.sqlite.sql', 'select 1', 'unknown')"
+        )
+
+
+HOW = {
+    "hot-journal": hot_journal,
+    "hot-journal-at-commit": hot_journal_at_commit,
+    "wal-mode": wal_mode,
+    "truncate-database": truncate_database,
+    "lose-vector": lose_vector,
+    "truncate": truncate,
+    "tear": tear,
+    "foreign-pickle": foreign_pickle,
+    "unknown-migration": unknown_migration,
+}
+
+
+def main():
+    store, how, *arguments = sys.argv[1:]
+    if how not in HOW:
+        sys.exit(f"no damage {how}; there are: {', '.join(HOW)}")
+    HOW[how](store, *arguments)
+
+
+if __name__ == "__main__":
+    main()
