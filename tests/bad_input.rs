@@ -176,13 +176,20 @@ fn an_address_where_no_chroma_is() {
     let report = target.refuses(&nobody, &[], 4, &[&format!("server http://127.0.0.1:{port} did not answer")]);
     assert_eq!(report.reason(), "Unavailable");
     report.says(&["Connection refused"]);
-    target.refuses("{\"host\": \"no-such-host.invalid\"}", &[], 4, &["server http://no-such-host.invalid:8000 did not answer"]);
+    target.refuses(
+        "{\"host\": \"no-such-host.invalid\"}",
+        &[],
+        4,
+        &["server http://no-such-host.invalid:8000 did not answer"],
+    );
 
     let page = web_server();
     for side in ["source", "target"] {
         let there = target.config();
-        let (from, to) = if side == "source" { (page.as_str(), there.as_str()) } else { (there.as_str(), page.as_str()) };
-        let report = Migration::new(from, to).refused(&["no Chroma answers there", "check the URL, its port and its path"]);
+        let (from, to) =
+            if side == "source" { (page.as_str(), there.as_str()) } else { (there.as_str(), page.as_str()) };
+        let report =
+            Migration::new(from, to).refused(&["no Chroma answers there", "check the URL, its port and its path"]);
         report.says(&[&format!("the {side} failed")]);
     }
     target.is_untouched();
@@ -282,7 +289,8 @@ fn records_that_a_server_must_not_be_sent() {
     let store = committed("0.4.24");
     let source = ChromaServer::start("0.4.24", &store.path);
     let from = remote(&source, ("default_tenant", "unsendable"));
-    let says = ["\"key '#tag'\" of \"keys\"", "\"key '$cost'\"", "is empty or starts with '#' or '$'", "change or delete"];
+    let says =
+        ["\"key '#tag'\" of \"keys\"", "\"key '$cost'\"", "is empty or starts with '#' or '$'", "change or delete"];
     target.refuses(&from, &["keys"], 3, &says);
 }
 

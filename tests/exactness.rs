@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::support::api::{self, make_place, snapshot};
 use super::support::chroma::{ChromaServer, Python, VERSIONS};
 use super::support::dump::{Collection, Dump, Tolerance, assert_same, assert_same_content, dump, dump_folder};
-use super::support::migration::{DEFAULT, Migration, Place, local, remote};
+use super::support::migration::{DEFAULT, Migration, Place, Report, local, remote};
 use super::support::stores::{Store, committed, generated, oracle};
 
 /// The databases of a committed store that a server of 1.x can hold whole, beside the default one.
@@ -261,10 +261,10 @@ fn a_second_run_copies_nothing_and_a_change_is_found() {
 fn cosine_vectors_that_chroma_destroys_are_refused() {
     let unsendable = ("default_tenant", "unsendable");
     for version in ["1.5.9", "0.4.24"] {
+        // From the files: a server of 1.x has destroyed them already.
         let store = committed(version);
-        let source = ChromaServer::start(version, &store.path);
         let (target, _folder) = empty_server("1.5.9");
-        let from = remote(&source, unsendable);
+        let from = local(&store.path, unsendable);
         let ids = ["\"huge 0\" of \"cosine_log\"", "\"mixed 0\" of \"cosine_log\"", "\"tiny 0\" of \"cosine_log\""];
         let report = Migration::new(&from, &remote(&target, DEFAULT)).only(&["cosine_log"]).refused(&ids);
         report.says(&["change or delete these records in the source", "nothing was written"]);
@@ -273,24 +273,112 @@ fn cosine_vectors_that_chroma_destroys_are_refused() {
     }
 }
 
+/// From a server, files are written by a Chroma that the command starts; then from there to files of another version.
+#[test]
+fn into_files_and_from_files_to_files() {
+    let store = committed("1.5.9");
+    let source = ChromaServer::start("1.5.9", &store.path);
+    let expected = oracle("1.5.9").in_database(DEFAULT.0, DEFAULT.1);
+    let first = Store::absent();
+    let report = Migration::new(&remote(&source, DEFAULT), first.path()).written_by("1.5.9").verified();
+    assert_eq!(report.json["direction"], "remote-to-local");
+    compared_from_files(&report);
+    migrated(&expected, &dump_folder("1.5.9", &first.path));
+
+    let second = Migration::new(&remote(&source, DEFAULT), first.path()).written_by("1.5.9").verified();
+    assert_eq!((second.count("copied"), second.count("present")), (0, report.count("copied")));
+    assert_eq!(second.fingerprints(), report.fingerprints());
+    assert_eq!(
+        Migration::verify(first.path(), &remote(&source, DEFAULT)).verified().fingerprints(),
+        report.fingerprints()
+    );
+
+    let place = ("team-a", "notes");
+    let elsewhere = local(&first.path, place);
+    Migration::new(&remote(&source, place), &elsewhere).written_by("1.5.9").verified();
+    let written = dump_folder("1.5.9", &first.path);
+    migrated(&oracle("1.5.9").in_database(place.0, place.1), &written.in_database(place.0, place.1));
+    migrated(&expected, &written.in_database(DEFAULT.0, DEFAULT.1));
+}
+
+/// Each vector of a local target was read a second time, from its log or its index.
+#[track_caller]
+fn compared_from_files(report: &Report) {
+    for collection in report.json["collections"].as_array().unwrap() {
+        let read = |from: &str| collection[from].as_u64().unwrap();
+        let both = read("vectorsFromWal") + read("vectorsFromHnsw");
+        assert_eq!(both, collection["counts"]["verified"].as_u64().unwrap(), "{collection}");
+    }
+}
+
+#[test]
+fn old_files_into_new_files_of_other_versions() {
+    for (version, written_by) in [("0.4.24", "1.5.9"), ("1.5.9", "0.6.3")] {
+        let store = committed(version);
+        let expected = oracle(version).in_database(DEFAULT.0, DEFAULT.1);
+        let chosen = names(&expected, if version == "1.5.9" { &["arrays"] } else { &[] });
+        let target = Store::absent();
+        let report = Migration::new(store.path(), target.path()).only(&chosen).written_by(written_by).verified();
+        assert_eq!(report.json["direction"], "local-to-local");
+        compared_from_files(&report);
+        let mut written = dump_folder(written_by, &target.path);
+        if written_by == "0.6.3" {
+            written.collections.iter_mut().for_each(|one| one.metadata.retain(|key, _| !key.starts_with("hnsw:")));
+        }
+        migrated(&expected.only(&chosen), &written);
+    }
+}
+
+/// 0.4 can lose a vector by itself, and never purges its log: its files still give the record, its server does not.
+#[test]
+fn a_record_without_a_vector_is_named_and_all_others_are_copied() {
+    let place = ("default_tenant", "broken");
+    let store = committed("0.4.24");
+    let (target, _folder) = empty_server("1.5.9");
+    let to = remote(&target, DEFAULT);
+    Migration::new(&local(&store.path, place), &to).only(&["added_again=from-files"]).verified();
+    let source = ChromaServer::start("0.4.24", &store.path);
+    let report = Migration::new(&remote(&source, place), &to).only(&["added_again=from-server"]).ends(5);
+    assert_eq!(report.reason(), "VerificationFailed");
+    assert_eq!(report.listed("from-server"), [("record-1", "unreadable")]);
+    assert_eq!((report.count("verified"), report.count("unreadable"), report.count("source")), (29, 1, 30));
+    report.says(&["1 records of the source have no content that can be read", "restore it from a backup"]);
+
+    // Later versions wrote the same record and did not lose it.
+    let whole = oracle("0.6.3").in_database(place.0, place.1);
+    let mut expected = whole.collection("added_again").clone();
+    expected.metadata = oracle("0.4.24").in_database(place.0, place.1).collection("added_again").metadata.clone();
+    let written = dump("1.5.9", &target.url, DEFAULT.0, DEFAULT.1);
+    assert_same_content(&expected, written.collection("from-files"), Tolerance::MIGRATED);
+    expected.records.retain(|record| record.id != "record-1");
+    expected.count -= 1;
+    assert_same_content(&expected, written.collection("from-server"), Tolerance::MIGRATED);
+}
+
 #[test]
 fn every_dimension_in_bodies_below_the_limit() {
     let (target, _folder) = empty_server("1.5.9");
     // The last two would be bodies beyond 40 MiB, were they sent in the batches asked for.
-    for (count, dimension, space) in [(6000, 1, "l2"), (700, 3, "ip"), (700, 384, "cosine"), (4800, 1536, "ip"), (2600, 3072, "l2")] {
+    for (count, dimension, space) in
+        [(6000, 1, "l2"), (700, 3, "ip"), (700, 384, "cosine"), (4800, 1536, "ip"), (2600, 3072, "l2")]
+    {
         let store = generated("1.5.9", count, dimension, space);
         let source = ChromaServer::start("1.5.9", &store.path);
         let name = format!("dimension-{dimension}");
         // 41,666 is what old servers take in one call, and more than this one does.
         let report = Migration::new(&remote(&source, DEFAULT), &remote(&target, DEFAULT))
             .only(&[&format!("generated={name}")])
-            .args(["--batch-size", if dimension == 1 { "41666" } else { "5461" }])
+            .batch(if dimension == 1 { "41666" } else { "5461" })
             .verified();
         assert_eq!(report.collection(&name)["dimension"], dimension);
         assert_eq!(report.count("copied"), count as u64);
         let expected = dump_folder("1.5.9", &store.path);
         let written = dump("1.5.9", &target.url, DEFAULT.0, DEFAULT.1);
         assert_same_content(expected.collection("generated"), written.collection(&name), Tolerance::MIGRATED);
-        api::done(reqwest::Method::DELETE, &format!("{}/api/v2/tenants/default_tenant/databases/default_database/collections/{name}", target.url), None);
+        api::done(
+            reqwest::Method::DELETE,
+            &format!("{}/api/v2/tenants/default_tenant/databases/default_database/collections/{name}", target.url),
+            None,
+        );
     }
 }

@@ -52,7 +52,7 @@ impl LocalTarget {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(io_error("find", &folder.path))?;
-        let before = match open_files(&folder).await {
+        let before = match existing_files(&folder).await {
             Ok(store) => Some(store),
             // no store yet, or not this tenant and database: the server makes them
             Err(Error::NotFound { .. }) => None,
@@ -145,6 +145,14 @@ impl Target for LocalTarget {
 
 async fn open_files(folder: &Folder) -> Result<LocalStore> {
     LocalStore::open(&folder.path, &folder.tenant, &folder.database).await
+}
+
+/// The files of a store that has this tenant and database already.
+async fn existing_files(folder: &Folder) -> Result<LocalStore> {
+    let store = open_files(folder).await?;
+    // opening does not look for them
+    store.collections().await?;
+    Ok(store)
 }
 
 /// Waits until the server answers, or has ended.

@@ -32,12 +32,13 @@ pub(crate) struct Migration {
     command: TestCommand,
     scratch: TempDir,
     written_by: Option<&'static str>,
+    batch: Option<&'static str>,
 }
 
 impl Migration {
     /// `migrate` from and to configurations as [`local`] and [`remote`] write them, or plain paths and URLs.
     pub(crate) fn new(source: &str, target: &str) -> Self {
-        Self::of("migrate", source, target).args(["--delay", "0", "--batch-size", "100"])
+        Self::of("migrate", source, target).args(["--delay", "0"]).batch("100")
     }
 
     /// `verify` of the same two.
@@ -51,7 +52,7 @@ impl Migration {
         let command = TestCommand::new()
             .args([subcommand, "--source-config", source, "--target-config", target, "--report"])
             .args([report]);
-        Self { command, scratch, written_by: None }
+        Self { command, scratch, written_by: None, batch: None }
     }
 
     /// `--collection`, for each.
@@ -59,6 +60,12 @@ impl Migration {
         for collection in collections {
             self.command = self.command.args(["--collection", collection]);
         }
+        self
+    }
+
+    /// `--batch-size`.
+    pub(crate) fn batch(mut self, size: &'static str) -> Self {
+        self.batch = Some(size);
         self
     }
 
@@ -83,6 +90,9 @@ impl Migration {
     /// Runs it, asserts its exit code and what holds of every report, and returns the report.
     #[track_caller]
     pub(crate) fn ends(mut self, code: i32) -> Report {
+        if let Some(size) = self.batch {
+            self.command = self.command.args(["--batch-size", size]);
+        }
         if let Some(version) = self.written_by {
             self.command = self.command.args(["--chroma-bin"]).args([env(version).chroma()]);
         }
