@@ -151,7 +151,7 @@ fn a_damaged_source() {
         type Damage<'a> = (&'a str, &'a [&'a str], &'a [&'a str]);
         let damages: [Damage; 5] = [
             ("truncate-database", &["9000"], &["chroma.sqlite3 is damaged"]),
-            ("unknown-migration", &[], &["chroma.sqlite3"]),
+            ("unknown-migration", &[], &["its layout is newer than this program", "migrate from that server"]),
             ("truncate", &["synced_l2", "data_level0.bin", "100"], &["data_level0.bin is damaged"]),
             ("truncate", &["synced_l2", "header.bin", "10"], &["header.bin is damaged"]),
             ("foreign-pickle", &["synced_l2"], &["index_metadata.pickle is damaged"]),
