@@ -2,6 +2,8 @@
 //! Opens nothing; each subcommand has its own file.
 
 mod config;
+mod controller;
+mod crd;
 mod flags;
 mod inspect;
 mod manifest;
@@ -32,6 +34,10 @@ struct Cli {
 enum Command {
     /// Copy every record of a source into a target, and verify every one.
     Migrate(migrate::Args),
+    /// Reconcile MemoryMigration objects in a cluster.
+    Controller(controller::Args),
+    /// Print the CustomResourceDefinition.
+    Crd,
     /// Carry out one MemoryMigration manifest without a cluster.
     Run(run::Args),
     /// Compare two stores record by record; writes nothing.
@@ -63,6 +69,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 async fn dispatch(command: Command) -> Exit {
     match command {
         Command::Migrate(args) => migrate::run(args).await,
+        Command::Controller(args) => controller::run(args).await,
+        Command::Crd => crd::run(),
         Command::Run(args) => run::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Inspect(args) => inspect::run(args).await,

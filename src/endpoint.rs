@@ -1,20 +1,23 @@
 //! From a description of two ends to open stores and the engine: the only place that picks an implementation.
 
-pub mod local_target;
+mod local_target;
+mod sidecar_target;
 
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::engine::progress::Tracker;
 use crate::engine::{self, Halt, Options, Outcome};
 use crate::report::Direction;
 use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::local::LocalStore;
-use crate::store::{Capabilities, Error, Finding, Reader, Result, Target, Writer};
+use crate::store::{Capabilities, Error, Finding, Problem, Reader, Result, Target, Writer};
 use local_target::LocalTarget;
+use sidecar_target::SidecarTarget;
 
 /// A Chroma store's folder.
 #[derive(Clone, Debug)]
@@ -41,7 +44,7 @@ pub enum Endpoint {
     /// A folder that Chroma wrote, or will.
     Local(Folder),
     /// A Chroma server.
-    Remote(ServerConfig),
+    Remote(Box<ServerConfig>),
 }
 
 impl Endpoint {
@@ -65,7 +68,7 @@ impl Endpoint {
             Self::Local(Folder { path, tenant, database }) => {
                 Box::new(LocalStore::open(&path, &tenant, &database).await?)
             }
-            Self::Remote(server) => Box::new(http::open(server).await?),
+            Self::Remote(server) => Box::new(http::open(*server).await?),
         })
     }
 }
@@ -79,18 +82,32 @@ pub struct Request {
     pub target: Endpoint,
     /// What is asked.
     pub options: Options,
-    /// The Chroma program that writes a local target; None is `chroma` on PATH.
-    pub chroma_bin: Option<PathBuf>,
+    /// What writes a local target.
+    pub writer: LocalWriter,
+}
+
+/// The Chroma server that writes a local target.
+#[derive(Clone, Debug)]
+pub enum LocalWriter {
+    /// This program, started for the length of the migration; None is `chroma` on PATH.
+    Program(Option<PathBuf>),
+    /// A server beside us in the pod, whose life is not ours.
+    Sidecar {
+        /// Where it answers; None while it does not run yet, which is enough for preflight.
+        url: Option<Url>,
+        /// Its image, whose tag tells which layout it writes.
+        image: Option<String>,
+    },
 }
 
 /// Opens both ends and migrates. Whatever happens is in the outcome.
 pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToken) -> Outcome {
-    let Request { source, target, options, chroma_bin } = request;
+    let Request { source, target, options, writer } = request;
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();
     let opened = async {
         let source = source.open().await.map_err(Halt::Source)?;
-        Ok((source, open_target(target, chroma_bin).await.map_err(Halt::Target)?))
+        Ok((source, open_target(target, writer).await.map_err(Halt::Target)?))
     };
     match opened.await {
         Ok((source, target)) => engine::migrate(&*source, &*target, direction, &options, tracker, stop).await,
@@ -118,10 +135,13 @@ pub async fn verify(
     }
 }
 
-async fn open_target(target: Endpoint, chroma_bin: Option<PathBuf>) -> Result<Box<dyn Target>> {
+async fn open_target(target: Endpoint, writer: LocalWriter) -> Result<Box<dyn Target>> {
     Ok(match target {
-        Endpoint::Remote(server) => Box::new(RemoteTarget(http::open(server).await?.into_writer().await?)),
-        Endpoint::Local(folder) => Box::new(LocalTarget::open(folder, chroma_bin).await?),
+        Endpoint::Remote(server) => Box::new(RemoteTarget(http::open(*server).await?.into_writer().await?)),
+        Endpoint::Local(folder) => match writer {
+            LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, program).await?),
+            LocalWriter::Sidecar { url, image } => Box::new(SidecarTarget::open(folder, url, image).await?),
+        },
     })
 }
 
@@ -157,4 +177,31 @@ impl Target for RemoteTarget {
     async fn close(&self) -> Result<(), Error> {
         Ok(())
     }
+}
+
+async fn open_files(folder: &Folder) -> Result<LocalStore> {
+    LocalStore::open(&folder.path, &folder.tenant, &folder.database).await
+}
+
+/// What is in the folder before anything is written: None for no store yet, or not this tenant and database, which the
+/// server makes.
+async fn before(folder: &Folder) -> Result<Option<LocalStore>> {
+    let found = async {
+        let store = open_files(folder).await?;
+        // opening does not look for the tenant and the database
+        store.collections().await.map(|_| store)
+    };
+    match found.await {
+        Ok(store) => Ok(Some(store)),
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn refused(check: &'static str, message: String, remedy: &str) -> Finding {
+    Finding { check, problem: Some(Problem { remedy: remedy.to_owned(), may_pass: false }), message }
+}
+
+fn passed(check: &'static str, message: String) -> Finding {
+    Finding { check, problem: None, message }
 }

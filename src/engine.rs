@@ -163,7 +163,7 @@ pub async fn migrate(
     if let Err(error) = target.close().await {
         ended = ended.and(Err(Halt::Target(error)));
     }
-    verdict::outcome(&context, target, direction, &run, started, ended)
+    verdict::outcome(&context, target, direction, &run, started, &ended)
 }
 
 async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<verdict::End, Halt> {
@@ -222,7 +222,7 @@ pub async fn verify(
     let context = Context { source, options, stop };
     let mut run = Run { findings: Vec::new(), pairs: Vec::new(), tracker, written: false };
     let ended = compare_stores(&context, target, &mut run).await;
-    verdict::verified_only(&context, &target.name(), direction, &run, started, ended)
+    verdict::verified_only(&context, &target.name(), direction, &run, started, &ended)
 }
 
 async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<verdict::End, Halt> {

@@ -5,10 +5,13 @@
 //! | module | is | may use of ours |
 //! |---|---|---|
 //! | [`cli`] | the command line | all below |
+//! | [`controller`] | reconciles objects: observe, plan, act | api, report, exit, metrics, serve, telemetry |
 //! | [`endpoint`] | opens stores; the only place that picks an implementation | engine, store, report |
 //! | [`engine`] | preflight, copy, verify, repair | the traits and models of store, report, exit |
 //! | [`store`] | readers and writers: a folder's files, a server over HTTP | nothing |
 //! | [`api`] | the Kubernetes resource | report |
+//! | [`metrics`] | every metric's name | report |
+//! | [`serve`], [`telemetry`] | probes; the log | nothing |
 //! | [`report`], [`exit`] | what a run tells | nothing |
 //!
 //! # Example
@@ -21,7 +24,7 @@
 //! use memory_migration_operator::{Endpoint, Folder, migrate};
 //!
 //! let source = Endpoint::Local(Folder::new("/data/no-such-store".into()));
-//! let target = Endpoint::Remote(ServerConfig::new("http://127.0.0.1:8000".parse().unwrap()));
+//! let target = Endpoint::Remote(Box::new(ServerConfig::new("http://127.0.0.1:8000".parse().unwrap())));
 //!
 //! let report = migrate(source, target, Options::default()).await;
 //!
@@ -33,10 +36,13 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod endpoint;
 pub mod engine;
 pub mod exit;
+pub mod metrics;
 pub mod report;
+pub mod serve;
 pub mod store;
 pub mod telemetry;
 
@@ -49,7 +55,7 @@ pub use endpoint::{Endpoint, Folder, Request};
 /// [`endpoint::migrate`] does the same with progress, cancellation and another Chroma program. Whatever happens is in
 /// the report: only its verdict `Succeeded` with reason `Verified` says that every record was compared and is equal.
 pub async fn migrate(source: Endpoint, target: Endpoint, options: engine::Options) -> report::Report {
-    let request = Request { source, target, options, chroma_bin: None };
+    let request = Request { source, target, options, writer: endpoint::LocalWriter::Program(None) };
     let (tracker, _progress) = engine::progress::Tracker::new();
     endpoint::migrate(request, tracker, &CancellationToken::new()).await.report
 }

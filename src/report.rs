@@ -326,6 +326,36 @@ impl Summary {
     /// Kubernetes cuts the termination messages of a whole pod at 12 KiB; injected containers share it.
     pub const MAX_BYTES: usize = 1024;
 
+    /// The summary of a report; the run hash is the caller's.
+    #[must_use]
+    pub fn of(report: &Report, fingerprint: String) -> Self {
+        Self {
+            schema: SCHEMA,
+            run_hash: String::new(),
+            verdict: report.verdict,
+            reason: report.reason,
+            message: report.message.clone(),
+            counts: report.counts,
+            fingerprint,
+            max_ulps: report.collections.iter().map(|c| c.max_ulps).max().unwrap_or_default(),
+        }
+    }
+
+    /// The summary of a run that was refused for its manifest.
+    #[must_use]
+    pub fn refused(message: String) -> Self {
+        Self {
+            schema: SCHEMA,
+            run_hash: String::new(),
+            verdict: Verdict::Failed,
+            reason: Reason::InvalidSpec,
+            message,
+            counts: Counts::default(),
+            fingerprint: String::new(),
+            max_ulps: 0,
+        }
+    }
+
     /// The JSON, with its message cut so that it fits.
     #[must_use]
     pub fn to_json(&self) -> String {

@@ -1,57 +1,30 @@
 //! One suite over every kind of store, against servers of real Chroma versions.
-//! Needs `CHROMA_ENVS`, a folder with `chroma-VERSION/bin/chroma`.
+//! Knows of a store only what `Reader` and `Writer` say, except where it opens one.
 
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
-
+use memory_migration_operator::store::distance::Distance;
 use memory_migration_operator::store::http::{self, HttpStore, HttpWriter, ServerConfig};
 use memory_migration_operator::store::{
-    Amendment, Collection, Error, Fetched, Metadata, NewCollection, Reader, Record, Value, Writer,
+    Amendment, Collection, Error, Fetched, Metadata, NewCollection, Reader, Record, Value, Writer, rules, ulp,
 };
 
-const VERSIONS: [&str; 5] = ["0.4.24", "0.5.23", "0.6.3", "1.0.20", "1.5.9"];
+use super::support::chroma::{ChromaServer, VERSIONS};
+
 const WRITABLE: [&str; 4] = ["0.5.23", "0.6.3", "1.0.20", "1.5.9"];
 
-struct Server {
-    child: Child,
-    url: String,
-    _folder: tempfile::TempDir,
+/// A configuration for a server that already answers.
+pub(crate) fn config(server: &ChromaServer) -> ServerConfig {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    ServerConfig::new(server.url.parse().unwrap())
 }
 
-impl Server {
-    fn start(version: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let envs = std::env::var("CHROMA_ENVS").expect("CHROMA_ENVS names the folder of Chroma environments");
-        let child = Command::new(format!("{envs}/chroma-{version}/bin/chroma"))
-            .args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"])
-            .arg(folder.path())
-            .env("ANONYMIZED_TELEMETRY", "False")
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { child, url: format!("http://127.0.0.1:{port}"), _folder: folder }
-    }
-
-    async fn open(&self) -> HttpStore {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = ServerConfig::new(self.url.parse().unwrap());
-        config.timeouts.start = Duration::from_secs(60);
-        http::open(config).await.unwrap()
-    }
-
-    async fn writer(&self) -> HttpWriter {
-        self.open().await.into_writer().await.unwrap()
-    }
+/// Opens a server to read from.
+pub(crate) async fn open(server: &ChromaServer) -> HttpStore {
+    http::open(config(server)).await.unwrap()
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Opens a server to write to.
+pub(crate) async fn writer(server: &ChromaServer) -> HttpWriter {
+    open(server).await.into_writer().await.unwrap()
 }
 
 fn new(name: &str, metadata: Metadata) -> NewCollection {
@@ -115,8 +88,9 @@ async fn the_only(reader: &dyn Reader) -> Collection {
 #[tokio::test]
 async fn what_is_written_is_read_back() {
     for version in WRITABLE {
-        let server = Server::start(version);
-        let writer = server.writer().await;
+        let folder = tempfile::tempdir().unwrap();
+        let server = ChromaServer::start(version, folder.path());
+        let writer = writer(&server).await;
         let wished = metadata([("a", Value::Int(1)), ("b", Value::Float(1.0)), ("c", Value::Bool(true))]);
         let collection = writer.create(&new("memories", wished.clone())).await.unwrap();
         assert_eq!(collection.metadata, wished, "{version}");
@@ -141,6 +115,15 @@ async fn what_is_written_is_read_back() {
         let read = everything(&writer, &listed).await;
         assert_eq!(read.iter().find(|r| r.id == changed.id), Some(&changed), "{version}");
 
+        if writer.capabilities().arrays {
+            let scalars = [Value::Str(String::new()), Value::Int(i64::MIN), Value::Float(1.0), Value::Bool(false)];
+            let lists = scalars.map(|value| Value::List(vec![value.clone(), value]));
+            let lists = lists.into_iter().enumerate().map(|(n, list)| (n.to_string(), list)).collect();
+            let arrays = Record { metadata: lists, ..record("arrays") };
+            writer.add(&listed, std::slice::from_ref(&arrays)).await.unwrap();
+            assert!(everything(&writer, &listed).await.contains(&arrays), "{version}");
+            writer.delete(&listed, &["arrays".into()]).await.unwrap();
+        }
         writer.delete(&listed, &["only a uri".into()]).await.unwrap();
         assert_eq!(writer.ids(&listed).await.unwrap().len(), 3, "{version}");
         let twice = writer.create(&new("memories", Metadata::new())).await;
@@ -151,8 +134,9 @@ async fn what_is_written_is_read_back() {
 #[tokio::test]
 async fn what_is_missing_is_named() {
     for version in VERSIONS {
-        let server = Server::start(version);
-        let store = server.open().await;
+        let folder = tempfile::tempdir().unwrap();
+        let server = ChromaServer::start(version, folder.path());
+        let store = open(&server).await;
         assert!(store.collections().await.unwrap().is_empty(), "{version}");
         let gone = Collection {
             id: "00000000-0000-0000-0000-000000000001".into(),
@@ -160,7 +144,7 @@ async fn what_is_missing_is_named() {
             tenant: "default_tenant".into(),
             database: "default_database".into(),
             dimension: None,
-            distance: memory_migration_operator::store::distance::Distance::L2,
+            distance: Distance::L2,
             metadata: Metadata::new(),
             configuration: None,
             schema: None,
@@ -172,7 +156,7 @@ async fn what_is_missing_is_named() {
         ] {
             assert!(matches!(&error, Error::NotFound { what, .. } if what.contains("gone")), "{version}: {error}");
         }
-        let mut config = ServerConfig::new(server.url.parse().unwrap());
+        let mut config = config(&server);
         config.database = "no such".into();
         let error = http::open(config).await.unwrap().collections().await.unwrap_err();
         assert!(matches!(&error, Error::NotFound { what, .. } if what.contains("no such")), "{version}: {error}");
@@ -181,9 +165,71 @@ async fn what_is_missing_is_named() {
 
 #[tokio::test]
 async fn a_server_with_only_v1_is_not_written() {
-    let server = Server::start("0.4.24");
-    let store = server.open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let server = ChromaServer::start("0.4.24", folder.path());
+    let store = open(&server).await;
     assert_eq!(store.version(), "Chroma 0.4.24 (API v1)");
     let error = store.into_writer().await.unwrap_err();
     assert!(error.to_string().contains("0.5.16"), "{error}");
+}
+
+/// Numbers that look random and are the same in every run.
+fn noise(seed: u32) -> impl Iterator<Item = f32> {
+    let mut state = seed;
+    std::iter::from_fn(move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        Some(f32::from(i16::from_le_bytes([state.to_le_bytes()[2], state.to_le_bytes()[3]])) / 32_768.0)
+    })
+}
+
+/// Ordinary vectors of a dimension, and some whose components differ by many magnitudes.
+fn vectors(dimension: usize) -> Vec<Vec<f32>> {
+    let ordinary = (0..60).map(|n| noise(n).take(dimension).collect());
+    let steep = (0..60_u32).map(|n| {
+        let exponents = noise(1000 + n).map(|e| 10_f32.powf(e * 38.0));
+        noise(n).zip(exponents).map(|(c, e)| c * e).take(dimension).collect()
+    });
+    let scaled =
+        (0..40_i32).map(|n| noise(n.unsigned_abs()).take(dimension).map(|c| c * 10_f32.powi(2 * n - 40)).collect());
+    ordinary.chain(steep).chain(scaled).collect()
+}
+
+#[tokio::test]
+async fn a_cosine_index_keeps_every_vector_that_the_rules_let_through() {
+    for version in ["0.6.3", "1.5.9"] {
+        let folder = tempfile::tempdir().unwrap();
+        let server = ChromaServer::start(version, folder.path());
+        let writer = writer(&server).await;
+        for dimension in [1, 3, 384, 1536, 3072] {
+            let keys = [
+                ("hnsw:space", Value::Str("cosine".into())),
+                ("hnsw:sync_threshold", Value::Int(20)),
+                ("hnsw:batch_size", Value::Int(10)),
+            ];
+            let created = writer.create(&new(&format!("cosine-{dimension}"), metadata(keys))).await.unwrap();
+            let records: Vec<Record> = vectors(dimension)
+                .into_iter()
+                .enumerate()
+                .map(|(n, embedding)| Record { id: format!("{n:03}"), embedding, ..record("") })
+                .collect();
+            for records in records.chunks(20) {
+                writer.add(&created, records).await.unwrap();
+            }
+            let ids: Vec<String> = records.iter().map(|r| r.id.clone()).collect();
+            for fetched in writer.fetch(&created, &ids).await.unwrap() {
+                let sent = records.iter().find(|r| r.id == fetched.id()).unwrap();
+                let problem = rules::record_problem(sent, Distance::Cosine, &writer.capabilities());
+                let ulps = match &fetched {
+                    Fetched::Record { record, .. } => {
+                        let pairs = record.embedding.iter().zip(&sent.embedding);
+                        pairs.map(|(a, b)| ulp::f32(*a, *b)).max().unwrap()
+                    }
+                    Fetched::Unreadable { .. } => u32::MAX,
+                };
+                let case = format!("{version}, {dimension} components, {}: {ulps} ULP, {problem:?}", sent.id);
+                assert!(problem.is_some() || ulps <= 4, "{case}");
+                assert!(problem.is_none() || sent.id.as_str() >= "060", "an ordinary vector is refused: {case}");
+            }
+        }
+    }
 }

@@ -292,13 +292,6 @@ fn into_files_and_from_files_to_files() {
         Migration::verify(first.path(), &remote(&source, DEFAULT)).verified().fingerprints(),
         report.fingerprints()
     );
-
-    let place = ("team-a", "notes");
-    let elsewhere = local(&first.path, place);
-    Migration::new(&remote(&source, place), &elsewhere).written_by("1.5.9").verified();
-    let written = dump_folder("1.5.9", &first.path);
-    migrated(&oracle("1.5.9").in_database(place.0, place.1), &written.in_database(place.0, place.1));
-    migrated(&expected, &written.in_database(DEFAULT.0, DEFAULT.1));
 }
 
 /// Each vector of a local target was read a second time, from its log or its index.

@@ -1,8 +1,14 @@
 //! The committed stores and the support that other tests lean on, checked by themselves: nothing of ours is under test.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use super::support::chroma::{ChromaServer, Python, VERSIONS};
+use super::support::command::TestCommand;
 use super::support::dump::{
     Collection, Dump, Tolerance, Value, assert_same, assert_same_content, differences, dump, dump_folder,
 };
@@ -57,7 +63,12 @@ fn a_server_gives_what_its_files_hold_also_after_a_kill() {
     let expected = oracle("1.5.9").in_database(DEFAULT.0, DEFAULT.1);
     let mut server = ChromaServer::start("1.5.9", &store.path);
     let read = |server: &ChromaServer| dump("1.5.9", &server.url, DEFAULT.0, DEFAULT.1);
-    assert_same(&expected, &read(&server), Tolerance::EXACT);
+    let first = read(&server);
+    assert_same(&expected, &first, Tolerance::EXACT);
+    let uuids = |dump: &Dump| dump.collections.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+    assert_eq!(uuids(&expected), uuids(&first));
+    let configuration = &first.collection("embedded_huggingface").configuration;
+    assert_eq!(configuration["embedding_function"]["name"], "huggingface");
     server.kill();
     server.restart();
     assert_same(&expected, &read(&server), Tolerance::EXACT);
@@ -150,4 +161,30 @@ fn the_comparator_sees_every_kind_of_difference() {
     assert_eq!(seen(strict, &moved(1)), 1);
     assert_eq!(seen(Tolerance::MIGRATED, &moved(4)), 0);
     assert_eq!(seen(Tolerance::MIGRATED, &moved(5)), 1);
+}
+
+/// A stopped process holds its connections: what a test of timeouts needs.
+#[test]
+fn a_server_can_be_held_and_released() {
+    let store = committed("1.5.9");
+    let server = ChromaServer::start("1.5.9", &store.path);
+    server.signal(Signal::STOP);
+    let mut held = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    held.write_all(b"GET /api/v2/heartbeat HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    held.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(held.read(&mut [0; 1]).is_err());
+    server.signal(Signal::CONT);
+    held.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert_eq!(held.read(&mut [0; 1]).unwrap(), 1);
+}
+
+#[test]
+fn the_command_is_run_with_input_and_its_end_is_told() {
+    let bad =
+        TestCommand::new().args(["run", "-f", "-"]).stdin("kind: Nothing").run().code(2).stderr("MemoryMigration");
+    assert!(!bad.stderr_text().is_empty() && bad.stdout_text().is_empty());
+    // It waits for a manifest that never comes: the pipe stays open as long as the text is being written.
+    let mut waiting = TestCommand::new().args(["run", "-f", "-"]).stdin(vec![b' '; 64 << 20]).start();
+    waiting.signal(Signal::KILL);
+    waiting.wait().killed();
 }

@@ -6,11 +6,17 @@ mod bad_input;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod creation;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod regressions;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]

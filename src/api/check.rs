@@ -2,13 +2,17 @@
 //! rule language cannot say. Pure; the controller and `run -f` share it.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use kube::core::cel::Validator;
+use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 
 use super::crd::SCHEMA;
 use super::endpoint::{Remote, ServiceRef};
 use super::spec::{MemoryMigration, MemoryMigrationSpec};
 use super::{duration, endpoint};
+
+/// The CRD's rules, compiled once: the controller looks at every object again and again.
+static RULES: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&SCHEMA));
 
 impl MemoryMigration {
     /// Everything that is wrong with the spec, each with its place and what to write instead; empty when it can run.
@@ -21,7 +25,7 @@ impl MemoryMigration {
     /// The CRD's rules that the object breaks: an object made before a rule existed can be in the cluster.
     fn broken_rules(&self) -> Vec<String> {
         let object = serde_json::json!({"spec": self.spec});
-        match Validator::new().validate(&SCHEMA, &object, None) {
+        match Validator::new().validate_compiled(&RULES, &object, None) {
             Ok(()) => Vec::new(),
             Err(errors) => errors.into_vec().iter().map(ToString::to_string).collect(),
         }

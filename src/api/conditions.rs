@@ -193,6 +193,12 @@ pub fn agreed_reason(conditions: &[Condition]) -> Option<Reason> {
     (conditions.len() == expected.len() && expected.iter().all(same)).then_some(reason)
 }
 
+/// What conditions say in words; all three say the same.
+#[must_use]
+pub fn message(conditions: &[Condition]) -> String {
+    conditions.first().map(|c| c.message.clone()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,7 +41,9 @@ pub enum ManifestError {
 /// When it is no YAML, not one document, another kind of object, has an unknown key, or breaks a rule of the
 /// resource; all that is wrong is said at once.
 pub fn parse_manifest(yaml: &str) -> Result<MemoryMigration, ManifestError> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
+    // As kubectl reads it: `y` is a name, not a truth value.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(yaml, options)?;
     let mut documents: Vec<Value> = documents.into_iter().filter(|d| !d.is_null()).map(schema::without_nulls).collect();
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
         return Err(ManifestError::Documents(documents.len() + usize::from(!documents.is_empty())));

@@ -222,6 +222,27 @@ impl From<report::Counts> for Counts {
     }
 }
 
+impl From<Counts> for report::Counts {
+    fn from(counts: Counts) -> Self {
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        Self {
+            source: unsigned(counts.source),
+            target_before: unsigned(counts.target_before),
+            copied: unsigned(counts.copied),
+            present: unsigned(counts.present),
+            conflicts_skipped: unsigned(counts.conflicts_skipped),
+            overwritten: unsigned(counts.overwritten),
+            duplicates: unsigned(counts.duplicates),
+            target_after: unsigned(counts.target_after),
+            verified: unsigned(counts.verified),
+            different: unsigned(counts.different),
+            missing: unsigned(counts.missing),
+            changed: unsigned(counts.changed),
+            unreadable: unsigned(counts.unreadable),
+        }
+    }
+}
+
 /// What became of one collection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

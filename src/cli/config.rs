@@ -100,7 +100,7 @@ fn parse(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
             return Err(format!("{text:?} is a URL, but the type is local; write a store's folder"));
         }
         let url = Url::parse(text).map_err(|e| format!("{text:?} is no URL: {e}"))?;
-        return Ok(Endpoint::Remote(ServerConfig::new(url)));
+        return Ok(Endpoint::Remote(Box::new(ServerConfig::new(url))));
     }
     if Path::new(text).is_file() {
         let json = std::fs::read_to_string(text).map_err(|e| format!("in file {text} cannot be read: {e}"))?;
@@ -146,7 +146,7 @@ fn from_parts(kind: Kind, config: serde_json::Value) -> Result<Endpoint, String>
             let scheme = if ssl { "https" } else { "http" };
             let text = format!("{scheme}://{host}:{port}");
             let url = Url::parse(&text).map_err(|e| format!("has a wrong host {host:?}: {e}"))?;
-            Ok(Endpoint::Remote(ServerConfig { tenant, database, ..ServerConfig::new(url) }))
+            Ok(Endpoint::Remote(Box::new(ServerConfig { tenant, database, ..ServerConfig::new(url) })))
         }
     }
 }

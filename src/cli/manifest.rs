@@ -8,7 +8,7 @@ use url::Url;
 use super::flags;
 use crate::api::endpoint::folders;
 use crate::api::{self, MemoryMigration, MemoryMigrationSpec, Pacing, Remote};
-use crate::endpoint::{Endpoint, Folder, Request};
+use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
 use crate::engine::{Duplicates, OnConflict, Options, Selection, Verification};
 use crate::store::http::{Auth, ServerConfig};
 
@@ -19,8 +19,12 @@ pub(super) struct Places {
     pub(super) volumes: Vec<(String, PathBuf)>,
     /// The folder with a folder for each Secret.
     pub(super) secrets: Option<PathBuf>,
-    /// The Chroma program.
+    /// The Chroma program that writes a local target, outside a pod.
     pub(super) chroma_bin: Option<PathBuf>,
+    /// Whether this is a container of the runner's pod.
+    pub(super) in_pod: bool,
+    /// The server of the pod that writes a local target.
+    pub(super) writer_url: Option<Url>,
 }
 
 /// What the manifest asks for.
@@ -35,7 +39,7 @@ pub(super) fn request(migration: &MemoryMigration, places: Places) -> Result<Req
             let path = places.folder("spec.source.local", &local.claim_name, &local.path)?;
             Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database.clone() })
         }
-        (None, Some(remote)) => Endpoint::Remote(places.server("spec.source.remote", remote, namespace)?),
+        (None, Some(remote)) => Endpoint::Remote(Box::new(places.server("spec.source.remote", remote, namespace)?)),
         (None, None) => return Err("spec.source: write local or remote".to_owned()),
     };
     let target = match (&spec.target.local, &spec.target.remote) {
@@ -43,10 +47,16 @@ pub(super) fn request(migration: &MemoryMigration, places: Places) -> Result<Req
             let path = places.folder("spec.target.local", &local.claim_name, &local.path)?;
             Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database.clone() })
         }
-        (None, Some(remote)) => Endpoint::Remote(places.server("spec.target.remote", remote, namespace)?),
+        (None, Some(remote)) => Endpoint::Remote(Box::new(places.server("spec.target.remote", remote, namespace)?)),
         (None, None) => return Err("spec.target: write local or remote".to_owned()),
     };
-    Ok(Request { source, target, options: options(spec)?, chroma_bin: places.chroma_bin })
+    let writer = if places.in_pod {
+        let image = spec.target.local.as_ref().and_then(|local| local.image.clone());
+        LocalWriter::Sidecar { url: places.writer_url, image }
+    } else {
+        LocalWriter::Program(places.chroma_bin)
+    };
+    Ok(Request { source, target, options: options(spec)?, writer })
 }
 
 fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
@@ -167,7 +177,7 @@ spec:
         fs::create_dir(dir.path().join("s")).unwrap();
         fs::write(dir.path().join("s/token"), "secret\n").unwrap();
         let volumes = vec![("dev-memories".to_owned(), PathBuf::from("/data"))];
-        let request = parsed(Places { volumes, secrets: Some(dir.path().to_owned()), chroma_bin: None }).unwrap();
+        let request = parsed(Places { volumes, secrets: Some(dir.path().to_owned()), ..Places::default() }).unwrap();
         let (Endpoint::Local(source), Endpoint::Remote(target)) = (&request.source, &request.target) else {
             panic!("{request:?}")
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::config::{self, Side};
 use super::flags::{self, ConflictFlag, DuplicatesFlag, Endpoints, PacingFlag, Telling, VerificationFlag};
 use super::session::{self, Failure};
-use crate::endpoint::{Endpoint, Request};
+use crate::endpoint::{Endpoint, LocalWriter, Request};
 use crate::engine::Options;
 use crate::exit::Exit;
 
@@ -46,9 +46,10 @@ pub(super) struct Args {
 /// Runs it.
 pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
-    session::run(&telling, |tracker, stop| async move {
+    session::run(&telling, None, |tracker, stop| async move {
         let (source, target) = endpoints(&args.endpoints)?;
-        let request = Request { source, target, options: options(&args), chroma_bin: args.chroma_bin };
+        let request =
+            Request { source, target, options: options(&args), writer: LocalWriter::Program(args.chroma_bin) };
         Ok(crate::endpoint::migrate(request, tracker, &stop).await)
     })
     .await

@@ -20,6 +20,11 @@ pub(super) fn line(text: &str) {
     println!("{text}");
 }
 
+/// Text that ends with a line break of its own, on standard output.
+pub(super) fn text(text: &str) {
+    print!("{text}");
+}
+
 /// One line for a machine, on standard error among the log lines.
 pub(super) fn machine(text: &str) {
     eprintln!("{text}");

@@ -3,9 +3,11 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use url::Url;
+
 use super::flags::Telling;
 use super::manifest::{self, Places};
-use super::session::{self, Failure};
+use super::session::{self, Failure, Pod};
 use crate::api;
 use crate::exit::Exit;
 
@@ -26,17 +28,47 @@ pub(super) struct Args {
     chroma_bin: Option<PathBuf>,
     #[command(flatten)]
     telling: Telling,
+    #[command(flatten)]
+    pod: PodFlags,
+}
+
+/// What the operator's Job passes; of no use elsewhere.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "In the operator's pod")]
+struct PodFlags {
+    /// Write the verdict to this file, for the kubelet
+    #[arg(long, value_name = "FILE")]
+    termination_log: Option<PathBuf>,
+    /// The run that the Job belongs to
+    #[arg(long, value_name = "HASH", default_value = "", requires = "termination_log")]
+    run_hash: String,
+    /// Make every check, write nothing, and leave the plan to the mover
+    #[arg(long, requires = "termination_log")]
+    preflight_only: bool,
+    /// The Chroma server of the pod that writes the local target
+    #[arg(long, value_name = "URL", requires = "termination_log")]
+    writer_url: Option<Url>,
 }
 
 /// Runs it.
 pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
-    session::run(&telling, |tracker, stop| async move {
+    let PodFlags { termination_log, run_hash, preflight_only, writer_url } = args.pod;
+    let in_pod = termination_log.is_some();
+    let pod = termination_log.map(|termination_log| Pod { termination_log, run_hash });
+    session::run(&telling, pod, |tracker, stop| async move {
         let yaml = read(&args.file).map_err(Failure::usage)?;
         let migration =
             api::parse_manifest(&yaml).map_err(|e| Failure::usage(format!("{}: {e}", args.file.display())))?;
-        let places = Places { volumes: args.volumes, secrets: args.secrets_dir, chroma_bin: args.chroma_bin };
-        let request = manifest::request(&migration, places).map_err(Failure::usage)?;
+        let places = Places {
+            volumes: args.volumes,
+            secrets: args.secrets_dir,
+            chroma_bin: args.chroma_bin,
+            in_pod,
+            writer_url,
+        };
+        let mut request = manifest::request(&migration, places).map_err(Failure::usage)?;
+        request.options.dry_run |= preflight_only;
         Ok(crate::endpoint::migrate(request, tracker, &stop).await)
     })
     .await

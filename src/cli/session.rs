@@ -2,7 +2,7 @@
 //! Moves no record.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -13,16 +13,21 @@ use tokio_util::sync::CancellationToken;
 use super::flags::{LogFormat, Telling};
 use super::output;
 use crate::engine::Outcome;
+use crate::engine::fingerprint::of_collections;
 use crate::engine::progress::Tracker;
 use crate::exit::Exit;
-use crate::report::{Line, Progress, Report, Stage};
+use crate::report::{CollectionReport, Line, Progress, Report, Stage, Summary};
 use crate::telemetry;
 
 /// How often a log line tells the progress where no terminal shows it.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Runs `work` with everything around it, tells its outcome, and gives its exit code.
-pub(super) async fn run<F>(telling: &Telling, work: impl FnOnce(Tracker, CancellationToken) -> F) -> Exit
+pub(super) async fn run<F>(
+    telling: &Telling,
+    pod: Option<Pod>,
+    work: impl FnOnce(Tracker, CancellationToken) -> F,
+) -> Exit
 where
     F: Future<Output = Result<Outcome, Failure>>,
 {
@@ -37,12 +42,58 @@ where
     drop(show.await);
     signals.abort();
     match ended {
-        Ok(outcome) => tell(telling, &outcome),
+        Ok(outcome) => {
+            if let Some(pod) = pod {
+                report_lines(&outcome.report);
+                pod.tell(&Summary::of(&outcome.report, fingerprint(&outcome.report)));
+            }
+            tell(telling, &outcome)
+        }
         Err(Failure { exit, message }) => {
             output::error(&message);
+            if let Some(pod) = pod {
+                pod.tell(&Summary::refused(message));
+            }
             exit
         }
     }
+}
+
+/// What the operator's Job expects of a container.
+pub(super) struct Pod {
+    /// The file that the kubelet reads the verdict from.
+    pub(super) termination_log: PathBuf,
+    /// The run that the verdict is for.
+    pub(super) run_hash: String,
+}
+
+impl Pod {
+    fn tell(self, summary: &Summary) {
+        let summary = Summary { run_hash: self.run_hash, ..summary.clone() };
+        if let Err(error) = std::fs::write(&self.termination_log, summary.to_json()) {
+            // the exit code still tells whether it went well, and the controller verifies again
+            output::error(&format!("failed to write the verdict to {}: {error}", self.termination_log.display()));
+        }
+    }
+}
+
+/// One line a collection for the controller, its differences left out.
+fn report_lines(report: &Report) {
+    let of = u32::try_from(report.collections.len()).unwrap_or(u32::MAX);
+    for (number, collection) in (1..).zip(&report.collections) {
+        let collection = CollectionReport { differences: Vec::new(), ..collection.clone() };
+        let line = Line::Collection { number, of, report: Box::new(collection) };
+        if let Ok(text) = serde_json::to_string(&line) {
+            output::machine(&text);
+        }
+    }
+}
+
+fn fingerprint(report: &Report) -> String {
+    if report.collections.iter().all(|c| c.fingerprint.is_empty()) {
+        return String::new();
+    }
+    of_collections(report.collections.iter().map(|c| (c.target_name.as_str(), c.fingerprint.as_str())))
 }
 
 /// Why there is no outcome to tell.

@@ -17,7 +17,7 @@ pub(super) struct Args {
 /// Runs it.
 pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
-    session::run(&telling, |tracker, stop| async move {
+    session::run(&telling, None, |tracker, stop| async move {
         let (source, target) = migrate::endpoints(&args.endpoints)?;
         let options = Options { collections: args.endpoints.collections, ..Options::default() };
         Ok(crate::endpoint::verify(source, target, &options, tracker, &stop).await)

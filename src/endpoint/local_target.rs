@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 
-use super::Folder;
+use super::{Folder, open_files, passed, refused};
 use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::local::lock::{self, Lock};
 use crate::store::local::server::{Program, Server};
@@ -22,7 +22,7 @@ const STARTING: Duration = Duration::from_secs(120);
 const DISK_FACTOR: u64 = 5;
 
 /// A folder that a server is started on once preflight has passed.
-pub struct LocalTarget {
+pub(super) struct LocalTarget {
     folder: Folder,
     program: Program,
     before: Option<LocalStore>,
@@ -48,16 +48,11 @@ impl LocalTarget {
     /// # Errors
     /// [`Error::NotFound`] without a program; [`Error::Unsupported`] for a folder that holds something else;
     /// [`Error::Damaged`] for a store that is.
-    pub async fn open(mut folder: Folder, chroma_bin: Option<PathBuf>) -> Result<Self> {
+    pub(super) async fn open(mut folder: Folder, chroma_bin: Option<PathBuf>) -> Result<Self> {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(io_error("find", &folder.path))?;
-        let before = match existing_files(&folder).await {
-            Ok(store) => Some(store),
-            // no store yet, or not this tenant and database: the server makes them
-            Err(Error::NotFound { .. }) => None,
-            Err(error) => return Err(error),
-        };
+        let before = super::before(&folder).await?;
         Ok(Self { folder, program, before, engine: OnceCell::new(), running: OnceCell::new() })
     }
 
@@ -84,12 +79,12 @@ impl LocalTarget {
         let check = "target-layout";
         let engine = &engine.layout;
         if !self.folder.path.join("chroma.sqlite3").exists() {
-            return Ok(Finding { check, problem: None, message: format!("a new store: {}", engine.version()) });
+            return Ok(passed(check, format!("a new store: {}", engine.version())));
         }
         let there = local::layout(&self.folder.path)?;
         let message = |relation| format!("the store has the {}, {relation} {}", there.version(), engine.version());
         Ok(match there.compare(engine) {
-            Order::Equal => Finding { check, problem: None, message: message("as the program that writes it:") },
+            Order::Equal => passed(check, message("as the program that writes it:")),
             Order::Older => refused(
                 check,
                 message("older than that of the program that would write it, and would be changed for good:"),
@@ -143,18 +138,6 @@ impl Target for LocalTarget {
     }
 }
 
-async fn open_files(folder: &Folder) -> Result<LocalStore> {
-    LocalStore::open(&folder.path, &folder.tenant, &folder.database).await
-}
-
-/// The files of a store that has this tenant and database already.
-async fn existing_files(folder: &Folder) -> Result<LocalStore> {
-    let store = open_files(folder).await?;
-    // opening does not look for them
-    store.collections().await?;
-    Ok(store)
-}
-
 /// Waits until the server answers, or has ended.
 async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
     let mut config = ServerConfig::new(server.url()?);
@@ -200,10 +183,10 @@ fn writable(path: &Path) -> Finding {
             return refused(check, message, "run this as its owner, or change its owner or mode");
         }
     }
-    Finding { check, problem: None, message: format!("{} can be written", there.display()) }
+    passed(check, format!("{} can be written", there.display()))
 }
 
-fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
+pub(super) fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
     let there = existing(path);
     let disk = rustix::fs::statvfs(there).map_err(|e| io_error("find the free space of", there)(e.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
@@ -216,12 +199,8 @@ fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
 }
 
 /// The nearest folder that exists.
-fn existing(path: &Path) -> &Path {
+pub(super) fn existing(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(path)
-}
-
-fn refused(check: &'static str, message: String, remedy: &str) -> Finding {
-    Finding { check, problem: Some(Problem { remedy: remedy.to_owned(), may_pass: false }), message }
 }
 
 fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -66,7 +66,7 @@ pub(super) async fn copy(
     for _ in 0..DELTAS {
         copy_new(&mut sender, capabilities, pair, tracker).await?;
         let newer = context.until_stopped(context.source.ids(&pair.source)).await?.map_err(Halt::Source)?;
-        let fresh = pair.ledger.relist(newer);
+        let fresh = pair.ledger.relist(&newer);
         if fresh == 0 {
             return Ok(());
         }

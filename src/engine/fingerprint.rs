@@ -1,6 +1,8 @@
 //! Digests of records, and the fingerprint of a collection made of them in id order.
 //! Stands beside verification, never for it: what drifts in Chroma (cosine vectors, doubles) is left out.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::store::distance::Distance;
@@ -60,7 +62,11 @@ impl Fingerprint {
     /// Lower-case hex.
     #[must_use]
     pub fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.0.finalize().iter().fold(String::new(), |mut hex, byte| {
+            // writing to a string cannot fail
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
     }
 }
 
@@ -120,7 +126,9 @@ fn value(hash: &mut Sha256, value_: &Value, floats: Floats) {
         Value::List(items) => {
             hash.update(b"l");
             length(hash, items.len());
-            items.iter().for_each(|item| value(hash, item, floats));
+            for item in items {
+                value(hash, item, floats);
+            }
         }
     }
 }
@@ -130,7 +138,9 @@ fn vector(hash: &mut Sha256, embedding: &[f32], distance: Distance) {
     if distance != Distance::Cosine {
         let mut bytes = Vec::with_capacity(embedding.len() * 4);
         // adding 0.0 turns -0.0 into 0.0, which equality takes for the same
-        embedding.iter().for_each(|x| bytes.extend_from_slice(&(x + 0.0).to_le_bytes()));
+        for x in embedding {
+            bytes.extend_from_slice(&(x + 0.0).to_le_bytes());
+        }
         hash.update(&bytes);
     }
 }

@@ -37,7 +37,7 @@ pub enum Halt {
         /// The last of its ids.
         last: String,
         /// The answer.
-        source: Error,
+        source: Box<Error>,
     },
     /// Preflight found what forbids a migration.
     #[error("{0}")]

@@ -118,7 +118,7 @@ impl Ledger {
 
     /// Takes a newer list of the source's ids. Those that are new to the ledger are [`Plan::New`]; those that are not
     /// listed any more become [`Plan::Gone`]; a gone one that is back is planned anew. Returns how many are new.
-    pub fn relist(&mut self, newer: SortedIds) -> u64 {
+    pub fn relist(&mut self, newer: &SortedIds) -> u64 {
         let old = std::mem::take(self);
         let gone = old.ids.iter().filter(|id| !newer.contains(id));
         let merged: SortedIds = newer.iter().chain(gone).collect();
@@ -189,9 +189,9 @@ mod tests {
     fn a_newer_list_adds_and_marks_what_is_gone() {
         let mut ledger = Ledger::new(["a", "b"].iter().collect());
         ledger.entry_mut(1).plan = Plan::Present;
-        assert_eq!(ledger.relist(["b", "c"].iter().collect()), 1);
+        assert_eq!(ledger.relist(&["b", "c"].iter().collect()), 1);
         assert_eq!(plans(&ledger), [("a", Plan::Gone), ("b", Plan::Present), ("c", Plan::New)]);
-        assert_eq!(ledger.relist(["a", "b"].iter().collect()), 1);
+        assert_eq!(ledger.relist(&["a", "b"].iter().collect()), 1);
         assert_eq!(plans(&ledger), [("a", Plan::New), ("b", Plan::Present), ("c", Plan::Gone)]);
     }
 

@@ -91,7 +91,7 @@ impl Pair {
         let present = self.ledger.count(|entry| entry.plan == Plan::Present);
         let copied = self.ledger.count(|entry| entry.plan == Plan::New);
         let overwritten = self.ledger.count(|entry| self.overwrite && entry.plan == Plan::Conflict);
-        Counts { present, copied, overwritten, ..self.counts() }
+        Counts { copied, present, overwritten, ..self.counts() }
     }
 
     pub(super) fn report(&self, counts: Counts) -> CollectionReport {

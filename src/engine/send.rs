@@ -149,7 +149,7 @@ impl<'a> Sender<'a> {
             records: batch.len(),
             first: id(batch.first()),
             last: id(batch.last()),
-            source: error,
+            source: Box::new(error),
         }
     }
 }

@@ -25,11 +25,11 @@ pub(super) fn outcome(
     direction: Direction,
     run: &Run,
     started: SystemTime,
-    ended: Result<End, Halt>,
+    ended: &Result<End, Halt>,
 ) -> Outcome {
     let collections = reports(run, ended.as_ref().ok());
     let counts = total(&collections);
-    let (reason, message) = match &ended {
+    let (reason, message) = match ended {
         Err(halt) => (halt.reason(run.written), halt.to_string()),
         Ok(End::Planned) => (Reason::DryRunCompleted, planned(&counts)),
         Ok(End::Counted) => counted(&run.pairs, &counts),
@@ -46,11 +46,11 @@ pub(super) fn verified_only(
     direction: Direction,
     run: &Run,
     started: SystemTime,
-    ended: Result<End, Halt>,
+    ended: &Result<End, Halt>,
 ) -> Outcome {
     let collections = reports(run, ended.as_ref().ok());
     let counts = total(&collections);
-    let (reason, message) = match &ended {
+    let (reason, message) = match ended {
         Ok(End::Proved(proofs)) => proved(&run.pairs, &counts, proofs),
         Ok(_) => (Reason::InternalError, "a comparison ended without a proof; please report this".to_owned()),
         Err(halt) => (halt.reason(false), halt.to_string()),
@@ -117,7 +117,9 @@ fn reports(run: &Run, end: Option<&End>) -> Vec<CollectionReport> {
 
 fn total(collections: &[CollectionReport]) -> Counts {
     let mut total = Counts::default();
-    collections.iter().for_each(|collection| total.add(&collection.counts));
+    for collection in collections {
+        total.add(&collection.counts);
+    }
     total
 }
 

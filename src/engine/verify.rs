@@ -53,10 +53,10 @@ pub(super) async fn pass(
     let mut details = Details::new();
     let Some(collection) = pair.target.clone() else { return Ok(details) };
     let in_files = counterpart(context, sides, &collection).await?;
-    let mut sizes = window::sized();
+    let mut pace = window::sized();
     let mut from = 0;
     loop {
-        let places = pair.ledger.select(from, sizes.size(), |entry| pair.is_wanted(entry.plan) && wanted(entry));
+        let places = pair.ledger.select(from, pace.size(), |entry| pair.is_wanted(entry.plan) && wanted(entry));
         let Some(last) = places.last() else { return Ok(details) };
         from = last + 1;
         let ids = pair.ledger.ids_at(&places);
@@ -70,7 +70,7 @@ pub(super) async fn pass(
                 }
             },
         )?;
-        sizes.observe(places.len(), window::bytes(&source));
+        pace.observe(places.len(), window::bytes(&source));
         let look = Look { source, server, files: sides.files.map(|_| files) };
         look.judge(context, pair, &places, &mut details)?;
         done(places.len() as u64);

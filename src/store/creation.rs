@@ -14,7 +14,10 @@ use super::settings::{self, Parameter};
 use super::ulp;
 
 /// What a server can take.
+// Each is a question of its own that a version answers; together they are no state.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "what a server can take, each by itself")]
 pub struct Capabilities {
     /// The version it tells; every 1.x server says "1.0.0".
     pub version: String,
@@ -30,6 +33,22 @@ pub struct Capabilities {
     pub schema: bool,
     /// Whether record metadata may hold arrays (later 1.x).
     pub arrays: bool,
+}
+
+impl Capabilities {
+    /// What a Chroma 1.5 takes (measured on 1.5.9): for checks made before the server that will write is there to be asked.
+    #[must_use]
+    pub fn newest() -> Self {
+        Self {
+            version: "1.x".to_owned(),
+            max_batch: 5461,
+            max_body: 40 << 20,
+            base64: true,
+            configuration: true,
+            schema: true,
+            arrays: true,
+        }
+    }
 }
 
 /// A collection to create.
@@ -102,7 +121,9 @@ fn by_metadata(source: &Collection, target: &Capabilities, mut new: NewCollectio
         if !parameter.fits_metadata(&value) {
             new.losses.push(format!("{} {value} is refused by Chroma {}", parameter.name(), target.version));
             new.metadata.remove(key);
-        } else if new.metadata.contains_key(key) || default_before_1_0(parameter, &target.version) != value.as_f64() {
+        } else if new.metadata.contains_key(key)
+            || Some(default_before_1_0(parameter, &target.version)) != value.as_f64()
+        {
             put(&mut new, key, number(&value));
         }
     }
@@ -117,10 +138,10 @@ fn by_metadata(source: &Collection, target: &Capabilities, mut new: NewCollectio
 }
 
 fn put(new: &mut NewCollection, key: &str, value: Value) {
-    if let Some(old) = new.metadata.insert(key.to_owned(), value.clone())
-        && old != value
-    {
-        new.losses.push(format!("its metadata {key:?} becomes {value:?}, for that is in effect and {old:?} is not"));
+    let told = format!("{value:?}");
+    let old = new.metadata.insert(key.to_owned(), value);
+    if let Some(old) = old.map(|old| format!("{old:?}")).filter(|old| *old != told) {
+        new.losses.push(format!("its metadata {key:?} becomes {told}, for that is in effect and {old} is not"));
     }
 }
 
@@ -129,15 +150,14 @@ fn number(number: &serde_json::Number) -> Value {
 }
 
 /// What 0.5 and 0.6 take where the metadata says nothing.
-fn default_before_1_0(parameter: Parameter, version: &str) -> Option<f64> {
-    Some(match parameter {
-        Parameter::EfConstruction | Parameter::BatchSize => 100.0,
+fn default_before_1_0(parameter: Parameter, version: &str) -> f64 {
+    match parameter {
         Parameter::MaxNeighbors => 16.0,
         Parameter::EfSearch if version.starts_with("0.5.") => 10.0,
-        Parameter::EfSearch => 100.0,
+        Parameter::EfConstruction | Parameter::BatchSize | Parameter::EfSearch => 100.0,
         Parameter::ResizeFactor => 1.2,
         Parameter::SyncThreshold => 1000.0,
-    })
+    }
 }
 
 /// The embedding function as a configuration carries it: 1.0 knows only these two types, and others say nothing.
@@ -250,5 +270,99 @@ fn plain(config: &Json) -> &Json {
     match config {
         Json::Object(map) if map.is_empty() => &Json::Null,
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn collection(metadata: &[(&str, Value)], configuration: Json) -> Collection {
+        let metadata: Metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        let distance = crate::store::distance::declared(None, Some(&configuration), &metadata);
+        Collection {
+            id: "1".into(),
+            name: "abc".into(),
+            tenant: "t".into(),
+            database: "d".into(),
+            dimension: None,
+            distance,
+            metadata,
+            configuration: Some(configuration),
+            schema: None,
+        }
+    }
+
+    fn modern(space: &str, more: &Json) -> Collection {
+        collection(&[], json!({"hnsw": {"space": space, "ef_search": 100}, "embedding_function": more}))
+    }
+
+    fn function(name: &str, config: &Json) -> Json {
+        json!({"type": "known", "name": name, "config": config})
+    }
+
+    fn target(version: &str) -> Capabilities {
+        let modern = version.starts_with("1.");
+        Capabilities {
+            version: version.to_owned(),
+            max_batch: 100,
+            max_body: 1000,
+            base64: modern,
+            configuration: modern,
+            schema: false,
+            arrays: false,
+        }
+    }
+
+    #[test]
+    fn each_difference_has_its_sentence() {
+        let source = modern("cosine", &function("openai", &json!({})));
+        let told = |target: &Collection| differences(&source, target).join("; ");
+        assert_eq!(told(&source), "");
+        assert_eq!(told(&modern("cosine", &function("openai", &Json::Null))), "");
+        assert!(told(&modern("l2", &function("openai", &json!({})))).contains("the distance is l2"));
+        assert!(
+            told(&modern("cosine", &function("cohere", &json!({})))).contains("\"cohere\", in the source \"openai\"")
+        );
+        assert!(told(&modern("cosine", &function("openai", &json!({"m": 1})))).contains("configured otherwise"));
+        assert!(told(&modern("cosine", &Json::Null)).contains("no embedding function"));
+        let searched =
+            json!({"hnsw": {"space": "cosine", "ef_search": 9}, "embedding_function": function("openai", &json!({}))});
+        assert_eq!(told(&collection(&[], searched)), "ef_search is 9, in the source 100");
+    }
+
+    #[test]
+    fn metadata_is_compared_except_for_what_the_index_says() {
+        let with = |pairs: &[(&str, Value)]| collection(pairs, json!({}));
+        let source = with(&[("a", Value::Int(1)), ("b", Value::Float(0.1)), ("hnsw:space", Value::Str("l2".into()))]);
+        let near = Value::Float(0.1 + f64::EPSILON / 16.0);
+        assert_eq!(differences(&source, &with(&[("a", Value::Int(1)), ("b", near)])), [] as [&str; 0]);
+        let other = with(&[("a", Value::Float(1.0)), ("c", Value::Int(1))]);
+        assert_eq!(
+            differences(&source, &other),
+            ["metadata \"a\" has another value", "metadata \"b\" is missing", "metadata \"c\" is not in the source"]
+        );
+    }
+
+    #[test]
+    fn an_old_target_is_told_by_metadata_what_its_defaults_would_not_do() {
+        let source = modern("cosine", &function("openai", &json!({})));
+        let keys = |version: &str| plan(&source, "abc", &target(version)).metadata.into_keys().collect::<Vec<_>>();
+        assert_eq!(keys("0.5.23"), ["hnsw:search_ef", "hnsw:space"]);
+        assert_eq!(keys("0.6.3"), ["hnsw:space"]);
+        assert_eq!(keys("1.0.0"), [] as [&str; 0]);
+        let losses = plan(&source, "abc", &target("0.6.3")).losses;
+        assert!(losses.len() == 1 && losses[0].contains("openai"), "{losses:?}");
+    }
+
+    #[test]
+    fn what_an_old_target_refuses_and_spann_are_named() {
+        let small = collection(&[], json!({"hnsw": {"space": "l2", "batch_size": 1}}));
+        let new = plan(&small, "abc", &target("0.6.3"));
+        assert!(new.losses[0].contains("batch_size 1") && new.metadata.is_empty(), "{new:?}");
+        let spann = collection(&[], json!({"hnsw": null, "spann": {"space": "ip"}}));
+        let new = plan(&spann, "abc", &target("1.0.0"));
+        assert_eq!(new.configuration, Some(json!({"hnsw": {"space": "ip"}})));
+        assert!(new.losses[0].contains("SPANN"), "{new:?}");
     }
 }

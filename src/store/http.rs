@@ -7,6 +7,8 @@ mod body;
 mod decision;
 mod probe;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod v1;
 mod v2;

@@ -123,21 +123,15 @@ fn settings(selected: &[(Collection, String)], there: &[Collection], capabilitie
     let mut bad = Vec::new();
     let mut notes = Vec::new();
     for (source, target_name) in selected {
-        match there.iter().find(|c| c.name == *target_name) {
-            Some(target) => notes.extend(
-                creation::differences(source, target)
-                    .into_iter()
-                    .map(|d| format!("{target_name:?} keeps its own: {d}")),
-            ),
-            None => {
-                bad.extend(
-                    rules::collection_metadata_problem(&source.metadata, capabilities)
-                        .map(|why| format!("{:?}: {why}", source.name)),
-                );
-                let losses = creation::plan(source, target_name, capabilities).losses;
-                notes.extend(losses.into_iter().map(|loss| format!("{target_name:?}: {loss}")));
-            }
+        if let Some(target) = there.iter().find(|c| c.name == *target_name) {
+            let own = creation::differences(source, target).into_iter();
+            notes.extend(own.map(|difference| format!("{target_name:?} keeps its own: {difference}")));
+            continue;
         }
+        let problem = rules::collection_metadata_problem(&source.metadata, capabilities);
+        bad.extend(problem.map(|why| format!("{:?}: {why}", source.name)));
+        let losses = creation::plan(source, target_name, capabilities).losses;
+        notes.extend(losses.into_iter().map(|loss| format!("{target_name:?}: {loss}")));
     }
     if !bad.is_empty() {
         return failed("settings", bad.join("; "), "change the collection's metadata in the source");

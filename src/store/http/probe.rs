@@ -13,20 +13,22 @@ use crate::store::record::{Metadata, Value};
 /// The distance by which the server answers, if it had to be asked.
 ///
 /// A store that 0.5 or 0.6 wrote and 1.x serves reports l2 in its configuration, while its metadata says and its
-/// distances are cosine (measured). An empty collection cannot be asked: there, the metadata is what 1.x goes by.
+/// distances are cosine (measured). An empty collection cannot be asked: there, l2 is taken for that report, and any
+/// other word for a configuration that someone wrote, which wins over the metadata (measured).
 pub(super) async fn effective(api: &Api, collection: &Collection) -> Result<Option<Distance>> {
     let Some(wished) = of_metadata(&collection.metadata).filter(|wished| *wished != collection.distance) else {
         return Ok(None);
     };
+    let unasked = if collection.distance == Distance::L2 { wished } else { collection.distance };
     let Some(dimension) = collection.dimension.and_then(|d| usize::try_from(d).ok()) else {
-        return Ok(Some(wished));
+        return Ok(Some(unasked));
     };
     // No unit vector, and no other vector's multiple by chance: each distance gives another number.
     let asked: Vec<f32> = (0_u16..).map(|n| 1.5 + f32::from(n % 7)).take(dimension).collect();
     let body = json!({"query_embeddings": [asked], "n_results": 1, "include": ["distances", "embeddings"]});
     let url = api.url(&[&collection.id, "query"]);
     let answer: QueryAnswer = api.json(&Api::read(url, Some(body.to_string().into()), words(collection))).await?;
-    Ok(answer.nearest().and_then(|(told, found)| closest(&asked, &found, told)).or(Some(wished)))
+    Ok(answer.nearest().and_then(|(told, found)| closest(&asked, &found, told)).or(Some(unasked)))
 }
 
 fn of_metadata(metadata: &Metadata) -> Option<Distance> {

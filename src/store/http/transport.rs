@@ -1,7 +1,6 @@
 //! Sends requests: timeouts, retries by `decision`, and what a failure means as a store's error.
 //! Knows no collection and no JSON.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
@@ -247,6 +246,8 @@ fn checked(url: &Url) -> Result<Url> {
 /// The environment's proxy (`HTTPS_PROXY`, `NO_PROXY`) is used for https only: plain http goes to loopback and inside a
 /// cluster, where a proxy would see every memory and usually cannot reach the server.
 fn client(config: &ServerConfig, headers: HeaderMap) -> Result<Client, String> {
+    // for programs that use the library and have not chosen a provider; an earlier choice stays
+    drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = Client::builder()
         .default_headers(headers)
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
@@ -316,17 +317,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // An I/O error hides what it carries from `source`.
-        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>()
-            || carried.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>)
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// Whether TLS itself failed, as opposed to the connection under it.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error carries another one that its `source` passes over.
+    let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || carried.map_or_else(|| error.source().is_some_and(is_tls), |carried| is_tls(carried))
 }

@@ -56,7 +56,7 @@ fn under_database(api: &Api, below: &[&str]) -> Url {
 /// A Chroma server that can be written.
 #[derive(Debug)]
 pub struct HttpWriter {
-    store: HttpStore,
+    pub(super) store: HttpStore,
     capabilities: Capabilities,
 }
 

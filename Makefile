@@ -1,0 +1,68 @@
+# What a person or CI does here. Nothing but Rust, Python 3.11 (with venv), a C compiler, GNU make and a POSIX host is
+# needed: Chroma and cargo-deny are installed into the user's cache, outside the checkout.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO_DENY_VERSION := 0.20.2
+CACHE := $(or $(MEMORY_MIGRATION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memory-migration-operator)
+TOOLS := $(CACHE)/tools
+CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
+
+.PHONY: help
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: require-rust
+require-rust:
+	@command -v cargo >/dev/null || { echo "make: needs Rust (cargo): install it from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null || \
+	  { echo "make: needs a C compiler for SQLite: install gcc or clang, on Debian 'apt-get install gcc'" >&2; exit 1; }
+
+.PHONY: build
+build: require-rust ## Builds the command in release mode
+	cargo build --locked --release
+
+.PHONY: demo
+demo: require-rust ## Moves 500 memories from a local store to a Chroma server and back, and proves it
+	cargo build --locked
+	deploy/demo.sh "$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
+	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
+
+.PHONY: chroma
+chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
+	tests/chroma/install.sh all server
+
+.PHONY: test
+test: require-rust chroma ## Runs every test, against real Chroma of five versions
+	cargo test --locked
+
+.PHONY: fmt
+fmt: require-rust ## Formats the code
+	cargo fmt
+
+.PHONY: lint
+lint: require-rust deny ## Checks format, clippy, dependencies, rustdoc and shell scripts
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	for script in $(SCRIPTS); do bash -n "$$script"; done
+
+.PHONY: deny
+deny: tools ## Checks licences, sources and advisories of the dependencies
+	"$(CARGO_DENY)" --locked check --hide-inclusion-graph bans licenses sources
+	if "$(CARGO_DENY)" fetch db >"$(TOOLS)/fetch.log" 2>&1; then \
+	  "$(CARGO_DENY)" --locked check advisories; \
+	else \
+	  echo "make deny: advisories NOT checked, their database cannot be fetched:" >&2; tail -n 3 "$(TOOLS)/fetch.log" >&2; \
+	fi
+
+.PHONY: tools
+tools: $(CARGO_DENY) ## Installs cargo-deny (a few minutes, once)
+
+# A debug build: it takes half the time to compile, and runs for a second.
+$(CARGO_DENY): | require-rust
+	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)" \
+	  "cargo-deny@$(CARGO_DENY_VERSION)"

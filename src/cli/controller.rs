@@ -1,0 +1,81 @@
+//! `controller`: flags to the controller. Decides nothing.
+
+use std::net::SocketAddr;
+
+use super::flags::LogFormat;
+use super::output;
+use crate::controller::{self, Config, Platform, Settings};
+use crate::exit::Exit;
+use crate::telemetry;
+
+/// Reconcile MemoryMigration objects in a cluster
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The controller's own namespace: leader election and the locks on targets live there
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    namespace: String,
+    /// The controller's own name among its replicas
+    #[arg(long, env = "POD_NAME", default_value = "memory-migration-controller")]
+    identity: String,
+    /// Look at this namespace only. Default: all
+    #[arg(long, value_name = "NAMESPACE")]
+    watch_namespace: Option<String>,
+    /// Where /healthz, /readyz and /metrics are served
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Objects looked at at the same time
+    #[arg(long, default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Image of the runner: the operator's own
+    #[arg(long, env = "RUNNER_IMAGE")]
+    runner_image: String,
+    /// Image of the Chroma server that writes a local target, where the spec names none
+    #[arg(long, env = "CHROMA_IMAGE", default_value = "chromadb/chroma:1.5.9")]
+    chroma_image: String,
+    /// The most that a runner may write to its scratch space
+    #[arg(long, default_value = "10Gi")]
+    scratch_limit: String,
+    /// Whose rules about user ids hold
+    #[arg(long, value_enum, default_value = "kubernetes")]
+    platform: PlatformFlag,
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "json")]
+    log_format: LogFormat,
+}
+
+/// Whose rules about user ids hold.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PlatformFlag {
+    /// Pods say their ids
+    Kubernetes,
+    /// The namespace gives pods their ids
+    Openshift,
+}
+
+/// Runs it until a termination signal, or until another replica leads.
+pub(super) async fn run(args: Args) -> Exit {
+    telemetry::init(args.log_format == LogFormat::Json, false);
+    let config = Config {
+        namespace: args.namespace,
+        identity: args.identity,
+        watch_namespace: args.watch_namespace,
+        listen: args.listen,
+        concurrency: args.concurrency,
+        settings: Settings {
+            runner_image: args.runner_image,
+            chroma_image: args.chroma_image,
+            scratch_limit: args.scratch_limit,
+            platform: match args.platform {
+                PlatformFlag::Kubernetes => Platform::Kubernetes,
+                PlatformFlag::Openshift => Platform::OpenShift,
+            },
+        },
+    };
+    match controller::run(config).await {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            output::error(&error.to_string());
+            Exit::Interrupted
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What people are told, from one status to the next: only changes, so that nothing is said twice. Pure.
+
+use super::statuses::shorten;
+use crate::api::MemoryMigrationStatus;
+use crate::api::conditions::{Reason, Situation, agreed_reason};
+
+/// One Kubernetes event about a migration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Something that a person may have to look at.
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// The sentence.
+    pub note: String,
+}
+
+/// Percent of copied records at which people are told.
+const MILESTONES: [i32; 3] = [25, 50, 75];
+
+/// What changed from the old status to the new one.
+#[must_use]
+pub fn notices(old: &MemoryMigrationStatus, new: &MemoryMigrationStatus, reason: Reason, message: &str) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if new.job_name != old.job_name && !new.job_name.is_empty() {
+        let note = format!("Attempt {} of run {} started: Job {}", new.attempts, new.run_hash, new.job_name);
+        notices.push(Notice { warning: false, reason: "Started".into(), note });
+    }
+    let changed = agreed_reason(&old.conditions) != Some(reason);
+    if changed && reason != Reason::Preflight {
+        let warning = matches!(reason.situation(), Situation::Waiting | Situation::NeedsPerson);
+        notices.push(Notice { warning, reason: reason.as_str().into(), note: shorten(message) });
+    }
+    notices.extend(milestone(old, new));
+    notices
+}
+
+fn milestone(old: &MemoryMigrationStatus, new: &MemoryMigrationStatus) -> Option<Notice> {
+    let now = new.progress.as_ref().filter(|p| p.stage == Reason::Copying.as_str())?;
+    let before = old.progress.as_ref().filter(|p| p.stage == now.stage && old.run_hash == new.run_hash);
+    let before = before.map_or(0, |p| p.percent);
+    let reached = MILESTONES.into_iter().rev().find(|mark| before < *mark && *mark <= now.percent)?;
+    let note = format!("{reached}% copied: {} of {} records", now.records, now.total);
+    Some(Notice { warning: false, reason: "Progress".into(), note })
+}

@@ -1,0 +1,171 @@
+//! From Kubernetes' objects to the facts that `plan` decides on. Pure: takes what `observe` read.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, PersistentVolumeClaim, Pod, PodSecurityContext};
+use kube::ResourceExt;
+
+use super::job::ANNOTATION_PIN;
+use super::observed::{Endpoint, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact};
+use super::pod::{MOVER, PREFLIGHT};
+use super::trouble;
+use crate::api::LABEL_RUN;
+use crate::report::{Line, Summary};
+
+/// The facts of a Job; `events` are those about it.
+#[must_use]
+pub fn job(job: &Job, events: &[Event]) -> JobFact {
+    JobFact {
+        name: job.name_any(),
+        uid: job.uid().unwrap_or_default(),
+        run: job.labels().get(LABEL_RUN).cloned().unwrap_or_default(),
+        phase: job_phase(job),
+        deleting: job.metadata.deletion_timestamp.is_some(),
+        ttl: job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished),
+        pin: job.annotations().get(ANNOTATION_PIN).cloned(),
+        trouble: trouble::of_job(&job.name_any(), events),
+    }
+}
+
+fn job_phase(job: &Job) -> JobPhase {
+    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let ended = conditions
+        .into_iter()
+        .flatten()
+        .filter(|c| c.status == "True")
+        .find(|c| c.type_ == "Complete" || c.type_ == "Failed");
+    match ended {
+        None => JobPhase::Active,
+        Some(condition) if condition.type_ == "Complete" => JobPhase::Complete,
+        Some(condition) => JobPhase::Failed(condition.reason.clone().unwrap_or_default()),
+    }
+}
+
+/// The facts of a pod of ours; `events` are those about it.
+#[must_use]
+pub fn pod(pod: &Pod, events: &[Event]) -> PodFact {
+    let runners: Vec<&ContainerStatus> =
+        containers(pod).filter(|c| [PREFLIGHT, MOVER].contains(&c.name.as_str())).collect();
+    let ends = runners.iter().filter_map(|c| c.state.as_ref()?.terminated.as_ref());
+    let failed = ends.clone().find(|end| end.exit_code != 0);
+    // A preflight that passed says nothing about the run.
+    let mover = runners.iter().find(|c| c.name == MOVER).and_then(|c| c.state.as_ref()?.terminated.as_ref());
+    let last = failed.or(mover);
+    let alive = is_alive(pod);
+    PodFact {
+        name: pod.name_any(),
+        job: owner_name(pod),
+        created: pod.creation_timestamp().map_or(0, |t| t.0.as_second()),
+        alive,
+        started: trouble::has_started(pod),
+        summary: last.and_then(|end| summary(end.message.as_deref()?)),
+        exit: failed.map(|end| end.exit_code),
+        trouble: alive.then(|| trouble::of_pod(pod, events)).flatten(),
+        speaker: speaker(&runners),
+    }
+}
+
+/// Other containers can write around our JSON; only a whole object is believed.
+fn summary(message: &str) -> Option<Summary> {
+    serde_json::from_str(message.trim()).ok()
+}
+
+fn speaker(runners: &[&ContainerStatus]) -> Option<&'static str> {
+    let spoke = |name: &str| {
+        let state = runners.iter().find(|c| c.name == name).and_then(|c| c.state.as_ref());
+        state.is_some_and(|s| s.running.is_some() || s.terminated.is_some())
+    };
+    [MOVER, PREFLIGHT].into_iter().find(|name| spoke(name))
+}
+
+fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|s| s.init_container_statuses.as_ref());
+    let main = status.and_then(|s| s.container_statuses.as_ref());
+    init.into_iter().chain(main).flatten()
+}
+
+/// Whether a pod has not ended: one that is Pending can start at any time.
+#[must_use]
+pub fn is_alive(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
+    !matches!(phase, "Succeeded" | "Failed")
+}
+
+fn owner_name(pod: &Pod) -> String {
+    pod.owner_references().iter().find(|o| o.kind == "Job").map(|o| o.name.clone()).unwrap_or_default()
+}
+
+/// One fact for each of these claims that the pod uses.
+#[must_use]
+pub fn users(pod: &Pod, claims: &[&str]) -> Vec<UserFact> {
+    let spec = pod.spec.as_ref();
+    let volumes = spec.and_then(|s| s.volumes.as_ref()).into_iter().flatten();
+    let used = volumes.filter_map(|volume| Some((volume, claim_of(pod, volume)?)));
+    used.filter(|(_, claim)| claims.contains(&claim.as_str()))
+        .map(|(volume, claim)| UserFact {
+            pod: pod.name_any(),
+            claim,
+            node: spec.and_then(|s| s.node_name.clone()),
+            running: pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"),
+            tolerations: spec.and_then(|s| s.tolerations.clone()).unwrap_or_default(),
+            ids: ids(pod, &volume.name),
+        })
+        .collect()
+}
+
+/// The claim of a volume: named, or made for the pod (then it is called POD-VOLUME).
+fn claim_of(pod: &Pod, volume: &k8s_openapi::api::core::v1::Volume) -> Option<String> {
+    let named = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
+    named.or_else(|| volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.name_any(), volume.name)))
+}
+
+/// The ids of the container that mounts the volume, else those of the pod.
+fn ids(pod: &Pod, volume: &str) -> Ids {
+    let Some(spec) = pod.spec.as_ref() else { return Ids::default() };
+    let of_pod: PodSecurityContext = spec.security_context.clone().unwrap_or_default();
+    let mounts =
+        |c: &&k8s_openapi::api::core::v1::Container| c.volume_mounts.iter().flatten().any(|m| m.name == volume);
+    let of_container = spec.containers.iter().find(mounts).and_then(|c| c.security_context.clone()).unwrap_or_default();
+    Ids {
+        user: of_container.run_as_user.or(of_pod.run_as_user),
+        group: of_container.run_as_group.or(of_pod.run_as_group),
+        fs_group: of_pod.fs_group,
+        se_linux: of_container.se_linux_options.or(of_pod.se_linux_options),
+    }
+}
+
+/// The facts of a claim; None: there is none of that name. One that waits for its first consumer is not missing.
+#[must_use]
+pub fn claim(name: &str, claim: Option<&PersistentVolumeClaim>) -> Endpoint {
+    let Some(claim) = claim else {
+        return Endpoint::Missing(format!(
+            "there is no PersistentVolumeClaim {name} in this namespace: create it, or correct claimName"
+        ));
+    };
+    if claim.metadata.deletion_timestamp.is_some() {
+        return Endpoint::Missing(format!("PersistentVolumeClaim {name} is being deleted: name another claim"));
+    }
+    let modes = claim.spec.as_ref().and_then(|s| s.access_modes.clone()).unwrap_or_default();
+    let has = |mode: &str| modes.iter().any(|m| m == mode);
+    Endpoint::Found {
+        uid: claim.uid().unwrap_or_default(),
+        one_node: has("ReadWriteOnce") && !has("ReadWriteMany") && !has("ReadOnlyMany"),
+        one_pod: has("ReadWriteOncePod"),
+    }
+}
+
+/// What a log's end says.
+#[must_use]
+pub fn log(text: &str) -> LogFact {
+    let mut fact = LogFact::default();
+    for line in text.lines().filter_map(Line::parse) {
+        match line {
+            Line::Progress(progress) => fact.progress = Some(progress),
+            Line::Collection { of, report, .. } => {
+                fact.of = of;
+                fact.collections.push(*report);
+            }
+        }
+    }
+    fact
+}

@@ -1,0 +1,184 @@
+//! What was seen of one migration, as plain facts: all that `plan` decides on. No client, no I/O, no decision.
+
+use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
+
+use crate::api::conditions::Reason;
+use crate::report::{CollectionReport, Progress, Summary};
+
+/// Everything that was read for one decision.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The object's Jobs, of whatever run.
+    pub jobs: Vec<JobFact>,
+    /// The object's pods, of whatever run.
+    pub pods: Vec<PodFact>,
+    /// The source's claim or Service.
+    pub source: Endpoint,
+    /// The target's claim or Service.
+    pub target: Endpoint,
+    /// Pods of others that use one of the claims and have not ended.
+    pub users: Vec<UserFact>,
+    /// Who holds the target's lock.
+    pub lock: Lock,
+    /// Names of all locks that this object holds.
+    pub held: Vec<String>,
+    /// What the runner's log says; None when it was not, or could not be, read.
+    pub log: Option<LogFact>,
+}
+
+/// One Job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobFact {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// The run that it belongs to.
+    pub run: String,
+    /// Whether it has ended, and how.
+    pub phase: JobPhase,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// Seconds after which it goes; None: it stays.
+    pub ttl: Option<i32>,
+    /// The node that its pods are bound to, because a claim is in use there.
+    pub pin: Option<String>,
+    /// Why it can make no pod.
+    pub trouble: Option<Trouble>,
+}
+
+/// Whether a Job has ended. A Job ends only when all of its pods have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobPhase {
+    /// It has not.
+    Active,
+    /// A pod succeeded.
+    Complete,
+    /// It gave up; the reason is Kubernetes' own word.
+    Failed(String),
+}
+
+/// One pod of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodFact {
+    /// Its name.
+    pub name: String,
+    /// The Job that made it.
+    pub job: String,
+    /// Seconds since 1970 at which it was made.
+    pub created: i64,
+    /// It has not ended: it may write.
+    pub alive: bool,
+    /// A container of the runner runs.
+    pub started: bool,
+    /// The verdict that it left.
+    pub summary: Option<Summary>,
+    /// The exit code of its runner, where it ended with a failure.
+    pub exit: Option<i32>,
+    /// Why it does not start, or does not get on.
+    pub trouble: Option<Trouble>,
+    /// The container whose log tells the progress.
+    pub speaker: Option<&'static str>,
+}
+
+/// Something that keeps a pod from starting, with its remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What the condition says.
+    pub reason: Reason,
+    /// What happened, to which object, and what to do.
+    pub message: String,
+}
+
+/// A claim or Service that the spec names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A url, or something that may not be read: the runner finds out.
+    #[default]
+    Unknown,
+    /// It is not there; the text names it and says what to do.
+    Missing(String),
+    /// It is there.
+    Found {
+        /// Its UID.
+        uid: String,
+        /// For a claim: only the pods of one node can use it (`ReadWriteOnce`).
+        one_node: bool,
+        /// For a claim: only one pod can use it (`ReadWriteOncePod`).
+        one_pod: bool,
+    },
+}
+
+/// Somebody else's pod on one of the claims.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserFact {
+    /// The pod.
+    pub pod: String,
+    /// The claim that it uses.
+    pub claim: String,
+    /// Its node, once it has one.
+    pub node: Option<String>,
+    /// Whether it runs; otherwise it is about to.
+    pub running: bool,
+    /// What it tolerates.
+    pub tolerations: Vec<Toleration>,
+    /// Its user and groups.
+    pub ids: Ids,
+}
+
+/// With which ids a pod uses a claim.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ids {
+    /// runAsUser.
+    pub user: Option<i64>,
+    /// runAsGroup.
+    pub group: Option<i64>,
+    /// fsGroup.
+    pub fs_group: Option<i64>,
+    /// seLinuxOptions.
+    pub se_linux: Option<SELinuxOptions>,
+}
+
+/// Who may write the target.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Lock {
+    /// Nobody. Also where it was not looked at, because nothing is to be written.
+    #[default]
+    Free,
+    /// This object.
+    Ours,
+    /// Another object.
+    Theirs {
+        /// namespace/name of the other object.
+        holder: String,
+    },
+    /// An object that is gone, and of which no pod is left.
+    Stale {
+        /// The Lease's UID, so that only this one is removed.
+        uid: String,
+    },
+}
+
+/// What the runner's log says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogFact {
+    /// The last progress line.
+    pub progress: Option<Progress>,
+    /// The collections' outcomes, in their order.
+    pub collections: Vec<CollectionReport>,
+    /// How many collections the run has.
+    pub of: u32,
+}
+
+impl Observed {
+    /// Our pods that have not ended.
+    pub fn alive(&self) -> impl Iterator<Item = &PodFact> {
+        self.pods.iter().filter(|pod| pod.alive)
+    }
+
+    /// Whether no process of this object can write any more.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.alive().next().is_none() && self.jobs.iter().all(|job| job.phase != JobPhase::Active && !job.deleting)
+    }
+}

@@ -1,0 +1,198 @@
+//! The process: probes, CRD, election, watches, shutdown. No decisions about migrations.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Config as Pace, Controller, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::job::ANNOTATION_NAME;
+use super::lease::Election;
+use super::{Config, Context, Error, error_policy, reconcile};
+use crate::api::{CRD_NAME, LABEL_MANAGED_BY, MANAGER, MemoryMigration, Phase};
+use crate::metrics::Metrics;
+use crate::serve::{self, Readiness};
+
+/// How often a missing CRD is looked for.
+const CRD_SECONDS: u64 = 5;
+/// How often series of deleted objects are dropped.
+const SWEEP_SECONDS: u64 = 15;
+
+/// Runs a controller until a signal ends it.
+///
+/// # Errors
+/// When it cannot start, or has lost the leader's Lease. A missing CRD or API server is waited for.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let metrics =
+        Arc::new(Metrics::new().map_err(|e| Error::Start { attempt: "register the metrics", why: e.to_string() })?);
+    let readiness = Readiness::default();
+    let stop = signals()?;
+    let server = probes(&config, &readiness, &metrics, stop.clone()).await?;
+    let client = Client::try_default()
+        .await
+        .map_err(|e| Error::Start { attempt: "find the cluster (in a pod, or by KUBECONFIG)", why: e.to_string() })?;
+    let result = lead(&config, client, &readiness, metrics, stop).await;
+    readiness.set(false, "ending");
+    server.abort();
+    result
+}
+
+/// Waits for the CRD and for the Lease, then reconciles until it is told to stop or the Lease is lost.
+async fn lead(
+    config: &Config,
+    client: Client,
+    readiness: &Readiness,
+    metrics: Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), Error> {
+    tokio::select! {
+        () = wait_for_crd(config, &client, readiness) => {}
+        () = stopped(stop.clone()) => return Ok(()),
+    }
+    readiness.set(true, "standby: another replica leads, or none yet");
+    let mut election = Election::join(&client, &config.namespace, &config.identity).await;
+    tokio::select! {
+        won = election.won() => won?,
+        () = stopped(stop.clone()) => { election.leave().await; return Ok(()); }
+    }
+    readiness.set(true, "leading");
+    let lost = election.lost();
+    let worked = work(config, client, metrics, stop.clone(), election.lost());
+    tokio::select! {
+        () = worked => {}
+        // Not graceful: whatever this replica would still write could be the next leader's to write.
+        () = lost => return Err(Error::LeaseLost),
+    }
+    if !*stop.borrow() {
+        return Err(Error::LeaseLost);
+    }
+    election.leave().await;
+    Ok(())
+}
+
+/// Reconciles until it is told to stop.
+async fn work(
+    config: &Config,
+    client: Client,
+    metrics: Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+    lost: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let reporter = Reporter { controller: MANAGER.into(), instance: Some(config.identity.clone()) };
+    let context = Arc::new(Context {
+        client: client.clone(),
+        settings: config.settings.clone(),
+        namespace: config.namespace.clone(),
+        metrics: metrics.clone(),
+        recorder: Recorder::new(client.clone(), reporter),
+        failures: std::sync::Mutex::default(),
+    });
+    let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
+    let controller = Controller::new(api::<MemoryMigration>(config, &client), watcher::Config::default())
+        .with_config(Pace::default().concurrency(config.concurrency.max(1)).debounce(Duration::from_millis(500)))
+        .owns(api::<Job>(config, &client), ours.clone())
+        .watches(api::<Pod>(config, &client), ours, |pod| object_of(&pod))
+        .graceful_shutdown_on(stopped(stop))
+        .graceful_shutdown_on(lost);
+    let sweep = tokio::spawn(sweep(controller.store(), metrics));
+    controller
+        .run(reconcile, error_policy, context)
+        .for_each(|result| {
+            // Failed reconciles are logged where they are counted; here only the queue itself can fail.
+            if let Err(kube::runtime::controller::Error::QueueError(error)) = result {
+                tracing::warn!(error = error.to_string(), "a watch failed; it is opened again");
+            }
+            std::future::ready(())
+        })
+        .await;
+    sweep.abort();
+}
+
+fn api<K>(config: &Config, client: &Client) -> Api<K>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match &config.watch_namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// The migration that a runner's pod belongs to.
+fn object_of(pod: &Pod) -> Option<ObjectRef<MemoryMigration>> {
+    let name = pod.annotations().get(ANNOTATION_NAME)?;
+    Some(ObjectRef::new(name).within(&pod.namespace()?))
+}
+
+/// A missing CRD is no error of this process: it may be installed later.
+async fn wait_for_crd(config: &Config, client: &Client, readiness: &Readiness) {
+    let migrations = api::<MemoryMigration>(config, client);
+    loop {
+        match migrations.list(&ListParams::default().limit(1)).await {
+            Ok(_) => return,
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                readiness.set(false, &format!("the CRD {CRD_NAME} is not installed: install the crds chart"));
+            }
+            Err(error) => {
+                readiness.set(false, &format!("the API server cannot be asked for MemoryMigrations: {error}"));
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(CRD_SECONDS)).await;
+    }
+}
+
+async fn probes(
+    config: &Config,
+    readiness: &Readiness,
+    metrics: &Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+) -> Result<tokio::task::JoinHandle<std::io::Result<()>>, Error> {
+    let listener = TcpListener::bind(config.listen).await.map_err(|e| Error::Start {
+        attempt: "listen for probes and metrics",
+        why: format!("{}: {e}", config.listen),
+    })?;
+    let metrics = metrics.clone();
+    let router = serve::router(readiness.clone(), move || metrics.text().unwrap_or_else(|e| format!("# {e}\n")));
+    Ok(tokio::spawn(serve::serve(listener, router, stopped(stop))))
+}
+
+/// Turns true at SIGTERM or SIGINT.
+fn signals() -> Result<watch::Receiver<bool>, Error> {
+    let failed = |e: std::io::Error| Error::Start { attempt: "listen for signals", why: e.to_string() };
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate()).map_err(failed)?, signal(SignalKind::interrupt()).map_err(failed)?);
+    let (tell, stop) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tracing::info!("told to end: finishing what has begun");
+        let _ = tell.send(true);
+        // Kept open: a closed channel would look like a second signal.
+        std::future::pending::<()>().await;
+    });
+    Ok(stop)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Drops the series of objects that are gone.
+async fn sweep(store: Store<MemoryMigration>, metrics: Arc<Metrics>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(SWEEP_SECONDS)).await;
+        let existing: BTreeSet<_> =
+            store.state().iter().map(|m| (m.namespace().unwrap_or_default(), m.name_any())).collect();
+        metrics.keep_only(&existing, &Phase::ALL.map(Phase::as_str));
+    }
+}

@@ -1,0 +1,192 @@
+//! From what was observed to the parts of a status, and back: which run a status is about, and whether it is over. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::job;
+use super::observed::Observed;
+use crate::api::conditions::{Reason, Situation, agreed_reason};
+use crate::api::status::{CollectionStatus, Counts, MAX_COLLECTIONS, Progress, VerificationStatus};
+use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus, Remote, Verification};
+use crate::report::{self, Direction, Summary};
+
+/// A condition's message may have 32 KiB; people read less.
+const MAX_MESSAGE: usize = 1000;
+
+/// The status as far as it is about this run: of another run only the conditions remain, for their transition times.
+#[must_use]
+pub fn of_run(migration: &MemoryMigration, hash: &str) -> MemoryMigrationStatus {
+    let status = migration.status.clone().unwrap_or_default();
+    if status.run_hash == hash {
+        return status;
+    }
+    MemoryMigrationStatus {
+        observed_generation: status.observed_generation,
+        run_hash: hash.into(),
+        conditions: status.conditions,
+        ..MemoryMigrationStatus::default()
+    }
+}
+
+/// How the run ended, if the status says that it did and does not contradict itself or the spec.
+///
+/// # Caveats
+/// Whoever may write the status subresource can still write one that holds together: the status is the only record of
+/// a finished run. What is checked here is what a hand would miss.
+#[must_use]
+pub fn finished(migration: &MemoryMigration, hash: &str, status: &MemoryMigrationStatus) -> Option<Reason> {
+    let reason = agreed_reason(&status.conditions)?;
+    let uid = migration.uid().unwrap_or_default();
+    let ours = status.attempts > 0 && status.job_name == job::name(&migration.name_any(), &uid, hash, status.attempts);
+    let ended = status.run_hash == hash && status.completion_time.is_some() && reason.is_final() && ours;
+    let believed = reason.situation() != Situation::Done || proved(&migration.spec, reason, status.counts.as_ref());
+    (ended && believed).then_some(reason)
+}
+
+fn proved(spec: &MemoryMigrationSpec, reason: Reason, counts: Option<&Counts>) -> bool {
+    let Some(counts) = counts else { return false };
+    match (spec.dry_run, spec.verification) {
+        (true, _) => reason == Reason::DryRunCompleted,
+        (false, Verification::Counts) => reason == Reason::CountsVerified,
+        (false, Verification::Full) => {
+            matches!(reason, Reason::Verified | Reason::VerifiedWithSkips)
+                && counts.source
+                    == counts.verified.saturating_add(counts.conflicts_skipped).saturating_add(counts.duplicates)
+        }
+    }
+}
+
+/// The status of a run that goes on: what is known of it, with the log's progress.
+#[must_use]
+pub fn next(
+    migration: &MemoryMigration,
+    hash: &str,
+    before: &MemoryMigrationStatus,
+    observed: &Observed,
+    now: &Time,
+) -> MemoryMigrationStatus {
+    let spec = &migration.spec;
+    let mut status = MemoryMigrationStatus {
+        run_hash: hash.into(),
+        source: place(spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.source.remote.as_ref()),
+        target: place(spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.target.remote.as_ref()),
+        completion_time: None,
+        counts: None,
+        verification: None,
+        collections: Vec::new(),
+        collections_left_out: 0,
+        ..before.clone()
+    };
+    if let Some(progress) = observed.log.as_ref().and_then(|log| log.progress.as_ref()) {
+        status.progress = Some(of_progress(progress, now));
+    }
+    status
+}
+
+/// Puts a run's end into its status.
+pub fn finish(
+    status: &mut MemoryMigrationStatus,
+    reason: Reason,
+    summary: Option<&Summary>,
+    observed: &Observed,
+    now: &Time,
+) {
+    status.completion_time = Some(now.clone());
+    let Some(summary) = summary else { return };
+    let counts = Counts::from(summary.counts);
+    status.counts = Some(counts);
+    status.verification = Some(VerificationStatus {
+        result: summary.reason.as_str().into(),
+        fingerprint: summary.fingerprint.clone(),
+        max_ulps: i64::from(summary.max_ulps),
+        compared_at: Some(now.clone()),
+    });
+    if let Some(log) = &observed.log {
+        status.collections = log.collections.iter().take(MAX_COLLECTIONS).map(CollectionStatus::from).collect();
+        status.collections_left_out =
+            i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);
+    }
+    if reason.situation() == Situation::Done {
+        let stage = status.progress.take().map(|p| p.stage).unwrap_or_default();
+        status.progress = Some(Progress {
+            stage,
+            records: counts.source,
+            total: counts.source,
+            percent: 100,
+            updated_at: Some(now.clone()),
+            ..Progress::default()
+        });
+    }
+}
+
+fn of_progress(progress: &report::Progress, now: &Time) -> Progress {
+    let report::Progress { stage, records, total, records_per_second, eta_seconds } = *progress;
+    Progress {
+        stage: Reason::from(stage).as_str().into(),
+        records: i64::try_from(records).unwrap_or(i64::MAX),
+        total: i64::try_from(total).unwrap_or(i64::MAX),
+        percent: percent(records, total),
+        records_per_second: (records_per_second * 10.0).round() / 10.0,
+        eta_seconds: eta_seconds.map(|eta| i64::try_from(eta).unwrap_or(i64::MAX)),
+        updated_at: Some(now.clone()),
+    }
+}
+
+/// Whole percent, 100 only when all is done.
+fn percent(records: u64, total: u64) -> i32 {
+    let share = u128::from(records.min(total)) * 100 / u128::from(total.max(1));
+    i32::try_from(share).unwrap_or(100)
+}
+
+/// The reason of a run whose log has not been read this time: what it said last.
+#[must_use]
+pub fn running_reason(before: &MemoryMigrationStatus) -> Reason {
+    let stage = before.progress.as_ref().map(|p| p.stage.as_str()).unwrap_or_default();
+    Reason::parse(stage).filter(|reason| reason.situation() == Situation::Running).unwrap_or(Reason::Preflight)
+}
+
+/// What the runner does, for the condition's message. Without numbers: they are in `progress`.
+#[must_use]
+pub fn doing(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Copying => "copying records",
+        Reason::Verifying => "comparing every record",
+        Reason::Repairing => "sending again what verification named",
+        _ => "checking source and target before anything is written",
+    }
+}
+
+/// From which kind of endpoint to which.
+#[must_use]
+pub fn direction(spec: &MemoryMigrationSpec) -> Direction {
+    match (spec.source.local.is_some(), spec.target.local.is_some()) {
+        (true, true) => Direction::LocalToLocal,
+        (true, false) => Direction::LocalToRemote,
+        (false, true) => Direction::RemoteToLocal,
+        (false, false) => Direction::RemoteToRemote,
+    }
+}
+
+/// An endpoint in one word: `claim:path`, `namespace/service` or the url.
+fn place(local: Option<(&String, &String)>, remote: Option<&Remote>) -> String {
+    if let Some((claim, path)) = local {
+        return if path.is_empty() { claim.clone() } else { format!("{claim}:{path}") };
+    }
+    let Some(remote) = remote else { return String::new() };
+    match (&remote.service, &remote.url) {
+        (Some(service), _) => match &service.namespace {
+            Some(namespace) => format!("{namespace}/{}", service.name),
+            None => service.name.clone(),
+        },
+        (None, url) => url.clone().unwrap_or_default(),
+    }
+}
+
+/// The text, cut where it is too long for a condition or an event.
+#[must_use]
+pub fn shorten(text: &str) -> String {
+    if text.chars().count() <= MAX_MESSAGE {
+        return text.into();
+    }
+    text.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()
+}

@@ -1,0 +1,194 @@
+//! A local store as a target in a pod: the Chroma server that writes it runs beside us and is started and ended by the
+//! kubelet. We see the folder read-only.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+use url::Url;
+
+use super::local_target::{disk_space, existing};
+use super::{Folder, before, open_files, passed, refused};
+use crate::store::http::{self, HttpWriter, ServerConfig};
+use crate::store::local::{self, LocalStore};
+use crate::store::{Capabilities, Error, Finding, Reader, Result, Target, Writer};
+
+/// How long the server may take until it answers: one that opens a large store reads its index first.
+const STARTING: Duration = Duration::from_secs(120);
+
+/// A folder that a server in the same pod writes.
+pub(super) struct SidecarTarget {
+    folder: Folder,
+    url: Option<Url>,
+    image: Option<String>,
+    before: Option<LocalStore>,
+    running: OnceCell<Running>,
+}
+
+struct Running {
+    writer: HttpWriter,
+    files: LocalStore,
+}
+
+impl SidecarTarget {
+    /// Looks at the folder, which may be missing or empty.
+    pub(super) async fn open(folder: Folder, url: Option<Url>, image: Option<String>) -> Result<Self> {
+        let before = before(&folder).await?;
+        Ok(Self { folder, url, image, before, running: OnceCell::new() })
+    }
+
+    async fn running(&self) -> Result<&Running> {
+        self.running.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Running> {
+        let Some(url) = self.url.clone() else {
+            return Err(Error::Unsupported {
+                store: self.name(),
+                why: "no server writes it yet".to_owned(),
+                remedy: "give the address of the one that does (--writer-url)".to_owned(),
+            });
+        };
+        let mut config = ServerConfig::new(url);
+        config.tenant.clone_from(&self.folder.tenant);
+        config.database.clone_from(&self.folder.database);
+        config.timeouts.start = STARTING;
+        let writer = http::open(config).await?.into_writer().await?;
+        writer.ensure_database().await?;
+        Ok(Running { writer, files: open_files(&self.folder).await? })
+    }
+
+    /// Before the server runs only its image's tag tells what it will make of an existing store.
+    fn layout(&self) -> Result<Finding> {
+        let check = "target-layout";
+        if self.url.is_some() || !self.folder.path.join(local::DATABASE).exists() {
+            return Ok(passed(check, "the server's own".to_owned()));
+        }
+        let there = local::layout(&self.folder.path)?.version();
+        let wanted = family(self.image.as_deref());
+        if there.contains(wanted) {
+            return Ok(passed(check, format!("the store has the {there}, as the server that writes it")));
+        }
+        let image = self.image.as_deref().unwrap_or("the default image");
+        Ok(refused(
+            check,
+            format!("the store has the {there}; {image} would change it for good, or cannot open it"),
+            "set spec.target.local.image to the Chroma that wrote the store, or upgrade the store on purpose first",
+        ))
+    }
+
+    fn writable(&self) -> Finding {
+        let check = "target-files";
+        let there = existing(&self.folder.path);
+        let database = self.folder.path.join(local::DATABASE);
+        for file in [there, database.as_path()] {
+            let Ok(found) = std::fs::metadata(file) else { continue };
+            if !may_write(&found) {
+                let owner = format!("owner {}:{}, mode {:o}", found.uid(), found.gid(), found.mode() & 0o7777);
+                let us = rustix::process::geteuid().as_raw();
+                let message = format!("{} ({owner}) cannot be written by the runner's user {us}", file.display());
+                let remedy = "set spec.runner.podSecurityContext.runAsUser (and fsGroup) to the owner's";
+                return refused(check, message, remedy);
+            }
+        }
+        passed(check, format!("{} can be written", there.display()))
+    }
+}
+
+/// The layout family, in the words of `Layout::version`, that an image writes; the newest where its tag tells nothing.
+fn family(image: Option<&str>) -> &'static str {
+    let tag =
+        image.and_then(|image| image.rsplit('/').next()).and_then(|name| name.split_once(':')).map(|(_, tag)| tag);
+    match tag {
+        Some(tag) if tag.starts_with("0.4.") => "0.4.15 to 0.4.24",
+        Some(tag) if tag.starts_with("0.5.") || tag.starts_with("0.6.") => "0.5",
+        Some(tag) if tag.starts_with("1.0.") => "1.0",
+        _ => "1.x",
+    }
+}
+
+/// As the kernel decides, but for a mount that is read-only to us and not to the server, which runs as the same user.
+fn may_write(file: &Metadata) -> bool {
+    let (user, mode) = (rustix::process::geteuid().as_raw(), file.mode());
+    if user == 0 {
+        return true;
+    }
+    if file.uid() == user {
+        return mode & 0o200 != 0;
+    }
+    let mut groups: Vec<u32> = rustix::process::getgroups().unwrap_or_default().iter().map(|g| g.as_raw()).collect();
+    groups.push(rustix::process::getegid().as_raw());
+    if groups.contains(&file.gid()) {
+        return mode & 0o020 != 0;
+    }
+    mode & 0o002 != 0
+}
+
+#[async_trait]
+impl Target for SidecarTarget {
+    fn name(&self) -> String {
+        format!("local store {}", self.folder.path.display())
+    }
+
+    fn current(&self) -> Option<&dyn Reader> {
+        self.before.as_ref().map(|store| store as &dyn Reader)
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities> {
+        match self.url {
+            Some(_) => Ok(self.running().await?.writer.capabilities()),
+            None => Ok(Capabilities::newest()),
+        }
+    }
+
+    async fn checks(&self, bytes: u64) -> Result<Vec<Finding>> {
+        Ok(vec![self.layout()?, self.writable(), disk_space(&self.folder.path, bytes)?])
+    }
+
+    async fn open(&self) -> Result<&dyn Writer> {
+        Ok(&self.running().await?.writer)
+    }
+
+    fn files(&self) -> Option<&dyn Reader> {
+        self.running.get().map(|running| &running.files as &dyn Reader)
+    }
+
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_tells_the_layout_and_a_digest_nothing() {
+        for (image, expected) in [
+            (Some("chromadb/chroma:1.5.9"), "1.x"),
+            (Some("registry:5000/chroma:1.0.20"), "1.0"),
+            (Some("chromadb/chroma:0.6.3"), "0.5"),
+            (Some("chromadb/chroma:0.4.24"), "0.4.15 to 0.4.24"),
+            (Some("registry:5000/chroma@sha256:00"), "1.x"),
+            (None, "1.x"),
+        ] {
+            assert_eq!(family(image), expected, "{image:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn preflight_needs_no_server_and_writing_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path().join("store"));
+        let target = SidecarTarget::open(folder, None, None).await.unwrap();
+        assert!(target.current().is_none());
+        assert!(target.capabilities().await.unwrap().schema);
+        let findings = target.checks(0).await.unwrap();
+        assert!(findings.iter().all(|f| f.problem.is_none()), "{findings:?}");
+        let error = target.open().await.err().unwrap().to_string();
+        assert!(error.contains("--writer-url"), "{error}");
+        assert!(!dir.path().join("store").exists());
+    }
+}

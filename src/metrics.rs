@@ -1,0 +1,294 @@
+//! Every metric's name and labels: no other file names one. Labels are bounded: namespace and name only while the
+//! object exists, everything else from closed lists.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use prometheus::{
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::report::{Counts, Direction, Verdict};
+
+/// Namespace and name of an object.
+type Key = (String, String);
+
+/// All metrics of a process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconcile_duration: Histogram,
+    reconcile_errors: IntCounterVec,
+    runs: IntCounterVec,
+    run_duration: HistogramVec,
+    records_total: IntCounterVec,
+    phase: IntGaugeVec,
+    records: IntGaugeVec,
+    progress: GaugeVec,
+    rate: GaugeVec,
+    last_success: IntGaugeVec,
+    attempts: IntGaugeVec,
+    objects: Mutex<BTreeSet<Key>>,
+}
+
+/// What the metrics show of one object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Shown {
+    /// The phase that is 1; the others are 0.
+    pub phase: &'static str,
+    /// Numbers of records, once a run has ended.
+    pub counts: Option<Counts>,
+    /// Share of the stage's records, 0 to 1.
+    pub progress: f64,
+    /// Records per second.
+    pub records_per_second: f64,
+    /// Seconds since 1970 at which the last run succeeded; None for a dry run or without a success.
+    pub last_success: Option<i64>,
+    /// Jobs that this run has had.
+    pub attempts: i64,
+}
+
+const OBJECT: [&str; 2] = ["namespace", "name"];
+
+impl Metrics {
+    /// Registers every family.
+    ///
+    /// # Errors
+    /// When two families have one name: a bug.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(Some("memory_migration".into()), None)?;
+        let reconcile = HistogramOpts::new("reconcile_duration_seconds", "Seconds that looking at one object took.");
+        let runs = HistogramOpts::new("run_duration_seconds", "Seconds from a run's first Job to its end.")
+            .buckets(vec![10.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 14_400.0, 43_200.0, 86_400.0]);
+        let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let integer = |name: &str, help: &str, labels: &[&str]| IntGaugeVec::new(Opts::new(name, help), labels);
+        let real = |name: &str, help: &str| GaugeVec::new(Opts::new(name, help), &OBJECT);
+        let metrics = Self {
+            reconcile_duration: Histogram::with_opts(reconcile)?,
+            reconcile_errors: counter(
+                "reconcile_errors_total",
+                "Looks at an object that failed, by what failed.",
+                &["reason"],
+            )?,
+            runs: counter("runs_total", "Runs that ended.", &["direction", "result"])?,
+            run_duration: HistogramVec::new(runs, &["direction"])?,
+            records_total: counter(
+                "records_total",
+                "Records of ended runs, by what became of them.",
+                &["direction", "outcome"],
+            )?,
+            phase: integer(
+                "status_phase",
+                "1 for the object's phase, 0 for the others.",
+                &["namespace", "name", "phase"],
+            )?,
+            records: integer("records", "Records of the object's last ended run.", &["namespace", "name", "state"])?,
+            progress: real("progress_ratio", "Share of the current stage's records, 0 to 1.")?,
+            rate: real("records_per_second", "Records per second of the current stage.")?,
+            last_success: integer(
+                "last_success_timestamp_seconds",
+                "When the object's last run succeeded; none for a dry run.",
+                &OBJECT,
+            )?,
+            attempts: integer("attempts", "Jobs that the object's run has had.", &OBJECT)?,
+            registry,
+            objects: Mutex::default(),
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        let families: [Box<dyn prometheus::core::Collector>; 11] = [
+            Box::new(self.reconcile_duration.clone()),
+            Box::new(self.reconcile_errors.clone()),
+            Box::new(self.runs.clone()),
+            Box::new(self.run_duration.clone()),
+            Box::new(self.records_total.clone()),
+            Box::new(self.phase.clone()),
+            Box::new(self.records.clone()),
+            Box::new(self.progress.clone()),
+            Box::new(self.rate.clone()),
+            Box::new(self.last_success.clone()),
+            Box::new(self.attempts.clone()),
+        ];
+        families.into_iter().try_for_each(|family| self.registry.register(family))
+    }
+
+    /// One look at an object took this long.
+    pub fn reconciled(&self, seconds: f64) {
+        self.reconcile_duration.observe(seconds);
+    }
+
+    /// One look at an object failed.
+    pub fn failed(&self, reason: &'static str) {
+        self.reconcile_errors.with_label_values(&[reason]).inc();
+    }
+
+    /// A run ended: called once for each verdict.
+    pub fn ended(&self, direction: Direction, verdict: Verdict, seconds: f64, counts: Option<&Counts>) {
+        let direction = direction.as_str();
+        let result = match verdict {
+            Verdict::Succeeded => "Succeeded",
+            Verdict::Failed => "Failed",
+            Verdict::DryRun => "DryRun",
+        };
+        self.runs.with_label_values(&[direction, result]).inc();
+        self.run_duration.with_label_values(&[direction]).observe(seconds);
+        // What a dry run would do has not become of any record.
+        if verdict != Verdict::DryRun {
+            for (outcome, number) in counts.into_iter().flat_map(outcomes) {
+                self.records_total.with_label_values(&[direction, outcome]).inc_by(number);
+            }
+        }
+    }
+
+    /// Shows an object.
+    pub fn show(&self, namespace: &str, name: &str, phases: &[&'static str], shown: &Shown) {
+        let labels = [namespace, name];
+        for phase in phases {
+            self.phase.with_label_values(&[namespace, name, phase]).set(i64::from(*phase == shown.phase));
+        }
+        for (state, number) in shown.counts.iter().flat_map(states) {
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            self.records.with_label_values(&[namespace, name, state]).set(number);
+        }
+        self.progress.with_label_values(&labels).set(shown.progress);
+        self.rate.with_label_values(&labels).set(shown.records_per_second);
+        self.attempts.with_label_values(&labels).set(shown.attempts);
+        if let Some(second) = shown.last_success {
+            self.last_success.with_label_values(&labels).set(second);
+        }
+        if let Ok(mut objects) = self.objects.lock() {
+            objects.insert((namespace.into(), name.into()));
+        }
+    }
+
+    /// Drops the series of all objects that are not there any more.
+    pub fn keep_only(&self, existing: &BTreeSet<Key>, phases: &[&'static str]) {
+        let Ok(mut objects) = self.objects.lock() else { return };
+        let gone: Vec<Key> = objects.difference(existing).cloned().collect();
+        for (namespace, name) in gone {
+            self.forget(&namespace, &name, phases);
+            objects.remove(&(namespace, name));
+        }
+    }
+
+    /// A series that was never shown cannot be removed: that is no error.
+    fn forget(&self, namespace: &str, name: &str, phases: &[&'static str]) {
+        for phase in phases {
+            let _ = self.phase.remove_label_values(&[namespace, name, phase]);
+        }
+        for (state, _) in states(&Counts::default()) {
+            let _ = self.records.remove_label_values(&[namespace, name, state]);
+        }
+        let labels = [namespace, name];
+        let _ = self.progress.remove_label_values(&labels);
+        let _ = self.rate.remove_label_values(&labels);
+        let _ = self.attempts.remove_label_values(&labels);
+        let _ = self.last_success.remove_label_values(&labels);
+    }
+
+    /// The text that Prometheus reads.
+    ///
+    /// # Errors
+    /// When a family cannot be written: a bug.
+    pub fn text(&self) -> prometheus::Result<String> {
+        let mut bytes = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+/// What became of records, by the report's own words.
+fn outcomes(counts: &Counts) -> [(&'static str, u64); 10] {
+    let Counts {
+        source: _,
+        target_before: _,
+        copied,
+        present,
+        conflicts_skipped,
+        overwritten,
+        duplicates,
+        target_after: _,
+        verified,
+        different,
+        missing,
+        changed,
+        unreadable,
+    } = *counts;
+    [
+        ("copied", copied),
+        ("present", present),
+        ("conflictsSkipped", conflicts_skipped),
+        ("overwritten", overwritten),
+        ("duplicates", duplicates),
+        ("verified", verified),
+        ("different", different),
+        ("missing", missing),
+        ("changed", changed),
+        ("unreadable", unreadable),
+    ]
+}
+
+/// The same with how many there are on both sides.
+fn states(counts: &Counts) -> Vec<(&'static str, u64)> {
+    let sides =
+        [("source", counts.source), ("targetBefore", counts.target_before), ("targetAfter", counts.target_after)];
+    sides.into_iter().chain(outcomes(counts)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHASES: [&str; 2] = ["Copying", "Succeeded"];
+
+    fn counts() -> Counts {
+        Counts { source: 3, copied: 2, present: 1, verified: 3, ..Counts::default() }
+    }
+
+    #[test]
+    fn a_run_is_counted_once_for_each_verdict() {
+        let metrics = Metrics::new().unwrap();
+        metrics.ended(Direction::LocalToRemote, Verdict::Succeeded, 12.0, Some(&counts()));
+        let text = metrics.text().unwrap();
+        assert!(
+            text.contains("memory_migration_runs_total{direction=\"local-to-remote\",result=\"Succeeded\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("memory_migration_records_total{direction=\"local-to-remote\",outcome=\"verified\"} 3"));
+        assert!(text.contains("memory_migration_run_duration_seconds_count{direction=\"local-to-remote\"} 1"));
+    }
+
+    #[test]
+    fn a_dry_run_counts_no_record() {
+        let metrics = Metrics::new().unwrap();
+        metrics.ended(Direction::LocalToRemote, Verdict::DryRun, 1.0, Some(&counts()));
+        assert!(!metrics.text().unwrap().contains("records_total"));
+    }
+
+    #[test]
+    fn series_live_as_long_as_their_object() {
+        let metrics = Metrics::new().unwrap();
+        let shown = Shown {
+            phase: "Copying",
+            counts: Some(counts()),
+            progress: 0.5,
+            last_success: Some(7),
+            ..Shown::default()
+        };
+        metrics.show("ns", "a", &PHASES, &shown);
+        metrics.show("ns", "b", &PHASES, &shown);
+        let text = metrics.text().unwrap();
+        assert!(
+            text.contains("memory_migration_status_phase{name=\"a\",namespace=\"ns\",phase=\"Copying\"} 1"),
+            "{text}"
+        );
+        assert!(text.contains("memory_migration_status_phase{name=\"a\",namespace=\"ns\",phase=\"Succeeded\"} 0"));
+        assert!(text.contains("memory_migration_progress_ratio{name=\"a\",namespace=\"ns\"} 0.5"));
+        metrics.keep_only(&BTreeSet::from([("ns".into(), "b".into())]), &PHASES);
+        let text = metrics.text().unwrap();
+        assert!(!text.contains("name=\"a\"") && text.contains("name=\"b\""), "{text}");
+    }
+}

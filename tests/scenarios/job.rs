@@ -1,0 +1,283 @@
+//! The Job that a plan makes, field by field where a mistake would cost data or be refused by a cluster.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
+use memory_migration_operator::api::parse_manifest;
+use memory_migration_operator::controller::job::{self, ANNOTATION_MANIFEST, Input};
+use memory_migration_operator::controller::observed::{Ids, UserFact};
+use memory_migration_operator::controller::{Platform, Settings};
+
+use crate::fixtures::*;
+
+fn made(case: &Case) -> Job {
+    *case.plan().create.expect("the plan must create a Job")
+}
+
+fn pod(case: &Case) -> PodSpec {
+    made(case).spec.unwrap().template.spec.unwrap()
+}
+
+fn container(pod: &PodSpec, name: &str) -> Container {
+    let mut all = pod.init_containers.iter().flatten().chain(&pod.containers);
+    all.find(|c| c.name == name).unwrap_or_else(|| panic!("no container {name}")).clone()
+}
+
+fn names(pod: &PodSpec) -> Vec<String> {
+    pod.init_containers.iter().flatten().chain(&pod.containers).map(|c| c.name.clone()).collect()
+}
+
+fn volume(pod: &PodSpec, name: &str) -> Volume {
+    pod.volumes.iter().flatten().find(|v| v.name == name).unwrap_or_else(|| panic!("no volume {name}")).clone()
+}
+
+fn args(container: &Container) -> String {
+    container.args.clone().unwrap().join(" ")
+}
+
+fn read_only_at(container: &Container, path: &str) -> Option<bool> {
+    container.volume_mounts.iter().flatten().find(|m| m.mount_path == path).map(|m| m.read_only == Some(true))
+}
+
+#[test]
+fn a_server_is_written_by_preflight_and_mover_alone() {
+    let case = Case::to_server();
+    let pod = pod(&case);
+    assert_eq!(names(&pod), ["preflight", "mover"]);
+    let hash = case.hash();
+    let common = format!(
+        "run -f /etc/memory-migration/migration.yaml --run-hash {hash} --termination-log /dev/termination-log \
+         --log-format json --volume dev=/volumes/source"
+    );
+    assert_eq!(args(&container(&pod, "preflight")), format!("{common} --preflight-only"));
+    assert_eq!(args(&container(&pod, "mover")), common);
+    assert_eq!(container(&pod, "mover").image.as_deref(), Some("memory-migration:1"));
+}
+
+#[test]
+fn a_claim_is_written_by_a_chroma_server_that_starts_after_preflight() {
+    let pod = pod(&Case::to_claim());
+    assert_eq!(names(&pod), ["preflight", "chroma", "mover"]);
+    let server = container(&pod, "chroma");
+    assert_eq!(server.restart_policy.as_deref(), Some("Always"));
+    assert_eq!(args(&server), "run --host 127.0.0.1 --port 8000 --path /volumes/target/chroma_db");
+    assert_eq!(server.image.as_deref(), Some("chromadb/chroma:1.5.9"));
+    assert!(
+        args(&container(&pod, "mover")).ends_with("--volume prod=/volumes/target --writer-url http://127.0.0.1:8000")
+    );
+    assert_eq!(read_only_at(&server, "/volumes/target"), Some(false));
+    assert_eq!(read_only_at(&container(&pod, "mover"), "/volumes/target"), Some(true));
+    assert_eq!(read_only_at(&container(&pod, "preflight"), "/volumes/target"), Some(true));
+    assert_eq!(volume(&pod, "target").persistent_volume_claim.unwrap().read_only, None);
+}
+
+#[test]
+fn a_source_claim_is_read_only_at_the_claim_and_at_the_mount() {
+    let pod = pod(&Case::to_server());
+    assert_eq!(volume(&pod, "source").persistent_volume_claim.unwrap().read_only, Some(true));
+    for name in ["preflight", "mover"] {
+        assert_eq!(read_only_at(&container(&pod, name), "/volumes/source"), Some(true), "{name}");
+    }
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_needs_no_server() {
+    let pod = pod(&Case::to_claim().edit(|m| m.spec.dry_run = true));
+    assert_eq!(names(&pod), ["mover"]);
+    assert!(!args(&container(&pod, "mover")).contains("--writer-url"));
+    assert_eq!(volume(&pod, "target").persistent_volume_claim.unwrap().read_only, Some(true));
+    let policy = made(&Case::to_claim().edit(|m| m.spec.dry_run = true)).spec.unwrap().pod_failure_policy.unwrap();
+    assert_eq!(policy.rules.len(), 2, "a rule must not name a container that is not there");
+}
+
+/// Some kubelets wait forever for a claim that one pod mounts under two names.
+#[test]
+fn two_stores_on_one_claim_mount_it_once() {
+    let source = "{local: {claimName: both, path: old}}";
+    let target = "{local: {claimName: both, path: new}}";
+    let pod = pod(&Case::of(object(source, target, "")));
+    let claims = pod.volumes.iter().flatten().filter(|v| v.persistent_volume_claim.is_some()).count();
+    assert_eq!(claims, 1);
+    assert!(args(&container(&pod, "mover")).contains("--volume both=/volumes/target --writer-url"));
+}
+
+#[test]
+fn every_container_is_at_the_restricted_level() {
+    for case in [Case::to_server(), Case::to_claim()] {
+        let pod = pod(&case);
+        let context = pod.security_context.clone().unwrap();
+        assert_eq!((context.run_as_non_root, context.run_as_user), (Some(true), Some(65532)));
+        assert_eq!(context.seccomp_profile.unwrap().type_, "RuntimeDefault");
+        assert_eq!(context.fs_group_change_policy.as_deref(), Some("OnRootMismatch"));
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        for name in names(&pod) {
+            let container = container(&pod, &name);
+            let context = container.security_context.unwrap();
+            assert_eq!(context.allow_privilege_escalation, Some(false), "{name}");
+            assert_eq!(context.read_only_root_filesystem, Some(true), "{name}");
+            assert_eq!(context.capabilities.unwrap().drop, Some(vec!["ALL".to_owned()]), "{name}");
+            let resources = container.resources.unwrap();
+            assert_eq!(resources.limits.unwrap()["memory"].0, "2Gi", "{name}");
+            assert!(resources.requests.unwrap().contains_key("cpu"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn scratch_space_has_a_limit() {
+    let pod = pod(&Case::to_claim());
+    for (name, limit) in [("scratch", "10Gi"), ("server-scratch", "1Gi")] {
+        assert_eq!(volume(&pod, name).empty_dir.unwrap().size_limit.unwrap().0, limit);
+    }
+}
+
+#[test]
+fn the_ids_are_those_of_the_pod_on_the_claim_but_never_root() {
+    let used_as = |user| UserFact {
+        claim: "dev".into(),
+        running: true,
+        ids: Ids { user: Some(user), group: Some(user), fs_group: Some(3000), se_linux: None },
+        ..UserFact::default()
+    };
+    let ids = |user| {
+        let context = pod(&Case::to_server().see(|o| o.users.push(used_as(user)))).security_context.unwrap();
+        (context.run_as_user, context.run_as_group, context.fs_group)
+    };
+    assert_eq!(ids(1000), (Some(1000), Some(1000), Some(3000)));
+    assert_eq!(ids(0), (Some(65532), Some(65532), Some(3000)));
+}
+
+#[test]
+fn openshift_gives_the_ids_itself() {
+    let case = Case::to_server();
+    let settings = Settings { platform: Platform::OpenShift, ..settings() };
+    let job =
+        job::build(&case.migration, &settings, &Input { hash: case.hash(), attempt: 1, ..Input::default() }).unwrap();
+    let context = job.spec.unwrap().template.spec.unwrap().security_context.unwrap();
+    assert_eq!((context.run_as_user, context.run_as_group, context.fs_group), (None, None, None));
+    assert_eq!(context.run_as_non_root, Some(true));
+}
+
+#[test]
+fn what_a_rerun_cannot_mend_fails_the_job_at_once() {
+    let spec = made(&Case::to_claim()).spec.unwrap();
+    let rules = spec.pod_failure_policy.unwrap().rules;
+    let codes: Vec<(String, Vec<i32>)> = rules
+        .iter()
+        .filter_map(|r| r.on_exit_codes.clone())
+        .map(|codes| (codes.container_name.unwrap(), codes.values))
+        .collect();
+    assert_eq!(codes, [("preflight".to_owned(), vec![2, 3, 5, 6]), ("mover".to_owned(), vec![2, 3, 5, 6])]);
+    let ignored = rules.iter().find(|r| r.action == "Ignore").unwrap().on_pod_conditions.clone().unwrap();
+    assert_eq!((ignored[0].type_.as_str(), ignored[0].status.as_str()), ("DisruptionTarget", "True"));
+    assert_eq!(spec.pod_replacement_policy.as_deref(), Some("Failed"));
+    assert_eq!((spec.backoff_limit, spec.ttl_seconds_after_finished), (Some(6), None));
+    let pod = spec.template.spec.unwrap();
+    assert_eq!((pod.restart_policy.as_deref(), pod.termination_grace_period_seconds), (Some("Never"), Some(120)));
+}
+
+#[test]
+fn secrets_are_files_and_each_is_mounted_once() {
+    let auth = "{header: {name: X-Chroma-Token, secretName: token, key: t}}";
+    let source = format!("{{remote: {{url: \"https://a\", auth: {auth}, tls: {{caSecretName: ca}}}}}}");
+    let target = format!("{{remote: {{url: \"https://b\", auth: {auth}}}}}");
+    let pod = pod(&Case::of(object(&source, &target, "")));
+    for name in ["preflight", "mover"] {
+        let container = container(&pod, name);
+        assert!(args(&container).contains("--secrets-dir /secrets"), "{name}");
+        assert_eq!(read_only_at(&container, "/secrets/token"), Some(true));
+        assert_eq!(read_only_at(&container, "/secrets/ca"), Some(true));
+    }
+    let mounted: Vec<_> = pod.volumes.iter().flatten().filter_map(|v| v.secret.clone()?.secret_name).collect();
+    assert_eq!(mounted, ["ca", "token"]);
+}
+
+#[test]
+fn the_manifest_in_the_pod_is_one_that_run_reads() {
+    let case = Case::to_claim().edit(|m| m.spec.runner.priority_class_name = Some("high".into()));
+    let template = made(&case).spec.unwrap().template;
+    let text = template.metadata.unwrap().annotations.unwrap()[ANNOTATION_MANIFEST].clone();
+    let migration = parse_manifest(&text).unwrap();
+    let service = migration.spec.source.remote.unwrap().service.unwrap();
+    assert_eq!(
+        service.namespace.as_deref(),
+        Some("team"),
+        "outside a cluster's search path a name needs its namespace"
+    );
+    assert_eq!(migration.spec.runner, memory_migration_operator::api::Runner::default());
+    let files = volume(&template.spec.unwrap(), "manifest").downward_api.unwrap().items.unwrap();
+    let field = files[0].field_ref.clone().unwrap().field_path;
+    assert_eq!(
+        (files[0].path.as_str(), field.as_str()),
+        ("migration.yaml", "metadata.annotations['memory-migration.dev/manifest']")
+    );
+}
+
+#[test]
+fn names_too_long_for_a_job_are_cut_and_stay_apart() {
+    let long = "a".repeat(253);
+    let names = [
+        job::name(&long, UID, "h", 1),
+        job::name(&long, UID, "h", 2),
+        job::name(&long, UID, "i", 1),
+        job::name(&long, "other", "h", 1),
+    ];
+    for (n, name) in names.iter().enumerate() {
+        assert!(name.len() <= 63, "{name}");
+        assert!(!names[..n].contains(name));
+    }
+    assert_eq!(job::name("prod.memories.", UID, "h", 1).split_at(14).0, "prod-memories-");
+}
+
+#[test]
+fn labels_owner_and_the_users_own_additions() {
+    let case = Case::to_server().edit(|m| {
+        m.spec.runner.pod_labels.insert("net".into(), "open".into());
+        m.spec.runner.pod_labels.insert("memory-migration.dev/uid".into(), "forged".into());
+    });
+    let job = made(&case);
+    let labels = job.metadata.labels.clone().unwrap();
+    assert_eq!(
+        (labels["memory-migration.dev/uid"].as_str(), labels["memory-migration.dev/run"].as_str()),
+        (UID, &*case.hash())
+    );
+    let owner = &job.metadata.owner_references.clone().unwrap()[0];
+    assert_eq!((owner.kind.as_str(), owner.uid.as_str(), owner.controller), ("MemoryMigration", UID, Some(true)));
+    let pod = job.spec.unwrap().template.metadata.unwrap().labels.unwrap();
+    assert_eq!((pod["net"].as_str(), pod["memory-migration.dev/uid"].as_str()), ("open", UID));
+}
+
+#[test]
+fn runner_overrides_are_applied() {
+    let more = "  runner:\n    nodeSelector: {disk: ssd}\n    tolerations: [{key: gpu, operator: Exists}]\n    \
+                serviceAccountName: mover\n    imagePullSecrets: [{name: registry}]\n    priorityClassName: low\n    \
+                resources: {limits: {memory: 1Gi}}\n    podSecurityContext: {runAsUser: 0, runAsNonRoot: false}\n    \
+                securityContext: {readOnlyRootFilesystem: false}\n    podAnnotations: {a: b}\n";
+    let source = "{local: {claimName: dev}}";
+    let case = Case::of(object(source, "{remote: {service: {name: chroma}}}", more));
+    let pod = pod(&case);
+    assert_eq!(pod.node_selector.clone().unwrap()["disk"], "ssd");
+    assert_eq!(pod.tolerations.clone().unwrap()[0].key.as_deref(), Some("gpu"));
+    assert_eq!((pod.service_account_name.as_deref(), pod.priority_class_name.as_deref()), (Some("mover"), Some("low")));
+    assert_eq!(pod.image_pull_secrets.clone().unwrap()[0].name, "registry");
+    let context = pod.security_context.clone().unwrap();
+    assert_eq!((context.run_as_user, context.run_as_non_root, context.fs_group), (Some(0), Some(false), Some(65532)));
+    let mover = container(&pod, "mover");
+    assert_eq!(mover.resources.unwrap().limits.unwrap()["memory"].0, "1Gi");
+    let own = mover.security_context.unwrap();
+    assert_eq!((own.read_only_root_filesystem, own.allow_privilege_escalation), (Some(false), Some(false)));
+    assert_eq!(made(&case).spec.unwrap().template.metadata.unwrap().annotations.unwrap()["a"], "b");
+}
+
+#[test]
+fn a_pin_adds_to_the_users_own_affinity() {
+    let more = "  runner: {affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: \
+                [{matchExpressions: [{key: a, operator: Exists}]}, {matchExpressions: [{key: b, operator: Exists}]}]}}}}\n";
+    let target = "{remote: {service: {name: chroma}}}";
+    let user = UserFact { claim: "dev".into(), node: Some("node-a".into()), running: true, ..UserFact::default() };
+    let case = Case::of(object("{local: {claimName: dev}}", target, more)).see(|o| o.users.push(user));
+    let affinity = pod(&case).affinity.unwrap().node_affinity.unwrap();
+    let terms = affinity.required_during_scheduling_ignored_during_execution.unwrap().node_selector_terms;
+    assert_eq!(terms.len(), 2);
+    assert!(terms.iter().all(|t| t.match_fields.as_ref().unwrap()[0].values == Some(vec!["node-a".to_owned()])));
+    assert_eq!(made(&case).metadata.annotations.unwrap()["memory-migration.dev/pinned-node"], "node-a");
+}
