@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::support::api::{self, make_place, snapshot};
-use super::support::chroma::{ChromaServer, Python, VERSIONS};
+use super::support::chroma::{ChromaServer, Python};
 use super::support::dump::{Collection, Dump, Tolerance, assert_same, assert_same_content, dump, dump_folder};
 use super::support::migration::{DEFAULT, Migration, Place, Report, local, remote};
 use super::support::stores::{Store, committed, damage, generated, oracle};
