@@ -4,7 +4,11 @@
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod scenarios;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]
