@@ -49,9 +49,15 @@ pub fn ids(db: &Connection, file: &Path, state: &State) -> Attempt<SortedIds> {
     })?;
     overlay.changed().filter(|(_, changes)| changes.exists).for_each(|(id, _)| list.push(id));
     let ids = list.sort();
-    match state.damage() {
-        Some(error) if ids.iter().any(|id| state.is_lost(id)) => Err(Failure::Final(error)),
-        _ => Ok(ids),
+    let Some(error) = state.damage() else { return Ok(ids) };
+    let gone = ids.iter().filter(|id| state.is_lost(id)).count();
+    match error {
+        _ if gone == 0 => Ok(ids),
+        Error::Damaged { file, what, readable } => {
+            let readable = format!("{gone} of {} records have their vector only there; {readable}", ids.len());
+            Err(Failure::Final(Error::Damaged { file, what, readable }))
+        }
+        other => Err(Failure::Final(other)),
     }
 }
 
