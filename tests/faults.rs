@@ -298,6 +298,16 @@ fn two_runs_into_one_local_target_at_once_do_not_meet() {
 }
 
 #[test]
+fn two_runs_into_one_server_at_once_lose_nothing_and_write_nothing_twice() {
+    let bench = Bench::new(RECORDS);
+    let run = || migration(&bench, &bench.target.url, "shared", "20ms");
+    let (first, second) = (run().start(), run().start());
+    first.wait().code(0).stdout("Verified");
+    second.wait().code(0).stdout("Verified");
+    bench.assert_same(&["shared"]);
+}
+
+#[test]
 fn a_local_target_that_another_process_has_open_is_refused_and_named() {
     let source = generated("1.5.9", 3, 8, "l2");
     let folder = generated("1.5.9", 1, 8, "l2");

@@ -31,7 +31,10 @@ pub(super) async fn create(context: &Context<'_>, writer: &dyn Writer, pair: &mu
         };
         match context.last_write(writer.create(new)).await? {
             Ok(_) => tracing::info!(collection = %pair.target_name, "created collection"),
-            Err(error @ Error::Uncertain { .. }) => retry.pause(context, error).await?,
+            // 409: another run created it between our look and our call, so look again
+            Err(error @ (Error::Uncertain { .. } | Error::Rejected { status: 409, .. })) => {
+                retry.pause(context, error).await?;
+            }
             Err(error) => return Err(Halt::Target(error)),
         }
     }

@@ -178,7 +178,7 @@ impl Retry {
 
     /// Pauses after `error`; past the deadline the error is the end.
     pub(super) async fn pause(&mut self, context: &Context<'_>, error: Error) -> Result<(), Halt> {
-        tracing::warn!(%error, "an uncertain write: comparing before sending again");
+        tracing::warn!(%error, "looking at what the target holds before anything is sent again");
         if Instant::now() >= self.until {
             return Err(Halt::Target(error));
         }
