@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::support::api::{self, make_place, snapshot};
-use super::support::chroma::{ChromaServer, Python, VERSIONS};
+use super::support::chroma::{ChromaServer, Python};
 use super::support::dump::{Collection, Dump, Tolerance, assert_same, assert_same_content, dump, dump_folder};
 use super::support::migration::{DEFAULT, Migration, Place, Report, local, remote};
 use super::support::stores::{Store, committed, damage, generated, oracle};
@@ -381,4 +381,16 @@ fn every_dimension_in_bodies_below_the_limit() {
             None,
         );
     }
+}
+
+/// From files, in few bodies; compared in Python, where 38 million components are numpy's work.
+#[test]
+fn a_hundred_thousand_records() {
+    let store = generated("1.5.9", 100_000, 384, "cosine");
+    let (target, _folder) = empty_server("1.5.9");
+    let report = Migration::new(store.path(), &remote(&target, DEFAULT)).batch("5000").verified();
+    assert_eq!((report.count("copied"), report.count("targetAfter")), (100_000, 100_000));
+    let args = [store.path(), &target.url, "generated"];
+    let found = Python::run("1.5.9", "tests/chroma/compare_large.py", &args);
+    assert_eq!(found.trim(), "100000 records are the same");
 }
