@@ -16,6 +16,8 @@ mod faults;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod local;
+#[cfg(test)]
 mod regressions;
 #[cfg(test)]
 mod stores;

@@ -205,7 +205,7 @@ impl ChromaServer {
 
     fn wait_until_ready(&self, child: &mut Child) -> bool {
         let deadline = Instant::now() + START;
-        while Instant::now() < deadline && !ended(child.try_wait()) {
+        while Instant::now() < deadline && !ended(&child.try_wait()) {
             if ["/api/v2/heartbeat", "/api/v1/heartbeat"].iter().any(|path| answers(self.port, path)) {
                 return true;
             }
@@ -231,7 +231,7 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn ended(status: std::io::Result<Option<ExitStatus>>) -> bool {
+fn ended(status: &std::io::Result<Option<ExitStatus>>) -> bool {
     !matches!(status, Ok(None))
 }
 
