@@ -376,7 +376,7 @@ fn every_dimension_in_bodies_below_the_limit() {
         let written = dump("1.5.9", &target.url, DEFAULT.0, DEFAULT.1);
         assert_same_content(expected.collection("generated"), written.collection(&name), Tolerance::MIGRATED);
         api::done(
-            reqwest::Method::DELETE,
+            &reqwest::Method::DELETE,
             &format!("{}/api/v2/tenants/default_tenant/databases/default_database/collections/{name}", target.url),
             None,
         );
