@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use reqwest::Method;
 use serde_json::{Value as Json, json};
 
-use super::support::api::{create, done, snapshot, write};
+use super::support::api::{create, snapshot, write};
 use super::support::chroma::{ChromaServer, crate_path, env};
 use super::support::command::{Output, TestCommand};
 use super::support::dump::{Tolerance, assert_same, dump, dump_folder};
@@ -317,5 +316,4 @@ fn inspection_tells_what_is_there_and_what_is_damaged() {
     let over_http = found(&[&server.url, "--json"], 0);
     assert_eq!(function(&over_http), "huggingface");
     assert_eq!(over_http["collections"].as_array().unwrap().len(), files["collections"].as_array().unwrap().len());
-    done(&Method::GET, &format!("{}/api/v2/heartbeat", server.url), None);
 }
