@@ -186,7 +186,12 @@ async fn open_files(folder: &Folder) -> Result<LocalStore> {
 /// What is in the folder before anything is written: None for no store yet, or not this tenant and database, which the
 /// server makes.
 async fn before(folder: &Folder) -> Result<Option<LocalStore>> {
-    match open_files(folder).await {
+    let found = async {
+        let store = open_files(folder).await?;
+        // opening does not look for the tenant and the database
+        store.collections().await.map(|_| store)
+    };
+    match found.await {
         Ok(store) => Ok(Some(store)),
         Err(Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),

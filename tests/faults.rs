@@ -103,7 +103,7 @@ async fn every_fault_of_one_write_or_read_is_overcome() {
         let outcome = bench.migrate(&proxy.url, name, Options::default()).await;
         assert_verified(&outcome, name);
         let hit = proxy.seen().iter().filter(|seen| seen.verb() == verb).count();
-        assert!(hit >= 1 + usize::from(verb == "add"), "{name}: the fault was never reached: {:?}", proxy.seen());
+        assert!(hit > usize::from(verb == "add"), "{name}: the fault was never reached: {:?}", proxy.seen());
     }
     bench.assert_same(&table.map(|(name, ..)| name));
 }

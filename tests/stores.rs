@@ -184,7 +184,8 @@ fn the_command_is_run_with_input_and_its_end_is_told() {
         TestCommand::new().args(["run", "-f", "-"]).stdin("kind: Nothing").run().code(2).stderr("MemoryMigration");
     assert!(!bad.stderr_text().is_empty() && bad.stdout_text().is_empty());
     // It waits for a manifest that never comes: the pipe stays open as long as the text is being written.
-    let mut waiting = TestCommand::new().args(["run", "-f", "-"]).stdin(vec![b' '; 64 << 20]).start();
+    let mut waiting =
+        TestCommand::new().env("NO_COLOR", "1").args(["run", "-f", "-"]).stdin(vec![b' '; 64 << 20]).start();
     waiting.signal(Signal::KILL);
     waiting.wait().killed();
 }

@@ -2,13 +2,23 @@
 //! Holds the list of modules and nothing else; a new test file is one line here.
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod creation;
 #[cfg(test)]
+mod exactness;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod layers;
+#[cfg(test)]
+mod local;
+#[cfg(test)]
+mod regressions;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]

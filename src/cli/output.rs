@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use crate::report::{CollectionReport, Counts, Report};
+use crate::report::{CollectionReport, Counts, Report, Verdict};
 
 /// How many differing ids are printed; the report file has more.
 const PRINTED: usize = 20;
@@ -60,7 +60,7 @@ fn table(report: &Report) -> Table {
         "DIM",
         "DISTANCE",
         "SOURCE",
-        "COPIED",
+        if report.verdict == Verdict::DryRun { "TO COPY" } else { "COPIED" },
         "PRESENT",
         "SKIPPED",
         "VERIFIED",

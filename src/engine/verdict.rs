@@ -108,8 +108,8 @@ fn reports(run: &Run, end: Option<&End>) -> Vec<CollectionReport> {
         Some(End::Planned) => pair.planned(),
         // without a comparison nothing is verified: what was sent is all there is to say
         Some(End::Counted) => Counts { copied: pair.sent, ..pair.planned() },
-        // a run that stopped before its first write tells its plan
-        None if !run.written => pair.planned(),
+        // a run that stopped before its first write tells what it found, and claims no write
+        None if !run.written => Counts { copied: 0, overwritten: 0, ..pair.planned() },
         Some(End::Proved(_)) | None => pair.counts(),
     };
     run.pairs.iter().map(|pair| pair.report(counts(pair))).collect()

@@ -17,7 +17,6 @@ use super::ulp;
 // Each is a question of its own that a version answers; together they are no state.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "what a server can take, each by itself")]
 pub struct Capabilities {
     /// The version it tells; every 1.x server says "1.0.0".
     pub version: String,

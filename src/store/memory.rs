@@ -26,6 +26,9 @@ pub(crate) enum Fault {
     Reject,
 }
 
+/// One record's share of a write.
+type Change<'a> = Box<dyn FnOnce(&mut BTreeMap<String, Record>) + 'a>;
+
 type Hook = Box<dyn FnMut(&mut State) + Send>;
 
 /// What the store holds; hooks change it between calls.
@@ -100,12 +103,7 @@ impl MemoryStore {
         *self.before_fetch.lock().unwrap() = Some(Box::new(hook));
     }
 
-    fn write(
-        &self,
-        name: &str,
-        attempt: &str,
-        mut one: Vec<Box<dyn FnOnce(&mut BTreeMap<String, Record>) + '_>>,
-    ) -> Result<()> {
+    fn write(&self, name: &str, attempt: &str, mut one: Vec<Change<'_>>) -> Result<()> {
         let mut state = self.state();
         state.log.push(format!("{attempt} {}", one.len()));
         let fault = state.faults.pop_front();
@@ -115,7 +113,9 @@ impl MemoryStore {
             Some(Fault::After) | None => {}
         }
         let records = &mut state.collections.get_mut(name).unwrap().1;
-        one.into_iter().for_each(|apply| apply(records));
+        for apply in one {
+            apply(records);
+        }
         if let Some(hook) = self.after_write.lock().unwrap().as_mut() {
             hook(&mut state);
         }
@@ -200,7 +200,7 @@ impl Writer for MemoryStore {
     }
 
     async fn add(&self, collection: &Collection, records: &[Record]) -> Result<()> {
-        let one = records.iter().map(|record| -> Box<dyn FnOnce(&mut BTreeMap<String, Record>) + '_> {
+        let one = records.iter().map(|record| -> Change<'_> {
             Box::new(|all| {
                 all.entry(record.id.clone()).or_insert_with(|| record.clone());
             })
@@ -209,7 +209,7 @@ impl Writer for MemoryStore {
     }
 
     async fn update(&self, collection: &Collection, amendments: &[Amendment]) -> Result<()> {
-        let one = amendments.iter().map(|amendment| -> Box<dyn FnOnce(&mut BTreeMap<String, Record>) + '_> {
+        let one = amendments.iter().map(|amendment| -> Change<'_> {
             Box::new(|all| {
                 let Some(record) = all.get_mut(&amendment.record.id) else { return };
                 let new = amendment.record.clone();
@@ -224,9 +224,7 @@ impl Writer for MemoryStore {
     }
 
     async fn delete(&self, collection: &Collection, ids: &[String]) -> Result<()> {
-        let one = ids
-            .iter()
-            .map(|id| -> Box<dyn FnOnce(&mut BTreeMap<String, Record>) + '_> { Box::new(|all| drop(all.remove(id))) });
+        let one = ids.iter().map(|id| -> Change<'_> { Box::new(|all| drop(all.remove(id))) });
         self.write(&collection.name, "delete", one.collect())
     }
 

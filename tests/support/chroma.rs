@@ -205,7 +205,7 @@ impl ChromaServer {
 
     fn wait_until_ready(&self, child: &mut Child) -> bool {
         let deadline = Instant::now() + START;
-        while Instant::now() < deadline && !ended(child.try_wait()) {
+        while Instant::now() < deadline && !ended(&child.try_wait()) {
             if ["/api/v2/heartbeat", "/api/v1/heartbeat"].iter().any(|path| answers(self.port, path)) {
                 return true;
             }
@@ -218,7 +218,10 @@ impl ChromaServer {
 impl Drop for ChromaServer {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("log of Chroma {} on port {}:\n{}", self.version, self.port, self.log());
+            // A whole log would bury what the test says.
+            let log = self.log();
+            let from = log.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
+            eprintln!("end of the log of Chroma {} on port {}:\n{}", self.version, self.port, &log[from..]);
         }
     }
 }
@@ -228,7 +231,7 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn ended(status: std::io::Result<Option<ExitStatus>>) -> bool {
+fn ended(status: &std::io::Result<Option<ExitStatus>>) -> bool {
     !matches!(status, Ok(None))
 }
 

@@ -168,8 +168,8 @@ async fn ask(upstream: &str, head: &str, body: &[u8]) -> Option<Vec<u8>> {
     let mut server = TcpStream::connect(upstream).await.ok()?;
     let kept = head.lines().skip(1).filter(|line| !line.is_empty() && !line.to_lowercase().starts_with("connection:"));
     let mut request = format!("{}\r\nconnection: close\r\n", head.lines().next().unwrap_or_default());
-    kept.for_each(|line| request.push_str(&format!("{line}\r\n")));
-    request.push_str("\r\n");
+    let lines = kept.chain([""]);
+    request.extend(lines.flat_map(|line| [line, "\r\n"]));
     server.write_all(request.as_bytes()).await.ok()?;
     server.write_all(body).await.ok()?;
     let mut answer = Vec::new();

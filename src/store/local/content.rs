@@ -18,7 +18,7 @@ type Read<T> = std::result::Result<T, String>;
 /// that record only.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<HashMap<i64, Read<Content>>> {
     let mut contents: HashMap<i64, Read<Content>> = HashMap::with_capacity(numbers.len());
     let bools = if columns.record_bools { "bool_value" } else { "NULL" };
@@ -81,7 +81,7 @@ fn append(content: &mut Content, key: String, value: Value) -> Read<()> {
 /// A key and its value, from five columns that begin at `first`: key, string, int, float, bool.
 ///
 /// # Errors
-/// SQLite's; inside, why the value cannot be read.
+/// `SQLite`'s; inside, why the value cannot be read.
 pub(super) fn keyed(row: &Row<'_>, first: usize) -> Result<Read<(String, Value)>> {
     let key = match text(row, first)? {
         Ok(key) => key,
@@ -123,7 +123,7 @@ fn value(columns: [ValueRef<'_>; 4]) -> Read<Value> {
 /// A text column, of any bytes that are UTF-8, NUL included.
 ///
 /// # Errors
-/// SQLite's; inside, why it is no text.
+/// `SQLite`'s; inside, why it is no text.
 pub(super) fn text(row: &Row<'_>, column: usize) -> Result<Read<String>> {
     Ok(match row.get_ref(column)? {
         ValueRef::Text(bytes) => utf8(bytes),

@@ -1,4 +1,4 @@
-//! What the system says of a store's files: stamps, SQLite's locks, and who has them open.
+//! What the system says of a store's files: stamps, `SQLite`'s locks, and who has them open.
 //! Reads only; the one file that it keeps open is never closed, for a reason given there.
 
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use super::super::error::Error;
 
-/// SQLite's PENDING byte; RESERVED is the next, and 510 SHARED bytes follow (SQLite's file format, section "Locking").
+/// `SQLite`'s PENDING byte; RESERVED is the next, and 510 SHARED bytes follow (`SQLite`'s file format, section "Locking").
 const PENDING_BYTE: u64 = 0x4000_0000;
 /// A file that changed less than this ago may change again within one tick of the file system's clock.
 const TICK: Duration = Duration::from_millis(40);
@@ -93,7 +93,7 @@ pub fn stamp(path: &Path) -> Result<Option<Stamp>, Error> {
     }
 }
 
-/// The file beside a database with this ending, as SQLite names it.
+/// The file beside a database with this ending, as `SQLite` names it.
 #[must_use]
 pub fn beside(database: &Path, ending: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
@@ -108,12 +108,14 @@ pub fn io_error(attempt: &'static str, path: &Path, source: io::Error) -> Error 
 }
 
 /// The database file, opened once for the life of this process. Closing any descriptor of a file drops all POSIX locks
-/// that the process has on it, so also the SHARED lock by which SQLite keeps a writer away from our read.
+/// that the process has on it, so also the SHARED lock by which `SQLite` keeps a writer away from our read.
 ///
 /// # Errors
 /// When it cannot be opened.
 pub fn database(path: &Path) -> Result<Arc<File>, Error> {
-    static OPEN: OnceLock<Mutex<HashMap<(u64, u64), Arc<File>>>> = OnceLock::new();
+    /// By device and inode.
+    type Open = HashMap<(u64, u64), Arc<File>>;
+    static OPEN: OnceLock<Mutex<Open>> = OnceLock::new();
     let wrap = |e| io_error("open", path, e);
     let metadata = std::fs::metadata(path).map_err(wrap)?;
     let key = (metadata.dev(), metadata.ino());

@@ -1,5 +1,5 @@
 //! A collection's HNSW folder, loaded: which ids it holds, where their rows are, and whether it can be trusted.
-//! Keeps ids, labels and norms; vectors stay on disk. Knows no SQLite.
+//! Keeps ids, labels and norms; vectors stay on disk. Knows no `SQLite`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -94,15 +94,6 @@ impl Vectors {
             Self::Nothing => false,
             Self::Index(index) => index.labels.get(id).is_some(),
             Self::Broken { labels, .. } => labels.as_ref().is_none_or(|labels| labels.get(id).is_some()),
-        }
-    }
-
-    /// How many rows the index has in use, deleted ones included; 0 where it cannot be read.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Index(index) => index.rows.len(),
-            Self::Nothing | Self::Broken { .. } => 0,
         }
     }
 

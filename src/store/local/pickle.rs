@@ -238,7 +238,7 @@ impl<R: Read> Machine<R> {
         let Some(Value::Dict(number)) = self.stack.last() else {
             return Err("items are set on what is no dict".to_owned());
         };
-        if items.len() % 2 != 0 {
+        if !items.len().is_multiple_of(2) {
             return Err("a key has no value".to_owned());
         }
         // The third map is not needed, and is as large as the others.
@@ -315,9 +315,8 @@ fn text_of<'a>(text: &'a str, ends: &[usize], number: u32) -> &'a str {
 impl<R: Read> Machine<R> {
     /// Takes the known attributes out of the root, and checks both maps against each other.
     fn finish(self, root: Value) -> Result<IndexMetadata, String> {
-        let number = match (root, self.state) {
-            (Value::Dict(number), None) | (Value::Object, Some(number)) => number,
-            _ => return Err("it holds neither a dict nor a PersistentData object".to_owned()),
+        let ((Value::Dict(number), None) | (Value::Object, Some(number))) = (root, self.state) else {
+            return Err("it holds neither a dict nor a PersistentData object".to_owned());
         };
         let attribute = |name: &str| {
             let dict = self.dicts.get(number as usize)?;

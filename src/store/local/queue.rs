@@ -229,7 +229,7 @@ fn list(items: &[Json]) -> Result<Value, String> {
 /// # Errors
 /// When the encoding is unknown, or the length fits no vector of `dimension` components.
 pub fn vector(bytes: &[u8], encoding: Option<&str>, dimension: Option<u32>) -> Result<Vec<f32>, String> {
-    if bytes.len() % 4 != 0 || dimension.is_some_and(|d| bytes.len() as u64 != u64::from(d) * 4) {
+    if !bytes.len().is_multiple_of(4) || dimension.is_some_and(|d| bytes.len() as u64 != u64::from(d) * 4) {
         let expected = dimension.map_or_else(|| "a multiple of 4".to_owned(), |d| (u64::from(d) * 4).to_string());
         return Err(format!("its vector in the log has {} bytes, expected {expected}", bytes.len()));
     }

@@ -1,4 +1,4 @@
-//! Opens `chroma.sqlite3` without ever writing beside it: in place, or as a copy in scratch space where SQLite would
+//! Opens `chroma.sqlite3` without ever writing beside it: in place, or as a copy in scratch space where `SQLite` would
 //! have to write first (a hot journal, WAL mode). Reads no table.
 
 use std::fs::File;
@@ -13,7 +13,7 @@ use super::super::error::Error;
 use super::files::{self, Attempt, Failure, Stamp, beside, io_error};
 use super::tables;
 
-/// Bytes of SQLite's own header (its file format, section 1.3).
+/// Bytes of `SQLite`'s own header (its file format, section 1.3).
 const HEADER: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const JOURNAL: &str = "-journal";
@@ -85,7 +85,7 @@ fn exists(path: &Path) -> Result<bool, Error> {
     files::stamp(path).map(|stamp| stamp.is_some())
 }
 
-/// A journal is hot when it has content and nobody holds the lock of its writer (SQLite's "Hot Rollback Journals").
+/// A journal is hot when it has content and nobody holds the lock of its writer (`SQLite`'s "Hot Rollback Journals").
 fn is_hot(file: &File, database: &Path) -> Result<bool, Error> {
     let journal = beside(database, JOURNAL);
     let mut first = [0];
@@ -174,7 +174,7 @@ fn damaged(database: &Path, what: String) -> Error {
     }
 }
 
-/// What an error of SQLite means for this store.
+/// What an error of `SQLite` means for this store.
 #[must_use]
 pub fn failure(database: &Path, error: &rusqlite::Error) -> Failure {
     let extended = error.sqlite_error().map_or(0, |e| e.extended_code);
@@ -196,7 +196,7 @@ pub fn failure(database: &Path, error: &rusqlite::Error) -> Failure {
     }
 }
 
-/// The length that SQLite's header tells, where it is not the file's.
+/// The length that `SQLite`'s header tells, where it is not the file's.
 fn lengths(database: &Path) -> String {
     let Ok(file) = files::database(database) else { return String::new() };
     let Ok(Some(stamp)) = files::stamp(database) else { return String::new() };

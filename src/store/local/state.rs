@@ -111,7 +111,7 @@ impl State {
     /// Brings the overlay up to the transaction that `db` is in.
     ///
     /// # Errors
-    /// SQLite's, and [`Error::Damaged`] for an entry that is none of Chroma's.
+    /// `SQLite`'s, and [`Error::Damaged`] for an entry that is none of Chroma's.
     pub fn refresh(&mut self, db: &Connection, database: &Path, collection: &str) -> Attempt<()> {
         let sql = |e| failure(database, &e);
         let metadata = tables::max_seq_id(db, &self.segments.metadata).map_err(sql)?.unwrap_or(0);
@@ -125,7 +125,7 @@ impl State {
         let mut overlay = Overlay::default();
         let (vectors, segment) = (&self.vectors, &self.segments.metadata);
         tables::entries(db, collection, metadata.min(vector), |entry| {
-            let entry = entry.map_err(|what| Stop::Damage(what))?;
+            let entry = entry.map_err(Stop::Damage)?;
             if entry.seq_id > vector {
                 overlay.vector(&entry, |id| vectors.holds(id));
             }

@@ -1,4 +1,4 @@
-//! The SQLite reads: each function is a few statements inside the caller's read transaction.
+//! The `SQLite` reads: each function is a few statements inside the caller's read transaction.
 //! Never writes, and opens nothing but the connection it is asked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,15 +14,15 @@ use super::content::{keyed, text};
 use super::queue::{Entry, Operation};
 use super::schema::{Columns, Layout, Migration};
 
-/// How long SQLite waits for a writer's lock before it answers "busy".
+/// How long `SQLite` waits for a writer's lock before it answers "busy".
 const BUSY: Duration = Duration::from_secs(2);
-/// Parameters of one statement: SQLite takes 32,766, and short statements keep the cache useful.
+/// Parameters of one statement: `SQLite` takes 32,766, and short statements keep the cache useful.
 pub(super) const CHUNK: usize = 500;
 
 /// Opens a database read-only; it must exist.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn open(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -34,7 +34,7 @@ pub fn open(path: &Path) -> Result<Connection> {
 /// The migrations table; empty where there is none.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn layout(db: &Connection) -> Result<Layout> {
     if !tables(db)?.contains_key("migrations") {
         return Ok(Layout::default());
@@ -49,7 +49,7 @@ pub fn layout(db: &Connection) -> Result<Layout> {
 /// Every table with its columns.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn tables(db: &Connection) -> Result<BTreeMap<String, BTreeSet<String>>> {
     // Full-text tables are virtual and need their module; none of their content is read.
     let sql = "SELECT m.name, p.name FROM sqlite_schema m, pragma_table_info(m.name) p \
@@ -85,7 +85,7 @@ pub struct CollectionRow {
 /// All databases as (tenant, name), in order.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn databases(db: &Connection) -> Result<Vec<(String, String)>> {
     let mut statement = db.prepare("SELECT tenant_id, name FROM databases ORDER BY tenant_id, name")?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
@@ -94,7 +94,7 @@ pub fn databases(db: &Connection) -> Result<Vec<(String, String)>> {
 /// All tenants, in order.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn tenants(db: &Connection) -> Result<Vec<String>> {
     db.prepare("SELECT id FROM tenants ORDER BY id")?.query_map([], |row| row.get(0))?.collect()
 }
@@ -102,7 +102,7 @@ pub fn tenants(db: &Connection) -> Result<Vec<String>> {
 /// All collections of all databases, by tenant, database and name. Deleted ones have no row.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn collections(db: &Connection, columns: Columns) -> Result<Vec<CollectionRow>> {
     let sql = format!(
         "SELECT c.id, c.name, d.tenant_id, d.name, c.dimension, {}, {} \
@@ -128,7 +128,7 @@ pub fn collections(db: &Connection, columns: Columns) -> Result<Vec<CollectionRo
 /// A collection's metadata.
 ///
 /// # Errors
-/// SQLite's; inside, a sentence that names the key whose value cannot be read.
+/// `SQLite`'s; inside, a sentence that names the key whose value cannot be read.
 pub fn collection_metadata(db: &Connection, columns: Columns, id: &str) -> Result<Result<Metadata, String>> {
     let bools = if columns.collection_bools { "bool_value" } else { "NULL" };
     let sql = format!(
@@ -149,7 +149,7 @@ pub fn collection_metadata(db: &Connection, columns: Columns, id: &str) -> Resul
 /// A collection's segments as (id, scope).
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn segments(db: &Connection, collection: &str) -> Result<Vec<(String, String)>> {
     let mut statement = db.prepare_cached("SELECT id, scope FROM segments WHERE collection = ?")?;
     statement.query_map([collection], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
@@ -158,7 +158,7 @@ pub fn segments(db: &Connection, collection: &str) -> Result<Vec<(String, String
 /// Whether the collection still has its row.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn collection_exists(db: &Connection, collection: &str) -> Result<bool> {
     db.prepare_cached("SELECT 1 FROM collections WHERE id = ?")?.exists([collection])
 }
@@ -166,7 +166,7 @@ pub fn collection_exists(db: &Connection, collection: &str) -> Result<bool> {
 /// The last `seq_id` that a segment has applied; None where it has no row. A big-endian blob up to 0.6.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn max_seq_id(db: &Connection, segment: &str) -> Result<Option<i64>> {
     let mut statement = db.prepare_cached("SELECT seq_id FROM max_seq_id WHERE segment_id = ?")?;
     let mut rows = statement.query([segment])?;
@@ -189,7 +189,7 @@ fn seq_id(row: &Row<'_>, column: usize) -> Result<Option<i64>> {
 /// The last `seq_id` of the whole log; 0 where it is empty.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn last_entry(db: &Connection) -> Result<i64> {
     let mut statement = db.prepare_cached("SELECT coalesce(max(seq_id), 0) FROM embeddings_queue")?;
     statement.query_row([], |row| row.get(0))
@@ -198,7 +198,7 @@ pub fn last_entry(db: &Connection) -> Result<i64> {
 /// Calls `each` with every entry of the collection's log after `after`, in order. A topic ends in the collection's id.
 ///
 /// # Errors
-/// SQLite's, and those of `each`. An unknown operation's code is handed to `each` as an error.
+/// `SQLite`'s, and those of `each`. An unknown operation's code is handed to `each` as an error.
 pub fn entries<E: From<rusqlite::Error>>(
     db: &Connection,
     collection: &str,
@@ -218,7 +218,7 @@ pub fn entries<E: From<rusqlite::Error>>(
 /// Every entry that the log still has of one record, in order. Slow: the log has no index by id.
 ///
 /// # Errors
-/// SQLite's; inside, an entry that is none of Chroma's.
+/// `SQLite`'s; inside, an entry that is none of Chroma's.
 pub fn entries_of(db: &Connection, collection: &str, id: &str) -> Result<Vec<std::result::Result<Entry, String>>> {
     let sql = "SELECT seq_id, operation, id, vector IS NOT NULL FROM embeddings_queue \
                WHERE id = ?1 AND substr(topic, -length(?2)) = ?2 ORDER BY seq_id";
@@ -238,7 +238,7 @@ fn entry(row: &Row<'_>) -> Result<std::result::Result<Entry, String>> {
 /// An entry's vector and its encoding; None where the entry is gone.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn entry_vector(db: &Connection, seq_id: i64) -> Result<Option<(Vec<u8>, Option<String>)>> {
     let mut statement = db.prepare_cached("SELECT vector, encoding FROM embeddings_queue WHERE seq_id = ?")?;
     let mut rows = statement.query([seq_id])?;
@@ -248,7 +248,7 @@ pub fn entry_vector(db: &Connection, seq_id: i64) -> Result<Option<(Vec<u8>, Opt
 /// An entry's metadata document; None where it carries none.
 ///
 /// # Errors
-/// SQLite's; inside, why the text cannot be read.
+/// `SQLite`'s; inside, why the text cannot be read.
 pub fn entry_metadata(db: &Connection, seq_id: i64) -> Result<std::result::Result<Option<String>, String>> {
     let mut statement = db.prepare_cached("SELECT metadata FROM embeddings_queue WHERE seq_id = ?")?;
     let mut rows = statement.query([seq_id])?;
@@ -262,7 +262,7 @@ pub fn entry_metadata(db: &Connection, seq_id: i64) -> Result<std::result::Resul
 /// How many rows a METADATA segment has.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn count(db: &Connection, segment: &str) -> Result<i64> {
     db.prepare_cached("SELECT count(*) FROM embeddings WHERE segment_id = ?")?.query_row([segment], |row| row.get(0))
 }
@@ -270,7 +270,7 @@ pub fn count(db: &Connection, segment: &str) -> Result<i64> {
 /// Whether a METADATA segment has a row for the id.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn has_row(db: &Connection, segment: &str, id: &str) -> Result<bool> {
     db.prepare_cached("SELECT 1 FROM embeddings WHERE segment_id = ? AND embedding_id = ?")?.exists([segment, id])
 }
@@ -278,7 +278,7 @@ pub fn has_row(db: &Connection, segment: &str, id: &str) -> Result<bool> {
 /// Every id of a METADATA segment for which `keep` is true. An id that is no UTF-8 is an error: it cannot be asked for.
 ///
 /// # Errors
-/// SQLite's; inside, which row's id cannot be read.
+/// `SQLite`'s; inside, which row's id cannot be read.
 pub fn ids(
     db: &Connection,
     segment: &str,
@@ -312,7 +312,7 @@ pub struct Place {
 /// The rows of these ids.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn places(db: &Connection, segment: &str, ids: &[&str]) -> Result<HashMap<String, Place>> {
     let mut places = HashMap::with_capacity(ids.len());
     let sql = format!(

@@ -22,7 +22,7 @@ use super::tables;
 /// How many records the collection holds.
 ///
 /// # Errors
-/// SQLite's.
+/// `SQLite`'s.
 pub fn count(db: &Connection, state: &State) -> rusqlite::Result<u64> {
     let mut count = tables::count(db, &state.segments.metadata)?;
     for (id, changes) in state.overlay.changed() {
@@ -62,10 +62,10 @@ pub struct Window {
     rows: Vec<(Row, String, Content)>,
 }
 
-/// Reads what SQLite has of these ids.
+/// Reads what `SQLite` has of these ids.
 ///
 /// # Errors
-/// SQLite's, and [`Error::Damaged`] when a broken index is needed.
+/// `SQLite`'s, and [`Error::Damaged`] when a broken index is needed.
 pub fn read(
     db: &Connection,
     file: &Path,
