@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the images of the test cluster from local files, without a container engine; prints the path of each.
 # Usage: images.sh base                the cluster's own, a shell (box) and a real Chroma server
-#        images.sh operator PROGRAM    the operator's, of a static build of memory-migration
+#        images.sh operator PROGRAM    the operator's, of this build of memory-migration
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,15 +17,18 @@ image() { # FOLDER NAME:TAG ARGS...
   echo "$out"
 }
 
+# The shared libraries of these programs, as SOURCE:DEST; none of a static one.
+libraries() { { ldd "$@" || true; } | { grep -o '/[^ ]*\.so[^ ]*' || true; } | grep -vF site-packages | sort -u | sed 's/.*/&:&/'; }
+
 # The server is one shared library of its Python package: an interpreter that loads it is all it needs besides.
 chroma() { # FOLDER
-  local python=/usr/bin/python3.11 library=/usr/lib/python3.11 native module linked files=()
+  local python=/usr/bin/python3.11 library=/usr/lib/python3.11 native module files=()
   # The launcher of the host's environment names its paths, so the image gets one of its own.
   native=$(echo "$("$here/../chroma/install.sh" server | cut -d' ' -f2-)"/lib/python3*/site-packages/chromadb_rust_bindings)
   printf '#!%s -SB\nimport sys, chromadb_rust_bindings as native\nnative.cli(["chroma", *sys.argv[1:]])\n' $python >"$1/chroma"
   chmod +x "$1/chroma"
   for module in codecs io abc os stat posixpath genericpath _collections_abc; do files+=("$library/$module.py:$library/$module.py"); done
-  for linked in $(ldd $python "$native"/*.so | grep -o '/[^ ]*\.so[^ ]*' | grep -vF "$native" | sort -u); do files+=("$linked:$linked"); done
+  mapfile -t -O ${#files[@]} files < <(libraries $python "$native"/*.so)
   image "$1" chroma:1.5.9 --entrypoint /usr/bin/chroma --env PYTHONPATH=/chroma --dir /tmp:1777 \
     $python:$python $library/encodings:$library/encodings "${files[@]}" \
     "$native:/chroma/chromadb_rust_bindings" "$1/chroma:/usr/bin/chroma"
@@ -45,11 +48,12 @@ base() {
 }
 
 operator() { # PROGRAM
-  local folder
+  local folder files
+  mapfile -t files < <(libraries "$1")
   folder=$cache/operator-$(sha256sum "$1" | cut -c1-12)
   mkdir -p "$folder"
   image "$folder" memory-migration:test --entrypoint /usr/bin/memory-migration --user 65532:65532 --dir /tmp:1777 \
-    "$1:/usr/bin/memory-migration" /etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt
+    "${files[@]}" "$1:/usr/bin/memory-migration" /etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt
 }
 
 case ${1:-} in
