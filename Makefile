@@ -48,12 +48,12 @@ lint: require-rust deny ## Checks format, clippy, dependencies, rustdoc and shel
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
-	for script in $(SCRIPTS); do bash -n "$$script"; done
+	@for script in $(SCRIPTS); do bash -n "$$script"; done
 
 .PHONY: deny
 deny: tools ## Checks licences, sources and advisories of the dependencies
 	"$(CARGO_DENY)" --locked check --hide-inclusion-graph bans licenses sources
-	if "$(CARGO_DENY)" fetch db >"$(TOOLS)/fetch.log" 2>&1; then \
+	@if "$(CARGO_DENY)" fetch db >"$(TOOLS)/fetch.log" 2>&1; then \
 	  "$(CARGO_DENY)" --locked check advisories; \
 	else \
 	  echo "make deny: advisories NOT checked, their database cannot be fetched:" >&2; tail -n 3 "$(TOOLS)/fetch.log" >&2; \

@@ -317,5 +317,5 @@ fn inspection_tells_what_is_there_and_what_is_damaged() {
     let over_http = found(&[&server.url, "--json"], 0);
     assert_eq!(function(&over_http), "huggingface");
     assert_eq!(over_http["collections"].as_array().unwrap().len(), files["collections"].as_array().unwrap().len());
-    done(Method::GET, &format!("{}/api/v2/heartbeat", server.url), None);
+    done(&Method::GET, &format!("{}/api/v2/heartbeat", server.url), None);
 }

@@ -376,9 +376,21 @@ fn every_dimension_in_bodies_below_the_limit() {
         let written = dump("1.5.9", &target.url, DEFAULT.0, DEFAULT.1);
         assert_same_content(expected.collection("generated"), written.collection(&name), Tolerance::MIGRATED);
         api::done(
-            reqwest::Method::DELETE,
+            &reqwest::Method::DELETE,
             &format!("{}/api/v2/tenants/default_tenant/databases/default_database/collections/{name}", target.url),
             None,
         );
     }
+}
+
+/// From files, in few bodies; compared in Python, where 38 million components are numpy's work.
+#[test]
+fn a_hundred_thousand_records() {
+    let store = generated("1.5.9", 100_000, 384, "cosine");
+    let (target, _folder) = empty_server("1.5.9");
+    let report = Migration::new(store.path(), &remote(&target, DEFAULT)).batch("5000").verified();
+    assert_eq!((report.count("copied"), report.count("targetAfter")), (100_000, 100_000));
+    let args = [store.path(), &target.url, "generated"];
+    let found = Python::run("1.5.9", "tests/chroma/compare_large.py", &args);
+    assert_eq!(found.trim(), "100000 records are the same");
 }

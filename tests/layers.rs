@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("controller", &["api", "exit", "metrics", "report", "serve", "telemetry"]),
     ("api", &["report"]),
     ("serve", &["metrics"]),
-    ("metrics", &[]),
+    ("metrics", &["report"]),
     ("telemetry", &[]),
     ("report", &[]),
     ("exit", &[]),

@@ -14,11 +14,15 @@ mod exactness;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
 mod regressions;
+#[cfg(test)]
+mod scenarios;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use memory_migration_operator::controller::job::{self, ANNOTATION_MANIFEST, Inpu
 use memory_migration_operator::controller::observed::{Ids, UserFact};
 use memory_migration_operator::controller::{Platform, Settings};
 
-use crate::fixtures::*;
+use super::fixtures::*;
 
 fn made(case: &Case) -> Job {
     *case.plan().create.expect("the plan must create a Job")

@@ -9,7 +9,7 @@ use memory_migration_operator::controller::plan::Plan;
 use memory_migration_operator::report::{self, Progress, Stage};
 use proptest::prelude::*;
 
-use crate::fixtures::*;
+use super::fixtures::*;
 
 /// What can happen between two looks.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +182,7 @@ impl World {
     }
 
     /// What users and Kubernetes do.
+    #[expect(clippy::too_many_lines, reason = "one list of what can happen")]
     fn outside(&mut self, happens: Happens) {
         let hash = self.case.hash();
         let case = &mut self.case;
@@ -189,6 +190,7 @@ impl World {
         let spec = &mut case.migration.spec;
         match happens {
             Happens::Look | Happens::LookAndDie(_) => {}
+            Happens::PodVanishes => observed.pods.retain(|pod| pod.alive),
             Happens::Edit(0) => spec.batch.size += 1,
             Happens::Edit(n) => spec.run_id = format!("{}{n}", spec.run_id),
             Happens::Suspend(on) => spec.suspend = on,
@@ -225,7 +227,6 @@ impl World {
                 }
             }
             Happens::PodEnds => self.deleted_end(),
-            Happens::PodVanishes => observed.pods.retain(|pod| pod.alive),
             Happens::JobVanishes => {
                 observed.jobs.clear();
                 observed.pods.iter_mut().for_each(|pod| pod.alive = false);

@@ -5,7 +5,7 @@ use memory_migration_operator::api::{OnConflict, Phase, Verification};
 use memory_migration_operator::controller::observed::{Endpoint, JobPhase, Lock, UserFact};
 use memory_migration_operator::report::{self, Stage};
 
-use crate::fixtures::*;
+use super::fixtures::*;
 
 fn says(case: &Case, reason_wanted: Reason, words: &str) {
     let plan = case.plan();

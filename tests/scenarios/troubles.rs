@@ -9,7 +9,7 @@ use memory_migration_operator::controller::observed::{Endpoint, JobPhase};
 use memory_migration_operator::report::{Line, Progress, Stage};
 use serde_json::{Value, from_value, json};
 
-use crate::fixtures::*;
+use super::fixtures::*;
 
 fn pod(status: &Value) -> Pod {
     from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": []}, "status": status})).unwrap()
@@ -179,7 +179,10 @@ fn a_log_is_read_for_its_last_progress_and_its_collections() {
     let collection = |number, name| Line::Collection { number, of: 3, report: report(name).into() };
     let lines = [progress(1), progress(2), collection(1, "a"), collection(2, "b")];
     let mut text = "not ours\n{\"level\":\"INFO\"}\n".to_owned();
-    lines.iter().for_each(|line| text += &format!("{}\n", serde_json::to_string(line).unwrap()));
+    for line in lines {
+        text += &serde_json::to_string(&line).unwrap();
+        text.push('\n');
+    }
     let fact = facts::log(&text);
     assert_eq!((fact.progress.unwrap().records, fact.collections.len(), fact.of), (2, 2, 3));
 }

@@ -26,7 +26,7 @@ pub(crate) fn call(method: Method, url: &str, body: Option<&Json>) -> (u16, Json
 
 /// A call that must succeed.
 #[track_caller]
-pub(crate) fn done(method: Method, url: &str, body: Option<&Json>) -> Json {
+pub(crate) fn done(method: &Method, url: &str, body: Option<&Json>) -> Json {
     let (status, answer) = call(method.clone(), url, body);
     assert!((200..300).contains(&status), "{method} {url}: {status} {answer}");
     answer
@@ -50,15 +50,15 @@ pub(crate) fn make_place(server: &ChromaServer, (tenant, database): Place) {
 /// Creates a collection with this payload, and returns the server's description of it.
 #[track_caller]
 pub(crate) fn create(server: &ChromaServer, place: Place, payload: &Json) -> Json {
-    done(Method::POST, &format!("{}/collections", database(server, place)), Some(payload))
+    done(&Method::POST, &format!("{}/collections", database(server, place)), Some(payload))
 }
 
 /// `add`, `upsert`, `update` or `delete` on a collection of this name.
 #[track_caller]
 pub(crate) fn write(server: &ChromaServer, place: Place, name: &str, what: &str, payload: &Json) {
     let url = database(server, place);
-    let id = done(Method::GET, &format!("{url}/collections/{name}"), None)["id"].as_str().unwrap().to_owned();
-    done(Method::POST, &format!("{url}/collections/{id}/{what}"), Some(payload));
+    let id = done(&Method::GET, &format!("{url}/collections/{name}"), None)["id"].as_str().unwrap().to_owned();
+    done(&Method::POST, &format!("{url}/collections/{id}/{what}"), Some(payload));
 }
 
 /// All that a database holds, as the server tells it: equal before and after means untouched.
@@ -66,11 +66,11 @@ pub(crate) fn write(server: &ChromaServer, place: Place, name: &str, what: &str,
 pub(crate) fn snapshot(server: &ChromaServer, place: Place) -> Vec<Json> {
     let url = database(server, place);
     let include = json!({"include": ["documents", "embeddings", "metadatas", "uris"]});
-    let collections = done(Method::GET, &format!("{url}/collections"), None);
+    let collections = done(&Method::GET, &format!("{url}/collections"), None);
     let mut all = Vec::new();
     for collection in collections.as_array().unwrap() {
         let id = collection["id"].as_str().unwrap();
-        let records = done(Method::POST, &format!("{url}/collections/{id}/get"), Some(&include));
+        let records = done(&Method::POST, &format!("{url}/collections/{id}/get"), Some(&include));
         all.push(json!([collection, records]));
     }
     all

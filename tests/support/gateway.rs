@@ -19,8 +19,6 @@ use tokio_rustls::server::TlsStream;
 pub(crate) struct Gateway {
     /// `http://127.0.0.1:PORT`, or `https://localhost:PORT` with TLS.
     pub(crate) url: String,
-    /// The port.
-    pub(crate) port: u16,
     /// The authority to trust, in PEM; empty without TLS.
     pub(crate) ca_pem: String,
     _runtime: Runtime,
@@ -52,7 +50,7 @@ impl Gateway {
             runtime.spawn(async { axum::serve(tcp, app).await.unwrap() });
             (format!("http://127.0.0.1:{port}"), String::new())
         };
-        Self { url, port, ca_pem, _runtime: runtime }
+        Self { url, ca_pem, _runtime: runtime }
     }
 }
 
