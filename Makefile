@@ -66,3 +66,15 @@ tools: $(CARGO_DENY) ## Installs cargo-deny (a few minutes, once)
 $(CARGO_DENY): | require-rust
 	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)" \
 	  "cargo-deny@$(CARGO_DENY_VERSION)"
+
+.PHONY: cluster-up
+cluster-up: ## Starts a real Kubernetes of one node for tests (15 minutes the first time, then seconds)
+	tests/cluster/cluster.sh up
+
+.PHONY: cluster-down
+cluster-down: ## Ends it; nothing of it stays but its programs in the cache
+	tests/cluster/cluster.sh down
+
+.PHONY: cluster-shell
+cluster-shell: ## Opens a shell in it: kubectl works, Services resolve
+	tests/cluster/cluster.sh sh bash

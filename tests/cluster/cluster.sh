@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# A real Kubernetes with one node, in mount, network, PID, IPC and UTS namespaces of its own: when their first process
+# ends the kernel removes all of it, and nothing of it can be reached from outside but through this script.
+# Usage: cluster.sh up [IMAGE.tar...]   a fresh cluster with DNS, volumes and these images beside its own
+#        cluster.sh load IMAGE.tar...   adds images
+#        cluster.sh kubectl ARGS...     kubectl as its administrator
+#        cluster.sh sh COMMAND...       runs a command inside: Services resolve, KUBECONFIG is set
+#        cluster.sh down                ends it and removes its state
+#        cluster.sh check               says what this machine lacks
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
+export STATE=$cache/cluster NODE=node-1 NODE_IP=172.30.0.2 CGROUP=memory-migration AUDIT_POLICY=$here/audit.yaml
+export KUBECONFIG=$STATE/pki/admin.kubeconfig
+mounted="/var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni/net.d /etc/cni"
+start_seconds=120
+
+say() { echo "cluster.sh: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+check() {
+  local missing=() name
+  [ "$(uname -s)" = Linux ] || missing+=("Linux")
+  [ "$(id -u)" = 0 ] || missing+=("root")
+  [ -d /sys/fs/cgroup/memory ] || missing+=("cgroup v1 (this machine has v2 only, or none)")
+  for name in go kubectl runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
+    command -v "$name" >/dev/null || missing+=("the command $name")
+  done
+  [ ${#missing[@]} = 0 ] && return
+  say "this machine cannot run the test cluster; it lacks:"
+  printf '  - %s\n' "${missing[@]}" >&2
+  say "On Debian: apt-get install runc nftables iptables conntrack iproute2 ethtool socat kmod openssl busybox-static python3.11"
+  say "Any other cluster will do instead (kind, k3s): set KUBECONFIG and use kubectl yourself."
+  return 1
+}
+
+# Only a process that is ours: a number may have been given to another one since.
+pid() {
+  local pid
+  pid=$(cat "$STATE/init.pid" 2>/dev/null) && grep -qaF "$here/init.sh" "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+}
+inside() {
+  local first
+  first=$(pid) || fail "the cluster is not up: make cluster-up"
+  nsenter -t "$first" -m -n -p -i -u -- "$@"
+}
+k() { inside kubectl "$@"; }
+
+await() { # WHAT COMMAND...: until it succeeds, or says what was seen last
+  local what=$1 end=$((SECONDS + start_seconds)) seen
+  shift
+  until seen=$("$@" 2>&1); do
+    if [ $SECONDS -ge $end ]; then
+      say "after $start_seconds s still not: $what; last seen:"
+      printf '%s\n' "$seen" >&2
+      tail -n 5 "$STATE"/log/*.log >&2
+      return 1
+    fi
+    sleep 0.2
+  done
+}
+
+each_hierarchy() { find /sys/fs/cgroup -mindepth 1 -maxdepth 1 -type d ! -name unified; }
+
+make_cgroups() {
+  local hierarchy file folder
+  for hierarchy in $(each_hierarchy); do mkdir -p "$hierarchy/$CGROUP/system"; done
+  # A new cpuset has no CPUs until it is told.
+  for file in cpuset.cpus cpuset.mems; do
+    for folder in $CGROUP $CGROUP/system; do cat "/sys/fs/cgroup/cpuset/$file" >"/sys/fs/cgroup/cpuset/$folder/$file"; done
+  done
+  echo 1 2>/dev/null >"/sys/fs/cgroup/memory/$CGROUP/memory.use_hierarchy" || true
+}
+
+ready() { [ "$(k get node "$NODE" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = True ] && k get serviceaccount default; }
+
+up() {
+  local outer first= hierarchy image
+  check
+  pid >/dev/null && fail "the cluster is up already: make cluster-down ends it"
+  BIN=$("$here/build.sh")/bin
+  IMAGES="$("$here/images.sh" base) $*"
+  export BIN IMAGES
+  for image in $IMAGES; do [ -f "$image" ] || fail "there is no image file $image"; done
+  clean
+  mkdir -p "$STATE"/{log,etcd,containerd,kubelet,cni,pods,logs,net,volumes} $mounted
+  "$here/pki.sh" "$STATE/pki" "$NODE" "$NODE_IP"
+  make_cgroups
+  setsid unshare --mount --net --pid --ipc --uts --fork --mount-proc --propagation private \
+    bash "$here/init.sh" >"$STATE/log/init.log" 2>&1 </dev/null &
+  outer=$!
+  disown
+  until first=$(tr -d ' ' <"/proc/$outer/task/$outer/children") && [ -n "$first" ]; do
+    kill -0 $outer 2>/dev/null || fail "unshare failed: $(cat "$STATE/log/init.log")"
+    sleep 0.05
+  done
+  echo "$first" >"$STATE/init.pid"
+  for hierarchy in $(each_hierarchy); do echo "$first" >"$hierarchy/$CGROUP/system/cgroup.procs"; done
+  touch "$STATE/go"
+  await "node $NODE is ready" ready
+  sed "s#@VOLUMES@#$STATE/volumes#" "$here/addons.yaml" | k apply -f - >/dev/null
+  await "images are there" test -e "$STATE/images-imported"
+  k -n kube-system rollout status deployment/coredns --timeout "${start_seconds}s" >/dev/null
+  k -n volumes rollout status deployment/local-path-provisioner --timeout "${start_seconds}s" >/dev/null
+  say "up after $SECONDS s; look around: make cluster-shell; end it: make cluster-down"
+}
+
+clean() {
+  local hierarchy folder
+  for hierarchy in $(each_hierarchy); do
+    if [ -d "$hierarchy/$CGROUP" ]; then find "$hierarchy/$CGROUP" -depth -type d -exec rmdir {} +; fi
+  done
+  rm -rf "$STATE"
+  # Ours alone are empty now.
+  for folder in $mounted; do rmdir "$folder" 2>/dev/null || true; done
+}
+
+down() {
+  local first
+  if first=$(pid); then
+    touch "$STATE/stop"
+    for _ in $(seq 100); do kill -0 "$first" 2>/dev/null || break; sleep 0.1; done
+    kill -KILL "$first" 2>/dev/null || true
+    for _ in $(seq 100); do kill -0 "$first" 2>/dev/null || break; sleep 0.1; done
+  fi
+  clean
+}
+
+load() {
+  local image
+  for image in "$@"; do inside "$("$here/build.sh" --where)/bin/ctr" -n k8s.io images import "$image"; done
+}
+
+command=${1:-}
+[ $# -gt 0 ] && shift
+case $command in
+  up) up "$@" ;;
+  down) down ;;
+  check) check ;;
+  load) load "$@" ;;
+  kubectl) k "$@" ;;
+  sh) inside "$@" ;;
+  *) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Makes the images of the test cluster from local files, without a container engine; prints the path of each.
+# Usage: images.sh base                the cluster's own, a shell (box) and a real Chroma server
+#        images.sh operator PROGRAM    the operator's, of this build of memory-migration
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
+
+image() { # FOLDER NAME:TAG ARGS...
+  local out=$1/${2%%:*}.tar name=localhost/$2
+  shift 2
+  if [ ! -f "$out" ]; then
+    python3 "$here/mkimage.py" "$name" "$out.new" "$@"
+    mv "$out.new" "$out"
+  fi
+  echo "$out"
+}
+
+# The shared libraries of these programs, as SOURCE:DEST; none of a static one.
+libraries() { { ldd "$@" || true; } | { grep -o '/[^ ]*\.so[^ ]*' || true; } | grep -vF site-packages | sort -u | sed 's/.*/&:&/'; }
+
+# The server is one shared library of its Python package: an interpreter that loads it is all it needs besides.
+chroma() { # FOLDER
+  local python=/usr/bin/python3.11 library=/usr/lib/python3.11 native module files=()
+  # The launcher of the host's environment names its paths, so the image gets one of its own.
+  native=$(echo "$("$here/../chroma/install.sh" server | cut -d' ' -f2-)"/lib/python3*/site-packages/chromadb_rust_bindings)
+  printf '#!%s -SB\nimport sys, chromadb_rust_bindings as native\nnative.cli(["chroma", *sys.argv[1:]])\n' $python >"$1/chroma"
+  chmod +x "$1/chroma"
+  for module in codecs io abc os stat posixpath genericpath _collections_abc; do files+=("$library/$module.py:$library/$module.py"); done
+  mapfile -t -O ${#files[@]} files < <(libraries $python "$native"/*.so)
+  image "$1" chroma:1.5.9 --entrypoint /usr/bin/chroma --env PYTHONPATH=/chroma --dir /tmp:1777 \
+    $python:$python $library/encodings:$library/encodings "${files[@]}" \
+    "$native:/chroma/chromadb_rust_bindings" "$1/chroma:/usr/bin/chroma"
+}
+
+base() {
+  local bin folder
+  bin=$("$here/build.sh")/bin
+  folder=$bin/../images-$(cat "$here"/{images.sh,mkimage.py} "$here/../chroma/requirements-server.txt" | sha256sum | cut -c1-12)
+  mkdir -p "$folder"
+  folder=$(cd "$folder" && pwd)
+  image "$folder" pause:1 --entrypoint /pause --user 65535:65535 "$bin/pause:/pause"
+  image "$folder" coredns:1 --entrypoint /coredns "$bin/coredns:/coredns"
+  image "$folder" local-path-provisioner:1 --entrypoint /local-path-provisioner "$bin/local-path-provisioner:/local-path-provisioner"
+  image "$folder" box:1 --entrypoint /bin/busybox --dir /tmp:1777 /bin/busybox:/bin/busybox /bin/busybox:/bin/sh
+  chroma "$folder"
+}
+
+operator() { # PROGRAM
+  local folder files
+  mapfile -t files < <(libraries "$1")
+  folder=$cache/operator-$(sha256sum "$1" | cut -c1-12)
+  mkdir -p "$folder"
+  image "$folder" memory-migration:test --entrypoint /usr/bin/memory-migration --user 65532:65532 --dir /tmp:1777 \
+    "${files[@]}" "$1:/usr/bin/memory-migration" /etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt
+}
+
+case ${1:-} in
+  base) base ;;
+  operator) operator "${2:?usage: images.sh operator PROGRAM}" ;;
+  *) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac

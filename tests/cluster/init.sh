@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# Process 1 of the cluster's namespaces: prepares them, starts the programs, and ends when the file `stop` appears.
+# cluster.sh starts it; BIN, STATE, NODE, NODE_IP, CGROUP, IMAGES and AUDIT_POLICY come from there.
+set -u
+
+until [ -e "$STATE/go" ]; do sleep 0.02; done
+keys=$STATE/pki
+stopping() { [ -e "$STATE/stop" ]; }
+
+hostname "$NODE"
+mount --make-rshared /
+mount -t tmpfs tmpfs /run
+mkdir -p /run/lock /run/netns
+for pair in kubelet:/var/lib/kubelet cni:/var/lib/cni pods:/var/log/pods logs:/var/log/containers net:/etc/cni/net.d; do
+  mount --bind "$STATE/${pair%%:*}" "${pair#*:}"
+done
+mount --make-rshared /var/lib/kubelet
+# The kubelet writes these settings of the whole machine: here it writes to files of its own.
+for setting in vm/overcommit_memory=1 kernel/panic=10 kernel/panic_on_oops=1; do
+  file=/run/sysctl-$(basename "${setting%=*}")
+  echo "${setting#*=}" >"$file"
+  mount --bind "$file" "/proc/sys/${setting%=*}"
+done
+
+ip link set lo up
+ip link add eth0 type veth peer name eth0p
+ip addr add "$NODE_IP/24" dev eth0
+ip link set eth0p up
+ip link set eth0 up
+ip route add default via "${NODE_IP%.*}.1"
+sysctl -qw net.ipv4.ip_forward=1
+sysctl -qw net.bridge.bridge-nf-call-iptables=1
+# CoreDNS has no server to ask beyond the cluster.
+echo 'nameserver 127.0.0.1' >/run/resolv.conf
+# Programs that run here without a pod resolve Services too, and an image that is not there fails at once.
+printf 'search svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5 timeout:1 attempts:1\n' >/run/resolv.host
+mount --bind /run/resolv.host /etc/resolv.conf
+
+cat >/etc/cni/net.d/10-test.conflist <<C
+{"cniVersion": "1.0.0", "name": "test", "plugins": [
+  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+   "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+  {"type": "portmap", "capabilities": {"portMappings": true}}
+]}
+C
+# restrict_oom_score_adj: without CAP_SYS_RESOURCE runc may not lower it, and says only "EOF".
+cat >"$STATE/containerd.toml" <<C
+version = 3
+root = "$STATE/containerd"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.devmapper", "io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
+[grpc]
+  address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "localhost/pause:1"
+[plugins."io.containerd.cri.v1.runtime"]
+  enable_selinux = false
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  tolerate_missing_hugetlb_controller = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+  bin_dirs = ["$BIN"]
+  conf_dir = "/etc/cni/net.d"
+[plugins."io.containerd.cri.v1.runtime".containerd]
+  default_runtime_name = "runc"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+  SystemdCgroup = false
+  BinaryName = "$(command -v runc)"
+C
+cat >"$STATE/kubelet.yaml" <<C
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+failCgroupV1: false
+cgroupDriver: cgroupfs
+cgroupRoot: /$CGROUP
+authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $keys/ca.crt}}
+authorization: {mode: Webhook}
+clusterDomain: cluster.local
+clusterDNS: [10.96.0.10]
+resolvConf: /run/resolv.conf
+failSwapOn: false
+imageGCHighThresholdPercent: 100
+evictionHard: {memory.available: "0%", nodefs.available: "0%", imagefs.available: "0%", nodefs.inodesFree: "0%", imagefs.inodesFree: "0%"}
+nodeStatusUpdateFrequency: 5s
+C
+# The conntrack limits can only be written in the first network namespace: 0 leaves them alone.
+cat >"$STATE/kube-proxy.yaml" <<C
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+clientConnection: {kubeconfig: $keys/kube-proxy.kubeconfig}
+mode: nftables
+clusterCIDR: 10.244.0.0/16
+hostnameOverride: $NODE
+conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
+C
+
+keepers=
+keep() { # NAME COMMAND...: starts it, and starts it again when it ends
+  local name=$1
+  shift
+  (
+    child=
+    trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 0' TERM
+    while :; do
+      "$@" >>"$STATE/log/$name.log" 2>&1 &
+      child=$!
+      wait "$child"
+      echo "init.sh: $name ended with $?" >>"$STATE/log/$name.log"
+      sleep 1
+    done
+  ) &
+  keepers="$! $keepers"
+}
+
+export PATH=$BIN:$PATH
+keep etcd kube etcd --name test --data-dir "$STATE/etcd" --unsafe-no-fsync --log-level warn \
+  --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
+  --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \
+  --initial-cluster test=http://127.0.0.1:2380
+keep containerd containerd -c "$STATE/containerd.toml" -l warn
+(
+  until ctr version >/dev/null 2>&1; do sleep 0.1; done
+  for image in $IMAGES; do ctr -n k8s.io images import "$image" || echo "init.sh: import of $image failed"; done
+  touch "$STATE/images-imported"
+) &
+keep kube-apiserver kube kube-apiserver --etcd-servers http://127.0.0.1:2379 --advertise-address "$NODE_IP" --secure-port 6443 \
+  --tls-cert-file "$keys/apiserver.crt" --tls-private-key-file "$keys/apiserver.key" --client-ca-file "$keys/ca.crt" \
+  --service-account-issuer https://kubernetes.default.svc.cluster.local \
+  --service-account-key-file "$keys/sa.pub" --service-account-signing-key-file "$keys/sa.key" \
+  --service-cluster-ip-range 10.96.0.0/16 --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
+  --allow-privileged=true --kubelet-preferred-address-types InternalIP \
+  --kubelet-client-certificate "$keys/apiserver-kubelet.crt" --kubelet-client-key "$keys/apiserver-kubelet.key" \
+  --audit-policy-file "$AUDIT_POLICY" --audit-log-path "$STATE/log/audit.jsonl"
+until kubectl --kubeconfig "$keys/admin.kubeconfig" get --raw /readyz >/dev/null 2>&1; do
+  stopping && exit
+  sleep 0.2
+done
+keep kube-controller-manager kube kube-controller-manager --kubeconfig "$keys/kube-controller-manager.kubeconfig" \
+  --service-account-private-key-file "$keys/sa.key" --root-ca-file "$keys/ca.crt" --cluster-signing-cert-file "$keys/ca.crt" \
+  --cluster-signing-key-file "$keys/ca.key" --use-service-account-credentials --leader-elect=false --bind-address 127.0.0.1
+keep kube-scheduler kube kube-scheduler --kubeconfig "$keys/kube-scheduler.kubeconfig" --leader-elect=false --bind-address 127.0.0.1
+keep kubelet kube kubelet --config "$STATE/kubelet.yaml" --kubeconfig "$keys/kubelet.kubeconfig" \
+  --hostname-override "$NODE" --node-ip "$NODE_IP"
+keep kube-proxy kube kube-proxy --config "$STATE/kube-proxy.yaml"
+
+until stopping; do sleep 0.2; done
+kill -TERM $keepers 2>/dev/null
+for _ in $(seq 20); do
+  [ -n "$(jobs -r)" ] || break
+  sleep 0.1
+done
+exit 0

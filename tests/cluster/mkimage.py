@@ -1,0 +1,102 @@
+"""Writes an OCI image as one tar, of local files, without a container engine.
+
+mkimage.py NAME OUT.tar [--entrypoint PROGRAM] [--user UID:GID] [--env K=V]... [--dir /PATH[:MODE]]... SOURCE:DEST...
+
+NAME is a full reference (localhost/pause:1). A SOURCE may be a folder. One uncompressed layer; the same files give the
+same image. Standard library only.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import platform
+import tarfile
+from pathlib import Path
+
+MEDIA = "application/vnd.oci.image."
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("files", nargs="*")
+    parser.add_argument("--entrypoint")
+    parser.add_argument("--user")
+    parser.add_argument("--env", action="append", default=[])
+    parser.add_argument("--dir", action="append", default=[])
+    return parser.parse_intermixed_args()
+
+
+def entry(name, mode, size=0, kind=tarfile.REGTYPE):
+    info = tarfile.TarInfo(name.lstrip("/"))
+    info.mode, info.size, info.type = mode, size, kind
+    return info
+
+
+def anonymous(info):
+    """Byte code is left out, and so are the owner and times of this machine's files."""
+    if "__pycache__" in info.name:
+        return None
+    info.uid = info.gid = info.mtime = 0
+    info.uname = info.gname = ""
+    return info
+
+
+def layer(files, dirs):
+    pairs = [file.split(":") for file in files]
+    folders = {path: int(mode or "755", 8) for path, _, mode in (d.partition(":") for d in dirs)}
+    for _, dest in pairs:
+        for parent in list(Path(dest).parents)[:-1]:
+            folders.setdefault(str(parent), 0o755)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for folder in sorted(folders):
+            tar.addfile(entry(folder, folders[folder], kind=tarfile.DIRTYPE))
+        for source, dest in pairs:
+            if os.path.isdir(source):
+                tar.add(source, dest.lstrip("/"), filter=anonymous)
+            else:
+                data = Path(source).read_bytes()
+                mode = 0o755 if os.access(source, os.X_OK) else 0o644
+                tar.addfile(entry(dest, mode, len(data)), io.BytesIO(data))
+    return out.getvalue()
+
+
+def main():
+    args = arguments()
+    blobs = {}
+
+    def blob(data, media):
+        data = data if isinstance(data, bytes) else json.dumps(data, sort_keys=True).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        blobs[digest] = data
+        return {"mediaType": MEDIA + media, "digest": "sha256:" + digest, "size": len(data)}
+
+    where = {"architecture": ARCHITECTURES.get(platform.machine(), platform.machine()), "os": "linux"}
+    files = blob(layer(args.files, args.dir), "layer.v1.tar")
+    run = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin", *args.env]}
+    if args.entrypoint:
+        run["Entrypoint"] = [args.entrypoint]
+    if args.user:
+        run["User"] = args.user
+    config = blob(where | {"config": run, "rootfs": {"type": "layers", "diff_ids": [files["digest"]]}}, "config.v1+json")
+    manifest = blob(
+        {"schemaVersion": 2, "mediaType": MEDIA + "manifest.v1+json", "config": config, "layers": [files]},
+        "manifest.v1+json",
+    )
+    tag = args.name.rsplit(":", 1)[1]
+    names = {"io.containerd.image.name": args.name, "org.opencontainers.image.ref.name": tag}
+    index = {"schemaVersion": 2, "manifests": [manifest | {"annotations": names, "platform": where}]}
+    parts = {"oci-layout": {"imageLayoutVersion": "1.0.0"}, "index.json": index}
+    encoded = {name: json.dumps(part).encode() for name, part in parts.items()}
+    encoded |= {"blobs/sha256/" + digest: data for digest, data in blobs.items()}
+    with tarfile.open(args.out, "w") as tar:
+        for name, data in encoded.items():
+            tar.addfile(entry(name, 0o644, len(data)), io.BytesIO(data))
+
+
+main()
