@@ -18,18 +18,20 @@ use super::status::MemoryMigrationStatus;
 
 const SAME_CLAIM: &str = "!(has(self.source.local) && has(self.target.local) \
     && self.source.local.claimName == self.target.local.claimName && self.source.local.path == self.target.local.path)";
-// Two objects of different places in a schema cannot be compared whole: the API server takes them for different types.
-const SAME_SERVER: &str = "!(has(self.source.remote) && has(self.target.remote) \
-    && (has(self.source.remote.service) ? (has(self.target.remote.service) \
-    && self.source.remote.service.name == self.target.remote.service.name \
-    && self.source.remote.service.port == self.target.remote.service.port \
-    && (has(self.source.remote.service.namespace) ? self.source.remote.service.namespace : '') \
-    == (has(self.target.remote.service.namespace) ? self.target.remote.service.namespace : '')) \
-    : (has(self.source.remote.url) && has(self.target.remote.url) \
-    && self.source.remote.url == self.target.remote.url)) \
+// Only for whole databases: over a list of collections the rule would cost more than an API server allows; those are
+// compared in `check.rs`. Two objects of different places in a schema cannot be compared whole: the API server takes them
+// for different types. It knows a property that CEL reserves by its escaped name only.
+const SAME_SERVER: &str = "!(has(self.source.remote) && has(self.target.remote) && self.collections.size() == 0 \
     && self.source.remote.tenant == self.target.remote.tenant \
     && self.source.remote.database == self.target.remote.database \
-    && (self.collections.size() == 0 || self.collections.exists(c, c.targetName == '' || c.targetName == c.name)))";
+    && ((has(self.source.remote.service) && has(self.target.remote.service) \
+    && self.source.remote.service.name == self.target.remote.service.name \
+    && self.source.remote.service.port == self.target.remote.service.port \
+    && has(self.source.remote.service.__namespace__) == has(self.target.remote.service.__namespace__) \
+    && (!has(self.source.remote.service.__namespace__) \
+    || self.source.remote.service.__namespace__ == self.target.remote.service.__namespace__)) \
+    || (has(self.source.remote.url) && has(self.target.remote.url) \
+    && self.source.remote.url == self.target.remote.url)))";
 const COLLECTION_NAME: &str =
     "self == '' || (self.matches('^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$') && !self.contains('..'))";
 
@@ -104,7 +106,7 @@ pub struct MemoryMigrationSpec {
     /// Which collections, each once. Default: empty, all of the source's database.
     /// Example: `[{name: memory_collection, targetName: mcp_imported_memories}]`.
     #[serde(default)]
-    #[schemars(length(max = 1000), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "targetName"]))]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "targetName"]))]
     pub collections: Vec<NamePair>,
     /// What happens to an id that the target already holds with other content. Skip (default): left alone, counted,
     /// listed. Overwrite: replaced by the source's. Fail: the run ends before it writes anything.
