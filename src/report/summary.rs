@@ -24,7 +24,7 @@ pub struct Summary {
     /// Fingerprint over all collections' fingerprints; empty without a full verification.
     #[serde(default)]
     pub fingerprint: String,
-    /// See [`CollectionReport::max_ulps`].
+    /// See [`super::CollectionReport::max_ulps`].
     #[serde(default)]
     pub max_ulps: u32,
 }
