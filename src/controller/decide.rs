@@ -172,6 +172,7 @@ fn watch(
     let Some(pod) = observed.alive().max_by_key(|pod| pod.created) else {
         let trouble = job.trouble.clone().map(|t| (t.reason, t.message));
         let (reason, message) = trouble
+            .or_else(|| closing(hash, before, job, observed))
             .or_else(|| verdict::between_tries(hash, job, observed))
             .unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name)));
         return say(reason, message);
@@ -187,6 +188,14 @@ fn watch(
     let stage = observed.log.as_ref().and_then(|log| log.progress).map(|progress| progress.stage);
     let reason = stage.map_or_else(|| statuses::running_reason(before), Reason::from);
     say(reason, format!("{} in pod {}", statuses::doing(reason), pod.name))
+}
+
+/// What is said while the runner has ended well and its Job does not say so yet: the kubelet is faster than the Job's
+/// controller. No verdict: that needs the Job.
+fn closing(hash: &str, before: &MemoryMigrationStatus, job: &JobFact, observed: &Observed) -> Option<(Reason, String)> {
+    let pod = verdict::ended_well(hash, job, observed)?;
+    let message = format!("pod {} has ended well: waiting for Job {} to say so", pod.name, job.name);
+    Some((statuses::running_reason(before), message))
 }
 
 /// Whether the Job is bound to a node that its claim's users have left.

@@ -188,6 +188,14 @@ pub fn of_report(reason: report::Reason) -> Reason {
     }
 }
 
+/// The Job's last pod, where it has ended with a verdict that is no failure.
+#[must_use]
+pub fn ended_well<'a>(hash: &str, job: &JobFact, observed: &'a Observed) -> Option<&'a PodFact> {
+    let pod = latest(job, observed)?;
+    let summary = valid(hash, pod)?;
+    (pod.exit.is_none() && summary.verdict != Verdict::Failed).then_some(pod)
+}
+
 /// The waiting reason between two tries of a Job.
 #[must_use]
 pub fn between_tries(hash: &str, job: &JobFact, observed: &Observed) -> Option<(Reason, String)> {

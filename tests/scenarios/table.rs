@@ -198,6 +198,19 @@ fn between_two_tries_it_waits_and_says_why() {
     creates_nothing(&tried(report::Reason::Unavailable));
 }
 
+/// Seen on a real cluster: the kubelet was faster than the Job's controller, and people were warned of a retry.
+#[test]
+fn a_pod_that_ended_well_before_its_job_is_no_retry() {
+    let case = Case::to_server().running().at_stage(Stage::Verifying, 10, 10).done();
+    let summary = summary(&case.hash(), report::Reason::Verified);
+    let case = case.ended(0, Some(summary), None);
+    says(&case, Reason::Verifying, "waiting for Job");
+    creates_nothing(&case);
+    assert!(case.plan().notices.is_empty(), "{:?}", case.plan().notices);
+    let case = case.done().see(|o| o.jobs[0].phase = JobPhase::Complete);
+    says(&case, Reason::Verified, "");
+}
+
 #[test]
 fn a_missing_claim_or_service_is_waited_for() {
     let gone = |what: &str| Endpoint::Missing(what.into());
