@@ -43,3 +43,22 @@ fn a_run_that_wrote_nothing_claims_no_copies() {
     let report = run.args(["--on-conflict", "fail"]).ends(6);
     assert_eq!((report.count("source"), report.count("copied"), report.count("targetAfter")), (2, 0, 0));
 }
+
+/// A store that the runner's user may not read was tried again until no retries were left, without a word of the remedy.
+#[test]
+fn a_store_of_somebody_else_is_refused_with_its_owner() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (source, target) = (committed("1.5.9"), Store::absent());
+    let database = source.path.join("chroma.sqlite3");
+    std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let mut run = Migration::new(&local(&source.path, DEFAULT), &local(&target.path, DEFAULT));
+    // Root reads everything: this test then runs as nobody, who must at least reach the folders.
+    if rustix::process::geteuid().is_root() {
+        run = run.as_nobody([&source.path]);
+    }
+    let report = run.written_by("1.5.9").ends(3);
+    let said = report.message();
+    for word in ["permission denied", "mode 0,", "this process is user", "runAsUser"] {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}

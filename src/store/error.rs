@@ -95,7 +95,21 @@ pub enum Error {
         /// What to do next.
         remedy: String,
     },
-    /// The operating system refused: permission, disk full, too many files.
+    /// The operating system lets this process not do it. Another try changes nothing.
+    #[error(
+        "failed to {attempt} {}: permission denied ({whose}); run this as the owner (in a cluster set \
+         spec.runner.podSecurityContext.runAsUser, for root with runAsNonRoot: false), or change owner or mode",
+        path.display()
+    )]
+    Forbidden {
+        /// A verb, as "open".
+        attempt: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What is in the way with its owner and mode, and the user that this process is.
+        whose: String,
+    },
+    /// The operating system failed: disk full, too many files.
     #[error("failed to {attempt} {}: {source}", path.display())]
     Io {
         /// A verb, as "read" or "copy to scratch space".
@@ -118,7 +132,7 @@ impl Error {
             | Self::NotFound { .. }
             | Self::Busy { .. }
             | Self::Io { .. } => true,
-            Self::Rejected { .. } | Self::Unsupported { .. } | Self::Damaged { .. } => false,
+            Self::Rejected { .. } | Self::Unsupported { .. } | Self::Damaged { .. } | Self::Forbidden { .. } => false,
         }
     }
 }

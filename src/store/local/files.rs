@@ -104,7 +104,20 @@ pub fn beside(database: &Path, ending: &str) -> PathBuf {
 /// A system error with what was tried.
 #[must_use]
 pub fn io_error(attempt: &'static str, path: &Path, source: io::Error) -> Error {
-    Error::Io { attempt, path: path.to_owned(), source }
+    let path = path.to_owned();
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        return Error::Forbidden { attempt, whose: whose(&path), path };
+    }
+    Error::Io { attempt, path, source }
+}
+
+/// The nearest of the path and its folders that can be looked at, which is the one that is closed, and who looks.
+fn whose(path: &Path) -> String {
+    let us = rustix::process::geteuid().as_raw();
+    let seen = path.ancestors().find_map(|at| Some((at, std::fs::metadata(at).ok()?)));
+    let Some((at, found)) = seen else { return format!("this process is user {us}") };
+    let (user, group, mode) = (found.uid(), found.gid(), found.mode() & 0o7777);
+    format!("{} has owner {user}:{group} and mode {mode:o}, this process is user {us}", at.display())
 }
 
 /// The database file, opened once for the life of this process. Closing any descriptor of a file drops all POSIX locks

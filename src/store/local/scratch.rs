@@ -185,7 +185,8 @@ pub fn failure(database: &Path, error: &rusqlite::Error) -> Failure {
             Failure::Final(io_error("read", database, io::Error::other(error.to_string())))
         }
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            Failure::Final(io_error("open", database, io::Error::other(error.to_string())))
+            let source = files::database(database).err();
+            Failure::Final(source.unwrap_or_else(|| io_error("open", database, io::Error::other(error.to_string()))))
         }
         Some(ErrorCode::Unknown) => Failure::Final(Error::Unsupported {
             store: database.display().to_string(),

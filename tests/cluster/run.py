@@ -1,0 +1,77 @@
+"""Runs the scenarios on the cluster that KUBECONFIG names: run.py [--jobs N] [SCENARIO...]
+
+Each has a namespace of its own, so they run side by side; those that stop what all of them need run alone, at the end.
+Prints a line for each, and for one that failed what the cluster holds of it. Exit code 1 if one failed.
+"""
+
+import argparse
+import concurrent.futures
+import importlib
+import pathlib
+import sys
+import time
+import traceback
+
+import kit
+
+MODULES = [p.stem for p in sorted((pathlib.Path(__file__).parent / "scenarios").glob("*.py"))]
+
+
+def found():
+    """Name to function, in the order of the files."""
+    sys.path.insert(0, str(pathlib.Path(__file__).parent / "scenarios"))
+    functions = {}
+    for module in map(importlib.import_module, MODULES):
+        own = {n: f for n, f in vars(module).items() if callable(f) and getattr(f, "__module__", "") == module.__name__}
+        functions |= {name: function for name, function in own.items() if not name.startswith("_")}
+    return functions
+
+
+def seen(namespace):
+    """What a person would look at."""
+    asked = [["get", "memmig,jobs,pods,pvc", "-o", "wide"], ["describe", "memmig"], ["get", "events"]]
+    pods = kit.kubectl("-n", namespace, "get", "pods", "-o", "name", check=False).split()
+    asked += [["logs", pod, "--all-containers", "--tail=20"] for pod in pods]
+    return "\n".join(f"$ kubectl {' '.join(a)}\n" + kit.kubectl("-n", namespace, *a, check=False) for a in asked)
+
+
+def run(name, function):
+    started, scenario = time.monotonic(), None
+    try:
+        needs_own = getattr(function, "own_cluster", False)
+        if needs_own and not kit.OWN_CLUSTER:
+            print(f"skipped {name}: it kills processes of a node, which only the cluster of tests allows", flush=True)
+            return True
+        scenario = kit.Scenario(name, getattr(function, "level", "restricted"))
+        function(scenario)
+    except Exception:
+        after, trace = time.monotonic() - started, traceback.format_exc()
+        details = seen(scenario.namespace) if scenario else ""
+        print(f"FAILED  {name} after {after:.0f} s\n{trace}\n{details}", flush=True)
+        return False
+    kit.kubectl("delete", "namespace", scenario.namespace, "--wait=false")
+    print(f"passed  {name} in {time.monotonic() - started:.0f} s: {(function.__doc__ or '').splitlines()[0]}", flush=True)
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=6)
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    functions = found()
+    unknown = [name for name in args.names if name not in functions]
+    if unknown:
+        sys.exit(f"no scenario {', '.join(unknown)}; there are {', '.join(functions)}")
+    chosen = {name: functions[name] for name in args.names or functions if args.names or not getattr(functions[name], "long", False)}
+    alone = {name: f for name, f in chosen.items() if getattr(f, "alone", False)}
+    kit.api()
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        good = list(pool.map(lambda item: run(*item), [i for i in chosen.items() if i[0] not in alone]))
+    good += [run(name, function) for name, function in alone.items()]
+    print(f"{sum(good)} of {len(good)} scenarios passed", flush=True)
+    kit.api().proxy.terminate()
+    sys.exit(0 if all(good) else 1)
+
+
+main()

@@ -1,0 +1,122 @@
+"""Runs that are stopped, killed or edited in the middle: nothing lost, nothing twice, never two writers."""
+
+import threading
+
+from kit import COLLECTION, api, equal, local, renamed, slow, until
+
+
+def suspend_and_resume_ten_times(s):
+    """Ten suspensions use up no retries, and the run ends verified."""
+    s.claim("dev", 2000)
+    m = s.migrate("paused", local("dev"), s.prod.endpoint(), collections=renamed("paused"), batch=slow(), backoffLimit=1)
+    for _ in range(10):
+        m.running_pod()
+        m.patch(suspend=True)
+        m.reaches("Suspended")
+        until("no runner pod is left", lambda: not m.pods(alive=True))
+        m.patch(suspend=False)
+    m.patch(suspend=True)
+    m.reaches("Suspended")
+    m.patch(suspend=False, batch={"size": 500, "delay": "0s"})
+    m.verified(2000)
+    s.prod.holds("paused", 2000)
+
+
+def edited_mid_run(s):
+    """An edit of what a run is cancels it and runs again; never two runner pods."""
+    s.claim("dev", 2000)
+    m = s.migrate("edited", local("dev"), s.prod.endpoint(), collections=renamed("edited_first"), batch=slow())
+    m.copying()
+    most, over = [0], threading.Event()
+
+    def count():
+        while not over.is_set():
+            most[0] = max(most[0], len(m.pods(alive=True)))
+            over.wait(0.1)
+
+    counter = threading.Thread(target=count, daemon=True)
+    counter.start()
+    m.patch(collections=renamed("edited_second"), batch={"size": 500, "delay": "0s"})
+    m.verified(2000)
+    over.set()
+    counter.join()
+    equal("runner pods at a time", most[0], 1)
+    s.prod.holds("edited_second", 2000)
+
+
+def deleted_mid_run(s):
+    """Deleting the object ends its pod and frees the target."""
+    s.claim("dev", 300)
+    m = s.migrate("gone", local("dev"), s.prod.endpoint(), collections=renamed("deleted"), batch=slow())
+    m.copying()
+    m.delete()
+    until("Jobs and pods are gone", lambda: not s.list("batch/v1", "jobs") and not s.list("v1", "pods"))
+    s.migrate("next", local("dev"), s.prod.endpoint(), collections=renamed("deleted")).verified(300)
+    s.prod.holds("deleted", 300)
+
+
+def runner_killed(s):
+    """The mover dies, then its pod is deleted, then evicted: each time the run goes on where it stopped."""
+    s.claim("dev", 2000)
+    m = s.migrate("killed", local("dev"), s.prod.endpoint(), collections=renamed("runner_killed"), batch=slow())
+    m.copying()
+    pod = m.running_pod()
+    s.stop_process(pod, ["memory-migration", "run"])
+    until("another pod", lambda: m.running_pod() != pod)
+    m.copying()
+    pod = m.running_pod()
+    s.delete("pod", pod, grace=0)
+    until("another pod", lambda: m.running_pod() != pod)
+    m.copying()
+    pod = m.running_pod()
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": s.namespace}}
+    api().call("POST", f"/api/v1/namespaces/{s.namespace}/pods/{pod}/eviction", eviction)
+    until("another pod", lambda: m.running_pod() != pod)
+    m.patch(suspend=True)
+    m.reaches("Suspended")
+    m.patch(suspend=False, batch={"size": 500, "delay": "0s"})
+    m.verified(2000)
+    s.prod.holds("runner_killed", 2000)
+
+
+runner_killed.own_cluster = True
+
+
+def sidecar_killed(s):
+    """The Chroma server that writes the claim dies in the middle: it comes back, and nothing is lost or twice."""
+    s.claim("dev", 2000)
+    s.claim("into")
+    m = s.migrate("sidecar", local("dev"), local("into"), batch=slow(100))
+    m.copying(200)
+    s.stop_process(m.running_pod(), ["chroma", "--path"])
+    m.verified(2000)
+    s.chroma("look", claim="into", path="/data/chroma_db").holds(COLLECTION, 2000)
+
+
+sidecar_killed.own_cluster = True
+
+
+def target_killed(s):
+    """The target's server dies in the middle and comes back."""
+    server = s.chroma()
+    s.claim("dev", 2000)
+    m = s.migrate("target", local("dev"), server.endpoint(), batch=slow(100))
+    m.copying(200)
+    s.stop_process("chroma-0", ["chroma", "--path"])
+    m.verified(2000)
+    server.holds(COLLECTION, 2000)
+
+
+target_killed.own_cluster = True
+
+
+def source_killed(s):
+    """The source's server is deleted in the middle and comes back: it is waited for."""
+    server = s.chroma()
+    s.claim("dev", 2000)
+    s.migrate("fill", local("dev"), server.endpoint(), batch={"size": 500, "delay": "0s"}).verified(2000)
+    m = s.migrate("source", server.endpoint(), s.prod.endpoint(), collections=renamed("source_killed"), batch=slow(100))
+    m.copying(200)
+    s.delete("pod", "chroma-0", grace=0)
+    m.verified(2000)
+    s.prod.holds("source_killed", 2000)

@@ -1,0 +1,105 @@
+"""Memories that move: every direction, through what users have between them."""
+
+from kit import COLLECTION, api, equal, kubectl, local, renamed, slow, until
+
+
+def there_and_back(s):
+    """2,000 memories from a claim to a server and back into another claim, with progress, events and metrics."""
+    s.claim("dev", 2000)
+    there = s.migrate("there", local("dev"), s.prod.endpoint(), collections=renamed("there_and_back"), batch=slow(100))
+    there.copying()
+    row = s.k("get", "memmig", "there").splitlines()[1].split()
+    equal("kubectl get while it copies", row[1:4], ["dev:chroma_db", "prod/chroma", "Copying"])
+    first = there.verified(2000)
+    s.prod.holds("there_and_back", 2000)
+    back = s.migrate("back", s.prod.endpoint(), local("restored"), collections=renamed(COLLECTION, "there_and_back"))
+    back.reaches("TargetNotFound")
+    s.claim("restored")
+    second = back.verified(2000)
+    fingerprints = [status["collections"][0]["fingerprint"] for status in (first, second)]
+    equal("fingerprints", fingerprints[0], fingerprints[1])
+    told = [reason for reason, _ in there.events()]
+    for reason in ("Started", "Copying", "Progress", "Verified"):
+        equal(f"an event {reason}", reason in told, True)
+    metrics = api().get("/api/v1/namespaces/memory-migration/services/controller:8080/proxy/metrics")
+    series = f'memory_migration_records{{name="there",namespace="{s.namespace}",state="verified"}} 2000'
+    equal("the metrics", series in metrics, True)
+    s.chroma("restored", claim="restored", path="/data/chroma_db").holds(COLLECTION, 2000)
+
+
+def claim_to_claim(s):
+    """From one claim into another."""
+    s.claim("from", 300)
+    s.claim("into")
+    s.migrate("copy", local("from"), local("into", "stores/new")).verified(300)
+    s.chroma("look", claim="into", path="/data/stores/new").holds(COLLECTION, 300)
+
+
+def server_to_server(s):
+    """From a server in one namespace to a server in another."""
+    source = s.chroma()
+    s.claim("dev", 300)
+    s.migrate("fill", local("dev"), source.endpoint()).verified(300)
+    s.migrate("promote", source.endpoint(), s.prod.endpoint(), collections=renamed("server_to_server")).verified(300)
+    s.prod.holds("server_to_server", 300)
+
+
+def tenants_and_renames(s):
+    """One collection twice under new names, into a tenant and database that are waited for."""
+    s.claim("dev", 300)
+    target = s.prod.within("team-a", "notes")
+    names = [renamed("first")[0], renamed("second")[0]]
+    m = s.migrate("split", local("dev"), target.endpoint(), collections=names)
+    m.reaches("TargetNotFound")
+    s.prod.call("POST", "/tenants", {"name": "team-a"})
+    s.prod.call("POST", "/tenants/team-a/databases", {"name": "notes"})
+    status = m.verified(600)
+    equal("collections in the status", [c["targetName"] for c in status["collections"]], ["first", "second"])
+    target.holds("first", 300)
+    target.holds("second", 300)
+
+
+def dry_run(s):
+    """A dry run says what would be done, and writes nothing."""
+    s.claim("dev", 300)
+    plan = s.migrate("plan", local("dev"), s.prod.endpoint(), collections=renamed("dry_run"), dryRun=True)
+    plan.reaches("DryRunCompleted")
+    equal("records to copy", plan.status["counts"]["source"], 300)
+    equal("the collection", s.prod.collection("dry_run"), None)
+
+
+def applied_before_all_else(s):
+    """Applied before the claim and the server exist: ends verified without an edit."""
+    early = s.migrate("early", local("dev"), {"remote": {"service": {"name": "chroma"}}})
+    early.reaches("SourceNotFound")
+    s.claim("dev", 300)
+    early.reaches("TargetNotFound")
+    server = s.chroma()
+    early.verified(300)
+    server.holds(COLLECTION, 300)
+
+
+def run_id(s):
+    """A finished run never runs again; a new runId runs it again and copies nothing twice."""
+    s.claim("dev", 300)
+    m = s.migrate("again", local("dev"), s.prod.endpoint(), collections=renamed("run_id"))
+    job = m.verified(300)["jobName"]
+    m.patch(batch={"size": 50}, suspend=True)
+    until("the edit is seen", lambda: m.status["observedGeneration"] == m.object()["metadata"]["generation"])
+    m.patch(suspend=False)
+    equal("the Job after edits that are no run", m.status["jobName"], job)
+    m.patch(runId="second")
+    until("a new Job", lambda: m.status.get("jobName") not in (None, "", job))
+    equal("records present at the second run", m.verified(300)["counts"]["present"], 300)
+    s.prod.holds("run_id", 300)
+
+
+def a_name_as_long_as_names_can_be(s):
+    """An object with a name of 253 characters: its Job has a short one, and kubectl shows which."""
+    s.claim("dev", 300)
+    name = "m" + "emory-" * 42
+    name = name[:252] + "x"
+    m = s.migrate(name, local("dev"), s.prod.endpoint(), collections=renamed("long_name"))
+    status = m.verified(300)
+    equal("the Job's name is short", len(status["jobName"]) <= 63, True)
+    equal("kubectl get", name in kubectl("-n", s.namespace, "get", "memmig", "-o", "name"), True)

@@ -1,0 +1,49 @@
+"""Sources as people have them: in use, owned by root, unreadable by others, left by a killed server."""
+
+from kit import COLLECTION, equal, local, renamed
+
+
+def beside_a_running_server(s):
+    """A claim that a running Chroma uses is read beside it, as source, without stopping it."""
+    s.claim("dev", 300)
+    server = s.chroma("app", claim="dev", path="/data/chroma_db")
+    m = s.migrate("beside", local("dev"), s.prod.endpoint(), collections=renamed("beside"))
+    m.verified(300)
+    s.prod.holds("beside", 300)
+    server.holds(COLLECTION, 300)
+    restarts = s.pod("app-0")["status"]["containerStatuses"][0]["restartCount"]
+    equal("restarts of the server", restarts, 0)
+
+
+def owned_by_root(s):
+    """A store of root with mode 0600, as the official image leaves it: refused with the field to set, then read."""
+    s.claim("dev", 300, user=0, shell="chmod -R go= /data/chroma_db")
+    m = s.migrate("root", local("dev"), s.prod.endpoint(), collections=renamed("owned_by_root"))
+    said = m.reaches("PreflightRefused")
+    equal("the field is named: " + said, "runAsUser" in said, True)
+    m.patch(runId="as-root", runner={"podSecurityContext": {"runAsUser": 0, "runAsNonRoot": False}})
+    m.verified(300)
+    s.prod.holds("owned_by_root", 300)
+
+
+owned_by_root.level = "baseline"
+
+
+def into_a_store_of_root(s):
+    """The same as target: the server that writes it runs as root."""
+    s.claim("dev", 300)
+    s.claim("into", user=0, shell="mkdir -p /data/chroma_db && chmod 700 /data/chroma_db")
+    security = {"podSecurityContext": {"runAsUser": 0, "runAsNonRoot": False}}
+    s.migrate("root", local("dev"), local("into"), runner=security).verified(300)
+    s.chroma("look", claim="into", path="/data/chroma_db", user=0).holds(COLLECTION, 300)
+
+
+into_a_store_of_root.level = "baseline"
+
+
+def left_by_a_killed_server(s):
+    """A store with a hot journal: read from a copy in scratch space, rolled back there, and left as it is."""
+    s.claim("dev", "hot")
+    m = s.migrate("hot", local("dev"), s.prod.endpoint(), collections=renamed("hot_journal"))
+    m.verified(300)
+    s.prod.holds("hot_journal", 300)
