@@ -33,10 +33,23 @@ struct Running {
 }
 
 impl SidecarTarget {
-    /// Looks at the folder, which may be missing or empty.
+    /// Looks at the folder, which may be missing or empty; beside a server only once that answers, for until then it
+    /// may be making the tables of a new store.
     pub(super) async fn open(folder: Folder, url: Option<Url>, image: Option<String>) -> Result<Self> {
-        let before = before(&folder).await?;
-        Ok(Self { folder, url, image, before, running: OnceCell::new() })
+        let mut target = Self { folder, url, image, before: None, running: OnceCell::new() };
+        if let Some(config) = target.server() {
+            http::open(config).await?;
+        }
+        target.before = before(&target.folder).await?;
+        Ok(target)
+    }
+
+    fn server(&self) -> Option<ServerConfig> {
+        let mut config = ServerConfig::new(self.url.clone()?);
+        config.tenant.clone_from(&self.folder.tenant);
+        config.database.clone_from(&self.folder.database);
+        config.timeouts.start = STARTING;
+        Some(config)
     }
 
     async fn running(&self) -> Result<&Running> {
@@ -44,17 +57,13 @@ impl SidecarTarget {
     }
 
     async fn connect(&self) -> Result<Running> {
-        let Some(url) = self.url.clone() else {
+        let Some(config) = self.server() else {
             return Err(Error::Unsupported {
                 store: self.name(),
                 why: "no server writes it yet".to_owned(),
                 remedy: "give the address of the one that does (--writer-url)".to_owned(),
             });
         };
-        let mut config = ServerConfig::new(url);
-        config.tenant.clone_from(&self.folder.tenant);
-        config.database.clone_from(&self.folder.database);
-        config.timeouts.start = STARTING;
         let writer = http::open(config).await?.into_writer().await?;
         writer.ensure_database().await?;
         Ok(Running { writer, files: open_files(&self.folder).await? })

@@ -184,3 +184,22 @@ pub fn users(paths: &[PathBuf]) -> Vec<String> {
     }
     users
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It was tried again until no retries were left, without a word of the remedy.
+    #[test]
+    fn what_belongs_to_somebody_else_is_not_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("inside/chroma.sqlite3");
+        let error = io_error("open", &path, io::ErrorKind::PermissionDenied.into());
+        assert!(!error.is_transient());
+        let said = error.to_string();
+        let closed = format!("{} has owner", folder.path().display());
+        for part in ["failed to open", "chroma.sqlite3: permission denied", &closed, "and mode", "runAsUser"] {
+            assert!(said.contains(part), "{part:?} is not in {said:?}");
+        }
+    }
+}

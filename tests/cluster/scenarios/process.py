@@ -1,0 +1,156 @@
+"""The controller itself, and the cluster's own parts: killed, replaced, restarted, kept to a namespace, idle."""
+
+import json
+import os
+import subprocess
+import time
+
+from kit import COLLECTION, HERE, OPERATOR, SYSTEM, api, apply, equal, kubectl, local, slow, until
+
+LEADER = "/apis/coordination.k8s.io/v1/namespaces/memory-migration/leases/memory-migration-operator-leader"
+
+
+def _alone(scenario):
+    """It stops what the other scenarios need."""
+    scenario.alone = True
+    return scenario
+
+
+def _holder():
+    return api().get(LEADER)["spec"].get("holderIdentity")
+
+
+def _controllers():
+    pods = api().get(f"/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app%3Dcontroller")["items"]
+    return [p["metadata"]["name"] for p in pods if not p["metadata"].get("deletionTimestamp")]
+
+
+def _scale(replicas):
+    kubectl("-n", SYSTEM, "scale", "deployment/controller", f"--replicas={replicas}")
+    kubectl("-n", SYSTEM, "rollout", "status", "deployment/controller", "--timeout=120s")
+
+
+@_alone
+def controller_killed(s):
+    """The controller is killed in the middle and comes back: the run goes on, and is counted once."""
+    s.claim("dev", 2000)
+    m = s.migrate("survives", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m.copying()
+    job = m.status["jobName"]
+    for pod in _controllers():
+        kubectl("-n", SYSTEM, "delete", "pod", pod, "--grace-period=0", "--force")
+    status = m.verified(2000)
+    equal("the Job", status["jobName"], job)
+    equal("attempts", status["attempts"], 1)
+    s.prod.holds(COLLECTION, 2000)
+
+
+@_alone
+def leader_change(s):
+    """Of two replicas the leader dies without a word: the other leads in under 20 s and finishes the run."""
+    _scale(2)
+    s.claim("dev", 2000)
+    m = s.migrate("handed-over", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m.copying()
+    first = _holder()
+    kubectl("-n", SYSTEM, "delete", "pod", first, "--grace-period=0", "--force")
+    started = time.monotonic()
+    until("another leader", lambda: _holder() not in (first, "", None))
+    s.say(f"another leader after {time.monotonic() - started:.1f} s")
+    m.verified(2000)
+    s.prod.holds(COLLECTION, 2000)
+    _scale(1)
+
+
+@_alone
+def api_server_restarted(s):
+    """The API server goes away in the middle and comes back: the run ends verified."""
+    s.claim("dev", 2000)
+    m = s.migrate("patient", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m.copying()
+    subprocess.run(["pkill", "-f", "kube-apiserver --etcd-servers"], check=True)
+    m.verified(2000)
+    s.prod.holds(COLLECTION, 2000)
+
+
+api_server_restarted.own_cluster = True
+
+
+@_alone
+def drained_node(s):
+    """The node is cordoned in the middle: the run goes on; a new one says why it waits, and runs when the node is back."""
+    s.claim("dev", 2000)
+    m = s.migrate("runs", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m.copying()
+    nodes = kubectl("get", "nodes", "-o", "name").split()
+    kubectl("cordon", *nodes)
+    try:
+        waits = s.migrate("waits", local("dev"), s.prod.within("default_tenant", "default_database").endpoint(), dryRun=True)
+        equal("it says why", "unschedulable" in waits.reaches("PodUnschedulable"), True)
+        m.verified(2000)
+    finally:
+        kubectl("uncordon", *nodes)
+    waits.reaches("DryRunCompleted")
+    s.prod.holds(COLLECTION, 2000)
+
+
+@_alone
+def one_namespace(s):
+    """A controller with Roles only, told to watch one namespace, works there and sees no other."""
+    _scale(0)
+    try:
+        objects = _own_controller(s.namespace)
+        apply(*objects)
+        kubectl("-n", s.namespace, "rollout", "status", "deployment/controller", "--timeout=120s")
+        s.claim("dev", 300)
+        s.migrate("here", local("dev"), s.prod.endpoint()).verified(300)
+        s.prod.holds(COLLECTION, 300)
+        log = kubectl("-n", s.namespace, "logs", "deployment/controller")
+        equal("errors in its log", [line for line in log.splitlines() if '"ERROR"' in line or '"WARN"' in line], [])
+    finally:
+        _scale(1)
+
+
+def _own_controller(namespace):
+    """The controller of controller.yaml, with a Role in this namespace instead of its ClusterRole."""
+    text = kubectl("create", "--dry-run=client", "-o", "json", "-f", str(HERE / "controller.yaml"))
+    text = text.replace("localhost/memory-migration:test", OPERATOR)
+    decoder, objects, at = json.JSONDecoder(), [], 0
+    while at < len(text.rstrip()):
+        found, end = decoder.raw_decode(text, at)
+        objects += found["items"] if found["kind"] == "List" else [found]
+        at = end + len(text[end:]) - len(text[end:].lstrip())
+    for found in objects:
+        found["metadata"]["namespace"] = namespace
+        if found["kind"] in ("ClusterRole", "ClusterRoleBinding"):
+            found["kind"] = found["kind"].removeprefix("Cluster")
+        if found["kind"] == "RoleBinding":
+            found["roleRef"]["kind"] = "Role"
+            found["subjects"][0]["namespace"] = namespace
+        if found["kind"] == "Deployment":
+            found["spec"]["template"]["spec"]["containers"][0]["args"].append(f"--watch-namespace={namespace}")
+    return [found for found in objects if found["kind"] != "Namespace"]
+
+
+@_alone
+def ten_minutes_idle(s):
+    """Ten minutes in which nothing changes: no error in the log, and under one API write a minute but for the leader's Lease."""
+    s.claim("dev", 300)
+    s.migrate("done", local("dev"), s.prod.endpoint()).verified(300)
+    kubectl("-n", SYSTEM, "rollout", "restart", "deployment/controller")
+    kubectl("-n", SYSTEM, "rollout", "status", "deployment/controller", "--timeout=120s")
+    until("it leads", lambda: _holder() in _controllers())
+    # The one wait for time itself: idling is what is measured.
+    time.sleep(600)
+    log = kubectl("-n", SYSTEM, "logs", "deployment/controller")
+    equal("errors in its log", [line for line in log.splitlines() if '"ERROR"' in line or '"WARN"' in line], [])
+    user = "system:serviceaccount:memory-migration:controller"
+    command = ["python3", str(HERE / "audit.py"), os.environ["STATE"] + "/log/audit.jsonl", user, "590"]
+    counted = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    print(counted)
+    writes = [line.split() for line in counted.splitlines() if line.startswith("write") and "leader" not in line]
+    equal("writes a minute are under one", sum(int(line[1]) for line in writes) < 10, True)
+
+
+ten_minutes_idle.own_cluster = ten_minutes_idle.long = True
+
