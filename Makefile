@@ -42,8 +42,16 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test, against real Chroma of five versions
+test: require-rust chroma charts-test ## Runs every test, against real Chroma of five versions
 	cargo test --locked
+
+.PHONY: charts-test
+charts-test: ## Checks charts, manifests and alert rules; needs Go and Python, no cluster (6 minutes once, then seconds)
+	tests/charts/check.sh
+
+.PHONY: charts-generate
+charts-generate: ## Renews what is made from crds/ and the charts' values
+	tests/charts/generate.sh
 
 .PHONY: fmt
 fmt: require-rust ## Formats the code

@@ -43,11 +43,11 @@ pub struct Config {
     pub namespace: String,
     /// Its own name among the replicas: the pod's.
     pub identity: String,
-    /// The only namespace to look at; None: all.
-    pub watch_namespace: Option<String>,
+    /// The only namespaces to look at; none: all.
+    pub watch_namespaces: Vec<String>,
     /// Where `/healthz`, `/readyz` and `/metrics` are served.
     pub listen: SocketAddr,
-    /// Objects looked at at the same time; at least 1.
+    /// Objects looked at at the same time, in each of the namespaces where some are named; at least 1.
     pub concurrency: u16,
     /// What Jobs are made with.
     pub settings: Settings,

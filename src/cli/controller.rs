@@ -17,13 +17,13 @@ pub(super) struct Args {
     /// The controller's own name among its replicas
     #[arg(long, env = "POD_NAME", default_value = "memory-migration-controller")]
     identity: String,
-    /// Look at this namespace only. Default: all
-    #[arg(long, value_name = "NAMESPACE")]
-    watch_namespace: Option<String>,
+    /// Look at this namespace only; may be given more than once. Default: all
+    #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
+    watch_namespaces: Vec<String>,
     /// Where /healthz, /readyz and /metrics are served
     #[arg(long, default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// Objects looked at at the same time
+    /// Objects looked at at the same time, in each namespace where some are named
     #[arg(long, default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// Image of the runner: the operator's own
@@ -58,7 +58,7 @@ pub(super) async fn run(args: Args) -> Exit {
     let config = Config {
         namespace: args.namespace,
         identity: args.identity,
-        watch_namespace: args.watch_namespace,
+        watch_namespaces: args.watch_namespaces,
         listen: args.listen,
         concurrency: args.concurrency,
         settings: Settings {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -67,7 +68,7 @@ async fn lead(
     }
     readiness.set(true, "leading");
     let lost = election.lost();
-    let worked = work(config, client, metrics, stop.clone(), election.lost());
+    let worked = work(config, client, metrics, stop.clone(), &election);
     tokio::select! {
         () = worked => {}
         // Not graceful: whatever this replica would still write could be the next leader's to write.
@@ -86,7 +87,7 @@ async fn work(
     client: Client,
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
-    lost: impl Future<Output = ()> + Send + Sync + 'static,
+    election: &Election,
 ) {
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(config.identity.clone()) };
     let context = Arc::new(Context {
@@ -97,33 +98,49 @@ async fn work(
         recorder: Recorder::new(client.clone(), reporter),
         failures: std::sync::Mutex::default(),
     });
-    let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
-    let controller = Controller::new(api::<MemoryMigration>(config, &client), watcher::Config::default())
-        .with_config(Pace::default().concurrency(config.concurrency.max(1)).debounce(Duration::from_millis(500)))
-        .owns(api::<Job>(config, &client), ours.clone())
-        .watches(api::<Pod>(config, &client), ours, |pod| object_of(&pod))
-        .graceful_shutdown_on(stopped(stop))
-        .graceful_shutdown_on(lost);
-    let sweep = tokio::spawn(sweep(controller.store(), metrics));
-    controller
-        .run(reconcile, error_policy, context)
-        .for_each(|result| {
+    let (mut stores, mut running) = (Vec::new(), Vec::new());
+    // A watch is of one namespace or of all.
+    for scope in scopes(config) {
+        let controller = watching(config, scope, &client)
+            .graceful_shutdown_on(stopped(stop.clone()))
+            .graceful_shutdown_on(election.lost());
+        stores.push(controller.store());
+        running.push(controller.run(reconcile, error_policy, context.clone()).for_each(|result| {
             // Failed reconciles are logged where they are counted; here only the queue itself can fail.
             if let Err(kube::runtime::controller::Error::QueueError(error)) = result {
                 tracing::warn!(error = error.to_string(), "a watch failed; it is opened again");
             }
             std::future::ready(())
-        })
-        .await;
+        }));
+    }
+    let sweep = tokio::spawn(sweep(stores, metrics));
+    join_all(running).await;
     sweep.abort();
 }
 
-fn api<K>(config: &Config, client: &Client) -> Api<K>
+/// The watches of one scope: migrations, and the Jobs and pods that belong to them.
+fn watching(config: &Config, scope: Option<&str>, client: &Client) -> Controller<MemoryMigration> {
+    let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
+    Controller::new(api::<MemoryMigration>(scope, client), watcher::Config::default())
+        .with_config(Pace::default().concurrency(config.concurrency.max(1)).debounce(Duration::from_millis(500)))
+        .owns(api::<Job>(scope, client), ours.clone())
+        .watches(api::<Pod>(scope, client), ours, |pod| object_of(&pod))
+}
+
+/// Where to look; None: everywhere.
+fn scopes(config: &Config) -> Vec<Option<&str>> {
+    if config.watch_namespaces.is_empty() {
+        return vec![None];
+    }
+    config.watch_namespaces.iter().map(|namespace| Some(namespace.as_str())).collect()
+}
+
+fn api<K>(scope: Option<&str>, client: &Client) -> Api<K>
 where
     K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
     K::DynamicType: Default,
 {
-    match &config.watch_namespace {
+    match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
@@ -135,17 +152,19 @@ fn object_of(pod: &Pod) -> Option<ObjectRef<MemoryMigration>> {
     Some(ObjectRef::new(name).within(&pod.namespace()?))
 }
 
-/// A missing CRD is no error of this process: it may be installed later.
+/// A missing CRD is no error of this process: it may be installed later. One namespace that answers is enough: another
+/// one may be gone for good.
 async fn wait_for_crd(config: &Config, client: &Client, readiness: &Readiness) {
-    let migrations = api::<MemoryMigration>(config, client);
     loop {
-        match migrations.list(&ListParams::default().limit(1)).await {
-            Ok(_) => return,
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                readiness.set(false, &format!("the CRD {CRD_NAME} is not installed: install the crds chart"));
-            }
-            Err(error) => {
-                readiness.set(false, &format!("the API server cannot be asked for MemoryMigrations: {error}"));
+        for scope in scopes(config) {
+            match api::<MemoryMigration>(scope, client).list(&ListParams::default().limit(1)).await {
+                Ok(_) => return,
+                Err(kube::Error::Api(status)) if status.code == 404 => {
+                    readiness.set(false, &format!("the CRD {CRD_NAME} is not installed: install the crds chart"));
+                }
+                Err(error) => {
+                    readiness.set(false, &format!("the API server cannot be asked for MemoryMigrations: {error}"));
+                }
             }
         }
         tokio::time::sleep(Duration::from_secs(CRD_SECONDS)).await;
@@ -188,11 +207,11 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 /// Drops the series of objects that are gone.
-async fn sweep(store: Store<MemoryMigration>, metrics: Arc<Metrics>) {
+async fn sweep(stores: Vec<Store<MemoryMigration>>, metrics: Arc<Metrics>) {
     loop {
         tokio::time::sleep(Duration::from_secs(SWEEP_SECONDS)).await;
-        let existing: BTreeSet<_> =
-            store.state().iter().map(|m| (m.namespace().unwrap_or_default(), m.name_any())).collect();
+        let objects = stores.iter().flat_map(Store::state);
+        let existing: BTreeSet<_> = objects.map(|m| (m.namespace().unwrap_or_default(), m.name_any())).collect();
         metrics.keep_only(&existing, &Phase::ALL.map(Phase::as_str));
     }
 }

@@ -1,0 +1,31 @@
+# The image of controller and runner: one static program, CA certificates and an empty /tmp; no shell, no package manager.
+#
+#   docker build --tag ghcr.io/memory-migration/memory-migration-operator:VERSION .
+#   docker buildx build --platform linux/amd64,linux/arm64 --tag … --push .
+#
+# The build runs on the target's architecture: natively where there is a builder of it, otherwise emulated. Without a
+# container engine: `make image`.
+ARG RUST_VERSION=1.95
+
+FROM docker.io/library/rust:${RUST_VERSION}-slim-bookworm AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY src src
+# Static, so that nothing else has to be in the image; the program resolves names itself.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    RUSTFLAGS="-C target-feature=+crt-static" \
+      cargo build --locked --release --bin memory-migration --target "$(rustc -vV | sed -n 's/^host: //p')" && \
+    mkdir -p /image/usr/bin /image/etc/ssl/certs /image/tmp && chmod 1777 /image/tmp && \
+    cp target/*/release/memory-migration /image/usr/bin/ && \
+    cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
+
+FROM scratch
+COPY --from=build /image /
+# A number: a cluster cannot tell that a name is not root's.
+USER 65532:65532
+ENTRYPOINT ["/usr/bin/memory-migration"]
+LABEL org.opencontainers.image.title="memory-migration-operator" \
+      org.opencontainers.image.description="Moves the memories of AI agents between Chroma servers and stores, and proves it" \
+      org.opencontainers.image.source="https://github.com/memory-migration/memory-migration-operator" \
+      org.opencontainers.image.licenses="Apache-2.0"

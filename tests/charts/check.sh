@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Checks the charts and what is in deploy/: `make charts-test`. Needs no cluster and writes nothing to the tree.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$here/../.."
+PATH=$("$here/install.sh"):$PATH
+chart=charts/memory-migration-operator
+crds=charts/memory-migration-operator-crds
+oldest=1.29
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+step() { echo "== $*"; }
+fail() { echo "check.sh: $*" >&2; exit 1; }
+# Helm says in a line for each read that the CRD chart is a link.
+quiet() { local rc=0; "$@" 2>"$out/err" || rc=$?; grep -v 'found symbolic link' "$out/err" >&2 || true; return $rc; }
+render() { quiet helm template mm $chart --namespace memory-migration --kube-version $oldest "$@"; }
+
+step "versions"
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+for folder in $chart $crds; do
+  grep -qx "version: $version" $folder/Chart.yaml && grep -qx "appVersion: $version" $folder/Chart.yaml ||
+    fail "$folder/Chart.yaml: version and appVersion must be $version, as in Cargo.toml"
+done
+grep -qx "    version: $version" $chart/Chart.yaml || fail "$chart/Chart.yaml: the dependency's version must be $version"
+
+step "what is generated is fresh"
+"$here/generate.sh" --check
+
+step "lint and render"
+quiet helm lint --quiet --strict $crds
+for values in "$here"/values/*.yaml; do
+  name=$(basename "$values" .yaml)
+  quiet helm lint --quiet --strict $chart --values "$values" >"$out/lint" || fail "lint with $name: $(cat "$out/lint")"
+  render --values "$values" >"$out/$name.yaml" || fail "values/$name.yaml does not render"
+done
+quiet helm template crds $crds >"$out/crds-alone.yaml"
+for values in "$here"/refused/*.yaml; do
+  if render --values "$values" >"$out/refused" 2>"$out/why"; then fail "$values is taken, and should be refused"; fi
+  grep -q "values don't meet the specifications" "$out/why" || fail "$values: refused, but not by the schema: $(cat "$out/why")"
+done
+if helm template mm $chart --kube-version 1.28 >/dev/null 2>&1; then fail "Kubernetes 1.28 has no native sidecars, and is taken"; fi
+
+step "kustomize"
+kustomize build deploy >"$out/kustomized.yaml"
+
+step "schemas"
+mapfile -t deployed < <(find deploy -name '*.yaml' ! -name kustomization.yaml ! -name '*_test.yaml' | sort)
+python "$here/validate.py" --crd crds/memorymigrations.memory-migration.dev.yaml --from $oldest "$out"/*.yaml "${deployed[@]}"
+
+step "unit tests"
+helm-unittest --strict $chart $crds >"$out/unit" 2>&1 || { cat "$out/unit"; fail "helm-unittest: see above"; }
+grep -E '^(Charts|Test Suites|Tests):' "$out/unit"
+
+step "alert rules and dashboard"
+promtool check rules $chart/rules/*.yaml >"$out/rules" || { cat "$out/rules"; fail "promtool: see above"; }
+mapfile -t rule_tests < <(find tests/charts/rules -name '*_test.yaml' 2>/dev/null)
+if [ ${#rule_tests[@]} -gt 0 ]; then promtool test rules "${rule_tests[@]}"; fi
+python -m json.tool $chart/dashboards/memory-migration.json >/dev/null
+
+echo "charts: all checks passed in $SECONDS s"
