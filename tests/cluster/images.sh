@@ -2,13 +2,14 @@
 # Makes the images of the test cluster from local files, without a container engine; prints the path of each.
 # Usage: images.sh base                the cluster's own, a shell (box) and a real Chroma server
 #        images.sh operator PROGRAM    the operator's, of this build of memory-migration
+#        images.sh more                those that few scenarios need: a whole Python, and Chroma 0.5.23 in it
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
 
 image() { # FOLDER NAME:TAG ARGS...
-  local out=$1/${2%%:*}.tar name=localhost/$2
+  local out=$1/${2/:/-}.tar name=localhost/$2
   shift 2
   if [ ! -f "$out" ]; then
     python3 "$here/mkimage.py" "$name" "$out.new" "$@"
@@ -18,7 +19,7 @@ image() { # FOLDER NAME:TAG ARGS...
 }
 
 # The shared libraries of these programs, as SOURCE:DEST; none of a static one.
-libraries() { { ldd "$@" || true; } | { grep -o '/[^ ]*\.so[^ ]*' || true; } | grep -vF site-packages | sort -u | sed 's/.*/&:&/'; }
+libraries() { { ldd "$@" || true; } | { grep -v ':$' | grep -o '/[^ ]*\.so[^ ]*' || true; } | grep -vF site-packages | sort -u | sed 's/.*/&:&/'; }
 
 # The server is one shared library of its Python package: an interpreter that loads it is all it needs besides.
 chroma() { # FOLDER
@@ -34,12 +35,36 @@ chroma() { # FOLDER
     "$native:/chroma/chromadb_rust_bindings" "$1/chroma:/usr/bin/chroma"
 }
 
+# Every module of the host's Python, with the libraries of those that are compiled; EXTRA files may be added.
+python() { # FOLDER NAME:TAG ARGS...
+  local folder=$1 name=$2 files
+  shift 2
+  mapfile -t files < <(libraries /usr/bin/python3.11 /usr/lib/python3.11/lib-dynload/*.so)
+  image "$folder" "$name" --dir /tmp:1777 /usr/bin/python3.11:/usr/bin/python3.11 \
+    /usr/lib/python3.11:/usr/lib/python3.11 "${files[@]}" "$@"
+}
+
+# An old server is Python through and through.
+old_chroma() { # FOLDER
+  local packages
+  packages=$(echo "$("$here/../chroma/install.sh" 0.5.23 | cut -d' ' -f2-)"/lib/python3*/site-packages)
+  printf '#!/usr/bin/python3.11\nfrom chromadb.cli.cli import app\napp()\n' >"$1/old-chroma"
+  chmod +x "$1/old-chroma"
+  python "$1" chroma:0.5.23 --entrypoint /usr/bin/chroma --env PYTHONPATH=/packages --env ANONYMIZED_TELEMETRY=False \
+    "$packages:/packages" "$1/old-chroma:/usr/bin/chroma"
+}
+
+folder() { # of the images of this version of what they are made of
+  local folder
+  folder=$("$here/build.sh")/images-$(cat "$here"/{images.sh,mkimage.py} "$here"/../chroma/requirements-{server,0.5.23}.txt | sha256sum | cut -c1-12)
+  mkdir -p "$folder"
+  echo "$folder"
+}
+
 base() {
   local bin folder
   bin=$("$here/build.sh")/bin
-  folder=$bin/../images-$(cat "$here"/{images.sh,mkimage.py} "$here/../chroma/requirements-server.txt" | sha256sum | cut -c1-12)
-  mkdir -p "$folder"
-  folder=$(cd "$folder" && pwd)
+  folder=$(folder)
   image "$folder" pause:1 --entrypoint /pause --user 65535:65535 "$bin/pause:/pause"
   image "$folder" coredns:1 --entrypoint /coredns "$bin/coredns:/coredns"
   image "$folder" local-path-provisioner:1 --entrypoint /local-path-provisioner "$bin/local-path-provisioner:/local-path-provisioner"
@@ -56,8 +81,16 @@ operator() { # PROGRAM
     "${files[@]}" "$1:/usr/bin/memory-migration" /etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt
 }
 
+more() {
+  local folder
+  folder=$(folder)
+  python "$folder" python:3.11
+  old_chroma "$folder"
+}
+
 case ${1:-} in
   base) base ;;
+  more) more ;;
   operator) operator "${2:?usage: images.sh operator PROGRAM}" ;;
   *) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

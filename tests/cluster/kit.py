@@ -11,8 +11,10 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -23,6 +25,7 @@ import demo  # noqa: E402
 OPERATOR = os.environ.get("OPERATOR_IMAGE", "localhost/memory-migration:test")
 CHROMA = os.environ.get("CHROMA_IMAGE", "localhost/chroma:1.5.9")
 OLD_CHROMA = os.environ.get("OLD_CHROMA_IMAGE", "localhost/chroma:0.5.23")
+PYTHON = os.environ.get("PYTHON_IMAGE", "localhost/python:3.11")
 BOX = os.environ.get("BOX_IMAGE", "localhost/box:1")
 # Set by cluster.sh for the cluster of tests: processes of its containers can be killed from here.
 OWN_CLUSTER = "STATE" in os.environ
@@ -278,6 +281,9 @@ class Scenario:
         self.prod = Server("prod", "chroma", database=self.namespace)
         until(f"the server has a new database {self.namespace}", self.renew)
 
+    def say(self, text):
+        print(f"        {self.name}: {text}", flush=True)
+
     def renew(self):
         # Chroma 1.5.9 answers 500 (database is locked) while another database is made.
         databases = "/tenants/default_tenant/databases"
@@ -380,8 +386,44 @@ class Scenario:
             self.k("rollout", "status", f"statefulset/{name}", f"--timeout={SECONDS}s")
         return Server(self.namespace, name)
 
+    def gateway(self, name, token, tls=False):
+        """A proxy before the shared server that asks for this bearer token; with TLS by a CA made for it, returned."""
+        host, folder = f"{name}.{self.namespace}.svc", tempfile.mkdtemp()
+        mounted = {"gateway.py": (HERE / "gateway.py").read_text(), "token": token}
+        if tls:
+            make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+            make += ["-addext", f"subjectAltName=DNS:{host}", "-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt"]
+            subprocess.run(make, check=True, capture_output=True)
+            mounted |= {name: pathlib.Path(folder, name).read_text() for name in ("tls.crt", "tls.key")}
+        shutil.rmtree(folder)
+        self.secret(name, **mounted)
+        container = {
+            "name": "gateway",
+            "image": PYTHON,
+            "command": ["/usr/bin/python3.11", "/etc/gateway/gateway.py"],
+            "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
+            "securityContext": ALLOWED,
+            "volumeMounts": [{"name": "files", "mountPath": "/etc/gateway"}],
+        }
+        security = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+        pod = {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": security,
+            "containers": [container],
+            "volumes": [{"name": "files", "secret": {"secretName": name}}],
+        }
+        labels = {"app": name}
+        service = {"selector": labels, "ports": [{"port": 8000}]}
+        self.apply(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": pod},
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service},
+        )
+        self.k("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={SECONDS}s")
+        return mounted.get("tls.crt")
+
     def secret(self, name, **data):
-        encoded = {key.replace("_", "."): base64.b64encode(value.encode()).decode() for key, value in data.items()}
+        encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
         self.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded})
 
     def migrate(self, name, source, target, **spec):

@@ -2,7 +2,7 @@
 # End-to-end scenarios: installs the operator and a Chroma server in a cluster, then runs scenarios/ on it.
 # Usage: test.sh PROGRAM [--jobs N] [SCENARIO...]   PROGRAM is a static build of memory-migration
 # The cluster is the one of cluster.sh, which must be up; or, with MEMORY_MIGRATION_KUBECONFIG, the one of that file,
-# which must be able to pull OPERATOR_IMAGE, CHROMA_IMAGE, OLD_CHROMA_IMAGE and BOX_IMAGE.
+# which must be able to pull OPERATOR_IMAGE, CHROMA_IMAGE, OLD_CHROMA_IMAGE, PYTHON_IMAGE and BOX_IMAGE.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -16,7 +16,11 @@ if [ -n "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
   load() { :; }
 else
   inside() { "$here/cluster.sh" sh "$@"; }
-  load() { "$here/cluster.sh" load "$("$here/images.sh" operator "$program")" >/dev/null; }
+  load() {
+    local image images
+    images="$("$here/images.sh" more) $("$here/images.sh" operator "$program")"
+    for image in $images; do "$here/cluster.sh" load "$image" >/dev/null; done
+  }
 fi
 k() { inside kubectl "$@"; }
 

@@ -1,6 +1,6 @@
 """Memories that move: every direction, through what users have between them."""
 
-from kit import COLLECTION, api, equal, kubectl, local, renamed, slow, until
+from kit import COLLECTION, OLD_CHROMA, api, equal, kubectl, local, renamed, slow, until
 
 
 def there_and_back(s):
@@ -103,3 +103,45 @@ def a_name_as_long_as_names_can_be(s):
     status = m.verified(300)
     equal("the Job's name is short", len(status["jobName"]) <= 63, True)
     equal("kubectl get", name in kubectl("-n", s.namespace, "get", "memmig", "-o", "name"), True)
+
+
+def behind_a_proxy_with_a_token(s):
+    """A server behind a proxy that asks for a bearer token: a wrong one stalls with the remedy, the right one goes on."""
+    s.gateway("gateway", "s3cret-of-the-gateway")
+    s.claim("dev", 300)
+    s.secret("chroma", token="wrong")
+    target = {"service": {"name": "gateway", "port": 8000}, "database": s.namespace}
+    target["auth"] = {"bearer": {"secretName": "chroma", "key": "token"}}
+    m = s.migrate("token", local("dev"), {"remote": target}, backoffLimit=0)
+    said = m.reaches("BackoffLimitExceeded")
+    equal("the message speaks of credentials: " + said, "credentials" in said, True)
+    s.secret("chroma", token="s3cret-of-the-gateway")
+    m.patch(runId="with the right token")
+    m.verified(300)
+    s.prod.holds(COLLECTION, 300)
+    seen = s.k("get", "memmig,jobs,pods,events", "-o", "yaml") + s.k("logs", f"job/{m.status['jobName']}", "--all-containers")
+    equal("the token in what people see", "s3cret" in seen, False)
+
+
+def over_tls_with_a_ca_of_its_own(s):
+    """A url with https, by a certificate that only a CA in a Secret vouches for."""
+    ca = s.gateway("gateway", "t0ken", tls=True)
+    s.claim("dev", 300)
+    s.secret("chroma", token="t0ken", **{"ca.crt": ca})
+    target = {"url": f"https://gateway.{s.namespace}.svc:8000", "database": s.namespace}
+    target["auth"] = {"bearer": {"secretName": "chroma", "key": "token"}}
+    m = s.migrate("tls", local("dev"), {"remote": target}, backoffLimit=0)
+    said = m.reaches("BackoffLimitExceeded")
+    equal("the message speaks of the certificate: " + said, "certificate" in said.lower(), True)
+    m.patch(target={"remote": target | {"tls": {"caSecretName": "chroma"}}})
+    m.verified(300)
+    s.prod.holds(COLLECTION, 300)
+
+
+def into_an_old_server(s):
+    """Into Chroma 0.5.23 and back out of it."""
+    old = s.chroma("old", image=OLD_CHROMA)
+    s.claim("dev", 300)
+    s.migrate("down", local("dev"), old.endpoint()).verified(300)
+    s.migrate("up", old.endpoint(), s.prod.endpoint()).verified(300)
+    s.prod.holds(COLLECTION, 300)
