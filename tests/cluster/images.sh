@@ -46,12 +46,14 @@ python() { # FOLDER NAME:TAG ARGS...
 
 # An old server is Python through and through.
 old_chroma() { # FOLDER
-  local packages
+  local packages modules files
   packages=$(echo "$("$here/../chroma/install.sh" 0.5.23 | cut -d' ' -f2-)"/lib/python3*/site-packages)
   printf '#!/usr/bin/python3.11\nfrom chromadb.cli.cli import app\napp()\n' >"$1/old-chroma"
   chmod +x "$1/old-chroma"
+  mapfile -t modules < <(find "$packages" -name '*.so')
+  mapfile -t files < <(libraries "${modules[@]}")
   python "$1" chroma:0.5.23 --entrypoint /usr/bin/chroma --env PYTHONPATH=/packages --env ANONYMIZED_TELEMETRY=False \
-    "$packages:/packages" "$1/old-chroma:/usr/bin/chroma"
+    "${files[@]}" "$packages:/packages" "$1/old-chroma:/usr/bin/chroma"
 }
 
 folder() { # of the images of this version of what they are made of

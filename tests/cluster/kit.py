@@ -109,6 +109,19 @@ def apply(*objects, namespace=None):
     return kubectl(*where, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(listed))
 
 
+def certify(folder, host):
+    """Makes tls.key and tls.crt for a host, signed by a CA of its own, ca.crt."""
+    new = ["openssl", "req", "-newkey", "rsa:2048", "-nodes"]
+    key = ["-keyout", f"{folder}/ca.key", "-out", f"{folder}/ca.crt"]
+    subprocess.run([*new, "-x509", "-days", "2", "-subj", "/CN=ca of a test", *key], check=True, capture_output=True)
+    key = ["-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.csr"]
+    subprocess.run([*new, "-subj", "/CN=gateway", *key], check=True, capture_output=True)
+    pathlib.Path(folder, "extensions").write_text(f"subjectAltName=DNS:{host}\n")
+    sign = ["openssl", "x509", "-req", "-days", "2", "-in", f"{folder}/tls.csr", "-out", f"{folder}/tls.crt"]
+    sign += ["-CA", f"{folder}/ca.crt", "-CAkey", f"{folder}/ca.key", "-extfile", f"{folder}/extensions"]
+    subprocess.run(sign, check=True, capture_output=True)
+
+
 _memories = {}
 _memories_lock = threading.Lock()
 
@@ -391,10 +404,9 @@ class Scenario:
         host, folder = f"{name}.{self.namespace}.svc", tempfile.mkdtemp()
         mounted = {"gateway.py": (HERE / "gateway.py").read_text(), "token": token}
         if tls:
-            make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-            make += ["-addext", f"subjectAltName=DNS:{host}", "-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt"]
-            subprocess.run(make, check=True, capture_output=True)
-            mounted |= {name: pathlib.Path(folder, name).read_text() for name in ("tls.crt", "tls.key")}
+            certify(folder, host)
+            mounted |= {file: pathlib.Path(folder, file).read_text() for file in ("tls.crt", "tls.key")}
+        ca = pathlib.Path(folder, "ca.crt").read_text() if tls else None
         shutil.rmtree(folder)
         self.secret(name, **mounted)
         container = {
@@ -420,7 +432,7 @@ class Scenario:
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service},
         )
         self.k("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={SECONDS}s")
-        return mounted.get("tls.crt")
+        return ca
 
     def secret(self, name, **data):
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
