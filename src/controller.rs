@@ -15,6 +15,7 @@ pub mod plan;
 pub mod pod;
 pub mod setup;
 pub mod statuses;
+pub mod sweep;
 pub mod trouble;
 pub mod verdict;
 
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt};
@@ -35,6 +37,10 @@ use crate::api::run_hash::short_hash;
 use crate::metrics::Metrics;
 
 pub use setup::run;
+
+/// An object as the API server returned it. One that cannot be read, for instance because a newer operator wrote it, is
+/// an error of that object and not of the watch.
+pub type Found = DeserializeGuard<MemoryMigration>;
 
 /// What a controller process is told.
 #[derive(Clone, Debug)]
@@ -138,8 +144,8 @@ pub struct Context {
 ///
 /// # Errors
 /// When the API server refused or did not answer; the object is looked at again with growing pauses.
-pub async fn reconcile(migration: Arc<MemoryMigration>, context: Arc<Context>) -> Result<Action, Error> {
-    let (namespace, name) = (migration.namespace().unwrap_or_default(), migration.name_any());
+pub async fn reconcile(found: Arc<Found>, context: Arc<Context>) -> Result<Action, Error> {
+    let (namespace, name) = (found.namespace().unwrap_or_default(), found.name_any());
     let span = tracing::info_span!("reconcile", namespace, name, trace_id = trace_id());
     let started = Instant::now();
     let result = look(&namespace, &name, &context).instrument(span).await;
@@ -154,7 +160,16 @@ pub async fn reconcile(migration: Arc<MemoryMigration>, context: Arc<Context>) -
 
 async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, Error> {
     // The cache may not hold our own last write yet: a verdict must not be counted twice.
-    let Some(migration) = observe::object(context, namespace, name).await? else { return Ok(Action::await_change()) };
+    let migration = match observe::object(context, namespace, name).await?.map(|found| found.0) {
+        Some(Ok(migration)) => migration,
+        Some(Err(unreadable)) => {
+            context.metrics.failed("unreadable");
+            let why = unreadable.error;
+            tracing::error!(why, "the object cannot be read and is left alone: correct it, or upgrade the operator");
+            return Ok(Action::await_change());
+        }
+        None => return Ok(Action::await_change()),
+    };
     let observed = observe::observe(context, &migration, &now()).await?;
     let mut plan = plan::plan(&migration, &observed, &context.settings, &now());
     if let act::Done::JobRefused { code, why } = act::act(context, &migration, &plan).await? {
@@ -166,9 +181,9 @@ async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, 
 
 /// What happens to an object whose look failed: the same again, later and later.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that kube asks for")]
-pub fn error_policy(migration: Arc<MemoryMigration>, error: &Error, context: Arc<Context>) -> Action {
+pub fn error_policy(found: Arc<Found>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.failed(error.label());
-    let key = format!("{}/{}", migration.namespace().unwrap_or_default(), migration.name_any());
+    let key = format!("{}/{}", found.namespace().unwrap_or_default(), found.name_any());
     tracing::warn!(object = key, error = error.to_string(), "a reconcile failed");
     let failures = context.failures.lock().map_or(1, |mut failures| {
         let count = failures.entry(key).or_default();

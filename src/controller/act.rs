@@ -89,7 +89,7 @@ async fn delete_lease(context: &Context, name: &str, uid: Option<String>) -> Res
 }
 
 /// 404: it is gone. 409: one of that name is another one.
-fn gone_is_fine(result: kube::Result<()>, attempt: &str) -> Result<(), Error> {
+pub(super) fn gone_is_fine(result: kube::Result<()>, attempt: &str) -> Result<(), Error> {
     match result {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         other => other.map_err(failed(attempt)),

@@ -26,7 +26,9 @@ pub fn job(job: &Job, events: &[Event]) -> JobFact {
     }
 }
 
-fn job_phase(job: &Job) -> JobPhase {
+/// Whether the Job has ended, and how.
+#[must_use]
+pub fn job_phase(job: &Job) -> JobPhase {
     let conditions = job.status.as_ref().and_then(|s| s.conditions.as_ref());
     let ended = conditions
         .into_iter()

@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ListParams, LogParams};
 use kube::{Api, ResourceExt};
 
-use super::observed::{Endpoint, Lock, LogFact, Observed, PodFact, UserFact};
-use super::{Context, Error, facts, lock, placement, statuses};
+use super::observed::{Endpoint, JobPhase, Lock, LogFact, Observed, PodFact, UserFact};
+use super::{Context, Error, Found, facts, lock, placement, statuses};
 use crate::api::{LABEL_UID, MemoryMigration, MemoryMigrationSpec, Remote};
 
 /// A log is read at most this often, whatever wakes the controller.
@@ -20,8 +20,8 @@ const LOG_LINES: i64 = 200;
 ///
 /// # Errors
 /// When the API server refused or did not answer.
-pub async fn object(context: &Context, namespace: &str, name: &str) -> Result<Option<MemoryMigration>, Error> {
-    let api: Api<MemoryMigration> = Api::namespaced(context.client.clone(), namespace);
+pub async fn object(context: &Context, namespace: &str, name: &str) -> Result<Option<Found>, Error> {
+    let api: Api<Found> = Api::namespaced(context.client.clone(), namespace);
     api.get_opt(name).await.map_err(failed(&format!("read MemoryMigration {namespace}/{name}")))
 }
 
@@ -150,17 +150,29 @@ async fn lock_of(
     Ok(Lock::Theirs { holder: format!("{}/{}", holder.namespace, holder.name) })
 }
 
-/// Whether neither the holder nor any pod of it is left.
-async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<bool, Error> {
-    if holder.namespace.is_empty() || holder.name.is_empty() {
+/// Whether neither the holder of a lock, nor a Job of it that could make a pod, nor a pod of it is left.
+///
+/// # Errors
+/// When the API server refused or did not answer.
+pub(super) async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<bool, Error> {
+    let (namespace, name) = (holder.namespace.as_str(), holder.name.as_str());
+    if namespace.is_empty() || name.is_empty() {
         return Ok(false);
     }
-    let found = object(context, &holder.namespace, &holder.name).await?;
+    let api: Api<MemoryMigration> = Api::namespaced(context.client.clone(), namespace);
+    let found =
+        api.get_metadata_opt(name).await.map_err(failed(&format!("read MemoryMigration {namespace}/{name}")))?;
     if found.is_some_and(|found| found.uid().as_ref() == Some(&holder.uid)) {
         return Ok(false);
     }
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &holder.namespace);
     let theirs = ListParams::default().labels(&placement::selector(&holder.uid));
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let jobs = jobs.list(&theirs).await.map_err(failed("list the Jobs of a lock's former holder"))?;
+    let works = |job: &Job| job.metadata.deletion_timestamp.is_none() && facts::job_phase(job) == JobPhase::Active;
+    if jobs.items.iter().any(works) {
+        return Ok(false);
+    }
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     let pods = pods.list(&theirs).await.map_err(failed("list the pods of a lock's former holder"))?;
     Ok(!pods.items.iter().any(facts::is_alive))
 }

@@ -1,6 +1,5 @@
 //! The process: probes, CRD, election, watches, shutdown. No decisions about migrations.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Config as Pace, Controller, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
@@ -19,15 +18,13 @@ use tokio::sync::watch;
 
 use super::job::ANNOTATION_NAME;
 use super::lease::Election;
-use super::{Config, Context, Error, error_policy, reconcile};
-use crate::api::{CRD_NAME, LABEL_MANAGED_BY, MANAGER, MemoryMigration, Phase};
+use super::{Config, Context, Error, Found, error_policy, reconcile, sweep};
+use crate::api::{CRD_NAME, LABEL_MANAGED_BY, MANAGER};
 use crate::metrics::Metrics;
 use crate::serve::{self, Readiness};
 
 /// How often a missing CRD is looked for.
 const CRD_SECONDS: u64 = 5;
-/// How often series of deleted objects are dropped.
-const SWEEP_SECONDS: u64 = 15;
 
 /// Runs a controller until a signal ends it.
 ///
@@ -61,7 +58,7 @@ async fn lead(
         () = stopped(stop.clone()) => return Ok(()),
     }
     readiness.set(true, "standby: another replica leads, or none yet");
-    let mut election = Election::join(&client, &config.namespace, &config.identity).await;
+    let mut election = Election::join(&client, &config.namespace, &config.identity);
     tokio::select! {
         won = election.won() => won?,
         () = stopped(stop.clone()) => { election.leave().await; return Ok(()); }
@@ -94,7 +91,7 @@ async fn work(
         client: client.clone(),
         settings: config.settings.clone(),
         namespace: config.namespace.clone(),
-        metrics: metrics.clone(),
+        metrics,
         recorder: Recorder::new(client.clone(), reporter),
         failures: std::sync::Mutex::default(),
     });
@@ -113,15 +110,15 @@ async fn work(
             std::future::ready(())
         }));
     }
-    let sweep = tokio::spawn(sweep(stores, metrics));
+    let sweep = tokio::spawn(sweep::run(context.clone(), stores, config.watch_namespaces.clone()));
     join_all(running).await;
     sweep.abort();
 }
 
 /// The watches of one scope: migrations, and the Jobs and pods that belong to them.
-fn watching(config: &Config, scope: Option<&str>, client: &Client) -> Controller<MemoryMigration> {
+fn watching(config: &Config, scope: Option<&str>, client: &Client) -> Controller<Found> {
     let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
-    Controller::new(api::<MemoryMigration>(scope, client), watcher::Config::default())
+    Controller::new(api::<Found>(scope, client), watcher::Config::default())
         .with_config(Pace::default().concurrency(config.concurrency.max(1)).debounce(Duration::from_millis(500)))
         .owns(api::<Job>(scope, client), ours.clone())
         .watches(api::<Pod>(scope, client), ours, |pod| object_of(&pod))
@@ -147,7 +144,7 @@ where
 }
 
 /// The migration that a runner's pod belongs to.
-fn object_of(pod: &Pod) -> Option<ObjectRef<MemoryMigration>> {
+fn object_of(pod: &Pod) -> Option<ObjectRef<Found>> {
     let name = pod.annotations().get(ANNOTATION_NAME)?;
     Some(ObjectRef::new(name).within(&pod.namespace()?))
 }
@@ -157,7 +154,7 @@ fn object_of(pod: &Pod) -> Option<ObjectRef<MemoryMigration>> {
 async fn wait_for_crd(config: &Config, client: &Client, readiness: &Readiness) {
     loop {
         for scope in scopes(config) {
-            match api::<MemoryMigration>(scope, client).list(&ListParams::default().limit(1)).await {
+            match api::<Found>(scope, client).list(&ListParams::default().limit(1)).await {
                 Ok(_) => return,
                 Err(kube::Error::Api(status)) if status.code == 404 => {
                     readiness.set(false, &format!("the CRD {CRD_NAME} is not installed: install the crds chart"));
@@ -204,14 +201,4 @@ fn signals() -> Result<watch::Receiver<bool>, Error> {
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
-}
-
-/// Drops the series of objects that are gone.
-async fn sweep(stores: Vec<Store<MemoryMigration>>, metrics: Arc<Metrics>) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(SWEEP_SECONDS)).await;
-        let objects = stores.iter().flat_map(Store::state);
-        let existing: BTreeSet<_> = objects.map(|m| (m.namespace().unwrap_or_default(), m.name_any())).collect();
-        metrics.keep_only(&existing, &Phase::ALL.map(Phase::as_str));
-    }
 }

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
+use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus};
@@ -84,7 +85,7 @@ impl Server {
                 send.send_response(self.respond(request).await);
             }
         });
-        let looked = reconcile(Arc::new(migration.clone()), Arc::new(context)).await;
+        let looked = reconcile(Arc::new(DeserializeGuard(Ok(migration.clone()))), Arc::new(context)).await;
         answering.abort();
         let calls = calls.lock().unwrap().clone();
         (looked.map(requeue), calls, metrics.text().unwrap())

@@ -1,0 +1,60 @@
+//! What objects leave behind when they are gone: their series, and the locks on targets, which lie in the operator's own
+//! namespace and so cannot be owned by an object. A finalizer would do the same, but hold up every deletion. No decisions
+//! about migrations that exist.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::runtime::reflector::Store;
+use kube::{Api, ResourceExt};
+
+use super::observe::{failed, is_gone};
+use super::{Context, Error, Found, lock};
+use crate::api::{LABEL_MANAGED_BY, LABEL_UID, MANAGER, Phase};
+
+/// How often it is done.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// Sweeps until it is dropped. `watched`: the only namespaces that this process looks at; empty: all.
+pub(super) async fn run(context: Arc<Context>, stores: Vec<Store<Found>>, watched: Vec<String>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let objects: Vec<_> = stores.iter().flat_map(Store::state).collect();
+        let existing = objects.iter().map(|found| (found.namespace().unwrap_or_default(), found.name_any())).collect();
+        context.metrics.keep_only(&existing, &Phase::ALL.map(Phase::as_str));
+        if let Ok(mut failures) = context.failures.lock() {
+            failures
+                .retain(|key, _| key.split_once('/').is_some_and(|(n, o)| existing.contains(&(n.into(), o.into()))));
+        }
+        let living = objects.iter().filter_map(|found| found.uid()).collect();
+        if let Err(error) = locks(&context, &living, &watched).await {
+            tracing::warn!(error = error.to_string(), "a lock that nobody holds may stay");
+        }
+    }
+}
+
+/// Removes the locks whose holder is gone with all that could write for it.
+///
+/// # Errors
+/// When the API server refused or did not answer.
+pub async fn locks(context: &Context, living: &BTreeSet<String>, watched: &[String]) -> Result<(), Error> {
+    let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
+    let ours = ListParams::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER},{LABEL_UID}"));
+    for lease in leases.list(&ours).await.map_err(failed("list the locks on targets"))? {
+        let holder = lock::holder(&lease);
+        let seen = watched.is_empty() || watched.contains(&holder.namespace);
+        if !seen || living.contains(&holder.uid) || !is_gone(context, &holder).await? {
+            continue;
+        }
+        let name = lease.name_any();
+        tracing::info!(lock = name, holder = holder.name, namespace = holder.namespace, "its holder is gone: removed");
+        let same = Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
+        let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+        let deleted = leases.delete(&name, &params).await.map(drop);
+        super::act::gone_is_fine(deleted, &format!("delete Lease {}/{name}", context.namespace))?;
+    }
+    Ok(())
+}
