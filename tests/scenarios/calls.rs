@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tower_test::mock;
 
 use super::fixtures::*;
+use super::rights;
 
 const NS: &str = "/api/v1/namespaces/team";
 const JOBS: &str = "/apis/batch/v1/namespaces/team/jobs";
@@ -96,6 +97,7 @@ impl Server {
         let sent: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let line = format!("{} {}", parts.method, parts.uri.path());
         let query = parts.uri.query().unwrap_or_default().to_owned();
+        rights::assert_allowed(parts.method.as_str(), parts.uri.path(), &query);
         self.calls.lock().unwrap().push(Call { line: line.clone(), query, body: sent.clone() });
         let written = parts.method != "GET" && parts.method != "DELETE";
         let (code, answer) = match self.answers.get(&line) {
