@@ -5,5 +5,6 @@ mod calls;
 mod fixtures;
 mod job;
 mod property;
+mod rights;
 mod table;
 mod troubles;

@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 PATH=$("$here/install.sh"):$PATH
 chart=charts/memory-migration-operator
-namespace=memory-migration-system
+namespace=memory-migration
 
 crd_template() { python "$here/crd_template.py" crds/memorymigrations.memory-migration.dev.yaml; }
 

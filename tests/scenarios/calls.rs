@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tower_test::mock;
 
 use super::fixtures::*;
+use super::rights;
 
 const NS: &str = "/api/v1/namespaces/team";
 const JOBS: &str = "/apis/batch/v1/namespaces/team/jobs";
@@ -88,6 +89,9 @@ impl Server {
         let looked = reconcile(Arc::new(DeserializeGuard(Ok(migration.clone()))), Arc::new(context)).await;
         answering.abort();
         let calls = calls.lock().unwrap().clone();
+        for call in &calls {
+            rights::assert_allowed(&call.line, &call.query);
+        }
         (looked.map(requeue), calls, metrics.text().unwrap())
     }
 
