@@ -168,7 +168,7 @@ fn every_example_is_good() {
     assert!(found.len() >= 6, "{found:?}");
 }
 
-/// What the GitOps manifests name is there: the chart, and this version's tag.
+/// What the manifests for Argo CD and Flux name is there: the chart, and this version's tag.
 #[test]
 fn gitops_manifests_name_what_exists() {
     let read = |file: &str| yaml(&fs::read_to_string(crate_path(file)).unwrap(), Path::new(file));
@@ -262,7 +262,8 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
     let unknown: Vec<_> = named.iter().filter(|name| !series.contains(name.as_str())).collect();
     assert!(unknown.is_empty(), "no such metric: {unknown:?}; there are {series:?}");
     let families: BTreeSet<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let unused: Vec<_> = families.iter().filter(|family| !named.iter().any(|name| name.starts_with(**family))).collect();
+    let unused: Vec<_> =
+        families.iter().filter(|family| !named.iter().any(|name| name.starts_with(**family))).collect();
     assert!(unused.is_empty(), "neither the dashboard nor an alert shows {unused:?}");
 }
 

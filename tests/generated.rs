@@ -89,7 +89,9 @@ fn section(text: &mut String, place: &str, schema: &Value, known: &mut Vec<(Valu
         let kind = kind(name, field, &below, &mut inner, known);
         let mut about = vec![sentence(field)];
         about.extend(required.contains(&name.as_str()).then(|| "Required.".to_owned()));
-        about.extend(messages(field).into_iter().map(|rule| format!("Checked: {rule}.")));
+        // the rules of an object of ours are in its own section
+        let rules = if field["properties"].is_object() { Vec::new() } else { messages(field) };
+        about.extend(rules.into_iter().map(|rule| format!("Checked: {rule}.")));
         about.retain(|part| !part.is_empty());
         let _ = writeln!(text, "| `{name}` | {kind} | {} |", about.join(" ").replace('|', "\\|"));
     }
@@ -122,14 +124,12 @@ fn kind(
         let format = field["format"].as_str().map(|format| format!(" ({format})")).unwrap_or_default();
         return format!("{}{format}", field["type"].as_str().unwrap_or("any"));
     }
-    let place = match known.iter().find(|(shape, _)| *shape == field["properties"]) {
-        Some((_, place)) => place.clone(),
-        None => {
-            known.push((field["properties"].clone(), below.to_owned()));
-            inner.push((below.to_owned(), field.clone()));
-            below.to_owned()
-        }
-    };
+    let described = known.iter().find(|(shape, _)| *shape == field["properties"]);
+    let place = described.map_or_else(|| below.to_owned(), |(_, place)| place.clone());
+    if described.is_none() {
+        known.push((field["properties"].clone(), below.to_owned()));
+        inner.push((below.to_owned(), field.clone()));
+    }
     format!("[{place}](#{})", super::docs::slug(&place))
 }
 
