@@ -2,6 +2,8 @@
 //! Holds the list of modules and nothing else; a new test file is one line here.
 
 #[cfg(test)]
+mod argocd;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod cli;
@@ -9,6 +11,8 @@ mod cli;
 mod contract;
 #[cfg(test)]
 mod creation;
+#[cfg(test)]
+mod docs;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
