@@ -247,23 +247,38 @@ fn exposed() -> String {
     metrics.text().unwrap()
 }
 
+/// Everything in a text that looks like a metric of ours.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let end = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    let places = text.match_indices("memory_migration_");
+    places.map(|(at, _)| text[at..].split(end).next().unwrap().to_owned()).collect()
+}
+
+fn families(exposed: &str) -> BTreeSet<String> {
+    exposed.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect()
+}
+
+#[test]
+fn the_documents_list_every_metric_and_no_other() {
+    let listed = metrics_in(&fs::read_to_string(crate_path("docs/monitoring.md")).unwrap());
+    assert_eq!(listed, families(&exposed()));
+    for document in documents() {
+        let named = metrics_in(&fs::read_to_string(&document.path).unwrap());
+        let unknown: Vec<_> = named.difference(&listed).collect();
+        assert!(unknown.is_empty(), "{}: no such metric: {unknown:?}", document.path.display());
+    }
+}
+
 #[test]
 fn dashboard_and_alerts_name_metrics_that_exist() {
     let text = exposed();
     let series: BTreeSet<&str> =
         text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.split(['{', ' ']).next()).collect();
-    let mut named = BTreeSet::new();
-    for query in queries() {
-        for (at, _) in query.match_indices("memory_migration_") {
-            let end = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-            named.insert(query[at..].split(end).next().unwrap().to_owned());
-        }
-    }
+    let named: BTreeSet<String> = queries().iter().flat_map(|query| metrics_in(query)).collect();
     let unknown: Vec<_> = named.iter().filter(|name| !series.contains(name.as_str())).collect();
     assert!(unknown.is_empty(), "no such metric: {unknown:?}; there are {series:?}");
-    let families: BTreeSet<&str> = text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let unused: Vec<_> =
-        families.iter().filter(|family| !named.iter().any(|name| name.starts_with(**family))).collect();
+    let families = families(&text);
+    let unused: Vec<_> = families.iter().filter(|family| !named.iter().any(|name| name.starts_with(*family))).collect();
     assert!(unused.is_empty(), "neither the dashboard nor an alert shows {unused:?}");
 }
 
