@@ -9,6 +9,7 @@ use super::super::collection::Collection;
 use super::super::error::Error;
 use super::super::ids::SortedIds;
 use super::super::record::{Fetched, Origin, Record};
+use super::super::spill;
 use super::content;
 use super::files::{Attempt, Failure};
 use super::hnsw::Row;
@@ -48,9 +49,12 @@ pub fn ids(db: &Connection, file: &Path, state: &State) -> Attempt<SortedIds> {
         })
     })?;
     overlay.changed().filter(|(_, changes)| changes.exists).for_each(|(id, _)| list.push(id));
-    let ids = list.sort();
+    let ids = list.sort().map_err(spill::failed)?;
     let Some(error) = state.damage() else { return Ok(ids) };
-    let gone = ids.iter().filter(|id| state.is_lost(id)).count();
+    let mut gone = 0;
+    for id in &ids {
+        gone += usize::from(state.is_lost(&id.map_err(spill::failed)?));
+    }
     match error {
         _ if gone == 0 => Ok(ids),
         Error::Damaged { file, what, readable } => {
