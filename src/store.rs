@@ -13,6 +13,7 @@ pub(crate) mod memory;
 pub mod record;
 pub mod rules;
 pub mod settings;
+pub mod spill;
 pub mod ulp;
 
 use async_trait::async_trait;

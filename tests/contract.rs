@@ -63,7 +63,7 @@ fn difficult() -> Vec<Record> {
 }
 
 async fn everything(reader: &dyn Reader, collection: &Collection) -> Vec<Record> {
-    let ids: Vec<String> = reader.ids(collection).await.unwrap().iter().map(str::to_owned).collect();
+    let ids: Vec<String> = reader.ids(collection).await.unwrap().iter().map(Result::unwrap).collect();
     assert_eq!(reader.count(collection).await.unwrap(), ids.len() as u64);
     let mut records: Vec<Record> = reader
         .fetch(collection, &ids)

@@ -26,7 +26,7 @@ async fn collection(reader: &LocalStore, name: &str) -> Collection {
 }
 
 fn all_ids(ids: &store::SortedIds) -> Vec<String> {
-    ids.iter().map(str::to_owned).collect()
+    ids.iter().collect::<std::io::Result<_>>().unwrap()
 }
 
 async fn everything(reader: &LocalStore, collection: &Collection) -> Vec<Fetched> {

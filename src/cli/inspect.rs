@@ -1,5 +1,7 @@
 //! `inspect`: one endpoint to what it holds. Read only; says what is damaged instead of failing where it can.
 
+use std::io;
+
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
@@ -10,6 +12,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::halt::{Halt, exit_of};
 use crate::exit::Exit;
 use crate::store::distance::embedding_function;
+use crate::store::spill;
 use crate::store::{Collection, Error, Fetched, Reader};
 
 /// Ids in one read.
@@ -99,16 +102,21 @@ async fn look(endpoint: Endpoint, records: bool) -> Result<Found, Error> {
 }
 
 async fn unreadable(store: &dyn Reader, collection: &Collection) -> Result<Vec<Unreadable>, Error> {
-    let ids: Vec<String> = store.ids(collection).await?.iter().map(str::to_owned).collect();
+    let ids = store.ids(collection).await?;
+    let mut all = ids.iter();
     let mut found = Vec::new();
-    for window in ids.chunks(WINDOW) {
-        for fetched in store.fetch(collection, window).await? {
+    loop {
+        let window: io::Result<Vec<String>> = all.by_ref().take(WINDOW).collect();
+        let window = window.map_err(spill::failed)?;
+        if window.is_empty() {
+            return Ok(found);
+        }
+        for fetched in store.fetch(collection, &window).await? {
             if let Fetched::Unreadable { id, why } = fetched {
                 found.push(Unreadable { id, why });
             }
         }
     }
-    Ok(found)
 }
 
 /// Damage is an answer, and a script must see it: exit 5, as for a verification.

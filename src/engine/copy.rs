@@ -1,6 +1,8 @@
 //! Creates target collections and sends what the plan calls new, by id, then what came meanwhile. Stops on the first
 //! permanent error; compares nothing.
 
+use std::io;
+
 use super::halt::Halt;
 use super::ledger::Plan;
 use super::progress::Tracker;
@@ -62,14 +64,13 @@ pub(super) async fn copy(
 ) -> Result<(), Halt> {
     let Some(collection) = pair.target.clone() else { return Ok(()) };
     let mut sender = Sender::new(context, writer, capabilities, &collection);
-    let conflicts = pair.ledger.select(0, usize::MAX, |entry| entry.plan == Plan::Conflict);
-    if conflicts.iter().any(|at| pair.is_wanted(pair.ledger.entry(*at).plan)) {
-        repair::mend(&mut sender, capabilities, pair, &conflicts, tracker).await?;
+    if pair.is_wanted(Plan::Conflict) {
+        repair::mend(&mut sender, capabilities, pair, |_, entry| entry.plan == Plan::Conflict, tracker).await?;
     }
     for _ in 0..DELTAS {
         copy_new(&mut sender, capabilities, pair, tracker).await?;
         let newer = context.until_stopped(context.source.ids(&pair.source)).await?.map_err(Halt::Source)?;
-        let fresh = pair.ledger.relist(&newer);
+        let fresh = pair.ledger.relist(&newer)?;
         if fresh == 0 {
             return Ok(());
         }
@@ -90,12 +91,12 @@ async fn copy_new(
     let mut from = 0;
     let mut left = Vec::new();
     loop {
-        let places = pair.ledger.select(from, sizes.size(), |entry| entry.plan == Plan::New && entry.mark == 0);
+        let places = pair.ledger.select(from, sizes.size(), |entry| entry.plan == Plan::New && entry.mark == 0)?;
         let Some(last) = places.last() else { break };
         from = last + 1;
-        let answers = window::of_source(sender.context, pair, &pair.ledger.ids_at(&places)).await?;
+        let answers = window::of_source(sender.context, pair, &pair.ledger.ids_at(&places)?).await?;
         sizes.observe(answers.len(), window::bytes(&answers));
-        left.extend(sendable(pair, capabilities, answers));
+        left.extend(sendable(pair, capabilities, answers)?);
         // whole batches only: what is left over goes with the next window
         let whole = left.len() - left.len() % sender.batch();
         let later = left.split_off(whole);
@@ -109,19 +110,22 @@ async fn send(sender: &mut Sender<'_>, pair: &mut Pair, records: &[Record], trac
     sender
         .add(records, |batch| {
             for record in batch {
-                if let Some(at) = pair.ledger.position(&record.id) {
-                    pair.ledger.entry_mut(at).mark = fingerprint::moved_mark(record, pair.source.distance);
-                }
+                pair.ledger.mark(&record.id, fingerprint::moved_mark(record, pair.source.distance))?;
             }
             pair.sent += batch.len() as u64;
             tracker.advance(batch.len() as u64);
+            Ok(())
         })
         .await
 }
 
 /// The records that may be sent, in id order. Preflight has refused those that may not, but a record can have changed
 /// since: it is named, not sent, and verification will miss it.
-pub(super) fn sendable(pair: &mut Pair, capabilities: &Capabilities, answers: window::Answers) -> Vec<Record> {
+pub(super) fn sendable(
+    pair: &mut Pair,
+    capabilities: &Capabilities,
+    answers: window::Answers,
+) -> io::Result<Vec<Record>> {
     let mut records = Vec::with_capacity(answers.len());
     for fetched in answers.into_values() {
         match fetched {
@@ -130,13 +134,11 @@ pub(super) fn sendable(pair: &mut Pair, capabilities: &Capabilities, answers: wi
                 Some(why) => pair.notes.add(&record.id, "refused", why),
             },
             Fetched::Unreadable { id, why } => {
-                if let Some(at) = pair.ledger.position(&id) {
-                    pair.ledger.entry_mut(at).plan = Plan::Unreadable;
-                }
+                pair.ledger.plan(&id, Plan::Unreadable)?;
                 pair.notes.add(&id, "unreadable", why);
             }
         }
     }
     records.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-    records
+    Ok(records)
 }

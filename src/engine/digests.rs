@@ -1,43 +1,35 @@
-//! One digest a record, kept in a scratch file: memory stays flat however many records there are.
+//! One digest a record, in scratch space: memory stays flat however many records there are.
 //! Holds digests only; which of them count, the ledger says.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use super::fingerprint::{Digest, Fingerprint};
+use crate::store::spill::Column;
 
 /// Digests by a record's place in the ledger.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Digests {
-    file: File,
+    column: Column<32>,
 }
 
 impl Digests {
-    /// An empty file in the folder that `TMPDIR` names; it is gone when the process ends.
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { file: tempfile::tempfile()? })
-    }
-
     /// Keeps the digests of records at these places.
     pub(super) fn put(&self, digests: &[(usize, Digest)]) -> io::Result<()> {
-        digests.iter().try_for_each(|(at, digest)| self.file.write_all_at(digest, offset(*at)))
+        digests.iter().try_for_each(|(at, digest)| self.column.set(*at, *digest))
     }
 
     /// The fingerprint of the digests at these places, which rise.
-    pub(super) fn fingerprint(&self, places: impl Iterator<Item = usize>) -> io::Result<String> {
+    pub(super) fn fingerprint(&self, places: impl Iterator<Item = io::Result<usize>>) -> io::Result<String> {
         let mut fingerprint = Fingerprint::default();
-        let mut digest: Digest = [0; 32];
         for at in places {
-            self.file.read_exact_at(&mut digest, offset(at))?;
+            let digest = self.column.get(at?)?;
+            if digest == [0; 32] {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a verified record has no digest"));
+            }
             fingerprint.push(&digest);
         }
         Ok(fingerprint.finish())
     }
-}
-
-fn offset(at: usize) -> u64 {
-    at as u64 * size_of::<Digest>() as u64
 }
 
 #[cfg(test)]
@@ -46,13 +38,14 @@ mod tests {
 
     #[test]
     fn order_of_writing_does_not_matter_and_places_do() {
-        let (a, b) = (Digests::new().unwrap(), Digests::new().unwrap());
+        let (a, b) = (Digests::default(), Digests::default());
         a.put(&[(0, [1; 32]), (5, [2; 32])]).unwrap();
         b.put(&[(3, [2; 32])]).unwrap();
         b.put(&[(1, [1; 32])]).unwrap();
-        let of_a = a.fingerprint([0, 5].into_iter()).unwrap();
-        assert_eq!(of_a, b.fingerprint([1, 3].into_iter()).unwrap());
-        assert_ne!(of_a, a.fingerprint([0].into_iter()).unwrap());
-        assert!(a.fingerprint([9].into_iter()).is_err());
+        let of = |digests: &Digests, places: &[usize]| digests.fingerprint(places.iter().map(|at| Ok(*at)));
+        let of_a = of(&a, &[0, 5]).unwrap();
+        assert_eq!(of_a, of(&b, &[1, 3]).unwrap());
+        assert_ne!(of_a, of(&a, &[0]).unwrap());
+        assert!(of(&a, &[9]).is_err());
     }
 }

@@ -1,13 +1,11 @@
 //! One collection on its way: both sides' descriptions, the ledger, and what is to be told of it.
 //! Holds no record.
 
-use std::collections::HashMap;
-use std::io;
-
 use super::digests::Digests;
 use super::ledger::{Ledger, Plan};
 use super::{OnConflict, Options};
 use crate::report::{CollectionReport, Counts, Difference};
+use crate::store::spill::Table;
 use crate::store::{Collection, NewCollection};
 
 /// How many records a report lists by id for one collection.
@@ -22,8 +20,8 @@ pub(super) struct Pair {
     /// How the counterpart is created; None where it exists already.
     pub(super) new: Option<NewCollection>,
     pub(super) ledger: Ledger,
-    /// Documents of the target under ids that are none of the source's, by mark.
-    pub(super) documents: HashMap<u128, String>,
+    /// Ids of target records that are none of the source's, by the mark of their document.
+    pub(super) documents: Table,
     pub(super) digests: Digests,
     pub(super) notes: Notes,
     pub(super) target_before: u64,
@@ -38,15 +36,15 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn new(source: Collection, target_name: String, ledger: Ledger, options: &Options) -> io::Result<Self> {
-        Ok(Self {
+    pub(super) fn new(source: Collection, target_name: String, ledger: Ledger, options: &Options) -> Self {
+        Self {
             source,
             target_name,
             target: None,
             new: None,
             ledger,
-            documents: HashMap::new(),
-            digests: Digests::new()?,
+            documents: Table::default(),
+            digests: Digests::default(),
             notes: Notes::default(),
             target_before: 0,
             target_after: 0,
@@ -56,7 +54,7 @@ impl Pair {
             fingerprint: String::new(),
             sent: 0,
             overwrite: options.on_conflict == OnConflict::Overwrite,
-        })
+        }
     }
 
     /// Whether the migration makes the target's record equal to the source's.
@@ -70,12 +68,17 @@ impl Pair {
 
     /// Records to send, as planned.
     pub(super) fn to_send(&self) -> u64 {
-        self.ledger.count(|entry| self.is_wanted(entry.plan) && entry.plan != Plan::Present)
+        self.ledger.count(|plan| self.is_wanted(plan) && plan != Plan::Present)
     }
 
     /// Records to compare.
     pub(super) fn to_verify(&self) -> u64 {
-        self.ledger.count(|entry| self.is_wanted(entry.plan))
+        self.ledger.count(|plan| self.is_wanted(plan))
+    }
+
+    /// Records to compare that are not verified.
+    pub(super) fn open(&self) -> u64 {
+        self.to_verify() - self.ledger.counts(self.overwrite).verified
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -88,9 +91,9 @@ impl Pair {
 
     /// The counts of a plan: what would be done.
     pub(super) fn planned(&self) -> Counts {
-        let present = self.ledger.count(|entry| entry.plan == Plan::Present);
-        let copied = self.ledger.count(|entry| entry.plan == Plan::New);
-        let overwritten = self.ledger.count(|entry| self.overwrite && entry.plan == Plan::Conflict);
+        let present = self.ledger.count(|plan| plan == Plan::Present);
+        let copied = self.ledger.count(|plan| plan == Plan::New);
+        let overwritten = self.ledger.count(|plan| self.overwrite && plan == Plan::Conflict);
         Counts { copied, present, overwritten, ..self.counts() }
     }
 

@@ -1,5 +1,7 @@
 //! Every check before the first write, and the plan: what is new, present, in conflict. Writes nothing.
 
+use std::io;
+
 use super::compare::{Comparison, compare};
 use super::fingerprint::{document_mark, moved_mark};
 use super::halt::Halt;
@@ -7,6 +9,8 @@ use super::ledger::{Ledger, Plan};
 use super::window::{self, Answers};
 use super::{Context, Duplicates, OnConflict, Pair, Run, Selection};
 use crate::report::Stage;
+use crate::store::ids::{Join, Side};
+use crate::store::spill::{Builder, Sorter};
 use crate::store::{
     Capabilities, Collection, Error, Fetched, Finding, Reader, Record, SortedIds, Target, creation, rules,
 };
@@ -63,7 +67,7 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader)
 
 async fn listed(context: &Context<'_>, source: Collection, target_name: String) -> Result<Pair, Halt> {
     let ids = context.until_stopped(context.source.ids(&source)).await?.map_err(Halt::Source)?;
-    Ok(Pair::new(source, target_name, Ledger::new(ids), context.options)?)
+    Ok(Pair::new(source, target_name, Ledger::new(ids), context.options))
 }
 
 /// The collections asked for, each with its name in the target.
@@ -131,22 +135,30 @@ async fn remember_documents(
     ids: &SortedIds,
     pair: &mut Pair,
 ) -> Result<(), Halt> {
-    let foreign: Vec<String> = ids.iter().filter(|id| pair.ledger.position(id).is_none()).map(str::to_owned).collect();
     let mut sizes = window::sized();
-    let mut rest = foreign.as_slice();
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(sizes.size().min(rest.len()));
-        rest = later;
-        let answers = window::of_target(context, target, pair.target.as_ref(), now).await?;
+    let mut documents = Sorter::default();
+    let mut join = Join::new(pair.ledger.ids(), ids)?;
+    loop {
+        let mut foreign = Vec::new();
+        while foreign.len() < sizes.size()
+            && let Some((id, side)) = join.next()?
+        {
+            foreign.extend((side == Side::Right).then_some(id));
+        }
+        if foreign.is_empty() {
+            break;
+        }
+        let answers = window::of_target(context, target, pair.target.as_ref(), &foreign).await?;
         sizes.observe(answers.len(), window::bytes(&answers));
         for fetched in answers.into_values() {
             if let Fetched::Record { record: Record { id, document: Some(text), .. }, .. } = fetched
                 && !text.is_empty()
             {
-                pair.documents.insert(document_mark(&text), id);
+                documents.push(&document_mark(&text).to_be_bytes(), id.as_bytes())?;
             }
         }
     }
+    pair.documents = Builder::default().of(documents.sort()?)?;
     Ok(())
 }
 
@@ -176,14 +188,14 @@ impl Scan<'_> {
         let mut sizes = window::sized();
         let mut from = 0;
         loop {
-            let places = pair.ledger.select(from, sizes.size(), |entry| entry.plan == Plan::New && entry.mark == 0);
+            let places = pair.ledger.select(from, sizes.size(), |entry| entry.plan == Plan::New && entry.mark == 0)?;
             let Some(last) = places.last() else { return Ok(()) };
             from = last + 1;
-            let ids = pair.ledger.ids_at(&places);
+            let ids = pair.ledger.ids_at(&places)?;
             let (source, target) = self.both(pair, &ids).await?;
             sizes.observe(places.len(), window::bytes(&source));
             for at in &places {
-                self.plan(pair, *at, &source, &target, seen);
+                self.plan(pair, *at, &source, &target, seen)?;
             }
             done(places.len() as u64);
         }
@@ -193,29 +205,39 @@ impl Scan<'_> {
         let Some((reader, there)) = self.there else {
             return Ok((window::of_source(self.context, pair, ids).await?, Answers::new()));
         };
-        let common: Vec<String> = ids.iter().filter(|id| there.contains(id)).cloned().collect();
+        let mut common = Vec::new();
+        for id in ids {
+            common.extend(there.contains(id)?.then(|| id.clone()));
+        }
         tokio::try_join!(
             window::of_source(self.context, pair, ids),
             window::of_target(self.context, reader, pair.target.as_ref(), &common),
         )
     }
 
-    fn plan(&self, pair: &mut Pair, at: usize, source: &Answers, target: &Answers, seen: &mut Records) {
-        let id = pair.ledger.id(at).to_owned();
+    fn plan(
+        &self,
+        pair: &mut Pair,
+        at: usize,
+        source: &Answers,
+        target: &Answers,
+        seen: &mut Records,
+    ) -> io::Result<()> {
+        let id = pair.ledger.id(at)?;
         let record = match source.get(&id) {
             Some(Fetched::Record { record, .. }) => record,
             Some(Fetched::Unreadable { why, .. }) => {
-                pair.ledger.entry_mut(at).plan = Plan::Unreadable;
-                return pair.notes.add(&id, "unreadable", why.clone());
+                pair.notes.add(&id, "unreadable", why.clone());
+                return pair.ledger.change(at, |entry| entry.plan = Plan::Unreadable);
             }
             // deleted since it was listed: the next listing says so
-            None => return,
+            None => return Ok(()),
         };
         let plan = match target.get(&id) {
-            Some(found) => self.known(pair, at, record, found),
-            None => unknown(pair, record),
+            Some(found) => self.known(pair, at, record, found)?,
+            None => unknown(pair, record)?,
         };
-        pair.ledger.entry_mut(at).plan = plan;
+        pair.ledger.change(at, |entry| entry.plan = plan)?;
         let overwrite = self.context.options.on_conflict == OnConflict::Overwrite;
         if plan == Plan::New || (plan == Plan::Conflict && overwrite) {
             seen.bytes += window::record_bytes(record) as u64;
@@ -223,10 +245,11 @@ impl Scan<'_> {
                 seen.problems.add(&pair.source.name, &id, &why);
             }
         }
+        Ok(())
     }
 
     /// The plan for a record whose id the target has.
-    fn known(&self, pair: &mut Pair, at: usize, record: &Record, found: &Fetched) -> Plan {
+    fn known(&self, pair: &mut Pair, at: usize, record: &Record, found: &Fetched) -> io::Result<Plan> {
         let detail = match found {
             Fetched::Record { record: other, .. } => match compare(record, other, pair.source.distance) {
                 Comparison::Equal(_) => None,
@@ -234,22 +257,24 @@ impl Scan<'_> {
             },
             Fetched::Unreadable { why, .. } => Some(format!("unreadable in the target: {why}")),
         };
-        pair.ledger.entry_mut(at).mark = moved_mark(record, pair.source.distance);
-        let Some(detail) = detail else { return Plan::Present };
+        let mark = moved_mark(record, pair.source.distance);
+        pair.ledger.change(at, |entry| entry.mark = mark)?;
+        let Some(detail) = detail else { return Ok(Plan::Present) };
         if self.context.options.on_conflict != OnConflict::Overwrite {
             pair.notes.add(&record.id, "conflict", detail);
         }
-        Plan::Conflict
+        Ok(Plan::Conflict)
     }
 }
 
 /// The plan for a record whose id the target has not.
-fn unknown(pair: &mut Pair, record: &Record) -> Plan {
-    let text = record.document.as_deref().filter(|text| !text.is_empty());
-    let Some(other) = text.and_then(|text| pair.documents.get(&document_mark(text))) else { return Plan::New };
-    let detail = format!("the target has this document under id {other:?}");
+fn unknown(pair: &mut Pair, record: &Record) -> io::Result<Plan> {
+    let text = record.document.as_deref().filter(|text| !text.is_empty() && !pair.documents.is_empty());
+    let Some(text) = text else { return Ok(Plan::New) };
+    let Some(other) = pair.documents.value(&document_mark(text).to_be_bytes())? else { return Ok(Plan::New) };
+    let detail = format!("the target has this document under id {:?}", String::from_utf8_lossy(&other));
     pair.notes.add(&record.id, "duplicate", detail);
-    Plan::Duplicate
+    Ok(Plan::Duplicate)
 }
 
 /// Why this record must not be sent to the target.
@@ -265,7 +290,7 @@ pub(super) fn unsendable(record: &Record, pair: &Pair, capabilities: &Capabiliti
 }
 
 fn refuse_conflicts(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
-    let conflicts: u64 = run.pairs.iter().map(|pair| pair.ledger.count(|entry| entry.plan == Plan::Conflict)).sum();
+    let conflicts: u64 = run.pairs.iter().map(|pair| pair.ledger.count(|plan| plan == Plan::Conflict)).sum();
     let failed = context.options.on_conflict == OnConflict::Fail && conflicts > 0;
     run.findings.push(findings::conflicts(conflicts, failed));
     if failed {

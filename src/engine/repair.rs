@@ -25,12 +25,12 @@ pub(super) async fn verified(
     let capabilities = writer.capabilities();
     let mut details = verify::pass(context, sides, pair, |_| true, |done| tracker.advance(done)).await?;
     for _ in 0..PASSES {
-        let open = pair.ledger.select(0, usize::MAX, |entry| is_open(pair, entry));
-        let Some(collection) = pair.target.clone().filter(|_| !open.is_empty()) else { break };
-        tracing::warn!(collection = %pair.target_name, records = open.len(), "records differ from the source: repairing");
-        tracker.begin(Stage::Repairing, open.len() as u64);
+        let open = pair.open();
+        let Some(collection) = pair.target.clone().filter(|_| open > 0) else { break };
+        tracing::warn!(collection = %pair.target_name, records = open, "records differ from the source: repairing");
+        tracker.begin(Stage::Repairing, open);
         let mut sender = Sender::new(context, writer, &capabilities, &collection);
-        mend(&mut sender, &capabilities, pair, &open, tracker).await?;
+        mend(&mut sender, &capabilities, pair, is_open, tracker).await?;
         details = verify::pass(context, sides, pair, |entry| entry.proof != Proof::Verified, |_| ()).await?;
     }
     verify::finish(context, sides, pair, details).await
@@ -40,24 +40,24 @@ fn is_open(pair: &Pair, entry: Entry) -> bool {
     pair.is_wanted(entry.plan) && entry.proof != Proof::Verified
 }
 
-/// Makes the target's records at these places equal to the source's.
+/// Makes the target's records equal to the source's where `wanted` says so.
 pub(super) async fn mend(
     sender: &mut Sender<'_>,
     capabilities: &Capabilities,
     pair: &mut Pair,
-    places: &[usize],
+    wanted: fn(&Pair, Entry) -> bool,
     tracker: &mut Tracker,
 ) -> Result<(), Halt> {
     let mut sizes = window::sized();
-    let mut rest = places;
-    while !rest.is_empty() {
-        let (now, later) = rest.split_at(sizes.size().min(rest.len()));
-        let bytes = mend_window(sender, capabilities, pair, now).await?;
-        sizes.observe(now.len(), bytes);
-        tracker.advance(now.len() as u64);
-        rest = later;
+    let mut from = 0;
+    loop {
+        let places = pair.ledger.select(from, sizes.size(), |entry| wanted(pair, entry))?;
+        let Some(last) = places.last() else { return Ok(()) };
+        from = last + 1;
+        let bytes = mend_window(sender, capabilities, pair, &places).await?;
+        sizes.observe(places.len(), bytes);
+        tracker.advance(places.len() as u64);
     }
-    Ok(())
 }
 
 async fn mend_window(
@@ -67,7 +67,7 @@ async fn mend_window(
     places: &[usize],
 ) -> Result<usize, Halt> {
     let mut retry = Retry::new(sender.context.options);
-    let ids = pair.ledger.ids_at(places);
+    let ids = pair.ledger.ids_at(places)?;
     loop {
         // both sides anew: what differed a moment ago may have been a moving source
         let (source, target) = tokio::try_join!(
@@ -76,11 +76,9 @@ async fn mend_window(
         )?;
         let bytes = window::bytes(&source);
         for id in ids.iter().filter(|id| !source.contains_key(*id)) {
-            if let Some(at) = pair.ledger.position(id) {
-                pair.ledger.entry_mut(at).plan = Plan::Gone;
-            }
+            pair.ledger.plan(id, Plan::Gone)?;
         }
-        let records = copy::sendable(pair, capabilities, source);
+        let records = copy::sendable(pair, capabilities, source)?;
         let work = Work::sorted(pair, records, &target);
         if work.done(sender, pair).await? {
             return Ok(bytes);
@@ -129,16 +127,14 @@ impl Work {
 
     /// Sends it. False: an answer was uncertain, look again.
     async fn done(&self, sender: &mut Sender<'_>, pair: &mut Pair) -> Result<bool, Halt> {
-        sender.add(&self.add, |_| ()).await?;
+        sender.add(&self.add, |_| Ok(())).await?;
         let certain = sender.update(&self.update).await?;
         for record in &self.replace {
             sender.replace(record).await?;
         }
         let updated = self.update.iter().map(|amendment| &amendment.record);
         for record in self.add.iter().chain(updated).chain(&self.replace) {
-            if let Some(at) = pair.ledger.position(&record.id) {
-                pair.ledger.entry_mut(at).mark = fingerprint::moved_mark(record, pair.source.distance);
-            }
+            pair.ledger.mark(&record.id, fingerprint::moved_mark(record, pair.source.distance))?;
         }
         Ok(certain)
     }

@@ -1,6 +1,7 @@
 //! Sends batches, and after an uncertain answer compares the content before it sends again. Decides nothing about which
 //! records are to be sent.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -40,14 +41,18 @@ impl<'a> Sender<'a> {
     }
 
     /// Adds records in batches; `done` hears of each batch.
-    pub(super) async fn add(&mut self, records: &[Record], mut done: impl FnMut(&[Record])) -> Result<(), Halt> {
+    pub(super) async fn add(
+        &mut self,
+        records: &[Record],
+        mut done: impl FnMut(&[Record]) -> io::Result<()>,
+    ) -> Result<(), Halt> {
         let sizes: Vec<usize> = records.iter().map(|record| self.writer.encoded_len(record)).collect();
         for range in cut(&sizes, self.bound) {
             let batch = &records[range];
             self.wait().await?;
             self.add_batch(batch).await?;
             self.pace.ended(Instant::now());
-            done(batch);
+            done(batch)?;
         }
         Ok(())
     }

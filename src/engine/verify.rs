@@ -1,6 +1,10 @@
 //! Compares every record of both sides. Writes nothing; the only place that can say that a collection was compared.
 
 use std::collections::BTreeMap;
+use std::io;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
 
 use super::compare::{Comparison, FieldDifference, compare};
 use super::halt::Halt;
@@ -12,6 +16,9 @@ use crate::store::{Collection, Fetched, Origin, Reader, Record, creation};
 
 /// How many records keep the detail of their difference for the report.
 const DETAILED: usize = 1000;
+
+/// Windows that are read at once: while one is compared, the next are on their way.
+const READS: usize = 3;
 
 /// Proof that every record of a collection was compared: nothing else can make one.
 pub(super) struct Compared {
@@ -53,27 +60,54 @@ pub(super) async fn pass(
     let mut details = Details::new();
     let Some(collection) = pair.target.clone() else { return Ok(details) };
     let in_files = counterpart(context, sides, &collection).await?;
+    let source = pair.source.clone();
+    let both = Both { context, sides, source: &source, server: &collection, files: in_files.as_ref() };
     let mut pace = window::sized();
-    let mut from = 0;
+    let mut under_way = FuturesOrdered::new();
+    let (mut from, mut is_read) = (0, false);
     loop {
-        let places = pair.ledger.select(from, pace.size(), |entry| pair.is_wanted(entry.plan) && wanted(entry));
-        let Some(last) = places.last() else { return Ok(details) };
-        from = last + 1;
-        let ids = pair.ledger.ids_at(&places);
+        while !is_read && under_way.len() < READS {
+            let most = (pace.size() / READS).max(1);
+            let places = pair.ledger.select(from, most, |entry| pair.is_wanted(entry.plan) && wanted(entry))?;
+            let Some(last) = places.last() else {
+                is_read = true;
+                break;
+            };
+            from = last + 1;
+            let ids = pair.ledger.ids_at(&places)?;
+            under_way.push_back(both.look(places, ids));
+        }
+        let Some(look) = under_way.next().await.transpose()? else { return Ok(details) };
+        pace.observe(look.places.len(), window::bytes(&look.source));
+        look.judge(context, pair, &mut details)?;
+        done(look.places.len() as u64);
+    }
+}
+
+/// The collection on all its sides.
+struct Both<'a> {
+    context: &'a Context<'a>,
+    sides: &'a Sides<'a>,
+    source: &'a Collection,
+    server: &'a Collection,
+    files: Option<&'a Collection>,
+}
+
+impl Both<'_> {
+    /// Reads one window from all sides.
+    async fn look(&self, places: Vec<usize>, ids: Vec<String>) -> Result<Look, Halt> {
+        let Self { context, sides, .. } = self;
         let (source, server, files) = tokio::try_join!(
-            window::of_source(context, pair, &ids),
-            window::of_target(context, sides.server, Some(&collection), &ids),
+            window::of_collection(context, self.source, &ids),
+            window::of_target(context, sides.server, Some(self.server), &ids),
             async {
                 match sides.files {
-                    Some(files) => window::of_target(context, files, in_files.as_ref(), &ids).await,
-                    None => Ok(Answers::new()),
+                    Some(files) => window::of_target(context, files, self.files, &ids).await.map(Some),
+                    None => Ok(None),
                 }
             },
         )?;
-        pace.observe(places.len(), window::bytes(&source));
-        let look = Look { source, server, files: sides.files.map(|_| files) };
-        look.judge(context, pair, &places, &mut details)?;
-        done(places.len() as u64);
+        Ok(Look { places, ids, source, server, files })
     }
 }
 
@@ -90,37 +124,32 @@ async fn counterpart(
 
 /// One window as read from all sides.
 struct Look {
+    places: Vec<usize>,
+    ids: Vec<String>,
     source: Answers,
     server: Answers,
     files: Option<Answers>,
 }
 
 impl Look {
-    fn judge(
-        &self,
-        context: &Context<'_>,
-        pair: &mut Pair,
-        places: &[usize],
-        details: &mut Details,
-    ) -> Result<(), Halt> {
-        let mut digests = Vec::with_capacity(places.len());
-        for at in places {
-            let id = pair.ledger.id(*at).to_owned();
-            let record = match self.source.get(&id) {
+    fn judge(&self, context: &Context<'_>, pair: &mut Pair, details: &mut Details) -> Result<(), Halt> {
+        let mut digests = Vec::with_capacity(self.places.len());
+        for (at, id) in self.places.iter().zip(&self.ids) {
+            let record = match self.source.get(id) {
                 Some(Fetched::Record { record, .. }) => record,
                 Some(Fetched::Unreadable { why, .. }) => {
-                    pair.ledger.entry_mut(*at).plan = Plan::Unreadable;
-                    pair.notes.add(&id, "unreadable", why.clone());
+                    pair.ledger.change(*at, |entry| entry.plan = Plan::Unreadable)?;
+                    pair.notes.add(id, "unreadable", why.clone());
                     continue;
                 }
                 None => {
-                    pair.ledger.entry_mut(*at).plan = Plan::Gone;
+                    pair.ledger.change(*at, |entry| entry.plan = Plan::Gone)?;
                     continue;
                 }
             };
             let found = self.found(pair, record);
             settle(context, pair, *at, record, &found, details)?;
-            if pair.ledger.entry(*at).proof == Proof::Verified {
+            if pair.ledger.entry(*at)?.proof == Proof::Verified {
                 digests.push((*at, fingerprint::digest(record, pair.source.distance)));
             }
         }
@@ -188,7 +217,7 @@ fn settle(
     found: &Found,
     details: &mut Details,
 ) -> Result<(), Halt> {
-    let Entry { plan, mark, .. } = pair.ledger.entry(at);
+    let Entry { plan, mark, .. } = pair.ledger.entry(at)?;
     let moved = mark != 0 && mark != fingerprint::moved_mark(record, pair.source.distance);
     let proof = match found {
         Found::Equal(ulps) => {
@@ -199,7 +228,7 @@ fn settle(
         Found::Missing => Proof::Missing,
         Found::Different(_) => Proof::Different,
     };
-    pair.ledger.entry_mut(at).proof = proof;
+    pair.ledger.change(at, |entry| entry.proof = proof)?;
     let Found::Different(fields) = found else { return Ok(()) };
     if plan == Plan::Present && proof == Proof::Different {
         return overtaken(context, pair, at, record, fields);
@@ -219,8 +248,7 @@ fn overtaken(
     record: &Record,
     fields: &[FieldDifference],
 ) -> Result<(), Halt> {
-    let entry = pair.ledger.entry_mut(at);
-    entry.plan = Plan::Conflict;
+    pair.ledger.change(at, |entry| entry.plan = Plan::Conflict)?;
     let detail = fields.iter().map(|f| format!("{}: {}", f.field, f.detail)).collect::<Vec<_>>().join("; ");
     match context.options.on_conflict {
         OnConflict::Overwrite => Ok(()),
@@ -244,7 +272,7 @@ pub(super) async fn finish(
     details: Details,
 ) -> Result<Compared, Halt> {
     for (at, fields) in details {
-        let id = pair.ledger.id(at).to_owned();
+        let id = pair.ledger.id(at)?;
         for field in fields {
             pair.notes.add(&id, &field.field, field.detail);
         }
@@ -253,22 +281,24 @@ pub(super) async fn finish(
         (Proof::Missing, "missing", "in the source and not in the target"),
         (Proof::Changed, "changed", "changed in the source again and again while it was copied"),
     ] {
-        note_all(pair, field, detail, |pair, entry| pair.is_wanted(entry.plan) && entry.proof == proof);
+        note_all(pair, field, detail, |pair, entry| pair.is_wanted(entry.plan) && entry.proof == proof)?;
     }
     note_all(pair, "goneFromSource", "deleted from the source during the run; the target may hold it", |_, entry| {
         entry.plan == Plan::Gone
-    });
+    })?;
     let settings = settings(context, sides, pair).await?;
-    let verified = pair.ledger.select(0, usize::MAX, |e| pair.is_wanted(e.plan) && e.proof == Proof::Verified);
-    pair.fingerprint = pair.digests.fingerprint(verified.into_iter())?;
+    let verified = pair.ledger.places(|entry| pair.is_wanted(entry.plan) && entry.proof == Proof::Verified);
+    pair.fingerprint = pair.digests.fingerprint(verified)?;
     Ok(Compared { settings, _only_here: () })
 }
 
-fn note_all(pair: &mut Pair, field: &str, detail: &str, wanted: impl Fn(&Pair, Entry) -> bool) {
-    for at in pair.ledger.select(0, usize::MAX, |entry| wanted(pair, entry)) {
-        let id = pair.ledger.id(at).to_owned();
-        pair.notes.add(&id, field, detail);
+fn note_all(pair: &mut Pair, field: &str, detail: &str, wanted: impl Fn(&Pair, Entry) -> bool) -> io::Result<()> {
+    let mut notes = std::mem::take(&mut pair.notes);
+    for at in pair.ledger.places(|entry| wanted(pair, entry)) {
+        notes.add(&pair.ledger.id(at?)?, field, detail);
     }
+    pair.notes = notes;
+    Ok(())
 }
 
 /// Counts the target's records and compares the settings of a collection that this run created.

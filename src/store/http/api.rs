@@ -17,6 +17,7 @@ use crate::store::collection::Collection;
 use crate::store::error::{Error, Result};
 use crate::store::ids::SortedIds;
 use crate::store::record::Fetched;
+use crate::store::spill;
 
 /// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
 /// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
@@ -140,7 +141,7 @@ impl Api {
         let mut seen = (0, 0);
         for _ in 0..LISTINGS {
             let before = self.count(collection).await?;
-            let ids = self.transport.call(&request, stream::ids).await?.sort();
+            let ids = self.transport.call(&request, stream::ids).await?.sort().map_err(spill::failed)?;
             let after = self.count(collection).await?;
             if ids.len() as u64 >= before.min(after) {
                 return Ok(ids);

@@ -149,7 +149,7 @@ mod tests {
 
     fn ids(text: &str) -> Result<Vec<String>, Failure> {
         let list = parse(text.as_bytes()).map_err(|f| f.failure)?;
-        Ok(list.sort().iter().map(str::to_owned).collect())
+        Ok(list.sort().unwrap().iter().map(Result::unwrap).collect())
     }
 
     #[test]

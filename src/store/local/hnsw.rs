@@ -87,28 +87,27 @@ impl Header {
     }
 }
 
-/// Reads every row's label and flag, in the order of the file.
+/// Reads every row's label and flag, in the order of the file, and hands each to `take`.
 ///
 /// # Errors
 /// When the file ends before the header's count, or cannot be read.
-pub fn rows<R: Read + Seek>(data: &mut R, header: &Header) -> std::io::Result<Vec<Row>> {
+pub fn rows<R: Read + Seek>(data: &mut R, header: &Header, mut take: impl FnMut(Row)) -> std::io::Result<()> {
     data.seek(SeekFrom::Start(0))?;
     let per_block = (BLOCK / header.row_len.max(1)).clamp(1, header.count.max(1));
     let block_len = usize::try_from(per_block.saturating_mul(header.row_len)).map_err(std::io::Error::other)?;
     let row_len = usize::try_from(header.row_len).map_err(std::io::Error::other)?;
     let mut block = vec![0; block_len];
-    let mut rows = Vec::with_capacity(usize::try_from(header.count).map_err(std::io::Error::other)?);
     let mut number = 0;
     while number < header.count {
         let now = usize::try_from((header.count - number).min(per_block)).map_err(std::io::Error::other)?;
         let filled = block.get_mut(..now * row_len).unwrap_or_default();
         data.read_exact(filled)?;
         for row in filled.chunks_exact(row_len) {
-            rows.extend(header.split(number, row));
+            header.split(number, row).into_iter().for_each(&mut take);
             number += 1;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// Reads one row again, with its vector as stored (of unit length in a cosine index).
@@ -126,18 +125,14 @@ pub fn row<R: Read + Seek>(data: &mut R, header: &Header, number: u32) -> std::i
     Ok((row, floats(vector).take(header.dimension as usize).collect()))
 }
 
-/// Reads `length.bin`: the norm of each row's original vector; only a cosine index fills it.
+/// Reads the next number of `length.bin`: the norm of the next row's original vector; only a cosine index fills it.
 ///
 /// # Errors
-/// When the file ends before the header's count, or cannot be read.
-pub fn lengths<R: Read>(file: &mut R, header: &Header) -> std::io::Result<Vec<f32>> {
-    let len = usize::try_from(header.count.saturating_mul(4)).map_err(std::io::Error::other)?;
-    let mut bytes = Vec::new();
-    file.take(len as u64).read_to_end(&mut bytes)?;
-    if bytes.len() < len {
-        return Err(std::io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(floats(&bytes).collect())
+/// When the file ends, or cannot be read.
+pub fn length<R: Read>(file: &mut R) -> std::io::Result<f32> {
+    let mut bytes = [0; 4];
+    file.read_exact(&mut bytes)?;
+    Ok(f32::from_le_bytes(bytes))
 }
 
 /// Little-endian floats, as the rows and the write-ahead log hold them.
@@ -192,13 +187,18 @@ mod tests {
         (header, data)
     }
 
+    fn all(data: &mut (impl Read + Seek), header: &Header) -> std::io::Result<Vec<Row>> {
+        let mut found = Vec::new();
+        rows(data, header, |row| found.push(row)).map(|()| found)
+    }
+
     #[test]
     fn rows_come_with_label_flag_and_vector() {
         let (head, data) = file(2, &[(7, false, vec![1.0, -0.5]), (3, true, vec![0.25, f32::MAX])]);
         let head = header(&head).unwrap();
         assert_eq!((head.count, head.dimension), (2, 2));
         let mut data = Cursor::new(data);
-        let found = rows(&mut data, &head).unwrap();
+        let found = all(&mut data, &head).unwrap();
         let second = Row { number: 1, label: 3, deleted: true };
         assert_eq!(found, [Row { number: 0, label: 7, deleted: false }, second]);
         assert_eq!(row(&mut data, &head, 1).unwrap(), (second, vec![0.25, f32::MAX]));
@@ -209,11 +209,12 @@ mod tests {
         let (head, mut data) = file(2, &[(7, false, vec![1.0, 2.0]), (3, false, vec![3.0, 4.0])]);
         let head = header(&head).unwrap();
         data.pop();
-        assert!(rows(&mut Cursor::new(&data), &head).is_err());
+        assert!(all(&mut Cursor::new(&data), &head).is_err());
         assert!(row(&mut Cursor::new(&data), &head, 0).is_ok());
         assert!(row(&mut Cursor::new(&data), &head, 1).is_err());
-        assert!(lengths(&mut Cursor::new([0; 7]), &head).is_err());
-        assert_eq!(lengths(&mut Cursor::new([0; 9]), &head).unwrap(), [0.0, 0.0]);
+        let mut norms = Cursor::new([0, 0, 128, 63, 0, 0, 0]);
+        assert_eq!(length(&mut norms).unwrap().to_bits(), 1.0f32.to_bits());
+        assert!(length(&mut norms).is_err());
     }
 
     #[test]
@@ -240,7 +241,7 @@ mod tests {
         #[test]
         fn no_header_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120), data in any::<[u8; 64]>()) {
             if let Ok(head) = header(&bytes) && head.count < 1000 && head.row_len < 1 << 20 {
-                drop(rows(&mut Cursor::new(data), &head));
+                drop(all(&mut Cursor::new(data), &head));
             }
         }
 
@@ -249,7 +250,7 @@ mod tests {
             let (mut bytes, data) = file(3, &[(1, false, vec![1.0, 2.0, 3.0])]);
             bytes[at] = byte;
             if let Ok(head) = header(&bytes) && head.count < 1000 {
-                drop(rows(&mut Cursor::new(&data), &head));
+                drop(all(&mut Cursor::new(&data), &head));
                 drop(row(&mut Cursor::new(&data), &head, 0));
             }
         }

@@ -1,11 +1,12 @@
 //! A collection's HNSW folder, loaded: which ids it holds, where their rows are, and whether it can be trusted.
-//! Keeps ids, labels and norms; vectors stay on disk. Knows no `SQLite`.
+//! Keeps ids, labels and norms in scratch space beyond a bound; vectors stay where they are. Knows no `SQLite`.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::super::error::Error;
+use super::super::spill::{self, Builder, Sorter, Table};
 use super::files::{self, Stamp, io_error};
 use super::hnsw::{self, Header, Row};
 use super::labels::Labels;
@@ -67,13 +68,20 @@ pub enum Vectors {
 #[derive(Debug)]
 pub struct Index {
     header: Header,
-    labels: Labels,
-    /// Sorted by label.
-    rows: Vec<Row>,
-    norms: Option<Vec<f32>>,
+    /// By id: label, what is known of its row, row, and the norm in a cosine index.
+    rows: Table,
     data: File,
     path: PathBuf,
     max_seq_id: Option<i64>,
+}
+
+/// The row of an id.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct IndexRow {
+    /// The row.
+    pub row: Row,
+    /// The norm of its vector, in a cosine index.
+    pub norm: Option<f32>,
 }
 
 impl Vectors {
@@ -88,12 +96,14 @@ impl Vectors {
     }
 
     /// Whether the index holds the id.
-    #[must_use]
-    pub fn holds(&self, id: &str) -> bool {
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn holds(&self, id: &str) -> io::Result<bool> {
         match self {
-            Self::Nothing => false,
-            Self::Index(index) => index.labels.get(id).is_some(),
-            Self::Broken { labels, .. } => labels.as_ref().is_none_or(|labels| labels.get(id).is_some()),
+            Self::Nothing | Self::Broken { labels: None, .. } => Ok(!matches!(self, Self::Nothing)),
+            Self::Index(index) => index.rows.position(id.as_bytes()).map(|place| place.is_some()),
+            Self::Broken { labels: Some(labels), .. } => labels.get(id).map(|label| label.is_some()),
         }
     }
 
@@ -109,14 +119,12 @@ impl Vectors {
             Some(Err(what)) => return Ok(Self::Broken { file: path, what, labels: None, max_seq_id: None }),
         };
         if metadata.labels.is_empty() {
-            return Ok(Self::Index(Box::new(Index::empty(folder, metadata)?)));
+            return Ok(Self::Index(Box::new(Index::empty(folder, metadata.max_seq_id)?)));
         }
-        match rows(folder, metadata.dimension, dimension, cosine)? {
-            Ok((header, rows, norms, data)) => Ok(Self::Index(Box::new(Index {
+        match rows(folder, &metadata, dimension, cosine)? {
+            Ok((header, rows, data)) => Ok(Self::Index(Box::new(Index {
                 header,
-                labels: metadata.labels,
                 rows,
-                norms,
                 data,
                 path: folder.join(DATA),
                 max_seq_id: metadata.max_seq_id,
@@ -144,16 +152,16 @@ fn open(path: &Path) -> Result<Option<(File, u64)>, Error> {
 
 fn read_pickle(path: &Path) -> Result<Option<Result<IndexMetadata, String>>, Error> {
     let Some((file, len)) = open(path)? else { return Ok(None) };
-    Ok(Some(pickle::parse(BufReader::with_capacity(1 << 18, file), len)))
+    pickle::parse(BufReader::with_capacity(1 << 18, file), len).map(Some).map_err(spill::failed)
 }
 
 /// What is wrong with which file.
 type Wrong = (&'static str, String);
-type Parts = (Header, Vec<Row>, Option<Vec<f32>>, File);
+type Parts = (Header, Table, File);
 
 fn rows(
     folder: &Path,
-    pickled: Option<i64>,
+    pickled: &IndexMetadata,
     dimension: Option<u32>,
     cosine: bool,
 ) -> Result<Result<Parts, Wrong>, Error> {
@@ -166,7 +174,7 @@ fn rows(
         Ok(header) => header,
         Err(what) => return Ok(Err((HEADER, what))),
     };
-    let others = [pickled, dimension.map(i64::from)];
+    let others = [pickled.dimension, dimension.map(i64::from)];
     if let Some(other) = others.into_iter().flatten().find(|d| *d != i64::from(header.dimension)) {
         let what = format!("its rows have {} components, the collection has {other}", header.dimension);
         return Ok(Err((HEADER, what)));
@@ -178,70 +186,141 @@ fn rows(
         let what = format!("it has {len} bytes where {} rows need {expected}; {whole} rows are whole", header.count);
         return Ok(Err((DATA, what)));
     }
-    let mut rows = match hnsw::rows(&mut data, &header) {
-        Ok(rows) => rows,
-        Err(e) => return Err(io_error("read", &folder.join(DATA), e)),
+    let norms = if cosine {
+        let Some((file, len)) = open(&folder.join(LENGTHS))? else { return missing(LENGTHS) };
+        if len < header.count.saturating_mul(4) {
+            return Ok(Err((LENGTHS, format!("it has {len} bytes where {} norms need 4 each", header.count))));
+        }
+        Some(BufReader::new(file))
+    } else {
+        None
     };
-    rows.sort_unstable_by_key(|row| row.label);
-    if !cosine {
-        return Ok(Ok((header, rows, None, data)));
+    let by_label = by_label(folder, &header, &mut data, norms)?;
+    let rows = join(&pickled.labels, by_label).map_err(spill::failed)?;
+    Ok(Ok((header, rows, data)))
+}
+
+/// Every row by label: its number, whether it is deleted, and its norm in a cosine index.
+fn by_label(
+    folder: &Path,
+    header: &Header,
+    data: &mut File,
+    mut norms: Option<BufReader<File>>,
+) -> Result<Sorter, Error> {
+    let mut sorter = Sorter::default();
+    let mut failed = None;
+    let read = hnsw::rows(data, header, |row| {
+        if failed.is_some() {
+            return;
+        }
+        let norm = norms.as_mut().map(hnsw::length).transpose();
+        let taken = norm.map_err(|e| io_error("read", &folder.join(LENGTHS), e)).and_then(|norm| {
+            let value = packed(row, norm);
+            sorter.push(&row.label.to_be_bytes(), &value).map_err(spill::failed)
+        });
+        failed = taken.err();
+    });
+    read.map_err(|e| io_error("read", &folder.join(DATA), e))?;
+    failed.map_or(Ok(sorter), Err)
+}
+
+/// Number, flag and norm of a row; no norm outside of a cosine index.
+fn packed(row: Row, norm: Option<f32>) -> Vec<u8> {
+    let mut bytes = row.number.to_le_bytes().to_vec();
+    bytes.push(u8::from(row.deleted));
+    bytes.extend(norm.iter().flat_map(|norm| norm.to_le_bytes()));
+    bytes
+}
+
+/// By id: its label, how many rows have that, and the first of these as [`packed`].
+fn join(labels: &Labels, rows: Sorter) -> io::Result<Table> {
+    let mut ids = Sorter::default();
+    let mut walk = labels.iter();
+    while let Some((id, label)) = walk.next()? {
+        ids.push(&u64::from(label).to_be_bytes(), id)?;
     }
-    let Some((mut file, len)) = open(&folder.join(LENGTHS))? else { return missing(LENGTHS) };
-    if len < header.count.saturating_mul(4) {
-        return Ok(Err((LENGTHS, format!("it has {len} bytes where {} norms need 4 each", header.count))));
+    let (mut ids, mut rows, mut by_id) = (ids.sort()?, rows.sort()?, Sorter::default());
+    let mut row = rows.next()?;
+    while let Some((label, id)) = ids.next()? {
+        while row.is_some_and(|(other, _)| other < label) {
+            row = rows.next()?;
+        }
+        let mut value = label.to_vec();
+        value.extend(0_u32.to_le_bytes());
+        let mut count = 0_u32;
+        while let Some((_, first)) = row.filter(|(other, _)| *other == label) {
+            if count == 0 {
+                value.extend_from_slice(first);
+            }
+            count = count.saturating_add(1);
+            row = rows.next()?;
+        }
+        value[LABEL..LABEL + COUNT].copy_from_slice(&count.to_le_bytes());
+        by_id.push(id, &value)?;
     }
-    let norms = hnsw::lengths(&mut file, &header).map_err(|e| io_error("read", &folder.join(LENGTHS), e))?;
-    Ok(Ok((header, rows, Some(norms), data)))
+    Builder::default().of(by_id.sort()?)
+}
+
+/// Bytes of a label, and of the number of its rows.
+const LABEL: usize = 8;
+const COUNT: usize = 4;
+
+/// What [`join`] has made of one id: its label, the number of its rows, and the first of them.
+fn unpacked(value: &[u8]) -> Option<(u64, u32, Option<IndexRow>)> {
+    let (label, rest) = value.split_first_chunk::<LABEL>()?;
+    let (count, rest) = rest.split_first_chunk::<COUNT>()?;
+    let label = u64::from_be_bytes(*label);
+    let Some((number, rest)) = rest.split_first_chunk() else {
+        return Some((label, u32::from_le_bytes(*count), None));
+    };
+    let row = Row { number: u32::from_le_bytes(*number), label, deleted: rest.first() == Some(&1) };
+    let norm = rest.get(1..).and_then(<[u8]>::first_chunk).copied().map(f32::from_le_bytes);
+    Some((label, u32::from_le_bytes(*count), Some(IndexRow { row, norm })))
 }
 
 impl Index {
     /// An index that holds no id needs no other file.
-    fn empty(folder: &Path, metadata: IndexMetadata) -> Result<Self, Error> {
+    fn empty(folder: &Path, max_seq_id: Option<i64>) -> Result<Self, Error> {
         let path = folder.join(PICKLE);
         let header = Header { count: 0, capacity: 0, row_len: 0, label_offset: 0, data_offset: 0, dimension: 0 };
         let data = File::open(&path).map_err(|e| io_error("open", &path, e))?;
-        let (labels, max_seq_id) = (metadata.labels, metadata.max_seq_id);
-        Ok(Self { header, labels, rows: Vec::new(), norms: None, data, path, max_seq_id })
+        Ok(Self { header, rows: Table::default(), data, path, max_seq_id })
     }
 
-    /// The row of an id.
+    /// The row of an id; inside, a sentence that says why there is none.
     ///
     /// # Errors
-    /// A sentence that says why there is none.
-    pub fn row(&self, id: &str) -> Result<Row, String> {
-        let Some(label) = self.labels.get(id) else {
-            return Err(format!("its vector is neither in the write-ahead log nor in the index ({PICKLE})"));
+    /// When the scratch space fails.
+    pub fn row(&self, id: &str) -> io::Result<Result<IndexRow, String>> {
+        let Some(value) = self.rows.value(id.as_bytes())? else {
+            return Ok(Err(format!("its vector is neither in the write-ahead log nor in the index ({PICKLE})")));
         };
-        let label = u64::from(label);
-        let first = self.rows.partition_point(|row| row.label < label);
-        let same = self.rows.get(first..).unwrap_or_default().iter().take_while(|row| row.label == label);
-        match (same.clone().next(), same.count()) {
-            (Some(row), 1) if !row.deleted => Ok(*row),
-            (Some(row), 1) => {
-                Err(format!("its vector (label {label}) is marked deleted in row {} of {DATA}", row.number))
+        Ok(match unpacked(&value) {
+            Some((_, 1, Some(found))) if !found.row.deleted => Ok(found),
+            Some((label, 1, Some(found))) => {
+                Err(format!("its vector (label {label}) is marked deleted in row {} of {DATA}", found.row.number))
             }
-            (None, _) => Err(format!("its vector (label {label}) has no row in {DATA}")),
-            (_, many) => Err(format!("its vector (label {label}) has {many} rows in {DATA}")),
-        }
+            Some((label, 0, _)) => Err(format!("its vector (label {label}) has no row in {DATA}")),
+            Some((label, many, _)) => Err(format!("its vector (label {label}) has {many} rows in {DATA}")),
+            None => return Err(io::Error::new(io::ErrorKind::InvalidData, "a scratch file was changed")),
+        })
     }
 
     /// Reads a row's vector, with its norm where the index is a cosine one.
     ///
     /// # Errors
     /// When the file cannot be read; inside, why the vector cannot be trusted.
-    pub fn vector(&self, row: Row) -> Result<Result<Vec<f32>, String>, Error> {
+    pub fn vector(&self, at: IndexRow) -> Result<Result<Vec<f32>, String>, Error> {
+        let IndexRow { row, norm } = at;
         let read = hnsw::row(&mut &self.data, &self.header, row.number);
         let (found, mut vector) = read.map_err(|e| io_error("read", &self.path, e))?;
         if found != row || vector.len() != self.header.dimension as usize {
             return Ok(Err(format!("row {} of {DATA} changed while it was read", row.number)));
         }
-        if let Some(norms) = &self.norms {
-            let Some(norm) = norms.get(row.number as usize) else {
-                return Ok(Err(format!("row {} has no norm in {LENGTHS}", row.number)));
-            };
-            if let Err(why) = hnsw::with_norm(&mut vector, *norm) {
-                return Ok(Err(why));
-            }
+        if let Some(norm) = norm
+            && let Err(why) = hnsw::with_norm(&mut vector, norm)
+        {
+            return Ok(Err(why));
         }
         Ok(Ok(vector))
     }

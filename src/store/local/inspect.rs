@@ -1,12 +1,14 @@
 //! What a store holds and what is wrong with it, for a person: reads every record once.
 //! Damage is an answer here, never an error.
 
+use std::io;
 use std::path::Path;
 
 use super::super::Reader;
 use super::super::collection::Collection;
 use super::super::error::{Error, Result};
 use super::super::record::{Fetched, Origin};
+use super::super::spill;
 use super::reader::LocalStore;
 
 /// Records read at once.
@@ -51,9 +53,10 @@ async fn health(store: &LocalStore, collection: Collection) -> Result<Health> {
         Ok(ids) => ids,
         Err(error) => return damaged(health, error),
     };
-    let mut all = ids.iter().map(str::to_owned);
+    let mut all = ids.iter();
     loop {
-        let window: Vec<String> = all.by_ref().take(WINDOW).collect();
+        let window: io::Result<Vec<String>> = all.by_ref().take(WINDOW).collect();
+        let window = window.map_err(spill::failed)?;
         if window.is_empty() {
             break;
         }

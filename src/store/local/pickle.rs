@@ -1,15 +1,19 @@
 //! `index_metadata.pickle`: a dict (Chroma 1.x) or a `PersistentData` object (up to 0.6), and nothing else of pickle.
 //! Never imports, calls or builds anything; every opcode outside the few that Chroma writes is an error.
 
-use std::io::{BufRead, Read};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Read};
 
-use super::labels::Labels;
+use super::super::spill::{Column, HELD_BYTES, Spool};
+use super::labels::{Labels, Map};
 
 /// The class whose attributes Chroma pickled up to 0.6.
 const CLASS: (&str, &str) = ("chromadb.segment.impl.vector.local_persistent_hnsw", "PersistentData");
 /// Values that one byte of input makes (None, a dict, a tuple, a class). Chroma writes fewer than ten; the bound keeps
 /// memory in proportion to the file.
 const MAX_SMALL: usize = 64;
+/// Values between two marks at most: Python and Chroma 1.x set a thousand items at a time, so two thousand values.
+const MAX_STACK: usize = 1 << 14;
 
 /// Which ids a collection's HNSW index holds, and how far it has followed the write-ahead log.
 #[derive(Debug)]
@@ -22,49 +26,113 @@ pub struct IndexMetadata {
     pub labels: Labels,
 }
 
-/// Reads the file's content.
+/// Reads the file's content. An inner error is a sentence that says what is wrong and at which byte.
 ///
 /// # Errors
-/// A sentence that says what is wrong and at which byte.
-pub fn parse(input: impl BufRead, len: u64) -> Result<IndexMetadata, String> {
+/// When the scratch space fails, where ids are kept beyond a bound.
+pub fn parse(input: impl BufRead, len: u64) -> io::Result<Result<IndexMetadata, String>> {
     let mut machine = Machine::new(input, len);
     let root = loop {
         let at = machine.position;
         match machine.step() {
             Ok(None) => {}
-            Ok(Some(root)) => break root,
-            Err(what) => return Err(format!("{what} at byte {at} of {len}")),
+            Ok(Some(root)) => break Ok(root),
+            Err(what) => break Err(format!("{what} at byte {at} of {len}")),
         }
     };
-    machine.finish(root)
+    let found = root.and_then(|root| machine.finish(root));
+    match machine.scratch {
+        Some(error) => Err(error),
+        None => found.map_or_else(|what| Ok(Err(what)), |(known, forward, backward)| known.with(forward, backward)),
+    }
 }
 
-/// A pickled value. Texts and dicts are kept beside, so that this stays 16 bytes.
+/// The known attributes beside the maps.
+struct Known {
+    dimension: Option<i64>,
+    max_seq_id: Option<i64>,
+}
+
+impl Known {
+    fn with(self, forward: Map, backward: Map) -> io::Result<Result<IndexMetadata, String>> {
+        let Self { dimension, max_seq_id } = self;
+        let labels = Labels::of(forward, backward)?;
+        Ok(labels.map(|labels| IndexMetadata { dimension, max_seq_id, labels }))
+    }
+}
+
+/// A pickled value. Texts and dicts are kept beside.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Value {
     None,
     Int(i64),
-    Text(u32),
+    Text { start: u64, len: u32 },
     Dict(u32),
     Tuple,
     Class,
     Object,
 }
 
+/// Bytes of a packed value: what it is, and its numbers.
+const PACKED: usize = 13;
+
+impl Value {
+    fn pack(self) -> [u8; PACKED] {
+        let (kind, long, short) = match self {
+            Self::None => (1, 0, 0),
+            Self::Int(n) => (2, n.cast_unsigned(), 0),
+            Self::Text { start, len } => (3, start, len),
+            Self::Dict(n) => (4, 0, n),
+            Self::Tuple => (5, 0, 0),
+            Self::Class => (6, 0, 0),
+            Self::Object => (7, 0, 0),
+        };
+        let mut packed = [kind; PACKED];
+        packed[1..9].copy_from_slice(&long.to_le_bytes());
+        packed[9..].copy_from_slice(&short.to_le_bytes());
+        packed
+    }
+
+    fn unpack([kind, numbers @ ..]: [u8; PACKED]) -> Option<Self> {
+        let (long, short) = numbers.split_first_chunk()?;
+        let (long, short) = (u64::from_le_bytes(*long), u32::from_le_bytes(short.try_into().ok()?));
+        match kind {
+            1 => Some(Self::None),
+            2 => Some(Self::Int(long.cast_signed())),
+            3 => Some(Self::Text { start: long, len: short }),
+            4 => Some(Self::Dict(short)),
+            5 => Some(Self::Tuple),
+            6 => Some(Self::Class),
+            7 => Some(Self::Object),
+            _ => None,
+        }
+    }
+}
+
+/// Reads opcode by opcode. Memory is bounded: texts, memo and maps go to scratch space.
 struct Machine<R> {
     input: R,
     position: u64,
     len: u64,
     stack: Vec<Value>,
     marks: Vec<usize>,
-    memo: Vec<Value>,
-    text: String,
-    ends: Vec<usize>,
+    memo: Column<PACKED>,
+    memoized: usize,
+    texts: Spool,
+    /// How many texts there were.
+    text_count: usize,
     dicts: Vec<Vec<(Value, Value)>>,
+    /// Ids to labels, and labels to ids, each with the number of its dict.
+    maps: [Option<(u32, Map)>; 2],
     /// The dict that BUILD gave to the object.
     state: Option<u32>,
     small: usize,
+    /// Why the scratch space failed.
+    scratch: Option<io::Error>,
 }
+
+/// The names of [`Machine::maps`].
+const MAPS: [&str; 2] = ["id_to_label", "label_to_id"];
 
 impl<R: Read> Machine<R> {
     fn new(input: R, len: u64) -> Self {
@@ -74,17 +142,32 @@ impl<R: Read> Machine<R> {
             len,
             stack: Vec::new(),
             marks: Vec::new(),
-            memo: Vec::new(),
-            text: String::new(),
-            ends: Vec::new(),
+            memo: Column::default(),
+            memoized: 0,
+            texts: Spool::new(HELD_BYTES),
+            text_count: 0,
             dicts: Vec::new(),
+            maps: [None, None],
             state: None,
             small: 0,
+            scratch: None,
         }
+    }
+
+    /// Keeps a failure of the scratch space apart from what is wrong with the file.
+    fn kept<T>(&mut self, result: io::Result<T>) -> Result<T, String> {
+        result.map_err(|error| {
+            let what = error.to_string();
+            self.scratch.get_or_insert(error);
+            what
+        })
     }
 
     /// One opcode; Some is the pickled value.
     fn step(&mut self) -> Result<Option<Value>, String> {
+        if self.stack.len() > MAX_STACK {
+            return Err("it holds more values at once than Chroma writes".to_owned());
+        }
         let [code] = self.bytes::<1>()?;
         match code {
             0x80 => self.protocol()?,
@@ -185,37 +268,42 @@ impl<R: Read> Machine<R> {
         if len > left {
             return Err(format!("it has a text of {len} bytes where {left} are left"));
         }
-        let before = self.text.len();
-        let read = (&mut self.input).take(len).read_to_string(&mut self.text);
+        let mut text = String::new();
+        let read = (&mut self.input).take(len).read_to_string(&mut text);
         let read = read.map_err(|e| format!("it has a text that cannot be read ({e})"))?;
-        if read as u64 != len || self.text.len() != before + read {
+        if read as u64 != len || text.len() != read {
             return Err("it ends within a text".to_owned());
         }
         self.position += len;
-        let number = u32::try_from(self.ends.len()).map_err(|_| "it holds more texts than can be counted")?;
-        self.ends.push(self.text.len());
-        self.stack.push(Value::Text(number));
+        let (start, len) = (self.texts.len(), u32::try_from(len).map_err(|_| "it holds a text of over 4 GiB")?);
+        let added = self.texts.append(text.as_bytes());
+        self.kept(added)?;
+        self.text_count += 1;
+        self.stack.push(Value::Text { start, len });
         Ok(())
     }
 
     fn remember(&mut self, place: Option<u32>) -> Result<(), String> {
         let value = *self.stack.last().ok_or("it memoizes nothing")?;
-        // A memo entry without a value of its own would let one byte of input take sixteen of memory.
-        if self.memo.len() > self.ends.len() + self.small {
+        // A memo entry without a value of its own would let one byte of input take thirteen of scratch space.
+        if self.memoized > self.text_count + self.small {
             return Err("it memoizes more than it holds".to_owned());
         }
         match place {
-            Some(n) if n as usize != self.memo.len() => Err(format!("it memoizes out of order (place {n})")),
+            Some(n) if n as usize != self.memoized => Err(format!("it memoizes out of order (place {n})")),
             _ => {
-                self.memo.push(value);
+                let set = self.memo.set(self.memoized, value.pack());
+                self.kept(set)?;
+                self.memoized += 1;
                 Ok(())
             }
         }
     }
 
     fn recall(&mut self, place: u32) -> Result<(), String> {
-        let value = self.memo.get(place as usize).ok_or_else(|| format!("it recalls place {place}, never filled,"))?;
-        self.stack.push(*value);
+        let packed = self.memo.get(place as usize);
+        let value = Value::unpack(self.kept(packed)?).filter(|_| (place as usize) < self.memoized);
+        self.stack.push(value.ok_or_else(|| format!("it recalls place {place}, never filled,"))?);
         Ok(())
     }
 
@@ -241,14 +329,37 @@ impl<R: Read> Machine<R> {
         if !items.len().is_multiple_of(2) {
             return Err("a key has no value".to_owned());
         }
+        let number = *number;
+        let owner = match self.stack.len().checked_sub(2).and_then(|n| self.stack.get(n)).copied() {
+            Some(owner @ Value::Text { len, .. }) if len as usize <= "id_to_seq_id".len() => self.text(owner)?,
+            _ => String::new(),
+        };
+        if let Some(which) = MAPS.iter().position(|name| *name == owner) {
+            return items.chunks_exact(2).try_for_each(|pair| self.map(which, number, pair[0], pair[1]));
+        }
         // The third map is not needed, and is as large as the others.
-        let owner = self.stack.len().checked_sub(2).and_then(|n| self.stack.get(n));
-        if matches!(owner, Some(Value::Text(name)) if text_of(&self.text, &self.ends, *name) == "id_to_seq_id") {
+        if owner == "id_to_seq_id" {
             return Ok(());
         }
-        let dict = self.dicts.get_mut(*number as usize).ok_or("an unknown dict")?;
+        let dict = self.dicts.get_mut(number as usize).ok_or("an unknown dict")?;
         dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
-        Ok(())
+        if dict.len() > MAX_SMALL { Err("it has more parts than Chroma writes".to_owned()) } else { Ok(()) }
+    }
+
+    /// Takes one item of a map.
+    fn map(&mut self, which: usize, dict: u32, key: Value, value: Value) -> Result<(), String> {
+        let (id, label) = if which == 0 { (key, value) } else { (value, key) };
+        let (Value::Text { .. }, Value::Int(label)) = (id, label) else {
+            return Err("its maps hold other things than ids and labels".to_owned());
+        };
+        let label = u32::try_from(label).map_err(|_| format!("label {label} is out of range"))?;
+        let id = self.text(id)?;
+        let (known, map) = self.maps[which].get_or_insert_with(|| (dict, Map::default()));
+        if *known != dict {
+            return Err(format!("it has two maps {}", MAPS[which]));
+        }
+        let pushed = map.push(&id, label);
+        self.kept(pushed)
     }
 
     fn line(&mut self) -> Result<String, String> {
@@ -269,10 +380,10 @@ impl<R: Read> Machine<R> {
 
     fn stack_global(&mut self) -> Result<(), String> {
         let (name, module) = (self.pop()?, self.pop()?);
-        let (Value::Text(name), Value::Text(module)) = (name, module) else {
+        let (Value::Text { .. }, Value::Text { .. }) = (name, module) else {
             return Err("it names a class by what is no text".to_owned());
         };
-        let (module, name) = (self.text(module).to_owned(), self.text(name).to_owned());
+        let (module, name) = (self.text(module)?, self.text(name)?);
         self.class(&module, &name)
     }
 
@@ -301,71 +412,44 @@ impl<R: Read> Machine<R> {
         }
     }
 
-    fn text(&self, number: u32) -> &str {
-        text_of(&self.text, &self.ends, number)
+    /// The text of a value; empty for one that is none.
+    fn text(&mut self, value: Value) -> Result<String, String> {
+        let Value::Text { start, len } = value else { return Ok(String::new()) };
+        let mut bytes = vec![0; len as usize];
+        let read = self.texts.read_at(start, &mut bytes);
+        self.kept(read)?;
+        String::from_utf8(bytes).map_err(|e| e.to_string())
     }
-}
 
-fn text_of<'a>(text: &'a str, ends: &[usize], number: u32) -> &'a str {
-    let number = number as usize;
-    let start = number.checked_sub(1).and_then(|n| ends.get(n)).copied().unwrap_or(0);
-    ends.get(number).and_then(|end| text.get(start..*end)).unwrap_or_default()
-}
-
-impl<R: Read> Machine<R> {
-    /// Takes the known attributes out of the root, and checks both maps against each other.
-    fn finish(self, root: Value) -> Result<IndexMetadata, String> {
+    /// Takes the known attributes out of the root.
+    fn finish(&mut self, root: Value) -> Result<(Known, Map, Map), String> {
         let ((Value::Dict(number), None) | (Value::Object, Some(number))) = (root, self.state) else {
             return Err("it holds neither a dict nor a PersistentData object".to_owned());
         };
-        let attribute = |name: &str| {
-            let dict = self.dicts.get(number as usize)?;
-            dict.iter().rev().find(|(key, _)| matches!(key, Value::Text(n) if self.text(*n) == name)).map(|(_, v)| *v)
-        };
-        let integer = |name: &str| match attribute(name) {
+        let mut attributes = BTreeMap::new();
+        for (key, value) in self.dicts.get(number as usize).cloned().unwrap_or_default() {
+            attributes.insert(self.text(key)?, value);
+        }
+        let integer = |name: &str| match attributes.get(name) {
             None | Some(Value::None) => Ok(None),
-            Some(Value::Int(n)) => Ok(Some(n)),
+            Some(Value::Int(n)) => Ok(Some(*n)),
             Some(_) => Err(format!("its {name} is no integer")),
         };
-        let map = |name: &str| match attribute(name) {
-            Some(Value::Dict(n)) => self.dicts.get(n as usize).ok_or_else(|| format!("its {name} is missing")),
+        let known = Known { dimension: integer("dimensionality")?, max_seq_id: integer("max_seq_id")? };
+        let [forward, backward] = MAPS.map(|name| match attributes.get(name) {
+            Some(Value::Dict(dict)) => Ok(*dict),
             _ => Err(format!("its {name} is missing")),
-        };
-        let labels = self.labels(map("id_to_label")?, map("label_to_id")?)?;
-        Ok(IndexMetadata { dimension: integer("dimensionality")?, max_seq_id: integer("max_seq_id")?, labels })
+        });
+        Ok((known, self.taken(0, forward?)?, self.taken(1, backward?)?))
     }
 
-    fn labels(&self, forward: &[(Value, Value)], backward: &[(Value, Value)]) -> Result<Labels, String> {
-        let pair = |text: Value, label: Value| match (text, label) {
-            (Value::Text(text), Value::Int(label)) => {
-                u32::try_from(label).map(|label| (text, label)).map_err(|_| format!("label {label} is out of range"))
-            }
-            _ => Err("its maps hold other things than ids and labels".to_owned()),
-        };
-        let mut by_id = forward.iter().map(|(id, label)| pair(*id, *label)).collect::<Result<Vec<_>, _>>()?;
-        let mut by_label = backward.iter().map(|(label, id)| pair(*id, *label)).collect::<Result<Vec<_>, _>>()?;
-        if by_id.len() != by_label.len() {
-            return Err(format!("it maps {} ids to labels but {} labels to ids", by_id.len(), by_label.len()));
+    /// The items of a map, which are those of this dict.
+    fn taken(&mut self, which: usize, dict: u32) -> Result<Map, String> {
+        match self.maps[which].take() {
+            Some((known, map)) if known == dict => Ok(map),
+            None if self.dicts.get(dict as usize).is_some_and(Vec::is_empty) => Ok(Map::default()),
+            _ => Err(format!("its {} is not where Chroma writes it", MAPS[which])),
         }
-        by_id.sort_unstable_by_key(|(_, label)| *label);
-        by_label.sort_unstable_by_key(|(_, label)| *label);
-        for ((id, label), (other, back)) in by_id.iter().zip(&by_label) {
-            if label != back || (id != other && self.text(*id) != self.text(*other)) {
-                return Err(format!("its maps contradict each other at label {label}"));
-            }
-        }
-        if let Some(twice) = by_id.windows(2).find(|pair| pair[0].1 == pair[1].1) {
-            return Err(format!("it gives label {} to two ids", twice[0].1));
-        }
-        by_id.sort_unstable_by(|a, b| self.text(a.0).cmp(self.text(b.0)));
-        if let Some(twice) = by_id.windows(2).find(|pair| self.text(pair[0].0) == self.text(pair[1].0)) {
-            return Err(format!("it holds the id {:?} twice", self.text(twice[0].0)));
-        }
-        by_id
-            .iter()
-            .map(|(id, label)| (self.text(*id), *label))
-            .try_fold(Labels::default(), |labels, (id, label)| labels.with(id, label))
-            .ok_or_else(|| "it holds an id of over 4 GiB".to_owned())
     }
 }
 
@@ -389,7 +473,7 @@ mod tests {
         K#h\x0au\x8c\x0cid_to_seq_id\x94}\x94(h\x09M+\x13h\x0a\x8a\x05\xff\xff\xff\xff\x7fuub.";
 
     fn read(bytes: &[u8]) -> Result<IndexMetadata, String> {
-        parse(bytes, bytes.len() as u64)
+        parse(bytes, bytes.len() as u64).unwrap()
     }
 
     fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
@@ -400,8 +484,10 @@ mod tests {
     #[test]
     fn the_dict_of_1_x_is_read() {
         let found = read(DICT).unwrap();
-        let labels: Vec<_> = found.labels.iter().map(|(id, label)| (id.to_owned(), label)).collect();
-        assert_eq!(labels, [("id1".to_owned(), 2), ("😀\n\"x".to_owned(), 21)]);
+        let mut walk = found.labels.iter();
+        assert_eq!(walk.next().unwrap(), Some((b"id1".as_slice(), 2)));
+        assert_eq!(walk.next().unwrap(), Some(("😀\n\"x".as_bytes(), 21)));
+        assert_eq!(walk.next().unwrap(), None);
         assert_eq!((found.dimension, found.max_seq_id), (None, None));
         assert!(read(EMPTY).unwrap().labels.is_empty());
     }
@@ -409,7 +495,7 @@ mod tests {
     #[test]
     fn the_object_of_0_4_is_read() {
         let found = read(OBJECT).unwrap();
-        assert_eq!((found.labels.get("id6"), found.labels.get("nomd")), (Some(6), Some(35)));
+        assert_eq!((found.labels.get("id6").unwrap(), found.labels.get("nomd").unwrap()), (Some(6), Some(35)));
         assert_eq!((found.dimension, found.max_seq_id, found.labels.len()), (Some(3), Some(4910), 2));
     }
 
@@ -428,14 +514,20 @@ mod tests {
         assert!(read(&other).unwrap_err().contains("contradict each other at label 6"));
         let twice = replaced(DICT, b"J\x15\0\0\0uX\x0b\0\0\0label", b"J\x02\0\0\0uX\x0b\0\0\0label");
         assert!(read(&twice).is_err());
+        let of_both = replaced(&twice, b"J\x15\0\0\0X\x07", b"J\x02\0\0\0X\x07");
+        assert!(read(&of_both).unwrap_err().contains("gives label 2 to two ids"));
+        let same = replaced(OBJECT, b"\x8c\x04nomd", b"\x8c\x03id6");
+        assert!(read(&same).unwrap_err().contains("the id \"id6\" twice"));
+        let fewer = replaced(DICT, b"J\x15\0\0\0X\x07\0\0\0\xf0\x9f\x98\x80\n\"xuX\x0c", b"uX\x0c");
+        assert!(read(&fewer).unwrap_err().contains("2 ids to labels but 1 labels to ids"));
     }
 
     #[test]
     fn a_cut_file_says_where() {
         for end in 0..OBJECT.len() - 1 {
-            assert!(parse(&OBJECT[..end], end as u64).is_err(), "cut at {end}");
+            assert!(read(&OBJECT[..end]).is_err(), "cut at {end}");
         }
-        let why = parse(&DICT[..40], 40).unwrap_err();
+        let why = read(&DICT[..40]).unwrap_err();
         assert!(why.contains("of 40"), "{why}");
     }
 
@@ -448,6 +540,8 @@ mod tests {
         assert!(read(&nones).unwrap_err().contains("more parts"));
         let memos = [b"\x80\x03N".as_slice(), &[0x94; 1000]].concat();
         assert!(read(&memos).unwrap_err().contains("memoizes more"));
+        let many = [b"\x80\x03".as_slice(), &[b'K'; 1 << 16]].concat();
+        assert!(read(&many).unwrap_err().contains("more values at once"));
     }
 
     proptest! {

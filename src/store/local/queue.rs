@@ -81,17 +81,23 @@ pub struct Changes {
 
 impl Overlay {
     /// Takes an entry that the HNSW index has not seen; `indexed` says whether the index holds the id.
-    pub fn vector(&mut self, entry: &Entry, indexed: impl Fn(&str) -> bool) {
-        let known = self.vectors.get(&entry.id);
-        let exists = known.map_or_else(|| indexed(&entry.id), |at| *at != VectorAt::Deleted);
+    ///
+    /// # Errors
+    /// Those of `indexed`.
+    pub fn vector<E>(&mut self, entry: &Entry, indexed: impl FnOnce(&str) -> Result<bool, E>) -> Result<(), E> {
+        let exists = match self.vectors.get(&entry.id) {
+            Some(at) => *at != VectorAt::Deleted,
+            None => indexed(&entry.id)?,
+        };
         let at = match entry.operation {
             Operation::Delete => VectorAt::Deleted,
-            Operation::Add if exists => return,
-            Operation::Update if !exists => return,
-            _ if !entry.has_vector => return,
+            Operation::Add if exists => return Ok(()),
+            Operation::Update if !exists => return Ok(()),
+            _ if !entry.has_vector => return Ok(()),
             _ => VectorAt::Entry(entry.seq_id),
         };
         self.vectors.insert(entry.id.clone(), at);
+        Ok(())
     }
 
     /// Takes an entry that the tables have not seen; `tabled` says whether they hold the id.
@@ -253,7 +259,7 @@ mod tests {
         for (n, (operation, id, has_vector)) in tail.iter().enumerate() {
             let seq_id = i64::try_from(n).unwrap() + 1;
             let entry = Entry { seq_id, operation: *operation, id: (*id).to_owned(), has_vector: *has_vector };
-            overlay.vector(&entry, |id| known.contains(&id));
+            overlay.vector(&entry, |id| Ok::<_, Infallible>(known.contains(&id))).unwrap();
             overlay.change(&entry, |id| Ok::<_, Infallible>(known.contains(&id))).unwrap();
         }
         overlay

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::super::error::Error;
 use super::super::record::Fetched;
+use super::super::spill;
 use super::files::{Attempt, Failure};
 use super::index::{Stamps, Vectors};
 use super::queue::Overlay;
@@ -127,7 +128,7 @@ impl State {
         tables::entries(db, collection, metadata.min(vector), |entry| {
             let entry = entry.map_err(Stop::Damage)?;
             if entry.seq_id > vector {
-                overlay.vector(&entry, |id| vectors.holds(id));
+                overlay.vector(&entry, |id| vectors.holds(id).map_err(Stop::Scratch))?;
             }
             if entry.seq_id > metadata {
                 overlay.change(&entry, |id| tables::has_row(db, segment, id))?;
@@ -136,6 +137,7 @@ impl State {
         })
         .map_err(|stop: Stop| match stop {
             Stop::Sql(e) => failure(database, &e),
+            Stop::Scratch(e) => Failure::Final(spill::failed(e)),
             Stop::Damage(what) => Failure::Final(Error::Damaged {
                 file: database.to_owned(),
                 what,
@@ -184,6 +186,7 @@ const READABLE: &str = "ids, documents and metadata can be read, and the vectors
 /// Why the walk through the log ended early.
 enum Stop {
     Sql(rusqlite::Error),
+    Scratch(std::io::Error),
     Damage(String),
 }
 

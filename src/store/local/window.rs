@@ -9,10 +9,10 @@ use super::super::collection::Collection;
 use super::super::error::Error;
 use super::super::ids::SortedIds;
 use super::super::record::{Fetched, Origin, Record};
+use super::super::spill;
 use super::content;
 use super::files::{Attempt, Failure};
-use super::hnsw::Row;
-use super::index::{Index, Vectors};
+use super::index::{Index, IndexRow, Vectors};
 use super::queue::{self, Content, VectorAt};
 use super::schema::Columns;
 use super::scratch::failure;
@@ -48,9 +48,12 @@ pub fn ids(db: &Connection, file: &Path, state: &State) -> Attempt<SortedIds> {
         })
     })?;
     overlay.changed().filter(|(_, changes)| changes.exists).for_each(|(id, _)| list.push(id));
-    let ids = list.sort();
+    let ids = list.sort().map_err(spill::failed)?;
     let Some(error) = state.damage() else { return Ok(ids) };
-    let gone = ids.iter().filter(|id| state.is_lost(id)).count();
+    let mut gone = 0;
+    for id in &ids {
+        gone += usize::from(state.is_lost(&id.map_err(spill::failed)?));
+    }
     match error {
         _ if gone == 0 => Ok(ids),
         Error::Damaged { file, what, readable } => {
@@ -65,7 +68,7 @@ pub fn ids(db: &Connection, file: &Path, state: &State) -> Attempt<SortedIds> {
 #[derive(Debug, Default)]
 pub struct Window {
     done: Vec<Fetched>,
-    rows: Vec<(Row, String, Content)>,
+    rows: Vec<(IndexRow, String, Content)>,
 }
 
 /// Reads what `SQLite` has of these ids.
@@ -97,16 +100,16 @@ pub fn read(
                 continue;
             }
         };
-        let at = match state.overlay.vector_of(id) {
-            None => match &state.vectors {
-                Vectors::Index(index) if index.row(id).is_err() => {
-                    recovered(db, state, collection, id, places.get(id).and_then(|p| p.seq_id)).map_err(sql)?
-                }
-                _ => None,
-            },
-            known => known,
+        let logged = state.overlay.vector_of(id);
+        let row = match &state.vectors {
+            Vectors::Index(index) if logged.is_none() => Some(index.row(id).map_err(spill::failed)?),
+            _ => None,
         };
-        window.place(db, state, collection, (id, content, at)).map_err(sql)?.map_err(Failure::Final)?;
+        let at = match &row {
+            Some(Err(_)) => recovered(db, state, collection, id, places.get(id).and_then(|p| p.seq_id)).map_err(sql)?,
+            _ => logged,
+        };
+        window.place(db, state, collection, (id, content, at, row)).map_err(sql)?.map_err(Failure::Final)?;
     }
     Ok(window)
 }
@@ -182,9 +185,9 @@ impl Window {
         db: &Connection,
         state: &State,
         collection: &Collection,
-        (id, content, at): (&str, Content, Option<VectorAt>),
+        (id, content, at, row): (&str, Content, Option<VectorAt>, Option<Result<IndexRow, String>>),
     ) -> rusqlite::Result<Result<(), Error>> {
-        match (at, &state.vectors) {
+        match (at, row) {
             (Some(VectorAt::Entry(seq_id)), _) if !state.is_lost(id) => {
                 let vector = match tables::entry_vector(db, seq_id)? {
                     Some((bytes, encoding)) => queue::vector(&bytes, encoding.as_deref(), collection.dimension),
@@ -195,11 +198,9 @@ impl Window {
             (Some(VectorAt::Deleted), _) => {
                 self.done.push(unreadable(id, "its metadata is there, but the log has deleted its vector"));
             }
-            (_, Vectors::Index(index)) => match index.row(id) {
-                Ok(row) => self.rows.push((row, id.to_owned(), content)),
-                Err(why) => self.done.push(unreadable(id, why)),
-            },
-            _ => match state.damage() {
+            (_, Some(Ok(row))) => self.rows.push((row, id.to_owned(), content)),
+            (_, Some(Err(why))) => self.done.push(unreadable(id, why)),
+            (_, None) => match state.damage() {
                 Some(error) => return Ok(Err(error)),
                 None => self.done.push(unreadable(id, "its vector is neither in the write-ahead log nor in an index")),
             },
@@ -212,7 +213,7 @@ impl Window {
     /// # Errors
     /// When the index's file cannot be read.
     pub fn finish(mut self, state: &State) -> Attempt<Vec<Fetched>> {
-        self.rows.sort_unstable_by_key(|(row, ..)| row.number);
+        self.rows.sort_unstable_by_key(|(row, ..)| row.row.number);
         for (row, id, content) in self.rows {
             let Vectors::Index(index) = &state.vectors else { continue };
             self.done.push(from_row(index, row, &id, content)?);
@@ -221,7 +222,7 @@ impl Window {
     }
 }
 
-fn from_row(index: &Index, row: Row, id: &str, content: Content) -> Result<Fetched, Error> {
+fn from_row(index: &Index, row: IndexRow, id: &str, content: Content) -> Result<Fetched, Error> {
     Ok(finished(id, content, index.vector(row)?, Origin::Hnsw))
 }
 
