@@ -22,10 +22,15 @@ pub(super) fn sized() -> Window {
 
 /// Reads these ids of the pair's source.
 pub(super) async fn of_source(context: &Context<'_>, pair: &Pair, ids: &[String]) -> Result<Answers, Halt> {
+    of_collection(context, &pair.source, ids).await
+}
+
+/// Reads these ids of a collection of the source.
+pub(super) async fn of_collection(context: &Context<'_>, source: &Collection, ids: &[String]) -> Result<Answers, Halt> {
     if ids.is_empty() {
         return Ok(Answers::new());
     }
-    let answer = context.until_stopped(context.source.fetch(&pair.source, ids)).await?;
+    let answer = context.until_stopped(context.source.fetch(source, ids)).await?;
     Ok(by_id(answer.map_err(Halt::Source)?))
 }
 
