@@ -39,6 +39,16 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 test: require-rust chroma ## Runs every test, against real Chroma of five versions
 	cargo test --locked
 
+# BENCH_RECORDS names the sizes; BENCH=--quick runs small ones, to see that it works.
+.PHONY: bench
+bench: require-rust ## Measures ours beside a plain loop and Chroma's own ceiling, into docs/benchmarks.md (25 minutes)
+	cargo build --locked --release
+	python=$$(tests/chroma/install.sh 1.5.9 | sed 's/^[^ ]* //')/bin/python; \
+	server=$$(tests/chroma/install.sh server | sed 's/^[^ ]* //')/bin/chroma; \
+	binary=$$(cargo build --locked --release --quiet --message-format=json --bin memory-migration | \
+	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
+	"$$python" bench/bench.py --binary "$$binary" --server "$$server" --cache "$(CACHE)" $(BENCH)
+
 .PHONY: fmt
 fmt: require-rust ## Formats the code
 	cargo fmt

@@ -225,10 +225,10 @@ proptest! {
         // a target without trouble, for ten minutes
         let end = now + Duration::from_secs(600);
         while now < end {
-            now += pace.wait(now).max(Duration::from_millis(50));
+            now += Duration::from_millis(50);
             step(&mut pace, now, &Event::Ended);
             step(&mut pace, now, &Event::Probed(0, true));
         }
-        prop_assert_eq!(pace.setting().rate, None);
+        prop_assert!(pace.setting().rate.is_none_or(|rate| rate > 100.0), "{:?}", pace.setting());
     }
 }
