@@ -59,6 +59,16 @@ charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (
 charts-generate: ## Renews what is made from crds/ and the charts' values
 	tests/charts/generate.sh
 
+# BENCH_RECORDS names the sizes; BENCH=--quick runs small ones, to see that it works.
+.PHONY: bench
+bench: require-rust ## Measures ours beside a plain loop and Chroma's own ceiling, into docs/benchmarks.md (25 minutes)
+	cargo build --locked --release
+	python=$$(tests/chroma/install.sh 1.5.9 | sed 's/^[^ ]* //')/bin/python; \
+	server=$$(tests/chroma/install.sh server | sed 's/^[^ ]* //')/bin/chroma; \
+	binary=$$(cargo build --locked --release --quiet --message-format=json --bin memory-migration | \
+	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
+	"$$python" bench/bench.py --binary "$$binary" --server "$$server" --cache "$(CACHE)" $(BENCH)
+
 .PHONY: fmt
 fmt: require-rust ## Formats the code
 	cargo fmt

@@ -1,6 +1,7 @@
 //! One migration: preflight, manifest, copy, delta, verify, repair, report, in this order.
 //! Knows stores by their traits only; no kube, no clap, no HTTP, no files of a store.
 
+pub mod adaptive;
 pub mod batch;
 pub mod compare;
 mod copy;
@@ -10,6 +11,7 @@ pub mod halt;
 pub mod ledger;
 pub mod pace;
 mod pair;
+mod pipeline;
 mod preflight;
 pub mod progress;
 mod repair;
@@ -74,6 +76,20 @@ pub enum Verification {
     Counts,
 }
 
+/// Who decides on batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Pacing {
+    /// `batch_size` and `delay`.
+    #[default]
+    Fixed,
+    /// Size, delay and the number of writes under way follow the target's speed, latency and errors.
+    Adaptive {
+        /// How many times as long as on the resting target a small read may take, at its 95th percentile; None: any,
+        /// for a target that nobody else uses.
+        slowdown: Option<f64>,
+    },
+}
+
 /// What one migration is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -83,9 +99,11 @@ pub struct Options {
     pub on_conflict: OnConflict,
     /// What counts as a duplicate.
     pub duplicates: Duplicates,
-    /// Records in one write, at least 1; the target's own limit may make it fewer. Default 10.
+    /// Who decides on batches.
+    pub pacing: Pacing,
+    /// Records in one write, at least 1; the target's own limit may make it fewer. Default 10. With `Pacing::Fixed`.
     pub batch_size: usize,
-    /// From the end of one write to the start of the next. Default 1 s.
+    /// From the end of one write to the start of the next. Default 1 s. With `Pacing::Fixed`.
     pub delay: Duration,
     /// How much is proved.
     pub verification: Verification,
@@ -103,6 +121,7 @@ impl Default for Options {
             collections: Vec::new(),
             on_conflict: OnConflict::default(),
             duplicates: Duplicates::default(),
+            pacing: Pacing::default(),
             batch_size: 10,
             delay: Duration::from_secs(1),
             verification: Verification::default(),

@@ -103,6 +103,10 @@ pub trait Writer: Reader {
 
     /// How many bytes the record takes in the body of an add: never less than what is sent.
     fn encoded_len(&self, record: &Record) -> usize;
+
+    /// How often this server has told to come back later (429), since it was opened. Such a write is sent again within
+    /// the call; a rising number says that less should be sent.
+    fn pushed_back(&self) -> u64;
 }
 
 /// What makes a target's record equal to `record`: its content, and the keys to remove.

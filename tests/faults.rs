@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use memory_migration_operator::endpoint::{LocalWriter, migrate};
 use memory_migration_operator::engine::progress::Tracker;
-use memory_migration_operator::engine::{OnConflict, Options, Outcome, Selection};
+use memory_migration_operator::engine::{OnConflict, Options, Outcome, Pacing, Selection};
 use memory_migration_operator::exit::Exit;
 use memory_migration_operator::report::Reason;
 use memory_migration_operator::store::http::ServerConfig;
@@ -41,6 +41,10 @@ impl Bench {
 
     /// Migrates through a proxy into a collection of this name.
     async fn migrate(&self, url: &str, name: &str, options: Options) -> Outcome {
+        self.migrate_until(url, name, options, &CancellationToken::new()).await
+    }
+
+    async fn migrate_until(&self, url: &str, name: &str, options: Options, stop: &CancellationToken) -> Outcome {
         let mut server = ServerConfig::new(url.parse().unwrap());
         server.timeouts.request = Duration::from_secs(2);
         server.timeouts.retry = Duration::from_secs(20);
@@ -51,7 +55,7 @@ impl Bench {
             options: Options { collections: vec![selection], batch_size: 10, delay: Duration::ZERO, ..options },
             writer: LocalWriter::Program(None),
         };
-        migrate(request, Tracker::new().0, &CancellationToken::new()).await
+        migrate(request, Tracker::new().0, stop).await
     }
 
     /// Through the official client: what is in the target is what is in the source.
@@ -66,9 +70,13 @@ impl Bench {
 }
 
 fn assert_verified(outcome: &Outcome, what: &str) {
+    assert_all_verified(outcome, RECORDS, what);
+}
+
+fn assert_all_verified(outcome: &Outcome, records: usize, what: &str) {
     assert_eq!(outcome.report.reason, Reason::Verified, "{what}: {}", outcome.report.message);
     assert!(outcome.report.counts.is_complete(), "{what}");
-    assert_eq!(outcome.report.counts.verified, RECORDS as u64, "{what}");
+    assert_eq!(outcome.report.counts.verified, records as u64, "{what}");
 }
 
 /// The second add, or the first get, has the fault.
@@ -106,6 +114,67 @@ async fn every_fault_of_one_write_or_read_is_overcome() {
         assert!(hit > usize::from(verb == "add"), "{name}: the fault was never reached: {:?}", proxy.seen());
     }
     bench.assert_same(&table.map(|(name, ..)| name));
+}
+
+/// Enough for several writes at once: the first batches have 100.
+const SEVERAL: usize = 700;
+
+fn adaptive(slowdown: Option<f64>) -> Options {
+    Options { pacing: Pacing::Adaptive { slowdown }, ..Options::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_several_writes_under_way_every_fault_of_one_is_overcome_too() {
+    let bench = Bench::new(SEVERAL);
+    let table = [
+        ("together-reset-before", "add", Fault::ResetBefore),
+        ("together-reset-after", "add", Fault::ResetAfter),
+        ("together-error-after", "add", Fault::StatusAfter(500)),
+        ("together-unavailable", "add", Fault::StatusBefore(503)),
+        ("together-throttled", "add", Fault::StatusBefore(429)),
+        ("together-timeout-after", "add", Fault::SilenceAfter),
+        ("together-cut", "add", Fault::Cut),
+        ("together-read-reset", "get", Fault::ResetBefore),
+    ];
+    for (name, verb, fault) in table {
+        let proxy = Proxy::start(&bench.target.url, once(verb, fault)).await;
+        // the bound is far away, so that probes are made and nothing is slowed down for them
+        let outcome = bench.migrate(&proxy.url, name, adaptive(Some(1e6))).await;
+        assert_all_verified(&outcome, SEVERAL, name);
+        assert!(proxy.adds_at_once() <= 8, "{name}: {}", proxy.adds_at_once());
+        let adds = proxy.seen().iter().filter(|seen| seen.verb() == "add").count();
+        assert!(adds > 4, "{name}: {adds} adds");
+    }
+    let proxy = Proxy::start(&bench.target.url, |_| Fault::Pass).await;
+    assert_all_verified(&bench.migrate(&proxy.url, "together", adaptive(None)).await, SEVERAL, "together");
+    assert!(proxy.adds_at_once() > 1, "nothing was under way together");
+    bench.assert_same(&table.map(|(name, ..)| name));
+    bench.assert_same(&["together"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_while_several_writes_get_no_answer_ends_the_run_and_a_rerun_finishes() {
+    let bench = Bench::new(SEVERAL);
+    let stop = CancellationToken::new();
+    let signal = stop.clone();
+    let rule = move |seen: &Seen| match (seen.verb(), seen.before) {
+        ("add", 0 | 1) => Fault::Pass,
+        ("add", before) => {
+            if before == 3 {
+                signal.cancel();
+            }
+            if before % 2 == 0 { Fault::SilenceBefore } else { Fault::SilenceAfter }
+        }
+        _ => Fault::Pass,
+    };
+    let proxy = Proxy::start(&bench.target.url, rule).await;
+    let outcome = bench.migrate_until(&proxy.url, "hung", adaptive(None), &stop).await;
+    assert_eq!((outcome.exit, outcome.report.reason), (Exit::Interrupted, Reason::Interrupted));
+    assert_eq!(proxy.seen().iter().filter(|seen| seen.verb() == "add").count(), 4, "no write starts after the signal");
+    let again = bench.migrate(&bench.target.url, "hung", adaptive(None)).await;
+    assert_all_verified(&again, SEVERAL, "rerun");
+    assert!(again.report.counts.present >= 200, "{:?}", again.report.counts);
+    bench.assert_same(&["hung"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -130,6 +130,8 @@ impl From<VerificationFlag> for Verification {
 pub(super) enum PacingFlag {
     /// The batch size and delay as given
     Fixed,
+    /// Size, delay and number of writes at once follow the target's speed, latency and errors
+    Adaptive,
 }
 
 fn selection(text: &str) -> Result<Selection, String> {
@@ -147,6 +149,23 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
     }
     humantime::parse_duration(text).map_err(|e| format!("{e}; write for instance 1s, 500ms or 0"))
 }
+
+/// How many times as long as usual a small read may take: `2`, or `none` for any number.
+pub(super) fn slowdown(text: &str) -> Result<Slowdown, String> {
+    if text == "none" {
+        return Ok(Slowdown(None));
+    }
+    match text.parse::<f64>() {
+        Ok(factor) if factor.is_finite() && factor > 1.0 => Ok(Slowdown(Some(factor))),
+        _ => {
+            Err("write a number above 1, as 2 for twice as long, or none for a target that nobody else uses".to_owned())
+        }
+    }
+}
+
+/// `--max-slowdown`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Slowdown(pub(super) Option<f64>);
 
 /// A batch size that every Chroma can take in one call or cut.
 pub(super) fn batch_size(text: &str) -> Result<usize, String> {
@@ -176,6 +195,14 @@ mod tests {
         let renamed = selection("a=b").unwrap();
         assert_eq!((renamed.name.as_str(), renamed.target_name.as_str()), ("a", "b"));
         assert!(selection("a=").is_err() && selection("").is_err());
+    }
+
+    #[test]
+    fn a_slowdown_is_a_factor_above_one_or_none() {
+        assert_eq!((slowdown("2.5"), slowdown("none")), (Ok(Slowdown(Some(2.5))), Ok(Slowdown(None))));
+        for bad in ["1", "0", "inf", "fast"] {
+            assert!(slowdown(bad).unwrap_err().contains("none"), "{bad}");
+        }
     }
 
     #[test]

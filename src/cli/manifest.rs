@@ -7,10 +7,13 @@ use url::Url;
 
 use super::flags;
 use crate::api::endpoint::folders;
-use crate::api::{self, MemoryMigration, MemoryMigrationSpec, Pacing, Remote};
+use crate::api::{self, MemoryMigration, MemoryMigrationSpec, Remote};
 use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
-use crate::engine::{Duplicates, OnConflict, Options, Selection, Verification};
+use crate::engine::{Duplicates, OnConflict, Options, Pacing, Selection, Verification};
 use crate::store::http::{Auth, ServerConfig};
+
+/// How many times as long as on the resting target a small read may take, at its 95th percentile, with Adaptive.
+const SLOWDOWN: f64 = 2.0;
 
 /// What stands for claims, Secrets and the image's program outside a cluster.
 #[derive(Debug, Default)]
@@ -60,9 +63,6 @@ pub(super) fn request(migration: &MemoryMigration, places: Places) -> Result<Req
 }
 
 fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
-    if spec.pacing == Pacing::Adaptive {
-        return Err("spec.pacing: this version has no Adaptive yet; write Fixed".to_owned());
-    }
     let select = |pair: &api::NamePair| Selection { name: pair.name.clone(), target_name: pair.target().to_owned() };
     Ok(Options {
         collections: spec.collections.iter().map(select).collect(),
@@ -74,6 +74,10 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
         duplicates: match spec.duplicates {
             api::Duplicates::ById => Duplicates::ById,
             api::Duplicates::ByContent => Duplicates::ByContent,
+        },
+        pacing: match spec.pacing {
+            api::Pacing::Fixed => Pacing::Fixed,
+            api::Pacing::Adaptive => Pacing::Adaptive { slowdown: Some(SLOWDOWN) },
         },
         batch_size: usize::try_from(spec.batch.size)
             .map_err(|_| "spec.batch.size: write a number from 1".to_owned())?,

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{self, Side};
-use super::flags::{self, ConflictFlag, DuplicatesFlag, Endpoints, PacingFlag, Telling, VerificationFlag};
+use super::flags::{self, ConflictFlag, DuplicatesFlag, Endpoints, PacingFlag, Slowdown, Telling, VerificationFlag};
 use super::session::{self, Failure};
 use crate::endpoint::{Endpoint, LocalWriter, Request};
-use crate::engine::Options;
+use crate::engine::{Options, Pacing};
 use crate::exit::Exit;
 
 /// Copy every record of a source into a target, and verify every one
@@ -21,9 +21,12 @@ pub(super) struct Args {
     /// Pause between two writes: 1s, 500ms, 0
     #[arg(long, default_value = "1s", value_parser = flags::delay)]
     delay: Duration,
-    /// How the pace of writing is found
+    /// How the pace of writing is found; adaptive leaves batch size and delay out of account
     #[arg(long, value_enum, default_value = "fixed")]
     pacing: PacingFlag,
+    /// With adaptive pacing: how many times as long as on the resting target a small read may take (p95), or none
+    #[arg(long, value_name = "FACTOR", default_value = "2", value_parser = flags::slowdown)]
+    max_slowdown: Slowdown,
     /// For an id that the target has with other content
     #[arg(long, value_enum, default_value = "skip")]
     on_conflict: ConflictFlag,
@@ -63,8 +66,11 @@ pub(super) fn endpoints(flags: &Endpoints) -> Result<(Endpoint, Endpoint), Failu
 }
 
 fn options(args: &Args) -> Options {
-    let PacingFlag::Fixed = args.pacing;
     Options {
+        pacing: match args.pacing {
+            PacingFlag::Fixed => Pacing::Fixed,
+            PacingFlag::Adaptive => Pacing::Adaptive { slowdown: args.max_slowdown.0 },
+        },
         collections: args.endpoints.collections.clone(),
         on_conflict: args.on_conflict.into(),
         duplicates: args.duplicates.into(),

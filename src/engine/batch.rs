@@ -17,19 +17,24 @@ pub struct Bound {
 #[must_use]
 pub fn cut(sizes: &[usize], bound: Bound) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
-    let (mut start, mut bytes) = (0, 0_usize);
-    for (n, size) in sizes.iter().enumerate() {
-        let full = n - start >= bound.records.max(1) || bytes.saturating_add(*size) > bound.bytes;
-        if full && n > start {
-            ranges.push(start..n);
-            (start, bytes) = (n, 0);
-        }
-        bytes = bytes.saturating_add(*size);
-    }
-    if start < sizes.len() {
-        ranges.push(start..sizes.len());
+    let mut start = 0;
+    while start < sizes.len() {
+        let end = start + first(sizes[start..].iter().copied(), bound);
+        ranges.push(start..end);
+        start = end;
     }
     ranges
+}
+
+/// How many of these records the first body takes: at least one, if there is one.
+#[must_use]
+pub fn first(sizes: impl Iterator<Item = usize>, bound: Bound) -> usize {
+    let mut bytes = 0_usize;
+    let fits = |(n, size): &(usize, usize)| {
+        bytes = bytes.saturating_add(*size);
+        *n == 0 || bytes <= bound.bytes
+    };
+    sizes.take(bound.records.max(1)).enumerate().take_while(fits).count()
 }
 
 /// How many records to read at once, so that a window stays within a number of bytes whatever the size of a record.

@@ -7,7 +7,7 @@ use super::halt::Halt;
 use super::ledger::Plan;
 use super::progress::Tracker;
 use super::send::{Retry, Sender};
-use super::{Context, Pair, fingerprint, preflight, repair, window};
+use super::{Context, Pair, pipeline, preflight, repair, window};
 use crate::store::{Capabilities, Collection, Error, Fetched, Record, Writer};
 
 /// How often the source is listed again for records that came while it was copied.
@@ -68,7 +68,7 @@ pub(super) async fn copy(
         repair::mend(&mut sender, capabilities, pair, |_, entry| entry.plan == Plan::Conflict, tracker).await?;
     }
     for _ in 0..DELTAS {
-        copy_new(&mut sender, capabilities, pair, tracker).await?;
+        pipeline::run(&mut sender, capabilities, pair, tracker).await?;
         let newer = context.until_stopped(context.source.ids(&pair.source)).await?.map_err(Halt::Source)?;
         let fresh = pair.ledger.relist(&newer)?;
         if fresh == 0 {
@@ -78,45 +78,7 @@ pub(super) async fn copy(
         tracker.extend(fresh);
         preflight::plan_fresh(context, writer, capabilities, pair).await?;
     }
-    copy_new(&mut sender, capabilities, pair, tracker).await
-}
-
-async fn copy_new(
-    sender: &mut Sender<'_>,
-    capabilities: &Capabilities,
-    pair: &mut Pair,
-    tracker: &mut Tracker,
-) -> Result<(), Halt> {
-    let mut sizes = window::sized();
-    let mut from = 0;
-    let mut left = Vec::new();
-    loop {
-        let places = pair.ledger.select(from, sizes.size(), |entry| entry.plan == Plan::New && entry.mark == 0)?;
-        let Some(last) = places.last() else { break };
-        from = last + 1;
-        let answers = window::of_source(sender.context, pair, &pair.ledger.ids_at(&places)?).await?;
-        sizes.observe(answers.len(), window::bytes(&answers));
-        left.extend(sendable(pair, capabilities, answers)?);
-        // whole batches only: what is left over goes with the next window
-        let whole = left.len() - left.len() % sender.batch();
-        let later = left.split_off(whole);
-        send(sender, pair, &left, tracker).await?;
-        left = later;
-    }
-    send(sender, pair, &left, tracker).await
-}
-
-async fn send(sender: &mut Sender<'_>, pair: &mut Pair, records: &[Record], tracker: &mut Tracker) -> Result<(), Halt> {
-    sender
-        .add(records, |batch| {
-            for record in batch {
-                pair.ledger.mark(&record.id, fingerprint::moved_mark(record, pair.source.distance))?;
-            }
-            pair.sent += batch.len() as u64;
-            tracker.advance(batch.len() as u64);
-            Ok(())
-        })
-        .await
+    pipeline::run(&mut sender, capabilities, pair, tracker).await
 }
 
 /// The records that may be sent, in id order. Preflight has refused those that may not, but a record can have changed

@@ -66,13 +66,13 @@ async fn mend_window(
     pair: &mut Pair,
     places: &[usize],
 ) -> Result<usize, Halt> {
-    let mut retry = Retry::new(sender.context.options);
+    let mut retry = Retry::new(sender.link.context.options);
     let ids = pair.ledger.ids_at(places)?;
     loop {
         // both sides anew: what differed a moment ago may have been a moving source
         let (source, target) = tokio::try_join!(
-            window::of_source(sender.context, pair, &ids),
-            window::of_target(sender.context, sender.writer, Some(sender.collection), &ids),
+            window::of_source(sender.link.context, pair, &ids),
+            window::of_target(sender.link.context, sender.link.writer, Some(sender.link.collection), &ids),
         )?;
         let bytes = window::bytes(&source);
         for id in ids.iter().filter(|id| !source.contains_key(*id)) {
@@ -84,11 +84,11 @@ async fn mend_window(
             return Ok(bytes);
         }
         let error = Error::Uncertain {
-            store: sender.writer.name(),
+            store: sender.link.writer.name(),
             attempt: format!("an update of {:?}", pair.target_name),
             why: "no clear answer".to_owned(),
         };
-        retry.pause(sender.context, error).await?;
+        retry.pause(sender.link.context, error).await?;
     }
 }
 
@@ -127,7 +127,7 @@ impl Work {
 
     /// Sends it. False: an answer was uncertain, look again.
     async fn done(&self, sender: &mut Sender<'_>, pair: &mut Pair) -> Result<bool, Halt> {
-        sender.add(&self.add, |_| Ok(())).await?;
+        sender.add(&self.add).await?;
         let certain = sender.update(&self.update).await?;
         for record in &self.replace {
             sender.replace(record).await?;

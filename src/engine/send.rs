@@ -1,12 +1,13 @@
 //! Sends batches, and after an uncertain answer compares the content before it sends again. Decides nothing about which
 //! records are to be sent.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::sync::mpsc;
 
-use super::batch::{Bound, cut};
+use super::adaptive::Trouble;
+use super::batch::cut;
 use super::compare::{Comparison, compare};
 use super::halt::Halt;
 use super::pace::Pace;
@@ -14,13 +15,25 @@ use super::window;
 use super::{Context, Options};
 use crate::store::{Amendment, Capabilities, Collection, Error, Fetched, Record, Writer};
 
-/// Writes to one collection.
+/// Troubles that wait to be heard of; more at a time say nothing new.
+const TROUBLES: usize = 16;
+
+/// Writes to one collection, at a pace.
 pub(super) struct Sender<'a> {
+    pub(super) link: Link<'a>,
+    pub(super) pace: Pace,
+    /// What the writes under way run into.
+    pub(super) troubles: mpsc::Receiver<Trouble>,
+    pushed_back: u64,
+}
+
+/// One write at a time, without a pace; many can be under way.
+#[derive(Clone)]
+pub(super) struct Link<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) writer: &'a dyn Writer,
     pub(super) collection: &'a Collection,
-    bound: Bound,
-    pace: Pace,
+    trouble: mpsc::Sender<Trouble>,
 }
 
 impl<'a> Sender<'a> {
@@ -30,40 +43,93 @@ impl<'a> Sender<'a> {
         capabilities: &Capabilities,
         collection: &'a Collection,
     ) -> Self {
-        let records = context.options.batch_size.clamp(1, capabilities.max_batch.max(1));
-        let bound = Bound { records, bytes: capabilities.max_body };
-        Self { context, writer, collection, bound, pace: Pace::new(context.options.delay) }
+        let (trouble, troubles) = mpsc::channel(TROUBLES);
+        let pace = Pace::new(context.options, capabilities, Instant::now());
+        let pushed_back = writer.pushed_back();
+        Self { link: Link { context, writer, collection, trouble }, pace, troubles, pushed_back }
     }
 
-    /// Records in one write, at most.
-    pub(super) const fn batch(&self) -> usize {
-        self.bound.records
+    /// Tells the pace of troubles that nobody waits for.
+    pub(super) fn hear(&mut self) {
+        while let Ok(trouble) = self.troubles.try_recv() {
+            self.pace.failed(Instant::now(), trouble);
+        }
+        let pushed_back = self.link.writer.pushed_back();
+        if pushed_back != std::mem::replace(&mut self.pushed_back, pushed_back) {
+            self.pace.failed(Instant::now(), Trouble::PushedBack);
+        }
     }
 
-    /// Adds records in batches; `done` hears of each batch.
-    pub(super) async fn add(
-        &mut self,
-        records: &[Record],
-        mut done: impl FnMut(&[Record]) -> io::Result<()>,
-    ) -> Result<(), Halt> {
-        let sizes: Vec<usize> = records.iter().map(|record| self.writer.encoded_len(record)).collect();
-        for range in cut(&sizes, self.bound) {
+    /// Adds records in batches, one after another.
+    pub(super) async fn add(&mut self, records: &[Record]) -> Result<(), Halt> {
+        let sizes: Vec<usize> = records.iter().map(|record| self.link.writer.encoded_len(record)).collect();
+        for range in cut(&sizes, self.pace.bound()) {
             let batch = &records[range];
-            self.wait().await?;
-            self.add_batch(batch).await?;
-            self.pace.ended(Instant::now());
-            done(batch)?;
+            self.wait(batch.len()).await?;
+            self.link.add(batch).await?;
+            self.pace.ended(Instant::now(), batch.len());
         }
         Ok(())
     }
 
-    /// Waits for the next write's turn.
-    async fn wait(&self) -> Result<(), Halt> {
-        self.context.go_on()?;
-        self.context.until_stopped(tokio::time::sleep(self.pace.wait(Instant::now()))).await
+    /// Waits for the turn of a write of so many records.
+    async fn wait(&mut self, records: usize) -> Result<(), Halt> {
+        self.hear();
+        self.link.context.go_on()?;
+        self.link.context.until_stopped(tokio::time::sleep(self.pace.wait(Instant::now()))).await?;
+        self.pace.started(Instant::now(), records);
+        Ok(())
     }
 
-    async fn add_batch(&self, batch: &[Record]) -> Result<(), Halt> {
+    /// Updates records. True: applied; false: uncertain, and to be compared.
+    pub(super) async fn update(&mut self, amendments: &[Amendment]) -> Result<bool, Halt> {
+        let Link { context, writer, collection, .. } = self.link;
+        let sizes: Vec<usize> = amendments.iter().map(|a| writer.encoded_len(&a.record) + keys(a)).collect();
+        let mut certain = true;
+        for range in cut(&sizes, self.pace.bound()) {
+            let batch = &amendments[range];
+            self.wait(batch.len()).await?;
+            match context.last_write(writer.update(collection, batch)).await? {
+                Ok(()) => self.pace.ended(Instant::now(), batch.len()),
+                Err(Error::Uncertain { .. }) => {
+                    certain = false;
+                    self.pace.failed(Instant::now(), Trouble::Uncertain);
+                }
+                Err(error) => {
+                    let records: Vec<Record> = batch.iter().map(|a| a.record.clone()).collect();
+                    return Err(self.link.refused(error, &records));
+                }
+            }
+        }
+        Ok(certain)
+    }
+
+    /// Deletes one record and adds it again: the only way to clear a document or a uri. If it is killed in between, the
+    /// source still has the record, and a rerun adds it.
+    pub(super) async fn replace(&mut self, record: &Record) -> Result<(), Halt> {
+        self.wait(1).await?;
+        let Link { context, writer, collection, .. } = self.link;
+        let ids = [record.id.clone()];
+        match context.last_write(writer.delete(collection, &ids)).await? {
+            Ok(()) => {}
+            Err(error @ Error::Uncertain { .. }) => {
+                let there = window::of_target(context, writer, Some(collection), &ids).await?;
+                if !there.is_empty() {
+                    // the delete may still come, and would then take what we add now: end here, a rerun looks again
+                    return Err(Halt::Target(error));
+                }
+            }
+            Err(error) => return Err(self.link.refused(error, std::slice::from_ref(record))),
+        }
+        let added = self.link.add(std::slice::from_ref(record)).await;
+        self.pace.ended(Instant::now(), 1);
+        added
+    }
+}
+
+impl Link<'_> {
+    /// Adds one batch; after an uncertain answer, what the target has not.
+    pub(super) async fn add(&self, batch: &[Record]) -> Result<(), Halt> {
         let mut retry = Retry::new(self.context.options);
         let mut rest: Vec<Record> = Vec::new();
         loop {
@@ -71,6 +137,8 @@ impl<'a> Sender<'a> {
             match self.context.last_write(self.writer.add(self.collection, now)).await? {
                 Ok(()) => return Ok(()),
                 Err(error @ Error::Uncertain { .. }) => {
+                    // fails when full: then the pace has enough to hear of
+                    let _ = self.trouble.try_send(Trouble::Uncertain);
                     retry.pause(self.context, error).await?;
                     rest = self.absent(now).await?;
                     if rest.is_empty() {
@@ -101,47 +169,6 @@ impl<'a> Sender<'a> {
             }
             Fetched::Unreadable { .. } => false,
         }
-    }
-
-    /// Updates records. True: applied; false: uncertain, and to be compared.
-    pub(super) async fn update(&mut self, amendments: &[Amendment]) -> Result<bool, Halt> {
-        let sizes: Vec<usize> = amendments.iter().map(|a| self.writer.encoded_len(&a.record) + keys(a)).collect();
-        let mut certain = true;
-        for range in cut(&sizes, self.bound) {
-            let batch = &amendments[range];
-            self.wait().await?;
-            match self.context.last_write(self.writer.update(self.collection, batch)).await? {
-                Ok(()) => {}
-                Err(Error::Uncertain { .. }) => certain = false,
-                Err(error) => {
-                    let records: Vec<Record> = batch.iter().map(|a| a.record.clone()).collect();
-                    return Err(self.refused(error, &records));
-                }
-            }
-            self.pace.ended(Instant::now());
-        }
-        Ok(certain)
-    }
-
-    /// Deletes one record and adds it again: the only way to clear a document or a uri. If it is killed in between, the
-    /// source still has the record, and a rerun adds it.
-    pub(super) async fn replace(&mut self, record: &Record) -> Result<(), Halt> {
-        self.wait().await?;
-        let ids = [record.id.clone()];
-        match self.context.last_write(self.writer.delete(self.collection, &ids)).await? {
-            Ok(()) => {}
-            Err(error @ Error::Uncertain { .. }) => {
-                let there = window::of_target(self.context, self.writer, Some(self.collection), &ids).await?;
-                if !there.is_empty() {
-                    // the delete may still come, and would then take what we add now: end here, a rerun looks again
-                    return Err(Halt::Target(error));
-                }
-            }
-            Err(error) => return Err(self.refused(error, std::slice::from_ref(record))),
-        }
-        let added = self.add_batch(std::slice::from_ref(record)).await;
-        self.pace.ended(Instant::now());
-        added
     }
 
     fn refused(&self, error: Error, batch: &[Record]) -> Halt {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Tracker;
-use super::{Duplicates, OnConflict, Options, Outcome, Selection, Verification, migrate};
+use super::{Duplicates, OnConflict, Options, Outcome, Pacing, Selection, Verification, migrate};
 use crate::exit::Exit;
 use crate::report::{Direction, Reason};
 use crate::store::distance::Distance;
@@ -273,6 +273,76 @@ async fn a_signal_ends_the_run_after_the_write_under_way_and_a_rerun_resumes() {
     assert_copied(&source, &target, &run(&source, &target, &fast()).await);
 }
 
+fn adaptive(slowdown: Option<f64>) -> Options {
+    Options { pacing: Pacing::Adaptive { slowdown }, ..fast() }
+}
+
+/// What one run had under way at most, and the records of its adds.
+fn under_way(target: &MemoryStore) -> (usize, Vec<usize>) {
+    let state = target.state();
+    let adds = state.log.iter().filter_map(|line| line.strip_prefix("add ")?.parse().ok()).collect();
+    (state.under_way.1, adds)
+}
+
+#[tokio::test]
+async fn adaptive_writes_have_company_and_fixed_ones_have_none() {
+    let source = source(numbered(1000));
+    for (options, most) in [(fast(), 1), (adaptive(None), 2)] {
+        let target = MemoryStore::new("target");
+        let outcome = run(&source, &target, &options).await;
+        assert_copied(&source, &target, &outcome);
+        let (at_once, adds) = under_way(&target);
+        assert_eq!((at_once, adds.iter().sum::<usize>()), (most, 1000), "{adds:?}");
+        assert!(adds.iter().all(|records| *records <= 100), "the target takes 100 at once: {adds:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_bound_the_resting_target_is_measured_after_the_first_batch() {
+    let (source, target) = (source(numbered(400)), MemoryStore::new("target"));
+    let reads = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = reads.clone();
+    target.before_fetch(move |state| seen.lock().unwrap().push(state.log.len()));
+    let outcome = run(&source, &target, &adaptive(Some(1000.0))).await;
+    assert_copied(&source, &target, &outcome);
+    let after_first = reads.lock().unwrap().iter().filter(|writes| **writes == 2).count();
+    assert!(after_first >= 20, "{:?}", reads.lock().unwrap());
+}
+
+#[tokio::test]
+async fn a_target_that_is_busy_or_uncertain_gets_smaller_batches_at_once_and_everything_arrives() {
+    for fault in [Fault::Busy, Fault::After, Fault::Before] {
+        let (source, target) = (source(numbered(500)), MemoryStore::new("target"));
+        target.after_write(move |state| {
+            if state.log.len() == 2 {
+                state.faults.push_back(fault);
+            }
+        });
+        let outcome = run(&source, &target, &adaptive(None)).await;
+        assert_copied(&source, &target, &outcome);
+        let (_, adds) = under_way(&target);
+        // one more was under way when it was told
+        assert!(adds[4..].iter().all(|records| *records <= 50), "{fault:?}: {adds:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_write_ends_the_run_after_those_under_way() {
+    let (source, target) = (source(numbered(1000)), MemoryStore::new("target"));
+    target.after_write(|state| {
+        if state.log.len() == 3 {
+            state.faults.push_back(Fault::Reject);
+        }
+    });
+    let outcome = run(&source, &target, &adaptive(None)).await;
+    assert_eq!(outcome.exit, Exit::Different, "{}", outcome.report.message);
+    let (_, adds) = under_way(&target);
+    assert!(adds.len() <= 5, "{adds:?}");
+    assert_eq!(target.state().under_way.0, 0);
+    target.after_write(|_| ());
+    assert_copied(&source, &target, &run(&source, &target, &adaptive(None)).await);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -282,11 +352,13 @@ proptest! {
         records in 0..30_usize,
         batch in 1..12_usize,
         faults in proptest::collection::vec(prop_oneof![Just(Fault::Before), Just(Fault::After), Just(Fault::Half)], 0..4),
+        together: bool,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (source, target) = (source(numbered(records)), MemoryStore::new("target"));
         target.state().faults.extend(faults);
-        let outcome = runtime.block_on(run(&source, &target, &Options { batch_size: batch, ..fast() }));
+        let options = if together { adaptive(None) } else { fast() };
+        let outcome = runtime.block_on(run(&source, &target, &Options { batch_size: batch, ..options }));
         assert_copied(&source, &target, &outcome);
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Half,
     /// A 400.
     Reject,
+    /// Told to come back later once; then it goes well.
+    Busy,
 }
 
 /// One record's share of a write.
@@ -42,6 +44,10 @@ pub(crate) struct State {
     pub(crate) faults: VecDeque<Fault>,
     /// Every write, as "add 3".
     pub(crate) log: Vec<String>,
+    /// How often it has told to come back later.
+    pub(crate) pushed_back: u64,
+    /// Adds under way, and the most that there were at once.
+    pub(crate) under_way: (usize, usize),
 }
 
 /// The store.
@@ -110,6 +116,7 @@ impl MemoryStore {
         match fault {
             Some(Fault::Before | Fault::Reject) => one.clear(),
             Some(Fault::Half) => one.truncate(1),
+            Some(Fault::Busy) => state.pushed_back += 1,
             Some(Fault::After) | None => {}
         }
         let records = &mut state.collections.get_mut(name).unwrap().1;
@@ -121,7 +128,7 @@ impl MemoryStore {
         }
         let (store, attempt, why) = (self.label.clone(), attempt.to_owned(), "made by a test".to_owned());
         match fault {
-            None => Ok(()),
+            None | Some(Fault::Busy) => Ok(()),
             Some(Fault::Reject) => Err(Error::Rejected { store, attempt, status: 400, body: why }),
             Some(_) => Err(Error::Uncertain { store, attempt, why }),
         }
@@ -190,7 +197,7 @@ impl Writer for MemoryStore {
         (described.dimension, described.metadata) = (None, new.metadata.clone());
         state.collections.insert(new.name.clone(), (described.clone(), BTreeMap::new()));
         match state.faults.pop_front() {
-            None => Ok(described),
+            None | Some(Fault::Busy) => Ok(described),
             Some(_) => Err(Error::Uncertain {
                 store: self.label.clone(),
                 attempt: "create".to_owned(),
@@ -200,6 +207,16 @@ impl Writer for MemoryStore {
     }
 
     async fn add(&self, collection: &Collection, records: &[Record]) -> Result<()> {
+        // others may come in between, as on a server
+        {
+            let mut state = self.state();
+            let now = state.under_way.0 + 1;
+            state.under_way = (now, now.max(state.under_way.1));
+        }
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        self.state().under_way.0 -= 1;
         let one = records.iter().map(|record| -> Change<'_> {
             Box::new(|all| {
                 all.entry(record.id.clone()).or_insert_with(|| record.clone());
@@ -230,6 +247,10 @@ impl Writer for MemoryStore {
 
     fn encoded_len(&self, record: &Record) -> usize {
         record.embedding.len() * 4
+    }
+
+    fn pushed_back(&self) -> u64 {
+        self.state().pushed_back
     }
 }
 

@@ -51,6 +51,8 @@ struct Shared {
     upstream: String,
     rule: Mutex<Rule>,
     seen: Mutex<Vec<Seen>>,
+    /// Adds that the server works on, and the most that there were at once.
+    adds: Mutex<(usize, usize)>,
 }
 
 /// A running proxy; ends with the runtime.
@@ -66,7 +68,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let upstream = upstream.trim_start_matches("http://").to_owned();
-        let shared = Arc::new(Shared { upstream, rule: Mutex::new(Box::new(rule)), seen: Mutex::default() });
+        let shared = Arc::new(Shared {
+            upstream,
+            rule: Mutex::new(Box::new(rule)),
+            seen: Mutex::default(),
+            adds: Mutex::default(),
+        });
         let served = shared.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -79,6 +86,11 @@ impl Proxy {
     /// Every request so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// How many adds the server had to work on at once, at most.
+    pub(crate) fn adds_at_once(&self) -> usize {
+        self.shared.adds.lock().unwrap().1
     }
 }
 
@@ -98,7 +110,17 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
             }
             _ => {}
         }
-        let Some(answer) = ask(&shared.upstream, &head, &body).await else { return };
+        let is_add = head.lines().next().unwrap_or_default().ends_with("/add HTTP/1.1");
+        if is_add {
+            let mut adds = shared.adds.lock().unwrap();
+            adds.0 += 1;
+            adds.1 = adds.1.max(adds.0);
+        }
+        let answer = ask(&shared.upstream, &head, &body).await;
+        if is_add {
+            shared.adds.lock().unwrap().0 -= 1;
+        }
+        let Some(answer) = answer else { return };
         match fault {
             Fault::ResetAfter => return,
             Fault::SilenceAfter => return silence().await,

@@ -1,6 +1,7 @@
 //! Sends requests: timeouts, retries by `decision`, and what a failure means as a store's error.
 //! Knows no collection and no JSON.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
@@ -25,6 +26,7 @@ pub(super) struct Transport {
     base: Url,
     auth: Auth,
     retry: Duration,
+    pushed_back: AtomicU64,
 }
 
 /// One request.
@@ -68,7 +70,18 @@ impl Transport {
         }
         let client = client(config, headers)
             .map_err(|why| unusable(format!("no HTTP client can be made: {why}"), "check the CA certificates"))?;
-        Ok(Self { client, base, auth: config.auth.clone(), retry: config.timeouts.retry })
+        Ok(Self {
+            client,
+            base,
+            auth: config.auth.clone(),
+            retry: config.timeouts.retry,
+            pushed_back: AtomicU64::new(0),
+        })
+    }
+
+    /// How often the server has told to come back later.
+    pub(super) fn pushed_back(&self) -> u64 {
+        self.pushed_back.load(Ordering::Relaxed)
     }
 
     /// The server in a person's words.
@@ -117,6 +130,9 @@ impl Transport {
                 // A success never comes here; were it to, it would not be one.
                 Decision::Done => return Err(self.error(request, Reason::Foreign, &refusal)),
             };
+            if reason == Reason::Busy {
+                self.pushed_back.fetch_add(1, Ordering::Relaxed);
+            }
             let left = deadline.saturating_sub(started.elapsed());
             let Some(pause) = pause(jittered, refusal.wanted_pause, left) else {
                 let tried = format!("{} (tried {attempts}x in {} s)", refusal.text, started.elapsed().as_secs());

@@ -218,4 +218,8 @@ impl Writer for HttpWriter {
     fn encoded_len(&self, record: &Record) -> usize {
         rules::body_len(record, self.capabilities.base64)
     }
+
+    fn pushed_back(&self) -> u64 {
+        self.store.api.transport.pushed_back()
+    }
 }

@@ -1,0 +1,219 @@
+"""Measures ours, a plain loop and the engine's ceiling side by side: bench.py --binary FILE --server FILE --cache DIR [--quick]
+
+Writes docs/benchmarks.json and the tables between the markers of docs/benchmarks.md. BENCH_RECORDS names the sizes.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import grow
+import others
+import records
+import tables
+from measure import machine, peak_of, run, spread
+from mock import Mock
+from server import Server
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+FAST = ["--batch-size", "1000", "--delay", "0s"]
+ADAPTIVE = ["--pacing", "adaptive", "--max-slowdown", "none"]
+BOUNDED = ["--pacing", "adaptive"]
+SEED_RECORDS = 200
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.sizes = [int(size) for size in os.environ.get("BENCH_RECORDS", "2000,5000" if options.quick else "20000,100000").split(",")]
+        self.large = 20_000 if options.quick else 1_000_000
+        self.paired = 2_000 if options.quick else 6_000
+        self.pairs = 3 if options.quick else 5
+        self.seconds_bounded = 15 if options.quick else 45
+        self.results = {"machine": machine(), "quick": options.quick, "records": self.sizes, "copies": []}
+
+    def store(self, count):
+        return records.store(self.options.cache, count)
+
+    def server(self, folder=None):
+        return Server(self.options.server, folder)
+
+    def ours(self, source, target, extra, name=None, **how):
+        arguments = [self.options.binary, "migrate", "--source-config", str(source), "--target-config", str(target)]
+        arguments += ["--chroma-bin", self.options.server, "--collection", f"{records.NAME}={name or records.NAME}"]
+        return run([*arguments, *extra], **how)
+
+    def say(self, text):
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def copied(self, count, direction, what, seconds, peak, measured=None):
+        row = {"records": count, "direction": direction, "what": what, "seconds": seconds, "peakMiB": peak}
+        if measured:
+            row |= {"copying": measured.copying(), "verifying": measured.verifying()}
+        self.results["copies"].append(row)
+        self.say(f"{direction}, {count} records, {what}: {seconds:.1f} s, {peak:.0f} MiB")
+
+    def to_remote(self, count, server):
+        for what, extra in (("--batch-size 1000 --delay 0s", FAST), ("--pacing adaptive --max-slowdown none", ADAPTIVE)):
+            name = f"to-remote-{count}-{len(self.results['copies'])}"
+            measured = self.ours(self.store(count), server.url, extra, name)
+            self.copied(count, "local to remote", what, measured.seconds, measured.peak_mib, measured)
+            if what.startswith("--batch") and count == max(self.sizes):
+                self.verify_alone(server, count, name)
+            server.connection().delete(name)
+        seconds, peak = peak_of(others.loop_to_remote, self.store(count), server.port)
+        self.copied(count, "local to remote", "plain Python loop", seconds, peak)
+
+    def verify_alone(self, server, count, name):
+        arguments = ["verify", "--source-config", str(self.store(count)), "--target-config", server.url]
+        measured = run([self.options.binary, *arguments, "--collection", f"{records.NAME}={name}"])
+        self.results["verify"] = {"records": count, "seconds": measured.seconds, "peakMiB": measured.peak_mib}
+        self.say(f"verification alone, {count} records: {measured.seconds:.1f} s")
+
+    def to_local(self, count):
+        with self.scratch(count) as folder, self.server(folder) as source:
+            for what, extra in (("--batch-size 1000 --delay 0s", FAST), ("--pacing adaptive --max-slowdown none", ADAPTIVE)):
+                with tempfile.TemporaryDirectory(prefix="bench-") as into:
+                    measured = self.ours(source.url, f"{into}/store", extra)
+                    self.copied(count, "remote to local", what, measured.seconds, measured.peak_mib, measured)
+            seconds, peak = peak_of(others.loop_to_local, records.NAME, source.port)
+            self.copied(count, "remote to local", "plain Python loop", seconds, peak)
+
+    def scratch(self, count):
+        """A copy of a store, for a server to open."""
+        scratch = tempfile.TemporaryDirectory(prefix="bench-copy-")
+        shutil.copytree(self.store(count), scratch.name, dirs_exist_ok=True)
+        return scratch
+
+    def seed_defaults(self, server):
+        measured = self.ours(self.store(SEED_RECORDS), server.url, [], "seed")
+        self.copied(SEED_RECORDS, "local to remote", "the seed's defaults (10 records, 1 s)", measured.seconds, measured.peak_mib, measured)
+
+    def bounded(self, server):
+        """Adaptive with its default bound, beside somebody who reads: for a minute, or until it is done."""
+        count = self.sizes[0]
+        connection = server.connection()
+        quiet = connection.create("quiet")
+        connection.add(quiet, records.bodies(records.CHUNK, records.CHUNK)[0])
+        rows = []
+        for what, extra in (("nothing is written", None), ("--pacing adaptive", BOUNDED), ("--pacing adaptive --max-slowdown none", ADAPTIVE)):
+            with others.Probe(server, "quiet") as probe:
+                if extra is None:
+                    time.sleep(self.seconds_bounded / 3)
+                    rate = None
+                else:
+                    measured = self.ours(self.store(count), server.url, extra, f"bounded-{len(rows)}", stop_after=self.seconds_bounded)
+                    done, at = measured.records["copying"]
+                    rate = done / max(0.1, at - measured.stages["copying"])
+            rows.append({"what": what, "recordsPerSecond": rate, "p95Ms": probe.p95_ms(), "probes": len(probe.took)})
+            self.say(f"beside a reader, {what}: {rate and round(rate)} records/s, p95 of a read {rows[-1]['p95Ms']:.1f} ms")
+        self.results["bounded"] = rows
+
+    def ceiling(self, server):
+        """The best cell, then that cell and ours in turns."""
+        count = self.paired
+        cells = []
+        sizes, lanes = ((100, 1000), (1, 2)) if self.options.quick else ((100, 300, 1000, 2500, 5000), (1, 2, 4, 8))
+        for batch in sizes:
+            short = max(4000, batch * 2) if not self.options.quick else 1000
+            bodies = records.bodies(short, batch)
+            for connections in lanes:
+                rate = others.add_rate(server, "ceiling", bodies, connections, short)
+                cells.append({"batch": batch, "connections": connections, "recordsPerSecond": rate})
+                self.say(f"ceiling, {batch} records x {connections}: {rate:.0f} records/s")
+        best = max(cells, key=lambda cell: cell["recordsPerSecond"])
+        bodies = records.bodies(count, best["batch"])
+        ceiling, adaptive, fixed = [], [], []
+        for turn in range(self.pairs):
+            ceiling.append(others.add_rate(server, "ceiling", bodies, best["connections"], count))
+            for kept, extra in ((adaptive, ADAPTIVE), (fixed, FAST)):
+                measured = self.ours(self.store(count), server.url, extra, "ours")
+                kept.append(count / measured.copying())
+                server.connection().delete("ours")
+            self.say(f"turn {turn + 1}: ceiling {ceiling[-1]:.0f}, adaptive {adaptive[-1]:.0f}, fixed {fixed[-1]:.0f} records/s")
+        self.results["ceiling"] = {
+            "records": count,
+            "cells": cells,
+            "best": best,
+            "ceiling": spread(ceiling),
+            "adaptive": spread(adaptive),
+            "fixed": spread(fixed),
+        }
+
+    def reading(self):
+        count = max(self.sizes)
+        rows = []
+        inspect = [self.options.binary, "inspect", "--records"]
+        local = [run([*inspect, str(self.store(count))]) for _ in range(3)]
+        rows.append({"what": "ours, from the files", "seconds": min(r.seconds for r in local), "peakMiB": local[-1].peak_mib})
+        with self.scratch(count) as folder, self.server(folder) as server:
+            rows.append({"what": "HTTP, pages of 1000", "seconds": others.read_pages(server, records.NAME, 1000)})
+            rows.append({"what": "HTTP, by id, 1000 x 4 connections", "seconds": others.read_by_id(server, records.NAME, 1000, 4)})
+            measured = run([*inspect, server.url])
+            rows.append({"what": "ours, over HTTP", "seconds": measured.seconds, "peakMiB": measured.peak_mib})
+        for row in rows:
+            self.say(f"reading {count} records, {row['what']}: {row['seconds']:.2f} s")
+        self.results["reading"] = {"records": count, "rows": rows}
+
+    def growth(self):
+        rows = []
+        sizes = sorted({10_000 if not self.options.quick else 2_000, max(self.sizes), self.large})
+        for count in sizes:
+            writer = grow.grow if count > 100_000 else records.write
+            source = records.store(self.options.cache, count, writers=(writer,))
+            self.drop_caches(source)
+            with Mock() as mock:
+                copy = self.ours(source, mock.url, [*ADAPTIVE, "--verification", "counts"])
+            both = run([self.options.binary, "verify", "--source-config", str(source), "--target-config", str(source)])
+            rows.append({"records": count, "copySeconds": copy.seconds, "copyPeakMiB": copy.peak_mib})
+            rows[-1] |= {"verifySeconds": both.seconds, "verifyPeakMiB": both.peak_mib}
+            self.say(f"{count} records: to a mock {copy.seconds:.1f} s, {copy.peak_mib:.0f} MiB; verified {both.seconds:.1f} s, {both.peak_mib:.0f} MiB")
+        self.results["growth"] = rows
+
+    def drop_caches(self, source):
+        """Every size is read once before, so that all are in the page cache alike."""
+        for file in Path(source).rglob("*"):
+            if file.is_file():
+                with open(file, "rb") as stream:
+                    while stream.read(1 << 24):
+                        pass
+
+    def all(self):
+        for count in sorted({SEED_RECORDS, self.paired, *self.sizes}):
+            self.store(count)
+        started = time.monotonic()
+        with self.server() as server:
+            self.ceiling(server)
+            self.bounded(server)
+            self.seed_defaults(server)
+            for count in self.sizes:
+                self.to_remote(count, server)
+        for count in self.sizes:
+            self.to_local(count)
+        self.reading()
+        self.growth()
+        self.results["minutes"] = (time.monotonic() - started) / 60
+        return self.results
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", required=True, help="our command, in release mode")
+    parser.add_argument("--server", required=True, help="the chroma command that serves")
+    parser.add_argument("--cache", required=True, help="where stores are kept")
+    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to measure")
+    bench = Bench(parser.parse_args())
+    text = tables.markdown(bench.all())
+    print(text)
+    if not bench.options.quick:
+        (DOCS / "benchmarks.json").write_text(json.dumps(bench.results, indent=1) + "\n")
+        tables.put(DOCS / "benchmarks.md", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Runs one command and says how long it took, by stages, and how much memory it had at most. Judges nothing."""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+
+STAGE = re.compile(r"(preflight|copying|verifying|repairing): (\d+) of (\d+) records")
+
+
+class Run:
+    """What one run of a command has shown."""
+
+    def __init__(self, seconds, peak, stages, records, report, ended):
+        self.seconds = seconds
+        self.peak_mib = peak
+        self.stages = stages
+        self.records = records
+        self.report = report
+        self.ended = ended
+
+    def copying(self):
+        """Seconds from the first write to the last."""
+        return self.stages["verifying"] - self.stages["copying"]
+
+    def verifying(self):
+        return self.seconds - self.stages["verifying"]
+
+
+def run(arguments, stop_after=None, must_verify=True):
+    """Runs our command; `stop_after` seconds of copying it gets SIGTERM, and how far it came is what counts."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        report_file = os.path.join(scratch, "report.json")
+        has_report = arguments[1] in ("migrate", "verify")
+        arguments = [*arguments, "--report", report_file] if has_report else arguments
+        started = time.monotonic()
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        stages, done, log = {}, {}, []
+        for line in process.stderr:
+            now = time.monotonic() - started
+            log.append(line)
+            found = STAGE.search(line)
+            if found:
+                stage = found[1]
+                if stage not in stages and stage == "copying" and stop_after:
+                    threading.Timer(stop_after, process.terminate).start()
+                stages.setdefault(stage, now)
+                done[stage] = (int(found[2]), now)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.monotonic() - started
+        report = {}
+        if os.path.exists(report_file):
+            with open(report_file, encoding="utf-8") as file:
+                report = json.load(file)
+    if must_verify and not stop_after and process.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, arguments))} ended with {process.returncode}:\n{''.join(log[-20:])}")
+    return Run(seconds, usage.ru_maxrss / 1024, stages, done, report, "".join(log))
+
+
+def peak_of(work, *arguments):
+    """Seconds and peak memory of a Python function, in a process of its own."""
+    read, write = os.pipe()
+    started = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        try:
+            seconds = work(*arguments)
+            os.write(write, json.dumps(seconds).encode())
+            os._exit(0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            os._exit(1)
+    os.close(write)
+    _, status, usage = os.wait4(child, 0)
+    told = os.read(read, 1000)
+    os.close(read)
+    if status:
+        raise RuntimeError(f"{work.__name__} failed")
+    inner = json.loads(told)
+    return (inner if inner is not None else time.monotonic() - started), usage.ru_maxrss / 1024
+
+
+def spread(values):
+    """Median with the smallest and the largest."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values), "runs": len(values)}
+
+
+def machine():
+    """What this ran on."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        memory = int(next(file).split()[1]) / 1024 / 1024
+    system = os.uname()
+    cores = len(os.sched_getaffinity(0))
+    load = os.getloadavg()[0]
+    return {"cpu": model, "cores": cores, "memoryGiB": round(memory, 1), "kernel": system.release, "loadBefore": round(load, 2)}

@@ -1,0 +1,132 @@
+"""The results as Markdown, and into a file between its markers. Measures nothing."""
+
+BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
+
+
+def table(head, rows):
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def number(value, digits=0):
+    return "" if value is None else f"{value:,.{digits}f}"
+
+
+def against(value, goal, is_met):
+    return [number(value, 2), goal, "yes" if is_met else "**no**"]
+
+
+def copies(results):
+    rows = []
+    for row in results["copies"]:
+        end_to_end = row["records"] / row["seconds"]
+        parts = [number(row.get(part), 1) for part in ("copying", "verifying")]
+        rows.append([f"{row['direction']}, {row['what']}", number(row["records"]), number(row["seconds"], 1), *parts, number(end_to_end), number(row["peakMiB"])])
+    return table(["copy", "records", "s", "of it copying", "verifying", "records/s", "peak MiB"], rows)
+
+
+def cells(ceiling):
+    lanes = sorted({cell["connections"] for cell in ceiling["cells"]})
+    rates = {(cell["batch"], cell["connections"]): cell["recordsPerSecond"] for cell in ceiling["cells"]}
+    rows = [[number(batch), *(number(rates[batch, lane]) for lane in lanes)] for batch in sorted({cell["batch"] for cell in ceiling["cells"]})]
+    return table(["records in one add", *(f"{lane} connection{'s' * (lane > 1)}" for lane in lanes)], rows)
+
+
+def turns(ceiling):
+    best = ceiling["best"]
+    names = {
+        "ceiling": f"ceiling: {best['batch']} x {best['connections']}, bodies prepared",
+        "adaptive": "ours, --pacing adaptive --max-slowdown none",
+        "fixed": "ours, --batch-size 1000 --delay 0s",
+    }
+    rows = []
+    for key, name in names.items():
+        one = ceiling[key]
+        share = one["median"] / ceiling["ceiling"]["median"]
+        rows.append([name, number(one["median"]), f"{number(one['low'])} to {number(one['high'])}", number(share, 3)])
+    return table(["writing", "records/s, median", "interval", "of the ceiling"], rows)
+
+
+def reading(results):
+    first = results["reading"]["rows"][0]["seconds"]
+    rows = [[row["what"], number(row["seconds"], 2), number(row["seconds"] / first, 1), number(row.get("peakMiB"))] for row in results["reading"]["rows"]]
+    return table(["reading", "s", "times ours", "peak MiB"], rows)
+
+
+def bounded(results):
+    rows = [[row["what"], number(row["recordsPerSecond"]), number(row["p95Ms"], 1)] for row in results["bounded"]]
+    return table(["beside another reader", "records/s", "p95 of that reader, ms"], rows)
+
+
+def growth(results):
+    rows = []
+    for row in results["growth"]:
+        each = [number(row[key], digits) for key, digits in (("copySeconds", 1), ("copyPeakMiB", 1), ("verifySeconds", 1), ("verifyPeakMiB", 1))]
+        rows.append([number(row["records"]), *each])
+    return table(["records", "to a mock, s", "peak MiB", "verified against itself, s", "peak MiB"], rows)
+
+
+def goals(results):
+    ceiling, rows = results["ceiling"], []
+
+    def goal(what, value, text, is_met):
+        rows.append([what, *against(value, text, is_met)])
+
+    for key, name in (("adaptive", "adaptive"), ("fixed", "batches of 1000, no delay")):
+        share = ceiling[key]["median"] / ceiling["ceiling"]["median"]
+        goal(f"writing, {name}, of the ceiling", share, ">= 0.97", share >= 0.97)
+    for count in results["records"]:
+        for direction in ("local to remote", "remote to local"):
+            here = {row["what"]: row for row in results["copies"] if (row["records"], row["direction"]) == (count, direction)}
+            loop = here.pop("plain Python loop")["seconds"]
+            for what, row in here.items():
+                times = loop / row["seconds"]
+                goal(f"{direction}, {count:,} records, {what}: times the plain loop, verified", times, ">= 1.1", times >= 1.1)
+    rows_of = [row["seconds"] for row in results["reading"]["rows"]]
+    pages, by_id = rows_of[1] / rows_of[0], rows_of[2] / rows_of[0]
+    goal("local reading, times pages of 1000", pages, ">= 20", pages >= 20)
+    goal("local reading, times the best over HTTP", by_id, ">= 5", by_id >= 5)
+    large = [row for row in results["copies"] if row["records"] == max(results["records"]) and "copying" in row]
+    peak = max(row["peakMiB"] for row in large)
+    goal("peak MiB of a copy, largest", peak, "<= 64", peak <= 64)
+    small, huge = results["growth"][-2], results["growth"][-1]
+    for key in ("copyPeakMiB", "verifyPeakMiB"):
+        grown = huge[key] / small[key]
+        goal(f"{key[:-7]}: peak at {huge['records']:,} records, of that at {small['records']:,}", grown, "<= 1.1", grown <= 1.1)
+    slowest = max(row["verifying"] / row["copying"] for row in large)
+    goal("verifying, of the time of copying, largest", slowest, "< 1", slowest < 1)
+    return table(["goal", "measured", "wanted", "met"], rows)
+
+
+def markdown(results):
+    here, ceiling = results["machine"], results["ceiling"]
+    parts = [
+        f"{here['cpu']}, {here['cores']} cores, {here['memoryGiB']} GiB, Linux {here['kernel']}; load {here['loadBefore']} before. "
+        f"One run of {results['minutes']:.0f} minutes.",
+        "### Goals",
+        goals(results),
+        "### Copies, end to end",
+        "Ours is verified record by record; the plain loop compares nothing.",
+        copies(results),
+        f"### The engine's ceiling, {ceiling['records']:,} records in turns",
+        "Records a second by batch size and connections, and then the best cell and ours in turns:",
+        cells(ceiling),
+        turns(ceiling),
+        "### Beside another reader",
+        bounded(results),
+        f"### Reading {results['reading']['records']:,} records, all fields",
+        reading(results),
+        "### Growth",
+        "From local files; the target is a mock that keeps nothing (or, verifying, the same store again).",
+        growth(results),
+        f"Verification alone: {results['verify']['records']:,} records in {results['verify']['seconds']:.1f} s, {results['verify']['peakMiB']:.0f} MiB.",
+    ]
+    return "\n\n".join(parts)
+
+
+def put(file, text):
+    """Replaces what is between the markers."""
+    old = file.read_text(encoding="utf-8")
+    before, rest = old.split(BEGIN, 1)
+    _, after = rest.split(END, 1)
+    file.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")

@@ -1,0 +1,321 @@
+//! Copies what is planned new: reads ahead of the writes and keeps as many of those under way as the pace says.
+//! Bounded in bytes. Decides nothing about which records are to be sent, and compares nothing.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+
+use super::batch::{Bound, Window, first};
+use super::halt::Halt;
+use super::ledger::Plan;
+use super::progress::Tracker;
+use super::send::{Link, Sender};
+use super::window::{self, Answers};
+use super::{Pair, copy, fingerprint};
+use crate::store::{Capabilities, Collection, Record};
+
+/// Bytes of records that wait for their turn, beyond one batch.
+const AHEAD: usize = 4 << 20;
+/// Bytes of the writes under way, if there are several.
+const UNDER_WAY: usize = 16 << 20;
+/// From one small read of the target to the next.
+const PROBE_EVERY: Duration = Duration::from_millis(250);
+/// With nothing under way for so long, the target rests.
+const RESTING: Duration = Duration::from_millis(250);
+/// As good as never.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Sends every record of the pair that is planned new and was not sent yet. Once a write fails for good, or a
+/// termination signal comes, no further one is started, and those under way are waited for.
+pub(super) async fn run(
+    sender: &mut Sender<'_>,
+    capabilities: &Capabilities,
+    pair: &mut Pair,
+    tracker: &mut Tracker,
+) -> Result<(), Halt> {
+    let source = Arc::new(pair.source.clone());
+    let pipeline = Pipeline {
+        sender,
+        capabilities,
+        pair,
+        tracker,
+        source,
+        sizes: window::sized(),
+        from: 0,
+        is_read: false,
+        queue: Queue::default(),
+        bytes_under_way: 0,
+        reading: None,
+        writes: FuturesUnordered::new(),
+        probes: Probes { known: None, under_way: None, next: Instant::now(), resting_since: None },
+        halted: None,
+    };
+    pipeline.drive().await
+}
+
+struct Pipeline<'p, 'a> {
+    sender: &'p mut Sender<'a>,
+    capabilities: &'p Capabilities,
+    pair: &'p mut Pair,
+    tracker: &'p mut Tracker,
+    source: Arc<Collection>,
+    sizes: Window,
+    from: usize,
+    /// Whether everything has been read.
+    is_read: bool,
+    queue: Queue,
+    bytes_under_way: usize,
+    reading: Option<BoxFuture<'a, Result<Answers, Halt>>>,
+    writes: FuturesUnordered<BoxFuture<'a, Written>>,
+    probes: Probes<'a>,
+    halted: Option<Halt>,
+}
+
+/// A write that has ended.
+struct Written {
+    /// Place in the ledger and mark of each of its records.
+    marks: Vec<(usize, u64)>,
+    first: String,
+    bytes: usize,
+    ended: Result<(), Halt>,
+}
+
+/// Small reads of the target, by which others see it.
+struct Probes<'a> {
+    /// An id that the target has.
+    known: Option<String>,
+    under_way: Option<BoxFuture<'a, Probed>>,
+    next: Instant,
+    /// Since when nothing is under way.
+    resting_since: Option<Instant>,
+}
+
+struct Probed {
+    took: Duration,
+    ended: Result<(), Halt>,
+    began_resting: bool,
+}
+
+impl Pipeline<'_, '_> {
+    async fn drive(mut self) -> Result<(), Halt> {
+        let stop = self.sender.link.context.stop;
+        loop {
+            self.sender.hear();
+            let begun = self.read_more().and_then(|()| self.write_more());
+            self.settle(begun);
+            self.probe();
+            if self.writes.is_empty() && (self.halted.is_some() || self.is_all_sent()) {
+                return self.halted.map_or(Ok(()), Err);
+            }
+            let nap = self.nap();
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if self.halted.is_none() => self.halt(Halt::Interrupted),
+                Some(trouble) = self.sender.troubles.recv() => self.sender.pace.failed(Instant::now(), trouble),
+                Some(written) = self.writes.next() => {
+                    let settled = self.written(written);
+                    self.settle(settled);
+                }
+                answers = ready(&mut self.reading) => {
+                    let queued = self.read(answers);
+                    self.settle(queued);
+                }
+                probed = ready(&mut self.probes.under_way) => self.probed(probed),
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+    }
+
+    fn is_all_sent(&self) -> bool {
+        self.is_read && self.reading.is_none() && self.queue.records.is_empty()
+    }
+
+    fn halt(&mut self, halt: Halt) {
+        self.halted.get_or_insert(halt);
+        self.reading = None;
+        self.probes.under_way = None;
+        self.queue = Queue::default();
+    }
+
+    fn settle(&mut self, done: Result<(), Halt>) {
+        if let Err(halt) = done {
+            self.halt(halt);
+        }
+    }
+
+    /// Reads the next window, unless enough waits already.
+    fn read_more(&mut self) -> Result<(), Halt> {
+        let bound = self.sender.pace.bound();
+        let enough = self.queue.has_whole(bound) && (self.queue.bytes >= AHEAD || self.queue.has_two(bound));
+        if self.is_read || self.reading.is_some() || self.halted.is_some() || enough {
+            return Ok(());
+        }
+        let is_open = |entry: super::ledger::Entry| entry.plan == Plan::New && entry.mark == 0;
+        let places = self.pair.ledger.select(self.from, self.sizes.size(), is_open)?;
+        let Some(last) = places.last() else {
+            self.is_read = true;
+            return Ok(());
+        };
+        self.from = last + 1;
+        let ids = self.pair.ledger.ids_at(&places)?;
+        let (context, source) = (self.sender.link.context, self.source.clone());
+        self.reading = Some(Box::pin(async move { window::of_collection(context, &source, &ids).await }));
+        Ok(())
+    }
+
+    fn read(&mut self, answers: Result<Answers, Halt>) -> Result<(), Halt> {
+        let answers = answers?;
+        self.sizes.observe(answers.len(), window::bytes(&answers));
+        for record in copy::sendable(self.pair, self.capabilities, answers)? {
+            let bytes = self.sender.link.writer.encoded_len(&record);
+            self.queue.push(record, bytes);
+        }
+        Ok(())
+    }
+
+    /// Starts the writes whose turn it is.
+    fn write_more(&mut self) -> Result<(), Halt> {
+        while self.may_write() && self.sender.pace.wait(Instant::now()).is_zero() {
+            let (batch, bytes) = self.queue.take(self.sender.pace.bound());
+            self.sender.pace.started(Instant::now(), batch.len());
+            self.bytes_under_way += bytes;
+            let mut marks = Vec::with_capacity(batch.len());
+            for record in &batch {
+                if let Some(at) = self.pair.ledger.position(&record.id)? {
+                    marks.push((at, fingerprint::moved_mark(record, self.source.distance)));
+                }
+            }
+            self.writes.push(Box::pin(write(self.sender.link.clone(), batch, bytes, marks)));
+        }
+        Ok(())
+    }
+
+    /// Whether another write may be under way, its turn aside.
+    fn may_write(&self) -> bool {
+        let Self { sender, queue, writes, .. } = self;
+        let bound = sender.pace.bound();
+        let whole = queue.has_whole(bound) || (self.is_read && self.reading.is_none() && !queue.records.is_empty());
+        let room = writes.is_empty()
+            || (writes.len() < sender.pace.lanes() && self.bytes_under_way + queue.bytes_of_first(bound) <= UNDER_WAY);
+        let go_on = self.halted.is_none() && sender.link.context.go_on().is_ok();
+        go_on && whole && room && !self.is_resting_for_probes()
+    }
+
+    fn is_resting_for_probes(&self) -> bool {
+        self.sender.pace.wants_rest() && self.probes.known.is_some()
+    }
+
+    fn written(&mut self, written: Written) -> Result<(), Halt> {
+        let Written { marks, first, bytes, ended } = written;
+        self.bytes_under_way -= bytes;
+        ended?;
+        for (at, mark) in &marks {
+            self.pair.ledger.change(*at, |entry| entry.mark = *mark)?;
+        }
+        self.pair.sent += marks.len() as u64;
+        self.tracker.advance(marks.len() as u64);
+        self.sender.pace.ended(Instant::now(), marks.len());
+        self.probes.known.get_or_insert(first);
+        Ok(())
+    }
+
+    /// Starts a small read of the target, if it is time for one.
+    fn probe(&mut self) {
+        let now = Instant::now();
+        self.probes.resting_since = self.writes.is_empty().then(|| self.probes.resting_since.unwrap_or(now));
+        let due = now >= self.probes.next || (self.is_resting_for_probes() && self.is_target_resting(now));
+        let Some(id) = self.probes.known.as_ref().filter(|_| due && self.wants_probe()) else { return };
+        self.probes.next = now + PROBE_EVERY;
+        let (Link { context, writer, collection, .. }, ids) = (self.sender.link.clone(), [id.clone()]);
+        let began_resting = self.is_target_resting(now);
+        self.probes.under_way = Some(Box::pin(async move {
+            let answer = window::of_target(context, writer, Some(collection), &ids).await;
+            Probed { took: now.elapsed(), ended: answer.map(|_| ()), began_resting }
+        }));
+    }
+
+    fn wants_probe(&self) -> bool {
+        self.sender.pace.wants_probes() && self.probes.under_way.is_none() && self.halted.is_none()
+    }
+
+    fn is_target_resting(&self, now: Instant) -> bool {
+        self.probes.resting_since.is_some_and(|since| now.saturating_duration_since(since) >= RESTING)
+    }
+
+    fn probed(&mut self, probed: Probed) {
+        let Probed { took, ended, began_resting } = probed;
+        match ended {
+            Ok(()) => self.sender.pace.probed(Instant::now(), took, began_resting && self.writes.is_empty()),
+            Err(halt) => self.halt(halt),
+        }
+    }
+
+    /// How long nothing is to be done but to wait for what is under way.
+    fn nap(&self) -> Duration {
+        let now = Instant::now();
+        let write = if self.may_write() { self.sender.pace.wait(now) } else { HOUR };
+        let probe = if self.wants_probe() && self.probes.known.is_some() {
+            self.probes.next.saturating_duration_since(now)
+        } else {
+            HOUR
+        };
+        write.min(probe)
+    }
+}
+
+async fn write(link: Link<'_>, batch: Vec<Record>, bytes: usize, marks: Vec<(usize, u64)>) -> Written {
+    let ended = link.add(&batch).await;
+    let first = batch.into_iter().next().map(|record| record.id).unwrap_or_default();
+    Written { marks, first, bytes, ended }
+}
+
+/// Waits for what is under way, and forgets it; for ever if nothing is.
+async fn ready<T>(under_way: &mut Option<BoxFuture<'_, T>>) -> T {
+    let Some(future) = under_way else { return pending().await };
+    let value = future.await;
+    *under_way = None;
+    value
+}
+
+/// Records that wait for their turn, each with its bytes as encoded.
+#[derive(Default)]
+struct Queue {
+    records: VecDeque<(Record, usize)>,
+    bytes: usize,
+}
+
+impl Queue {
+    fn push(&mut self, record: Record, bytes: usize) {
+        self.bytes += bytes;
+        self.records.push_back((record, bytes));
+    }
+
+    /// Whether the first batch would not grow by another record.
+    fn has_whole(&self, bound: Bound) -> bool {
+        self.records.len() >= bound.records || self.bytes >= bound.bytes
+    }
+
+    fn has_two(&self, bound: Bound) -> bool {
+        self.records.len() / 2 >= bound.records || self.bytes / 2 >= bound.bytes
+    }
+
+    fn first(&self, bound: Bound) -> usize {
+        first(self.records.iter().map(|(_, bytes)| *bytes), bound)
+    }
+
+    fn bytes_of_first(&self, bound: Bound) -> usize {
+        self.records.iter().take(self.first(bound)).map(|(_, bytes)| bytes).sum()
+    }
+
+    fn take(&mut self, bound: Bound) -> (Vec<Record>, usize) {
+        let bytes = self.bytes_of_first(bound);
+        let batch = self.records.drain(..self.first(bound)).map(|(record, _)| record).collect();
+        self.bytes -= bytes;
+        (batch, bytes)
+    }
+}
