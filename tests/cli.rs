@@ -29,6 +29,17 @@ fn memories(server: &ChromaServer, records: &[(&str, &str)]) {
     write(server, DEFAULT, "memories", "add", &json!({"ids": ids, "documents": documents, "embeddings": vectors}));
 }
 
+/// A flag that the controller does not know would show in a cluster only: as a pod that restarts for ever.
+#[test]
+fn the_controller_knows_the_flags_that_the_chart_gives_it() {
+    let install = fs::read_to_string(crate_path("deploy/install.yaml")).unwrap();
+    let lines = install.lines().map(str::trim).skip_while(|line| *line != "- controller");
+    let mut args: Vec<&str> = lines.map_while(|line| line.strip_prefix("- ")).collect();
+    assert!(args.len() > 5, "{args:?}");
+    args.extend(["--watch-namespace=team-a", "--watch-namespace=team-b", "--help"]);
+    TestCommand::new().args(args).run().code(0).stdout("--watch-namespace <NAMESPACE>");
+}
+
 #[test]
 fn help_says_what_is_needed() {
     let all = TestCommand::new().args(["--help"]).run().code(0);

@@ -52,6 +52,12 @@ if tar -tzf "$out"/package/*.tgz | grep -E '/tests/.*_test\.yaml$|gotmpl$'; then
 
 step "kustomize"
 kustomize build deploy >"$out/kustomized.yaml"
+# The example in its comment: the image changes wherever it stands.
+cp -r deploy "$out/deploy"
+mkdir "$out/overlay"
+sed -n 's/^#   //p' deploy/kustomization.yaml | sed 's|https://github.com/[^ ]*|../deploy|' >"$out/overlay/kustomization.yaml"
+kustomize build "$out/overlay" >"$out/overlay.yaml"
+if grep -n 'ghcr.io/memory-migration' "$out/overlay.yaml"; then fail "deploy/kustomization.yaml: its example leaves these images"; fi
 
 step "schemas"
 mapfile -t deployed < <(find deploy -name '*.yaml' ! -name kustomization.yaml ! -name '*_test.yaml' | sort)
@@ -63,7 +69,7 @@ grep -E '^(Charts|Test Suites|Tests):' "$out/unit"
 
 step "alert rules and dashboard"
 promtool check rules --lint-fatal $chart/rules/*.yaml >"$out/rules" || { cat "$out/rules"; fail "promtool: see above"; }
-promtool test rules "$here/rules_test.yaml"
+promtool test rules "$here"/rules/*_test.yaml
 python -m json.tool $chart/dashboards/memory-migration.json >/dev/null
 
 echo "charts: all checks passed in $SECONDS s"

@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
 PATH=$("$here/install.sh"):$PATH
 chart=charts/memory-migration-operator
-namespace=memory-migration
+namespace=memory-migration-system
 
 crd_template() { python "$here/crd_template.py" crds/memorymigrations.memory-migration.dev.yaml; }
 
@@ -20,6 +20,7 @@ install() {
   cat <<END
 # Generated from charts/ by \`make charts-generate\`: do not edit. The CRD and the controller for plain kubectl:
 #   kubectl apply --server-side -f deploy/install.yaml
+# Another image has to be set twice, for the controller and as RUNNER_IMAGE: deploy/kustomization.yaml shows how.
 apiVersion: v1
 kind: Namespace
 metadata:
