@@ -17,6 +17,7 @@ if [ -z "$name" ]; then
 fi
 case ${name##*/} in *:?*) ;; *) fail "$name has no tag: name it as $name:TAG" ;; esac
 
+# This machine's: whoever publishes the image vouches for what is trusted here.
 certificates=
 for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/ca-bundle.pem; do
   if [ -s "$bundle" ]; then certificates=$bundle; break; fi
