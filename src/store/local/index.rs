@@ -235,7 +235,7 @@ fn packed(row: Row, norm: Option<f32>) -> Vec<u8> {
 /// By id: its label, how many rows have that, and the first of these as [`packed`].
 fn join(labels: &Labels, rows: Sorter) -> io::Result<Table> {
     let mut ids = Sorter::default();
-    let mut walk = labels.iter();
+    let mut walk = labels.walk();
     while let Some((id, label)) = walk.next()? {
         ids.push(&u64::from(label).to_be_bytes(), id)?;
     }

@@ -73,7 +73,7 @@ impl Labels {
 
     /// All ids with their labels, in the order of the ids.
     #[must_use]
-    pub fn iter(&self) -> Walk<'_> {
+    pub fn walk(&self) -> Walk<'_> {
         Walk { entries: self.table.entries() }
     }
 }

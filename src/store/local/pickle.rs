@@ -7,6 +7,9 @@ use std::io::{self, BufRead, Read};
 use super::super::spill::{Column, HELD_BYTES, Spool};
 use super::labels::{Labels, Map};
 
+mod value;
+use value::{PACKED, Value};
+
 /// The class whose attributes Chroma pickled up to 0.6.
 const CLASS: (&str, &str) = ("chromadb.segment.impl.vector.local_persistent_hnsw", "PersistentData");
 /// Values that one byte of input makes (None, a dict, a tuple, a class). Chroma writes fewer than ten; the bound keeps
@@ -41,72 +44,15 @@ pub fn parse(input: impl BufRead, len: u64) -> io::Result<Result<IndexMetadata, 
         }
     };
     let found = root.and_then(|root| machine.finish(root));
-    match machine.scratch {
-        Some(error) => Err(error),
-        None => found.map_or_else(|what| Ok(Err(what)), |(known, forward, backward)| known.with(forward, backward)),
+    if let Some(error) = machine.scratch {
+        return Err(error);
     }
-}
-
-/// The known attributes beside the maps.
-struct Known {
-    dimension: Option<i64>,
-    max_seq_id: Option<i64>,
-}
-
-impl Known {
-    fn with(self, forward: Map, backward: Map) -> io::Result<Result<IndexMetadata, String>> {
-        let Self { dimension, max_seq_id } = self;
-        let labels = Labels::of(forward, backward)?;
-        Ok(labels.map(|labels| IndexMetadata { dimension, max_seq_id, labels }))
-    }
-}
-
-/// A pickled value. Texts and dicts are kept beside.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Value {
-    None,
-    Int(i64),
-    Text { start: u64, len: u32 },
-    Dict(u32),
-    Tuple,
-    Class,
-    Object,
-}
-
-/// Bytes of a packed value: what it is, and its numbers.
-const PACKED: usize = 13;
-
-impl Value {
-    fn pack(self) -> [u8; PACKED] {
-        let (kind, long, short) = match self {
-            Self::None => (1, 0, 0),
-            Self::Int(n) => (2, n.cast_unsigned(), 0),
-            Self::Text { start, len } => (3, start, len),
-            Self::Dict(n) => (4, 0, n),
-            Self::Tuple => (5, 0, 0),
-            Self::Class => (6, 0, 0),
-            Self::Object => (7, 0, 0),
-        };
-        let mut packed = [kind; PACKED];
-        packed[1..9].copy_from_slice(&long.to_le_bytes());
-        packed[9..].copy_from_slice(&short.to_le_bytes());
-        packed
-    }
-
-    fn unpack([kind, numbers @ ..]: [u8; PACKED]) -> Option<Self> {
-        let (long, short) = numbers.split_first_chunk()?;
-        let (long, short) = (u64::from_le_bytes(*long), u32::from_le_bytes(short.try_into().ok()?));
-        match kind {
-            1 => Some(Self::None),
-            2 => Some(Self::Int(long.cast_signed())),
-            3 => Some(Self::Text { start: long, len: short }),
-            4 => Some(Self::Dict(short)),
-            5 => Some(Self::Tuple),
-            6 => Some(Self::Class),
-            7 => Some(Self::Object),
-            _ => None,
-        }
-    }
+    found.map_or_else(
+        |what| Ok(Err(what)),
+        |([dimension, max_seq_id], [forward, backward])| {
+            Ok(Labels::of(forward, backward)?.map(|labels| IndexMetadata { dimension, max_seq_id, labels }))
+        },
+    )
 }
 
 /// Reads opcode by opcode. Memory is bounded: texts, memo and maps go to scratch space.
@@ -119,7 +65,6 @@ struct Machine<R> {
     memo: Column<PACKED>,
     memoized: usize,
     texts: Spool,
-    /// How many texts there were.
     text_count: usize,
     dicts: Vec<Vec<(Value, Value)>>,
     /// Ids to labels, and labels to ids, each with the number of its dict.
@@ -275,7 +220,7 @@ impl<R: Read> Machine<R> {
             return Err("it ends within a text".to_owned());
         }
         self.position += len;
-        let (start, len) = (self.texts.len(), u32::try_from(len).map_err(|_| "it holds a text of over 4 GiB")?);
+        let (start, len) = (self.texts.len(), u32::try_from(len).map_err(|e| e.to_string())?);
         let added = self.texts.append(text.as_bytes());
         self.kept(added)?;
         self.text_count += 1;
@@ -284,7 +229,6 @@ impl<R: Read> Machine<R> {
     }
 
     fn remember(&mut self, place: Option<u32>) -> Result<(), String> {
-        let value = *self.stack.last().ok_or("it memoizes nothing")?;
         // A memo entry without a value of its own would let one byte of input take thirteen of scratch space.
         if self.memoized > self.text_count + self.small {
             return Err("it memoizes more than it holds".to_owned());
@@ -292,7 +236,7 @@ impl<R: Read> Machine<R> {
         match place {
             Some(n) if n as usize != self.memoized => Err(format!("it memoizes out of order (place {n})")),
             _ => {
-                let set = self.memo.set(self.memoized, value.pack());
+                let set = self.memo.set(self.memoized, self.stack.last().ok_or("it memoizes nothing")?.pack());
                 self.kept(set)?;
                 self.memoized += 1;
                 Ok(())
@@ -421,8 +365,8 @@ impl<R: Read> Machine<R> {
         String::from_utf8(bytes).map_err(|e| e.to_string())
     }
 
-    /// Takes the known attributes out of the root.
-    fn finish(&mut self, root: Value) -> Result<(Known, Map, Map), String> {
+    /// Takes the known attributes out of the root: dimension and last `seq_id`, and both maps.
+    fn finish(&mut self, root: Value) -> Result<([Option<i64>; 2], [Map; 2]), String> {
         let ((Value::Dict(number), None) | (Value::Object, Some(number))) = (root, self.state) else {
             return Err("it holds neither a dict nor a PersistentData object".to_owned());
         };
@@ -435,12 +379,12 @@ impl<R: Read> Machine<R> {
             Some(Value::Int(n)) => Ok(Some(*n)),
             Some(_) => Err(format!("its {name} is no integer")),
         };
-        let known = Known { dimension: integer("dimensionality")?, max_seq_id: integer("max_seq_id")? };
-        let [forward, backward] = MAPS.map(|name| match attributes.get(name) {
+        let map = |name: &str| match attributes.get(name) {
             Some(Value::Dict(dict)) => Ok(*dict),
             _ => Err(format!("its {name} is missing")),
-        });
-        Ok((known, self.taken(0, forward?)?, self.taken(1, backward?)?))
+        };
+        let numbers = [integer("dimensionality")?, integer("max_seq_id")?];
+        Ok((numbers, [self.taken(0, map(MAPS[0])?)?, self.taken(1, map(MAPS[1])?)?]))
     }
 
     /// The items of a map, which are those of this dict.
@@ -484,7 +428,7 @@ mod tests {
     #[test]
     fn the_dict_of_1_x_is_read() {
         let found = read(DICT).unwrap();
-        let mut walk = found.labels.iter();
+        let mut walk = found.labels.walk();
         assert_eq!(walk.next().unwrap(), Some((b"id1".as_slice(), 2)));
         assert_eq!(walk.next().unwrap(), Some(("😀\n\"x".as_bytes(), 21)));
         assert_eq!(walk.next().unwrap(), None);
@@ -540,7 +484,7 @@ mod tests {
         assert!(read(&nones).unwrap_err().contains("more parts"));
         let memos = [b"\x80\x03N".as_slice(), &[0x94; 1000]].concat();
         assert!(read(&memos).unwrap_err().contains("memoizes more"));
-        let many = [b"\x80\x03".as_slice(), &[b'K'; 1 << 16]].concat();
+        let many = [b"\x80\x03".as_slice(), &vec![b'K'; 1 << 16]].concat();
         assert!(read(&many).unwrap_err().contains("more values at once"));
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use super::super::record::Fetched;
 use super::files::{Attempt, Failure};
 use super::schema::{self, Columns, Layout};
 use super::scratch::{self, Opened, failure};
-use super::state::State;
+use super::state::{Sequence, State};
 use super::tables::{self, CollectionRow};
 use super::{DATABASE, place, window};
 
@@ -26,6 +27,8 @@ use super::{DATABASE, place, window};
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
+/// Records of a window that is read in two halves at once.
+const SPLIT: usize = 64;
 /// Collections whose index is kept in memory.
 const KEPT: usize = 2;
 
@@ -36,6 +39,10 @@ const KEPT: usize = 2;
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     core: Arc<Mutex<Core>>,
+    /// Reads half of each window beside `core`, with its own connection.
+    second: Arc<Mutex<Core>>,
+    /// Whether a copy in scratch space is read, as `core` found last: one copy is enough.
+    is_copy: Arc<AtomicBool>,
     name: String,
     version: String,
     tenant: String,
@@ -61,7 +68,9 @@ impl LocalStore {
             Ok((core, version))
         })
         .await?;
-        Ok(Self { name: core.name(), core: Arc::new(Mutex::new(core)), version, tenant, database })
+        let (name, is_copy) = (core.name(), Arc::clone(&core.is_copy));
+        let second = Arc::new(Mutex::new(Core::new(&core.path)?));
+        Ok(Self { core: Arc::new(Mutex::new(core)), second, is_copy, name, version, tenant, database })
     }
 
     /// Every collection of every tenant and database.
@@ -73,9 +82,26 @@ impl LocalStore {
     }
 
     async fn run<T: Send + 'static>(&self, call: impl FnMut(&mut Core) -> Attempt<T> + Send + 'static) -> Result<T> {
-        let core = Arc::clone(&self.core);
-        blocking(move || core.lock().unwrap_or_else(PoisonError::into_inner).attempt(call)).await
+        on(&self.core, call).await
     }
+}
+
+async fn on<T: Send + 'static>(
+    core: &Arc<Mutex<Core>>,
+    call: impl FnMut(&mut Core) -> Attempt<T> + Send + 'static,
+) -> Result<T> {
+    let core = Arc::clone(core);
+    blocking(move || core.lock().unwrap_or_else(PoisonError::into_inner).attempt(call)).await
+}
+
+/// Reads these records, and says of which state of the store they are.
+async fn read(
+    core: &Arc<Mutex<Core>>,
+    collection: &Collection,
+    ids: &[String],
+) -> Result<(Vec<Fetched>, Option<Sequence>)> {
+    let (collection, ids) = (collection.clone(), ids.to_vec());
+    on(core, move |core| core.fetch(&collection, &ids)).await
 }
 
 /// The migrations of a store; its layout may be one that this reader does not know.
@@ -133,18 +159,17 @@ impl Reader for LocalStore {
     }
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
-        let (collection, ids) = (collection.clone(), ids.to_vec());
-        self.run(move |core| {
-            let window = core.with(&collection, |db, file, columns, state| {
-                window::read(db, file, columns, state, &collection, &ids)
-            })?;
-            let state = core.states.get(&collection.id).ok_or_else(|| core.gone(&collection.name))?;
-            let fetched = window.finish(state);
-            // A file that changed explains an error, and spoils an answer.
-            state.check()?;
-            fetched
-        })
-        .await
+        if ids.len() >= SPLIT && !self.is_copy.load(Ordering::Relaxed) {
+            let (first, rest) = ids.split_at(ids.len() / 2);
+            let ((mut fetched, state), (others, other)) =
+                tokio::try_join!(read(&self.core, collection, first), read(&self.second, collection, rest))?;
+            if state == other {
+                fetched.extend(others);
+                return Ok(fetched);
+            }
+        }
+        // few, or the store moved between both halves
+        read(&self.core, collection, ids).await.map(|(fetched, _)| fetched)
     }
 }
 
@@ -154,13 +179,20 @@ pub(super) struct Core {
     path: PathBuf,
     file: PathBuf,
     opened: Option<(Opened, Columns, Layout)>,
+    is_copy: Arc<AtomicBool>,
     pub(super) states: HashMap<String, State>,
 }
 
 impl Core {
     pub(super) fn new(path: &Path) -> Result<Self> {
         place(path).into_store(path)?;
-        Ok(Self { path: path.to_owned(), file: path.join(DATABASE), opened: None, states: HashMap::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            file: path.join(DATABASE),
+            opened: None,
+            is_copy: Arc::default(),
+            states: HashMap::new(),
+        })
     }
 
     pub(super) fn name(&self) -> String {
@@ -209,6 +241,7 @@ impl Core {
                     .to_owned(),
             })
         })?;
+        self.is_copy.store(opened.is_copy(), Ordering::Relaxed);
         self.opened = Some((opened, columns, layout));
         Ok(())
     }
@@ -247,6 +280,16 @@ impl Core {
         let found = result?;
         checked?;
         Ok(found)
+    }
+
+    fn fetch(&mut self, collection: &Collection, ids: &[String]) -> Attempt<(Vec<Fetched>, Option<Sequence>)> {
+        let window =
+            self.with(collection, |db, file, columns, state| window::read(db, file, columns, state, collection, ids))?;
+        let state = self.states.get(&collection.id).ok_or_else(|| self.gone(&collection.name))?;
+        let fetched = window.finish(state);
+        // A file that changed explains an error, and spoils an answer.
+        state.check()?;
+        Ok((fetched?, state.sequence))
     }
 
     fn load(&mut self, collection: &Collection) -> Attempt<()> {

@@ -1,0 +1,63 @@
+//! One value on the stack of a pickle, and how it is packed for the memo. Holds no text.
+
+/// A pickled value. Texts and dicts are kept beside.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Value {
+    None,
+    Int(i64),
+    Text { start: u64, len: u32 },
+    Dict(u32),
+    Tuple,
+    Class,
+    Object,
+}
+
+/// Bytes of a packed value: what it is, and its numbers.
+pub(super) const PACKED: usize = 13;
+
+impl Value {
+    pub(super) fn pack(self) -> [u8; PACKED] {
+        let (kind, long, short) = match self {
+            Self::None => (1, 0, 0),
+            Self::Int(n) => (2, n.cast_unsigned(), 0),
+            Self::Text { start, len } => (3, start, len),
+            Self::Dict(n) => (4, 0, n),
+            Self::Tuple => (5, 0, 0),
+            Self::Class => (6, 0, 0),
+            Self::Object => (7, 0, 0),
+        };
+        let mut packed = [kind; PACKED];
+        packed[1..9].copy_from_slice(&long.to_le_bytes());
+        packed[9..].copy_from_slice(&short.to_le_bytes());
+        packed
+    }
+
+    pub(super) fn unpack([kind, numbers @ ..]: [u8; PACKED]) -> Option<Self> {
+        let (long, short) = numbers.split_first_chunk()?;
+        let (long, short) = (u64::from_le_bytes(*long), u32::from_le_bytes(short.try_into().ok()?));
+        match kind {
+            1 => Some(Self::None),
+            2 => Some(Self::Int(long.cast_signed())),
+            3 => Some(Self::Text { start: long, len: short }),
+            4 => Some(Self::Dict(short)),
+            5 => Some(Self::Tuple),
+            6 => Some(Self::Class),
+            7 => Some(Self::Object),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_back_and_a_place_never_set_is_nothing() {
+        let text = Value::Text { start: u64::MAX - 1, len: u32::MAX };
+        for value in [Value::None, Value::Int(-5), text, Value::Dict(7), Value::Tuple, Value::Class, Value::Object] {
+            assert_eq!(Value::unpack(value.pack()), Some(value));
+        }
+        assert_eq!(Value::unpack([0; PACKED]), None);
+    }
+}
