@@ -43,12 +43,17 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test, against real Chroma of five versions, and checks the charts
+test: require-rust chroma ## Runs every test: against real Chroma of five versions, of the charts, on a real cluster
 	cargo test --locked
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
 	else \
 	  echo "make test: charts, manifests and alert rules NOT checked, that needs Go: https://go.dev/dl" >&2; \
+	fi
+	@if [ -n "$$MEMORY_MIGRATION_KUBECONFIG" ] || tests/cluster/cluster.sh check; then \
+	  $(MAKE) --no-print-directory cluster-test; \
+	else \
+	  echo "make test: the scenarios on a cluster were NOT run, see above" >&2; \
 	fi
 
 .PHONY: charts-test
@@ -100,6 +105,16 @@ $(CARGO_DENY): | require-rust
 .PHONY: cluster-up
 cluster-up: ## Starts a real Kubernetes of one node for tests (15 minutes the first time, then seconds)
 	tests/cluster/cluster.sh up
+
+# SCENARIOS names some of them; cluster-idle is the one that takes ten minutes.
+.PHONY: cluster-test
+cluster-test: require-rust ## Runs the scenarios on a real cluster: this one, or that of MEMORY_MIGRATION_KUBECONFIG
+	$(MAKE) --no-print-directory image IMAGE=localhost/memory-migration:test IMAGE_TAR=target/test-image.tar
+	tests/cluster/test.sh target/test-image.tar $(SCENARIOS)
+
+.PHONY: cluster-idle
+cluster-idle: ## Counts what an idle operator asks of the API server in ten minutes
+	$(MAKE) --no-print-directory cluster-test SCENARIOS=ten_minutes_idle
 
 .PHONY: cluster-down
 cluster-down: ## Ends it; nothing of it stays but its programs in the cache

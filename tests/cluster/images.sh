@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Makes the images of the test cluster from local files, without a container engine; prints the path of each.
-# Usage: images.sh base                the cluster's own, a shell (box) and a real Chroma server
-#        images.sh operator PROGRAM    the operator's, of this build of memory-migration
-#        images.sh more                those that few scenarios need: a whole Python, and Chroma 0.5.23 in it
+# Usage: images.sh base   the cluster's own, a shell (box) and a real Chroma server
+#        images.sh more   those that few scenarios need: a whole Python, and Chroma 0.5.23 in it
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -74,15 +73,6 @@ base() {
   chroma "$folder"
 }
 
-operator() { # PROGRAM
-  local folder files
-  mapfile -t files < <(libraries "$1")
-  folder=$cache/operator-$(sha256sum "$1" | cut -c1-12)
-  mkdir -p "$folder"
-  image "$folder" memory-migration:test --entrypoint /usr/bin/memory-migration --user 65532:65532 --dir /tmp:1777 \
-    "${files[@]}" "$1:/usr/bin/memory-migration" /etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt
-}
-
 more() {
   local folder
   folder=$(folder)
@@ -93,6 +83,5 @@ more() {
 case ${1:-} in
   base) base ;;
   more) more ;;
-  operator) operator "${2:?usage: images.sh operator PROGRAM}" ;;
   *) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

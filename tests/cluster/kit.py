@@ -22,7 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "stores"))
 import demo  # noqa: E402
 
-OPERATOR = os.environ.get("OPERATOR_IMAGE", "localhost/memory-migration:test")
+OPERATOR_IMAGE = os.environ.get("OPERATOR_IMAGE", "localhost/memory-migration:test")
 CHROMA = os.environ.get("CHROMA_IMAGE", "localhost/chroma:1.5.9")
 OLD_CHROMA = os.environ.get("OLD_CHROMA_IMAGE", "localhost/chroma:0.5.23")
 PYTHON = os.environ.get("PYTHON_IMAGE", "localhost/python:3.11")
@@ -31,8 +31,10 @@ BOX = os.environ.get("BOX_IMAGE", "localhost/box:1")
 OWN_CLUSTER = "STATE" in os.environ
 SECONDS = int(os.environ.get("SCENARIO_SECONDS", "120"))
 COLLECTION = demo.COLLECTION
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 GROUP = "/apis/memory-migration.dev/v1alpha1"
-SYSTEM = "memory-migration"
+SYSTEM, OPERATOR = "memory-migration-system", "memory-migration-operator"
+CHART = HERE.parent.parent / "charts" / "memory-migration-operator"
 ALLOWED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -101,6 +103,21 @@ def kubectl(*args, stdin=None, check=True):
     if check and done.returncode:
         raise Failed(f"kubectl {' '.join(args)}: {done.stderr}")
     return done.stdout
+
+
+def helm(*args):
+    done = subprocess.run(["helm", *args], capture_output=True, text=True)
+    if done.returncode:
+        raise Failed(f"helm {' '.join(args)}: {done.stderr}")
+    return done.stdout
+
+
+def install(namespace=SYSTEM, **values):
+    """Installs or upgrades the chart, and waits until its controller is ready."""
+    repository, tag = OPERATOR_IMAGE.rsplit(":", 1)
+    values = {"image.repository": repository, "image.tag": tag, "chroma.image": CHROMA, "test.image": BOX} | values
+    sets = [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+    helm("upgrade", "--install", OPERATOR, str(CHART), "-n", namespace, *sets, "--wait", f"--timeout={SECONDS}s")
 
 
 def apply(*objects, namespace=None):

@@ -65,7 +65,8 @@ def main():
         sys.exit(f"no scenario {', '.join(unknown)}; there are {', '.join(functions)}")
     chosen = {name: functions[name] for name in args.names or functions if args.names or not getattr(functions[name], "long", False)}
     alone = {name: f for name, f in chosen.items() if getattr(f, "alone", False)}
-    kit.api()
+    kit.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kit.SYSTEM, "labels": kit.RESTRICTED}})
+    kit.install()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         good = list(pool.map(lambda item: run(*item), [i for i in chosen.items() if i[0] not in alone]))
     good += [run(name, function) for name, function in alone.items()]

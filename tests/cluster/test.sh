@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# End-to-end scenarios: installs the operator and a Chroma server in a cluster, then runs scenarios/ on it.
-# Usage: test.sh PROGRAM [--jobs N] [SCENARIO...]   PROGRAM is a static build of memory-migration
-# The cluster is the one of cluster.sh, which must be up; or, with MEMORY_MIGRATION_KUBECONFIG, the one of that file,
-# which must be able to pull OPERATOR_IMAGE, CHROMA_IMAGE, OLD_CHROMA_IMAGE, PYTHON_IMAGE and BOX_IMAGE.
+# End-to-end scenarios: installs the operator by its chart and a Chroma server, then runs scenarios/.
+# Usage: test.sh IMAGE.tar [--jobs N] [SCENARIO...]   IMAGE.tar is the operator's, named localhost/memory-migration:test
+# The cluster is the one of cluster.sh: it is started, and ended afterwards, unless it is up already. Or, with
+# MEMORY_MIGRATION_KUBECONFIG, the one of that file, which must be able to pull OPERATOR_IMAGE, CHROMA_IMAGE,
+# OLD_CHROMA_IMAGE, PYTHON_IMAGE and BOX_IMAGE.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
-program=${1:?usage: test.sh PROGRAM [--jobs N] [SCENARIO...]}
+image=${1:?usage: test.sh IMAGE.tar [--jobs N] [SCENARIO...]}
 shift
 
 if [ -n "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
@@ -17,8 +18,12 @@ if [ -n "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
 else
   inside() { "$here/cluster.sh" sh "$@"; }
   load() {
-    local image images
-    images="$("$here/images.sh" more) $("$here/images.sh" operator "$program")"
+    local images
+    images="$("$here/images.sh" more) $image"
+    if ! inside true 2>/dev/null; then
+      trap '"$here/cluster.sh" down' EXIT
+      "$here/cluster.sh" up
+    fi
     for image in $images; do "$here/cluster.sh" load "$image" >/dev/null; done
   }
 fi
@@ -44,15 +49,9 @@ stores() {
 }
 
 STORES=$(stores)
-export STORES
+PATH=$("$here/../charts/install.sh"):$PATH
+export STORES PATH
 load
-k apply --server-side -f - <"$here/../../crds/memorymigrations.memory-migration.dev.yaml" >/dev/null
-k wait --for=condition=Established crd/memorymigrations.memory-migration.dev >/dev/null
-for file in controller chroma; do
-  sed -e "s#localhost/memory-migration:test#${OPERATOR_IMAGE:-&}#; s#localhost/chroma:1.5.9#${CHROMA_IMAGE:-&}#" "$here/$file.yaml" |
-    k apply --server-side --force-conflicts -f - >/dev/null
-done
-k -n memory-migration rollout restart deployment/controller >/dev/null
-k -n memory-migration rollout status deployment/controller --timeout=120s >/dev/null
+sed "s#localhost/chroma:1.5.9#${CHROMA_IMAGE:-&}#" "$here/chroma.yaml" | k apply --server-side --force-conflicts -f - >/dev/null
 k -n prod rollout status statefulset/chroma --timeout=120s >/dev/null
 inside python3 "$here/run.py" "$@"

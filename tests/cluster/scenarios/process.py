@@ -1,13 +1,12 @@
 """The controller itself, and the cluster's own parts: killed, replaced, restarted, kept to a namespace, idle."""
 
-import json
 import os
 import subprocess
 import time
 
-from kit import COLLECTION, HERE, OPERATOR, SYSTEM, api, apply, equal, kubectl, local, slow, until
+from kit import COLLECTION, HERE, OPERATOR, SYSTEM, api, equal, install, kubectl, local, slow, until
 
-LEADER = "/apis/coordination.k8s.io/v1/namespaces/memory-migration/leases/memory-migration-operator-leader"
+LEADER = "/apis/coordination.k8s.io/v1/namespaces/memory-migration-system/leases/memory-migration-operator-leader"
 
 
 def _alone(scenario):
@@ -23,13 +22,13 @@ def _holder():
 
 
 def _controllers():
-    pods = api().get(f"/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app%3Dcontroller")["items"]
+    pods = api().get(f"/api/v1/namespaces/{SYSTEM}/pods?labelSelector=app.kubernetes.io%2Fname%3D{OPERATOR}")["items"]
     return [p["metadata"]["name"] for p in pods if not p["metadata"].get("deletionTimestamp")]
 
 
 def _scale(replicas):
-    kubectl("-n", SYSTEM, "scale", "deployment/controller", f"--replicas={replicas}")
-    kubectl("-n", SYSTEM, "rollout", "status", "deployment/controller", "--timeout=120s")
+    kubectl("-n", SYSTEM, "scale", f"deployment/{OPERATOR}", f"--replicas={replicas}")
+    kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
 
 
 @_alone
@@ -101,37 +100,18 @@ def one_namespace(s):
     """A controller with Roles only, told to watch one namespace, works there and sees no other."""
     _scale(0)
     try:
-        objects = _own_controller(s.namespace)
-        apply(*objects)
-        kubectl("-n", s.namespace, "rollout", "status", "deployment/controller", "--timeout=120s")
+        install(s.namespace, **{"watchNamespaces[0]": s.namespace, "crds.enabled": "false"})
         s.claim("dev", 300)
         s.migrate("here", local("dev"), s.prod.endpoint()).verified(300)
         s.prod.holds(COLLECTION, 300)
-        log = kubectl("-n", s.namespace, "logs", "deployment/controller")
-        equal("errors in its log", [line for line in log.splitlines() if '"ERROR"' in line or '"WARN"' in line], [])
+        equal("errors in its log", _errors(s.namespace), [])
     finally:
         _scale(1)
 
 
-def _own_controller(namespace):
-    """The controller of controller.yaml, with a Role in this namespace instead of its ClusterRole."""
-    text = kubectl("create", "--dry-run=client", "-o", "json", "-f", str(HERE / "controller.yaml"))
-    text = text.replace("localhost/memory-migration:test", OPERATOR)
-    decoder, objects, at = json.JSONDecoder(), [], 0
-    while at < len(text.rstrip()):
-        found, end = decoder.raw_decode(text, at)
-        objects += found["items"] if found["kind"] == "List" else [found]
-        at = end + len(text[end:]) - len(text[end:].lstrip())
-    for found in objects:
-        found["metadata"]["namespace"] = namespace
-        if found["kind"] in ("ClusterRole", "ClusterRoleBinding"):
-            found["kind"] = found["kind"].removeprefix("Cluster")
-        if found["kind"] == "RoleBinding":
-            found["roleRef"]["kind"] = "Role"
-            found["subjects"][0]["namespace"] = namespace
-        if found["kind"] == "Deployment":
-            found["spec"]["template"]["spec"]["containers"][0]["args"].append(f"--watch-namespace={namespace}")
-    return [found for found in objects if found["kind"] != "Namespace"]
+def _errors(namespace):
+    log = kubectl("-n", namespace, "logs", f"deployment/{OPERATOR}").splitlines()
+    return [line for line in log if '"ERROR"' in line or '"WARN"' in line]
 
 
 @_alone
@@ -139,14 +119,13 @@ def ten_minutes_idle(s):
     """Ten minutes in which nothing changes: no error in the log, and under one API write a minute but for the leader's Lease."""
     s.claim("dev", 300)
     s.migrate("done", local("dev"), s.prod.endpoint()).verified(300)
-    kubectl("-n", SYSTEM, "rollout", "restart", "deployment/controller")
-    kubectl("-n", SYSTEM, "rollout", "status", "deployment/controller", "--timeout=120s")
+    kubectl("-n", SYSTEM, "rollout", "restart", f"deployment/{OPERATOR}")
+    kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
     until("it leads", _holder)
     # The one wait for time itself: idling is what is measured.
     time.sleep(600)
-    log = kubectl("-n", SYSTEM, "logs", "deployment/controller")
-    equal("errors in its log", [line for line in log.splitlines() if '"ERROR"' in line or '"WARN"' in line], [])
-    user = "system:serviceaccount:memory-migration:controller"
+    equal("errors in its log", _errors(SYSTEM), [])
+    user = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
     command = ["python3", str(HERE / "audit.py"), os.environ["STATE"] + "/log/audit.jsonl", user, "590"]
     counted = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     print(counted)
