@@ -160,9 +160,9 @@ pub async fn reconcile(found: Arc<Found>, context: Arc<Context>) -> Result<Actio
 
 async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, Error> {
     // The cache may not hold our own last write yet: a verdict must not be counted twice.
-    let migration = match observe::object(context, namespace, name).await?.map(|found| found.0) {
-        Some(Ok(migration)) => migration,
-        Some(Err(unreadable)) => {
+    let migration = match observe::object(context, namespace, name).await? {
+        Some(DeserializeGuard(Ok(migration))) => migration,
+        Some(DeserializeGuard(Err(unreadable))) => {
             context.metrics.failed("unreadable");
             let why = unreadable.error;
             tracing::error!(why, "the object cannot be read and is left alone: correct it, or upgrade the operator");

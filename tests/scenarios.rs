@@ -1,10 +1,15 @@
-//! What the controller does in every situation: the decision by table and by property, the Job that it makes, and the
-//! calls that it sends to an API server. The API server is a mock; what Kubernetes answers is in the fixtures.
+//! What the controller does in every situation: the decision by table and by property, the Job that it makes, the calls
+//! that it sends to an API server, and the process. The API server is a mock; what Kubernetes answers is in the fixtures.
 
+mod api_server;
 mod calls;
 mod fixtures;
 mod job;
+mod mock;
+mod process;
 mod property;
+mod reasons;
+mod refused;
 mod rights;
 mod table;
 mod troubles;

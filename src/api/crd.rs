@@ -138,6 +138,95 @@ mod tests {
         assert_eq!(columns, ["Source", "Target", "Phase", "Progress", "Records", "Verified", "Age"]);
     }
 
+    /// Words that CEL keeps for itself: the API server knows a property of such a name as `__name__` only. The rules that
+    /// run in this process take both, so that only an API server would tell.
+    const RESERVED: [&str; 21] = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ];
+
+    /// The properties that a rule names, as `self.source.local` names source and local.
+    fn selected(rule: &str) -> Vec<&str> {
+        let literals = rule.split('\'').step_by(2);
+        let selects = literals.flat_map(|code| code.split('.').skip(1));
+        selects
+            .map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().unwrap_or_default())
+            .filter(|name| !name.is_empty())
+            .collect()
+    }
+
+    #[test]
+    fn a_reserved_name_is_escaped_in_every_rule() {
+        assert_eq!(selected("has(self.a.b) && self.c.startsWith('x.y')"), ["a", "b", "c", "startsWith"]);
+        let mut bare = Vec::new();
+        let mut escaped = 0;
+        walk(&SCHEMA, "", &mut |place, schema| {
+            for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+                let rule = rule["rule"].as_str().unwrap();
+                escaped += rule.matches("__namespace__").count();
+                let wrong = selected(rule).into_iter().filter(|name| RESERVED.contains(name));
+                bare.extend(wrong.map(|name| format!("{place}: write __{name}__ in {rule}")));
+            }
+        });
+        assert_eq!(bare, Vec::<String>::new());
+        assert!(escaped > 0, "the rule about one server on both sides names namespaces");
+    }
+
+    /// An API server counts what a rule could cost at worst: without a bound it takes a text or a list for endless.
+    #[test]
+    fn whatever_a_rule_looks_at_has_a_bound() {
+        fn unbounded(schema: &Value, place: &str, names: Option<&[&str]>, found: &mut Vec<String>) {
+            walk(schema, place, &mut |place, schema| {
+                let name = place.rsplit(['.', ']']).next().unwrap_or_default();
+                let looked_at = names.is_none_or(|names| names.contains(&name)) || place.ends_with("[]");
+                let kind = schema["type"].as_str().unwrap_or_default();
+                let bound = match kind {
+                    "string" if schema["enum"].is_array() => return,
+                    "string" => "maxLength",
+                    "array" => "maxItems",
+                    "object" if schema["additionalProperties"].is_object() => "maxProperties",
+                    _ => return,
+                };
+                if looked_at && schema[bound].is_null() {
+                    found.push(format!("{place} needs {bound}"));
+                }
+            });
+        }
+        let mut found = Vec::new();
+        walk(&SCHEMA["properties"]["spec"], "spec", &mut |place, schema| {
+            let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+            for rule in rules.filter_map(|rule| rule["rule"].as_str()) {
+                let own = matches!(schema["type"].as_str(), Some("string" | "array"));
+                let names = selected(rule);
+                unbounded(schema, place, (!own).then_some(names.as_slice()), &mut found);
+            }
+            // A rule inside a list runs once for each entry.
+            if schema["items"].to_string().contains("x-kubernetes-validations") && schema["maxItems"].is_null() {
+                found.push(format!("{place} needs maxItems"));
+            }
+        });
+        assert_eq!(found, Vec::<String>::new());
+    }
+
     /// The API server refuses a CRD whose rules could cost too much; bounds on texts and lists keep them cheap.
     #[test]
     fn every_rule_is_known_and_cheap() {

@@ -136,12 +136,13 @@ pub struct MemoryMigrationSpec {
     /// Stop: the runner is removed; false goes on where it stopped. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// How often a run is tried again after something outside failed. Default: 6.
+    /// How often a run is tried again after something outside failed, over all its Jobs: suspending it neither counts
+    /// nor starts the count anew. Default: 6.
     #[serde(default = "default_backoff_limit")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 100").message("write a number of retries from 0 to 100; the default is 6"))]
     pub backoff_limit: i32,
-    /// Seconds after which a run that has not ended is stopped, counted from its start, retries included.
-    /// Default: none. Example: `3600`.
+    /// Seconds after which a run that has not ended is stopped, counted from its start, retries included. A suspension
+    /// starts the clock anew, as it does for a Job. Default: none. Example: `3600`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 1").message("write a number of seconds from 1, or leave it out for no deadline"))]
     pub active_deadline_seconds: Option<i64>,

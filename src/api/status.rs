@@ -39,6 +39,8 @@ pub struct MemoryMigrationStatus {
     pub completion_time: Option<Time>,
     /// How many Jobs this run has had.
     pub attempts: i32,
+    /// Tries of this run that failed, over all its Jobs. More than spec.backoffLimit end it; a suspension is none.
+    pub failures: i32,
     /// The Job of the last attempt.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub job_name: String,
@@ -72,6 +74,7 @@ impl Default for MemoryMigrationStatus {
             start_time: None,
             completion_time: None,
             attempts: 0,
+            failures: 0,
             job_name: String::new(),
             progress: None,
             counts: None,

@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
@@ -159,14 +160,22 @@ async fn set_ttl(context: &Context, namespace: &str, handle: &Handle, seconds: i
 
 /// Events are told once, and not being able to tell changes nothing.
 async fn tell(context: &Context, migration: &MemoryMigration, plan: &Plan) {
+    let status = plan.status.as_deref().or(migration.status.as_ref());
+    let job = status.filter(|status| !status.job_name.is_empty()).map(|status| ObjectReference {
+        api_version: Some("batch/v1".into()),
+        kind: Some("Job".into()),
+        name: Some(status.job_name.clone()),
+        namespace: migration.namespace(),
+        ..ObjectReference::default()
+    });
     for notice in &plan.notices {
         tracing::info!(reason = notice.reason, note = notice.note, "told");
         let event = Event {
             type_: if notice.warning { EventType::Warning } else { EventType::Normal },
             reason: notice.reason.clone(),
             note: Some(notice.note.clone()),
-            action: "Migrate".into(),
-            secondary: None,
+            action: notice.action.clone(),
+            secondary: job.clone(),
         };
         if let Err(error) = context.recorder.publish(&event, &migration.object_ref(&())).await {
             tracing::warn!(error = error.to_string(), "an event could not be written");

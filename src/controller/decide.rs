@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::observed::{Endpoint, JobFact, JobPhase, Lock, Observed};
+use super::observed::{Endpoint, JobFact, Lock, Observed};
 use super::verdict::{self, End};
 use super::{Settings, job, lock, placement, statuses};
 use crate::api::conditions::Reason;
@@ -48,9 +48,10 @@ pub(super) fn decide(
     now: &Time,
 ) -> Decision {
     let current = observed.jobs.iter().find(|job| job.run == hash && !job.deleting);
-    // A finished status beside a Job that still works was not written by this controller: the Job decides.
+    // A finished status beside a Job that says otherwise was not written by this controller: the Job decides.
+    let agrees = |reason, job| verdict::agrees(&migration.spec, hash, job, observed, (reason, before.counts.as_ref()));
     if let Some(reason) = statuses::finished(migration, hash, before)
-        && current.is_none_or(|job| job.phase != JobPhase::Active)
+        && current.is_none_or(|job| agrees(reason, job))
     {
         return Decision::Keep(reason);
     }
@@ -113,6 +114,9 @@ fn start(
     if left.is_some_and(|left| left <= 0) {
         return end(verdict::deadline());
     }
+    if before.failures > spec.backoff_limit {
+        return end(verdict::tried_out());
+    }
     if let Endpoint::Missing(what) = &observed.source {
         return say(Reason::SourceNotFound, what.clone());
     }
@@ -137,6 +141,7 @@ fn start(
         attempt: before.attempts.saturating_add(1),
         pin: placement::pin(spec, observed),
         ids: placement::ids(spec, observed),
+        failures: before.failures,
         deadline: left,
         one_claim: one_claim(spec),
     };
@@ -161,7 +166,9 @@ fn watch(
         Some(_) if let Some(pod) = observed.alive().next() => {
             return say(Reason::Retrying, format!("Job {} has ended: waiting for pod {} to end", job.name, pod.name));
         }
-        Some(End::Unproved(_)) if before.attempts > spec.backoff_limit => return end(verdict::lost()),
+        Some(End::Unproved(_)) if verdict::failures(spec, hash, job, observed) > spec.backoff_limit => {
+            return end(verdict::lost());
+        }
         Some(End::Unproved(message)) => return stop_others(Reason::Retrying, message),
         Some(ended) => return end(ended),
         None => {}

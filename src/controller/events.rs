@@ -13,10 +13,22 @@ pub struct Notice {
     pub reason: String,
     /// The sentence.
     pub note: String,
+    /// One word for machines. Events that agree in it, in the reason and in the Job within some minutes are counted as
+    /// one, with the first one's note: what people must read each time needs a word of its own.
+    pub action: String,
+}
+
+impl Notice {
+    fn new(warning: bool, reason: &str, note: String) -> Self {
+        Self { warning, reason: reason.into(), note, action: "Migrate".into() }
+    }
 }
 
 /// Percent of copied records at which people are told.
 const MILESTONES: [i32; 3] = [25, 50, 75];
+
+const NOT_BELIEVED: &str = "the status said that this run had ended, but contradicts itself or the run's Job: somebody else \
+    wrote it. It is not believed, and the run goes on; see who may write memorymigrations/status";
 
 /// What changed from the old status to the new one.
 #[must_use]
@@ -24,12 +36,15 @@ pub fn notices(old: &MemoryMigrationStatus, new: &MemoryMigrationStatus, reason:
     let mut notices = Vec::new();
     if new.job_name != old.job_name && !new.job_name.is_empty() {
         let note = format!("Attempt {} of run {} started: Job {}", new.attempts, new.run_hash, new.job_name);
-        notices.push(Notice { warning: false, reason: "Started".into(), note });
+        notices.push(Notice::new(false, "Started", note));
     }
     let changed = agreed_reason(&old.conditions) != Some(reason);
     if changed && reason != Reason::Preflight {
         let warning = matches!(reason.situation(), Situation::Waiting | Situation::NeedsPerson);
-        notices.push(Notice { warning, reason: reason.as_str().into(), note: shorten(message) });
+        notices.push(Notice::new(warning, reason.as_str(), shorten(message)));
+    }
+    if old.run_hash == new.run_hash && old.completion_time.is_some() && new.completion_time.is_none() {
+        notices.push(Notice::new(true, "StatusNotBelieved", NOT_BELIEVED.into()));
     }
     notices.extend(milestone(old, new));
     notices
@@ -41,5 +56,5 @@ fn milestone(old: &MemoryMigrationStatus, new: &MemoryMigrationStatus) -> Option
     let before = before.map_or(0, |p| p.percent);
     let reached = MILESTONES.into_iter().rev().find(|mark| before < *mark && *mark <= now.percent)?;
     let note = format!("{reached}% copied: {} of {} records", now.records, now.total);
-    Some(Notice { warning: false, reason: "Progress".into(), note })
+    Some(Notice { action: format!("Copied{reached}Percent"), ..Notice::new(false, "Progress", note) })
 }

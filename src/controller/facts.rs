@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, PersistentVolumeClaim, Pod, PodSecurityContext};
 use kube::ResourceExt;
 
-use super::job::ANNOTATION_PIN;
+use super::job::{ANNOTATION_FAILED, ANNOTATION_PIN};
 use super::observed::{Endpoint, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact};
 use super::pod::{MOVER, PREFLIGHT};
 use super::trouble;
@@ -21,6 +21,8 @@ pub fn job(job: &Job, events: &[Event]) -> JobFact {
         phase: job_phase(job),
         deleting: job.metadata.deletion_timestamp.is_some(),
         ttl: job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished),
+        failed: job.status.as_ref().and_then(|status| status.failed).unwrap_or_default(),
+        failed_before: job.annotations().get(ANNOTATION_FAILED).and_then(|n| n.parse().ok()).unwrap_or_default(),
         pin: job.annotations().get(ANNOTATION_PIN).cloned(),
         trouble: trouble::of_job(&job.name_any(), events),
     }

@@ -22,6 +22,8 @@ use crate::exit::Exit;
 pub const ANNOTATION_NAME: &str = "memory-migration.dev/name";
 /// On a Job: the node that its pods are bound to.
 pub const ANNOTATION_PIN: &str = "memory-migration.dev/pinned-node";
+/// On a Job: how many tries of the run had failed before it was made.
+pub const ANNOTATION_FAILED: &str = "memory-migration.dev/failed-before";
 /// On the pod: the manifest that the runner reads through a downward API volume, so that it needs no API access and
 /// no `ConfigMap` can be missing or edited.
 pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
@@ -39,6 +41,8 @@ pub struct Input {
     pub pin: Pin,
     /// As whom.
     pub ids: Ids,
+    /// Tries of the run that have failed: its Jobs share one backoffLimit.
+    pub failures: i32,
     /// Seconds that the run has left.
     pub deadline: Option<i64>,
     /// Source and target are on one claim, which a pod mounts once.
@@ -75,7 +79,10 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
     let mut pod_annotations = spec.runner.pod_annotations.clone();
     pod_annotations.insert(ANNOTATION_NAME.into(), migration.name_any());
     pod_annotations.insert(ANNOTATION_MANIFEST.into(), manifest);
-    let mut annotations = BTreeMap::from([(ANNOTATION_NAME.to_owned(), migration.name_any())]);
+    let mut annotations = BTreeMap::from([
+        (ANNOTATION_NAME.to_owned(), migration.name_any()),
+        (ANNOTATION_FAILED.to_owned(), input.failures.to_string()),
+    ]);
     annotations.extend(input.pin.node.clone().map(|node| (ANNOTATION_PIN.to_owned(), node)));
     Ok(Job {
         metadata: ObjectMeta {
@@ -87,7 +94,7 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
             ..ObjectMeta::default()
         },
         spec: Some(JobSpec {
-            backoff_limit: Some(spec.backoff_limit),
+            backoff_limit: Some(spec.backoff_limit.saturating_sub(input.failures).max(0)),
             active_deadline_seconds: input.deadline,
             pod_replacement_policy: Some("Failed".into()),
             pod_failure_policy: Some(failure_policy(spec.dry_run)),

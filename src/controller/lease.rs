@@ -204,12 +204,11 @@ impl Candidate {
             ..before
         };
         let params = PostParams::default();
-        let written = match found {
-            Some(lease) => answer(self.leases.replace(NAME, &params, &Lease { spec: Some(spec), ..lease })).await,
-            None => {
-                let metadata = ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() };
-                answer(self.leases.create(&params, &Lease { metadata, spec: Some(spec) })).await
-            }
+        let written = if let Some(lease) = found {
+            answer(self.leases.replace(NAME, &params, &Lease { spec: Some(spec), ..lease })).await
+        } else {
+            let metadata = ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() };
+            answer(self.leases.create(&params, &Lease { metadata, spec: Some(spec) })).await
         }?;
         self.renewed = begun;
         Ok(written)

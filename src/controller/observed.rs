@@ -41,6 +41,10 @@ pub struct JobFact {
     pub deleting: bool,
     /// Seconds after which it goes; None: it stays.
     pub ttl: Option<i32>,
+    /// Its pods that failed; a pod whose node was drained is none.
+    pub failed: i32,
+    /// Tries of the run that had failed before it was made.
+    pub failed_before: i32,
     /// The node that its pods are bound to, because a claim is in use there.
     pub pin: Option<String>,
     /// Why it can make no pod.

@@ -3,14 +3,14 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::job;
 use super::observed::Observed;
+use super::{job, verdict};
 use crate::api::conditions::{Reason, Situation, agreed_reason};
 use crate::api::status::{CollectionStatus, Counts, MAX_COLLECTIONS, Progress, VerificationStatus};
 use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus, Remote, Verification};
 use crate::report::{self, Direction, Summary};
 
-/// A condition's message may have 32 KiB; people read less.
+/// Bytes of a message: a condition's may have 32 KiB and an event's note 1 KiB; people read less.
 const MAX_MESSAGE: usize = 1000;
 
 /// The status as far as it is about this run: of another run only the conditions remain, for their transition times.
@@ -39,19 +39,23 @@ pub fn finished(migration: &MemoryMigration, hash: &str, status: &MemoryMigratio
     let uid = migration.uid().unwrap_or_default();
     let ours = status.attempts > 0 && status.job_name == job::name(&migration.name_any(), &uid, hash, status.attempts);
     let ended = status.run_hash == hash && status.completion_time.is_some() && reason.is_final() && ours;
-    let believed = reason.situation() != Situation::Done || proved(&migration.spec, reason, status.counts.as_ref());
+    let believed = reason.situation() != Situation::Done || proved(&migration.spec, reason, status);
     (ended && believed).then_some(reason)
 }
 
-fn proved(spec: &MemoryMigrationSpec, reason: Reason, counts: Option<&Counts>) -> bool {
-    let Some(counts) = counts else { return false };
+fn proved(spec: &MemoryMigrationSpec, reason: Reason, status: &MemoryMigrationStatus) -> bool {
+    let (Some(counts), Some(verification)) = (status.counts, &status.verification) else { return false };
+    if verification.result != reason.as_str() {
+        return false;
+    }
     match (spec.dry_run, spec.verification) {
         (true, _) => reason == Reason::DryRunCompleted,
         (false, Verification::Counts) => reason == Reason::CountsVerified,
         (false, Verification::Full) => {
-            matches!(reason, Reason::Verified | Reason::VerifiedWithSkips)
-                && counts.source
-                    == counts.verified.saturating_add(counts.conflicts_skipped).saturating_add(counts.duplicates)
+            let bad = [counts.changed, counts.different, counts.missing, counts.unreadable];
+            let skipped = counts.conflicts_skipped.saturating_add(counts.duplicates);
+            let may = (reason == Reason::Verified && skipped == 0) || reason == Reason::VerifiedWithSkips;
+            may && bad == [0; 4] && counts.source == counts.verified.saturating_add(skipped)
         }
     }
 }
@@ -66,8 +70,11 @@ pub fn next(
     now: &Time,
 ) -> MemoryMigrationStatus {
     let spec = &migration.spec;
+    let job = observed.jobs.iter().find(|job| job.run == hash && !job.deleting);
+    let failures = job.map_or(0, |job| verdict::failures(spec, hash, job, observed));
     let mut status = MemoryMigrationStatus {
         run_hash: hash.into(),
+        failures: before.failures.max(failures),
         source: place(spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.source.remote.as_ref()),
         target: place(spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.target.remote.as_ref()),
         completion_time: None,
@@ -185,8 +192,10 @@ fn place(local: Option<(&String, &String)>, remote: Option<&Remote>) -> String {
 /// The text, cut where it is too long for a condition or an event.
 #[must_use]
 pub fn shorten(text: &str) -> String {
-    if text.chars().count() <= MAX_MESSAGE {
+    if text.len() <= MAX_MESSAGE {
         return text.into();
     }
-    text.chars().take(MAX_MESSAGE - 1).chain(['…']).collect()
+    let most = MAX_MESSAGE - '…'.len_utf8();
+    let kept = text.char_indices().take_while(|(at, c)| at + c.len_utf8() <= most).map(|(_, c)| c);
+    kept.chain(['…']).collect()
 }

@@ -1,7 +1,8 @@
 //! From what a Job and its pods left to the end of a run. Pure. Success is only believed with its proof.
 
 use super::observed::{JobFact, JobPhase, Observed, PodFact};
-use crate::api::conditions::Reason;
+use crate::api::conditions::{Reason, Situation};
+use crate::api::status;
 use crate::api::{MemoryMigrationSpec, Verification};
 use crate::exit::Exit;
 use crate::report::{self, SCHEMA, Summary, Verdict};
@@ -47,8 +48,9 @@ fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: 
         Err(why) => End::Final {
             reason: Reason::InternalError,
             message: format!(
-                "the runner said {} without its proof ({why}): report this as a bug",
-                summary.reason.as_str()
+                "the runner said {} without its proof ({why}){}",
+                summary.reason.as_str(),
+                remedy(Reason::InternalError)
             ),
             summary: Some(Box::new(summary.clone())),
         },
@@ -68,8 +70,11 @@ fn proof(spec: &MemoryMigrationSpec, summary: &Summary) -> Result<Reason, String
         (false, Verification::Counts) => &[Reason::CountsVerified],
         (false, Verification::Full) => &[Reason::Verified, Reason::VerifiedWithSkips],
     };
-    if summary.verdict == Verdict::Failed || !expected.contains(&reason) {
-        return Err(format!("its verdict is {:?}", summary.verdict));
+    if summary.verdict == Verdict::Failed {
+        return Err("its verdict is Failed".into());
+    }
+    if !expected.contains(&reason) {
+        return Err("the spec asks for another kind of verdict".into());
     }
     let bad = counts.different + counts.missing + counts.unreadable + counts.changed;
     let full = matches!(reason, Reason::Verified | Reason::VerifiedWithSkips);
@@ -164,6 +169,40 @@ pub fn lost() -> End {
         reason,
         message: format!("the runner's pods vanish before their verdict can be read{}", remedy(reason)),
         summary: None,
+    }
+}
+
+/// The end of a run whose tries failed too often, over several Jobs.
+#[must_use]
+pub fn tried_out() -> End {
+    let reason = Reason::BackoffLimitExceeded;
+    End::Final { reason, message: format!("the run has not succeeded{}", remedy(reason)), summary: None }
+}
+
+/// Tries of the run that have failed, up to and with this Job: its pods that failed, and a verdict that got lost.
+#[must_use]
+pub fn failures(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: &Observed) -> i32 {
+    let lost = matches!(of_job(spec, hash, job, observed), Some(End::Unproved(_)));
+    job.failed_before.saturating_add(job.failed).saturating_add(i32::from(lost))
+}
+
+/// Whether the run's Job, as far as it can still be read, says what a status claims of the run's end.
+#[must_use]
+pub fn agrees(
+    spec: &MemoryMigrationSpec,
+    hash: &str,
+    job: &JobFact,
+    observed: &Observed,
+    (claimed, counts): (Reason, Option<&status::Counts>),
+) -> bool {
+    match of_job(spec, hash, job, observed) {
+        None => false,
+        Some(End::Unproved(_)) => true,
+        Some(End::Final { reason, summary, .. }) if claimed.situation() == Situation::Done => {
+            reason == claimed && summary.map(|summary| summary.counts.into()).as_ref() == counts
+        }
+        // Once its pods are gone, a Job that failed says less than the status.
+        Some(End::Final { reason, .. }) => reason.situation() == claimed.situation(),
     }
 }
 

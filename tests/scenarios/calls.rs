@@ -1,180 +1,16 @@
 //! Every call that one look sends to the API server, in its order. The API server is a mock: what it is asked is what is
 //! tested, and a real one cannot be made to die between two calls.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use http::{Request, Response};
-use http_body_util::BodyExt;
-use kube::Client;
-use kube::client::Body;
-use kube::core::DeserializeGuard;
-use kube::runtime::events::{Recorder, Reporter};
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus};
-use memory_migration_operator::controller::{Context, Error, reconcile};
-use memory_migration_operator::metrics::Metrics;
+use memory_migration_operator::controller::sweep;
 use memory_migration_operator::report;
 use serde_json::{Value, json};
-use tower_test::mock;
 
 use super::fixtures::*;
-use super::rights;
-
-const NS: &str = "/api/v1/namespaces/team";
-const JOBS: &str = "/apis/batch/v1/namespaces/team/jobs";
-const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/operator/leases";
-const OBJECT: &str = "/apis/memory-migration.dev/v1alpha1/namespaces/team/memorymigrations/move";
-
-/// A call: method and path without the query, and the body.
-#[derive(Clone, Debug)]
-struct Call {
-    line: String,
-    query: String,
-    body: Value,
-}
-
-/// Answers by method and path; what is not listed is 404, and a list is empty.
-struct Server {
-    answers: HashMap<String, (u16, Value)>,
-    calls: Arc<Mutex<Vec<Call>>>,
-}
-
-impl Server {
-    fn with(migration: &MemoryMigration) -> Self {
-        let mut server = Self { answers: HashMap::new(), calls: Arc::default() };
-        server.answer(&format!("GET {OBJECT}"), 200, serde_json::to_value(migration).unwrap());
-        for list in [JOBS.to_owned(), format!("{NS}/pods"), format!("{NS}/events"), LEASES.to_owned()] {
-            server.answer(&format!("GET {list}"), 200, items(&[]));
-        }
-        let claim = json!({"metadata": {"name": "dev", "uid": "c"}, "spec": {"accessModes": ["ReadWriteOnce"]}});
-        server.answer(&format!("GET {NS}/persistentvolumeclaims/dev"), 200, claim.clone());
-        server.answer(&format!("GET {NS}/persistentvolumeclaims/prod"), 200, claim);
-        let service = json!({"metadata": {"name": "chroma", "uid": "s"}});
-        server.answer("GET /api/v1/namespaces/prod/services/chroma", 200, service.clone());
-        server.answer(&format!("GET {NS}/services/chroma"), 200, service);
-        server
-    }
-
-    fn answer(&mut self, line: &str, code: u16, body: Value) {
-        self.answers.insert(line.to_owned(), (code, body));
-    }
-
-    /// One look at the object; what it returned, and every call that it made.
-    async fn look(self, migration: &MemoryMigration) -> (Result<Option<Duration>, Error>, Vec<Call>) {
-        let (looked, calls, _) = self.look_counting(migration).await;
-        (looked, calls)
-    }
-
-    async fn look_counting(self, migration: &MemoryMigration) -> (Result<Option<Duration>, Error>, Vec<Call>, String) {
-        let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
-        let client = Client::new(service, "operator");
-        let metrics = Arc::new(Metrics::new().unwrap());
-        let reporter = Reporter { controller: "memory-migration-operator".into(), instance: Some("replica".into()) };
-        let context = Context {
-            client: client.clone(),
-            settings: settings(),
-            namespace: "operator".into(),
-            metrics: metrics.clone(),
-            recorder: Recorder::new(client, reporter),
-            failures: Mutex::default(),
-        };
-        let calls = self.calls.clone();
-        let answering = tokio::spawn(async move {
-            while let Some((request, send)) = handle.next_request().await {
-                send.send_response(self.respond(request).await);
-            }
-        });
-        let looked = reconcile(Arc::new(DeserializeGuard(Ok(migration.clone()))), Arc::new(context)).await;
-        answering.abort();
-        let calls = calls.lock().unwrap().clone();
-        for call in &calls {
-            rights::assert_allowed(&call.line, &call.query);
-        }
-        (looked.map(requeue), calls, metrics.text().unwrap())
-    }
-
-    async fn respond(&self, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let sent: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let line = format!("{} {}", parts.method, parts.uri.path());
-        let query = parts.uri.query().unwrap_or_default().to_owned();
-        self.calls.lock().unwrap().push(Call { line: line.clone(), query, body: sent.clone() });
-        let written = parts.method != "GET" && parts.method != "DELETE";
-        let (code, answer) = match self.answers.get(&line) {
-            Some((code, answer)) => (*code, answer.clone()),
-            None if line == format!("PATCH {OBJECT}/status") => (200, self.answers[&format!("GET {OBJECT}")].1.clone()),
-            None if written || parts.method == "DELETE" => (200, if written { sent } else { status(200) }),
-            None => (404, status(404)),
-        };
-        let text = match answer {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
-        Response::builder().status(code).body(Body::from(text.into_bytes())).unwrap()
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map takes")]
-fn requeue(action: kube::runtime::controller::Action) -> Option<Duration> {
-    let text = format!("{action:?}");
-    let seconds = text.split_once("Some(").and_then(|(_, rest)| rest.split_once('s'))?.0;
-    seconds.parse().ok().map(Duration::from_secs)
-}
-
-fn items(all: &[Value]) -> Value {
-    json!({"metadata": {}, "items": all})
-}
-
-fn status(code: u16) -> Value {
-    let outcome = if code < 300 { "Success" } else { "Failure" };
-    let reason = match code {
-        403 => "Forbidden",
-        404 => "NotFound",
-        409 => "AlreadyExists",
-        422 => "Invalid",
-        _ => "",
-    };
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": outcome, "code": code, "reason": reason, "message": "the server's words"})
-}
-
-fn writes(calls: &[Call]) -> Vec<&str> {
-    calls.iter().map(|c| c.line.as_str()).filter(|line| !line.starts_with("GET ")).collect()
-}
-
-fn written_status(calls: &[Call]) -> MemoryMigrationStatus {
-    let call = calls.iter().rfind(|c| c.line == format!("PATCH {OBJECT}/status")).expect("a status must be written");
-    assert!(call.query.contains("fieldManager=memory-migration-operator") && call.query.contains("force=true"));
-    assert_eq!(call.body["metadata"], json!({"name": "move", "namespace": "team", "uid": UID}));
-    let mut keys: Vec<&String> = call.body.as_object().unwrap().keys().collect();
-    keys.sort();
-    assert_eq!(keys, ["apiVersion", "kind", "metadata", "status"], "never the spec, never other metadata");
-    serde_json::from_value(call.body["status"].clone()).unwrap()
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "tests hand in literals")]
-fn job_json(case: &Case, conditions: Value) -> Value {
-    json!({
-        "metadata": {"name": case.job_name(1), "uid": "job-uid",
-                     "labels": {"memory-migration.dev/uid": UID, "memory-migration.dev/run": case.hash()}},
-        "spec": {"template": {}},
-        "status": {"conditions": conditions}
-    })
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "tests hand in literals")]
-fn pod_json(case: &Case, phase: &str, state: Value) -> Value {
-    json!({
-        "metadata": {"name": "pod", "uid": "pod-uid", "creationTimestamp": "2026-01-01T00:00:00Z",
-                     "labels": {"memory-migration.dev/uid": UID},
-                     "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": case.job_name(1), "uid": "job-uid"}]},
-        "spec": {"containers": [{"name": "mover"}]},
-        "status": {"phase": phase, "containerStatuses": [
-            {"name": "mover", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": state}]}
-    })
-}
+use super::mock::*;
 
 #[tokio::test]
 async fn the_first_look_takes_the_lock_counts_the_attempt_and_then_makes_the_job() {
@@ -344,14 +180,19 @@ async fn a_pod_of_somebody_else_on_the_target_claim_holds_the_run_back() {
     let mut server = Server::with(&case.migration);
     let user = json!({"metadata": {"name": "chroma-0"}, "status": {"phase": "Pending"},
         "spec": {"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "prod"}}]}});
-    server.answer(&format!("GET {NS}/pods"), 200, items(&[]));
-    // The mock answers by path: our own pods are asked for by label, everybody's by phase.
-    server.answer(&format!("GET {NS}/pods"), 200, items(&[user]));
+    // Our own pods are asked for by label, everybody's by phase.
+    server.answer(&format!("GET {NS}/pods?labels"), 200, items(&[]));
+    server.answer(&format!("GET {NS}/pods?fields"), 200, items(&[user]));
     let (_, calls) = server.look(&case.migration).await;
-    assert!(!writes(&calls).iter().any(|line| line.contains("/jobs")));
-    let pods: Vec<&str> =
+    assert_eq!(writes(&calls)[0], format!("PATCH {OBJECT}/status"), "no lock and no Job");
+    let status = written_status(&calls);
+    assert_eq!(reason_of(&status), Reason::VolumeInUse);
+    let said = &status.conditions[0].message;
+    assert!(said.contains("pod chroma-0 uses claim prod") && said.contains("scale its workload to 0"), "{said}");
+    let queries: Vec<&str> =
         calls.iter().filter(|c| c.line == format!("GET {NS}/pods")).map(|c| c.query.as_str()).collect();
-    assert!(pods[0].contains("labelSelector=memory-migration.dev%2Fuid%3D"), "{pods:?}");
+    assert!(queries[0].contains("labelSelector=memory-migration.dev%2Fuid%3D"), "{queries:?}");
+    assert!(queries[1].contains("fieldSelector=status.phase%21%3DSucceeded"), "{queries:?}");
 }
 
 #[tokio::test]
@@ -363,12 +204,14 @@ async fn a_lock_of_an_object_that_is_gone_is_removed_with_its_uid() {
     let lease = json!({"metadata": {"name": name, "uid": "old", "annotations": {"memory-migration.dev/holder": "away/gone"}},
                        "spec": {"holderIdentity": "another"}});
     server.answer(&format!("GET {LEASES}/{name}"), 200, lease.clone());
+    server.answer("GET /apis/batch/v1/namespaces/away/jobs", 200, items(&[]));
     server.answer("GET /api/v1/namespaces/away/pods", 200, items(&[]));
     let (_, calls) = server.look(&case.migration).await;
     let delete = calls.iter().find(|c| c.line == format!("DELETE {LEASES}/{name}")).unwrap();
     assert_eq!(delete.body["preconditions"]["uid"], "old");
     let mut server = Server::with(&case.migration);
     server.answer(&format!("GET {LEASES}/{name}"), 200, lease);
+    server.answer("GET /apis/batch/v1/namespaces/away/jobs", 200, items(&[]));
     let alive = json!({"metadata": {"name": "p"}, "status": {"phase": "Running"}});
     server.answer("GET /api/v1/namespaces/away/pods", 200, items(&[alive]));
     let (_, calls) = server.look(&case.migration).await;
@@ -397,4 +240,82 @@ async fn a_service_of_another_namespace_that_may_not_be_read_is_no_error() {
     let (looked, calls) = server.look(&case.migration).await;
     assert!(looked.is_ok());
     assert!(writes(&calls).contains(&format!("POST {JOBS}").as_str()));
+}
+
+/// A lock of a run that was deleted in the middle: nobody has to want the same target for it to go.
+#[tokio::test]
+async fn a_lock_goes_with_the_last_process_of_its_holder() {
+    let lease = json!({"metadata": {"name": "memory-migration-target-x", "uid": "lease-uid", "resourceVersion": "7",
+                                    "annotations": {"memory-migration.dev/holder": "team/move"}},
+                       "spec": {"holderIdentity": UID}});
+    let sweep = async |arrange: &dyn Fn(&mut Server), living: &[&str], watched: &[&str]| {
+        let mut server = Server::with(&Case::to_server().migration);
+        server.answer(&format!("GET {LEASES}"), 200, items(std::slice::from_ref(&lease)));
+        server.answer(&format!("GET {OBJECT}"), 404, status(404));
+        arrange(&mut server);
+        let calls = server.calls.clone();
+        let (context, answering) = server.context();
+        let living: BTreeSet<String> = living.iter().map(ToString::to_string).collect();
+        let watched: Vec<String> = watched.iter().map(ToString::to_string).collect();
+        sweep::locks(&context, &living, &watched).await.unwrap();
+        answering.abort();
+        let calls = calls.lock().unwrap().clone();
+        assert!(calls[0].query.contains("labelSelector=app.kubernetes.io%2Fmanaged-by%3D"), "{}", calls[0].query);
+        calls.into_iter().find(|c| c.line.starts_with("DELETE ")).map(|c| (c.line, c.body["preconditions"].clone()))
+    };
+    let nothing = |_: &mut Server| {};
+    let gone = sweep(&nothing, &[], &[]).await;
+    let same = json!({"uid": "lease-uid", "resourceVersion": "7"});
+    assert_eq!(gone, Some((format!("DELETE {LEASES}/memory-migration-target-x"), same)));
+    assert_eq!(sweep(&nothing, &[], &["team"]).await.map(|_| ()), Some(()));
+    assert_eq!(sweep(&nothing, &[UID], &[]).await, None, "its holder lives");
+    assert_eq!(sweep(&nothing, &[], &["another"]).await, None, "not this process's to judge");
+    let object = serde_json::to_value(&Case::to_server().migration).unwrap();
+    assert_eq!(sweep(&|s| s.answer(&format!("GET {OBJECT}"), 200, object.clone()), &[], &[]).await, None);
+    let mut other = object.clone();
+    other["metadata"]["uid"] = json!("made again under the same name");
+    assert!(sweep(&|s| s.answer(&format!("GET {OBJECT}"), 200, other.clone()), &[], &[]).await.is_some());
+    let pod = json!({"metadata": {"name": "p"}, "status": {"phase": "Running"}});
+    let pods = items(std::slice::from_ref(&pod));
+    assert_eq!(sweep(&|s| s.answer(&format!("GET {NS}/pods"), 200, pods.clone()), &[], &[]).await, None);
+    let job = items(&[json!({"metadata": {"name": "j"}})]);
+    assert_eq!(sweep(&|s| s.answer(&format!("GET {JOBS}"), 200, job.clone()), &[], &[]).await, None);
+}
+
+/// A newer operator wrote it, and then the older one came back.
+#[tokio::test]
+async fn an_object_that_cannot_be_read_is_left_alone() {
+    let case = Case::to_server();
+    let mut server = Server::with(&case.migration);
+    let mut newer = serde_json::to_value(&case.migration).unwrap();
+    newer["spec"]["onConflict"] = json!("Merge");
+    server.answer(&format!("GET {OBJECT}"), 200, newer);
+    let (looked, calls, metrics) = server.look_counting(&case.migration).await;
+    assert_eq!((looked.unwrap(), calls.len()), (None, 1), "nothing until it changes");
+    assert!(metrics.contains("memory_migration_reconcile_errors_total{reason=\"unreadable\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_object_of_another_version_is_the_same_run_whatever_it_has_besides() {
+    let case = Case::to_server();
+    let mut server = Server::with(&case.migration);
+    let mut other = serde_json::to_value(&case.migration).unwrap();
+    other["spec"]["later"] = json!({"a": 1});
+    other["spec"]["source"]["local"]["earlier"] = json!("x");
+    other["status"] = json!({"observedGeneration": -1, "unknown": [1], "progress": {"bytes": 5}});
+    server.answer(&format!("GET {OBJECT}"), 200, other);
+    let (looked, calls) = server.look(&case.migration).await;
+    assert!(looked.is_ok());
+    let status = written_status(&calls);
+    assert_eq!((status.run_hash, status.job_name), (case.hash(), case.job_name(1)));
+}
+
+/// Events that agree in reason, action and Job are shown as one: each attempt must be one of its own.
+#[tokio::test]
+async fn an_event_names_its_job() {
+    let case = Case::to_server();
+    let (_, calls) = Server::with(&case.migration).look(&case.migration).await;
+    let event = &calls.iter().find(|c| c.line.ends_with("/events")).unwrap().body;
+    assert_eq!(event["regarding"]["name"], "move");
+    assert_eq!((&event["related"]["kind"], &event["related"]["name"]), (&json!("Job"), &json!(case.job_name(1))));
 }

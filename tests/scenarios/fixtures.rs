@@ -174,6 +174,8 @@ pub(crate) fn job_fact(name: &str, run: &str) -> JobFact {
         phase: JobPhase::Active,
         deleting: false,
         ttl: None,
+        failed: 0,
+        failed_before: 0,
         pin: None,
         trouble: None,
     }

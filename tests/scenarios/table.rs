@@ -59,8 +59,10 @@ fn a_milestone_is_told_once() {
     let case = at(30).done().at_stage(Stage::Copying, 40, 100);
     assert!(case.plan().notices.is_empty());
     let case = case.done().at_stage(Stage::Copying, 80, 100);
-    let notes: Vec<String> = case.plan().notices.into_iter().map(|n| n.note).collect();
-    assert_eq!(notes, ["75% copied: 80 of 100 records"]);
+    let notices = case.plan().notices;
+    assert_eq!((notices.len(), notices[0].note.as_str()), (1, "75% copied: 80 of 100 records"));
+    // Events that agree in reason and action are shown as one, with the first one's note.
+    assert_ne!(notices[0].action, at(30).plan().notices[1].action);
 }
 
 #[test]
@@ -138,14 +140,15 @@ fn a_verdict_of_another_run_or_another_shape_is_no_verdict() {
 
 #[test]
 fn verdicts_that_vanish_do_so_only_so_often() {
-    let lost = |attempts| {
-        Case::to_server().running().edit(|m| m.status.as_mut().unwrap().attempts = attempts).see(|o| {
+    let lost = |failed_before| {
+        Case::to_server().running().see(|o| {
             o.pods.clear();
-            o.jobs[0].phase = JobPhase::Complete;
+            (o.jobs[0].phase, o.jobs[0].failed_before) = (JobPhase::Complete, failed_before);
         })
     };
-    says(&lost(6), Reason::Retrying, "verifying again");
-    says(&lost(7), Reason::BackoffLimitExceeded, "vanish before their verdict");
+    says(&lost(5), Reason::Retrying, "verifying again");
+    assert_eq!(lost(5).plan().status.unwrap().failures, 6);
+    says(&lost(6), Reason::BackoffLimitExceeded, "vanish before their verdict");
 }
 
 #[test]
@@ -416,6 +419,41 @@ fn a_suspension_starts_the_deadline_anew() {
     assert_eq!(case.plan().create.unwrap().spec.unwrap().active_deadline_seconds, Some(100));
 }
 
+/// A suspension costs no try, and gives none back.
+#[test]
+fn the_jobs_of_a_run_share_its_backoff_limit() {
+    let case = Case::to_server().running().see(|o| o.jobs[0].failed = 4).done();
+    assert_eq!(case.migration.status.as_ref().unwrap().failures, 4);
+    let suspended = case.edit(|m| m.spec.suspend = true).done().see(|o| o.pods.clear()).done();
+    let resumed = suspended.edit(|m| m.spec.suspend = false);
+    let job = resumed.plan().create.unwrap();
+    assert_eq!(job.spec.as_ref().unwrap().backoff_limit, Some(2));
+    let fact = memory_migration_operator::controller::facts::job(&job, &[]);
+    assert_eq!((fact.failed, fact.failed_before), (0, 4));
+    // The second Job fails, too, and somebody removes it before it is seen: what was seen counts.
+    let second = resumed.done().see(|o| (o.jobs[0].failed_before, o.jobs[0].failed) = (4, 3)).done();
+    says(&second.see(|o| o.jobs.clear()), Reason::BackoffLimitExceeded, "the run has not succeeded; it was tried");
+}
+
+#[test]
+fn suspending_again_and_again_uses_up_no_try() {
+    let mut case = Case::to_server().running();
+    for _ in 0..20 {
+        case = case.edit(|m| m.spec.suspend = true).done().see(|o| o.pods.clear()).done();
+        case = case.edit(|m| m.spec.suspend = false).done();
+    }
+    let status = case.migration.status.as_ref().unwrap();
+    assert_eq!((status.attempts, status.failures), (21, 0));
+    assert_eq!(case.observed.jobs.len(), 1);
+}
+
+#[test]
+fn another_run_starts_with_all_its_tries() {
+    let case = Case::to_server().running().see(|o| o.jobs[0].failed = 4).done();
+    let case = case.edit(|m| m.spec.run_id = "2".into()).done().see(|o| o.pods.clear());
+    assert_eq!(case.plan().create.unwrap().spec.unwrap().backoff_limit, Some(6));
+}
+
 #[test]
 fn the_ttl_is_set_only_when_the_status_holds_the_verdict() {
     let case = Case::to_server().edit(|m| m.spec.ttl_seconds_after_finished = Some(60)).running();
@@ -455,7 +493,11 @@ fn a_status_that_someone_forged_is_not_believed() {
     let honest = Case::to_server().running().succeeded(report::Reason::Verified).done();
     let honest = honest.see(|o| (o.jobs, o.pods) = (vec![], vec![]));
     creates_nothing(&honest);
-    let forgeries: [fn(&mut memory_migration_operator::api::MemoryMigrationStatus); 6] = [
+    let forgeries: [fn(&mut memory_migration_operator::api::MemoryMigrationStatus); 10] = [
+        |s| s.run_hash = "0123456789abcdef".into(),
+        |s| s.verification = None,
+        |s| s.verification.as_mut().unwrap().result = "VerificationFailed".into(),
+        |s| s.counts.as_mut().unwrap().missing = 1,
         |s| s.job_name = "another".into(),
         |s| s.attempts = 0,
         |s| s.completion_time = None,
@@ -465,8 +507,53 @@ fn a_status_that_someone_forged_is_not_believed() {
     ];
     for forge in forgeries {
         let case = honest.clone().edit(|m| forge(m.status.as_mut().unwrap()));
-        assert!(case.plan().create.is_some(), "{:?}", case.migration.status);
+        let plan = case.plan();
+        assert!(plan.create.is_some(), "{:?}", case.migration.status);
+        // It runs, and says so instead of what was forged.
+        assert_eq!((reason(&plan), plan.status.as_ref().unwrap().phase), (Reason::Preflight, Some(Phase::Pending)));
+        assert!(plan.status.unwrap().counts.is_none());
     }
+}
+
+#[test]
+fn whoever_forges_an_end_is_told_that_it_is_not_believed() {
+    let honest = Case::to_server().running().succeeded(report::Reason::Verified).done();
+    let forged = honest.see(|o| (o.jobs, o.pods) = (vec![], vec![]));
+    let forged = forged.edit(|m| m.status.as_mut().unwrap().counts.as_mut().unwrap().verified = 3);
+    let told = |case: &Case| -> Vec<String> {
+        let notices = case.plan().notices.into_iter();
+        notices.filter(|n| n.warning && n.reason == "StatusNotBelieved").map(|n| n.note).collect()
+    };
+    let notes = told(&forged);
+    assert!(notes.len() == 1 && notes[0].contains("somebody else wrote it"), "{notes:?}");
+    assert!(told(&forged.done()).is_empty(), "told once");
+}
+
+/// As long as the run's Job is there, it decides: also against a status that holds together.
+#[test]
+fn an_end_that_the_job_contradicts_is_not_believed() {
+    let verified = Case::to_server().running().succeeded(report::Reason::Verified).done();
+    let failed = verified.clone().see(|o| o.jobs[0].phase = JobPhase::Failed("PodFailurePolicy".into()));
+    says(&failed.see(|o| o.pods[0].exit = Some(5)), Reason::VerificationFailed, "");
+    let other = verified.clone().edit(|m| {
+        let counts = m.status.as_mut().unwrap().counts.as_mut().unwrap();
+        (counts.source, counts.verified) = (1_000_000, 1_000_000);
+    });
+    says(&other, Reason::Verified, "");
+    assert_eq!(other.plan().status.unwrap().counts.unwrap().verified, 10);
+    let refused = Case::to_server().running().failed_for_good(3, report::Reason::PreflightRefused).done();
+    creates_nothing(&refused);
+    assert!(refused.clone().see(|o| o.pods.clear()).plan().status.is_none(), "a Job without its pods says less");
+    assert!(verified.see(|o| o.pods.clear()).plan().status.is_none(), "and a complete one, too");
+}
+
+/// What cannot be told apart: after the Job is gone, the status is the only record of a run. Whoever may write
+/// memorymigrations/status can claim an end; the chart gives that right to the operator alone.
+#[test]
+fn an_end_that_holds_together_is_believed_once_the_job_is_gone() {
+    let honest = Case::to_server().running().succeeded(report::Reason::Verified).done();
+    let gone = honest.see(|o| (o.jobs, o.pods) = (vec![], vec![]));
+    assert!(gone.plan().status.is_none() && gone.plan().create.is_none());
 }
 
 #[test]
