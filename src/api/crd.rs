@@ -191,33 +191,43 @@ mod tests {
         assert!(escaped > 0, "the rule about one server on both sides names namespaces");
     }
 
+    /// The places that a rule looks at, as `self.source.local` from the schema that holds the rule.
+    fn looked_at<'a>(schema: &'a Value, rule: &'a str) -> Vec<(String, &'a Value)> {
+        let code: String = rule.split('\'').step_by(2).collect();
+        let mut found = Vec::new();
+        for chain in code.split("self").skip(1) {
+            let (mut node, mut place) = (schema, String::new());
+            found.push((place.clone(), node));
+            let chain = chain.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.')).next();
+            for name in chain.unwrap_or_default().split('.').skip(1) {
+                let name = name.trim_start_matches("__").trim_end_matches("__");
+                // What is no property is a function.
+                let Some(inner) = node["properties"].get(name) else { break };
+                (node, place) = (inner, format!("{place}.{name}"));
+                found.push((place.clone(), node));
+            }
+        }
+        found
+    }
+
     /// An API server counts what a rule could cost at worst: without a bound it takes a text or a list for endless.
     #[test]
     fn whatever_a_rule_looks_at_has_a_bound() {
-        fn unbounded(schema: &Value, place: &str, names: Option<&[&str]>, found: &mut Vec<String>) {
-            walk(schema, place, &mut |place, schema| {
-                let name = place.rsplit(['.', ']']).next().unwrap_or_default();
-                let looked_at = names.is_none_or(|names| names.contains(&name)) || place.ends_with("[]");
-                let kind = schema["type"].as_str().unwrap_or_default();
-                let bound = match kind {
-                    "string" if schema["enum"].is_array() => return,
-                    "string" => "maxLength",
-                    "array" => "maxItems",
-                    "object" if schema["additionalProperties"].is_object() => "maxProperties",
-                    _ => return,
-                };
-                if looked_at && schema[bound].is_null() {
-                    found.push(format!("{place} needs {bound}"));
-                }
-            });
-        }
+        let mut looked = 0;
         let mut found = Vec::new();
         walk(&SCHEMA["properties"]["spec"], "spec", &mut |place, schema| {
             let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
-            for rule in rules.filter_map(|rule| rule["rule"].as_str()) {
-                let own = matches!(schema["type"].as_str(), Some("string" | "array"));
-                let names = selected(rule);
-                unbounded(schema, place, (!own).then_some(names.as_slice()), &mut found);
+            for (inner, node) in rules.flat_map(|rule| looked_at(schema, rule["rule"].as_str().unwrap())) {
+                let bound = match node["type"].as_str() {
+                    Some("string") if node["enum"].is_null() => "maxLength",
+                    Some("array") => "maxItems",
+                    Some("object") if node["additionalProperties"].is_object() => "maxProperties",
+                    _ => continue,
+                };
+                looked += 1;
+                if node[bound].is_null() {
+                    found.push(format!("{place}{inner} needs {bound}"));
+                }
             }
             // A rule inside a list runs once for each entry.
             if schema["items"].to_string().contains("x-kubernetes-validations") && schema["maxItems"].is_null() {
@@ -225,6 +235,7 @@ mod tests {
             }
         });
         assert_eq!(found, Vec::<String>::new());
+        assert!(looked >= 30, "{looked}");
     }
 
     /// The API server refuses a CRD whose rules could cost too much; bounds on texts and lists keep them cheap.

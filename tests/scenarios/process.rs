@@ -62,6 +62,8 @@ fn waits(name: &str, namespace: &str) -> Value {
     migration.metadata.name = Some(name.into());
     migration.metadata.namespace = Some(namespace.into());
     migration.metadata.uid = Some(format!("uid-of-{name}"));
+    // Without one a watch is opened again.
+    migration.metadata.resource_version = Some("3".into());
     serde_json::to_value(&migration).unwrap()
 }
 
@@ -155,6 +157,8 @@ fn an_object_that_cannot_be_read_stops_no_other() {
     controller.says("/metrics", &["reconcile_errors_total{reason=\"unreadable\"} 2"]);
     let writes = server.writes();
     assert!(!writes.iter().any(|call| call.contains("/bad") || call.contains("/worse")), "{writes:?}");
+    let watches = server.calls().iter().filter(|call| call.contains("memorymigrations?&watch=true")).count();
+    assert_eq!(watches, 1, "the watch goes on");
     let log = controller.end();
     let line = log.lines().find(|line| line.contains("cannot be read and is left alone")).unwrap_or_default();
     for part in ["\"level\":\"ERROR\"", "\"namespace\":\"team\"", "\"name\":\"bad\"", "unknown variant `Merge`"] {
