@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::fixtures::*;
 use super::mock::*;
+use super::rights;
 
 #[tokio::test]
 async fn the_first_look_takes_the_lock_counts_the_attempt_and_then_makes_the_job() {
@@ -260,6 +261,9 @@ async fn a_lock_goes_with_the_last_process_of_its_holder() {
         sweep::locks(&context, &living, &watched).await.unwrap();
         answering.abort();
         let calls = calls.lock().unwrap().clone();
+        for call in &calls {
+            rights::assert_allowed(&call.line, &call.query);
+        }
         assert!(calls[0].query.contains("labelSelector=app.kubernetes.io%2Fmanaged-by%3D"), "{}", calls[0].query);
         calls.into_iter().find(|c| c.line.starts_with("DELETE ")).map(|c| (c.line, c.body["preconditions"].clone()))
     };
