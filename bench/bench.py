@@ -48,6 +48,9 @@ class Bench:
         arguments += ["--chroma-bin", self.options.server, "--collection", f"{records.NAME}={name or records.NAME}"]
         return run([*arguments, *extra], **how)
 
+    def loop(self, way, source, port):
+        return peak_of(sys.executable, others.__file__, way, source, port)
+
     def say(self, text):
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
@@ -66,7 +69,7 @@ class Bench:
             if what.startswith("--batch") and count == max(self.sizes):
                 self.verify_alone(server, count, name)
             server.connection().delete(name)
-        seconds, peak = peak_of(others.loop_to_remote, self.store(count), server.port)
+        seconds, peak = self.loop("to-remote", self.store(count), server.port)
         self.copied(count, "local to remote", "plain Python loop", seconds, peak)
 
     def verify_alone(self, server, count, name):
@@ -81,7 +84,7 @@ class Bench:
                 with tempfile.TemporaryDirectory(prefix="bench-") as into:
                     measured = self.ours(source.url, f"{into}/store", extra)
                     self.copied(count, "remote to local", what, measured.seconds, measured.peak_mib, measured)
-            seconds, peak = peak_of(others.loop_to_local, records.NAME, source.port)
+            seconds, peak = self.loop("to-local", records.NAME, source.port)
             self.copied(count, "remote to local", "plain Python loop", seconds, peak)
 
     def scratch(self, count):

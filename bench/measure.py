@@ -40,18 +40,18 @@ def run(arguments, stop_after=None, must_verify=True):
         started = time.monotonic()
         process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         stages, done, log = {}, {}, []
-        for line in process.stderr:
-            now = time.monotonic() - started
-            log.append(line)
-            found = STAGE.search(line)
-            if found:
-                stage = found[1]
-                if stage not in stages and stage == "copying" and stop_after:
-                    threading.Timer(stop_after, process.terminate).start()
-                stages.setdefault(stage, now)
-                done[stage] = (int(found[2]), now)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        with Peak(process.pid) as peak:
+            for line in process.stderr:
+                now = time.monotonic() - started
+                log.append(line)
+                found = STAGE.search(line)
+                if found:
+                    stage = found[1]
+                    if stage not in stages and stage == "copying" and stop_after:
+                        threading.Timer(stop_after, process.terminate).start()
+                    stages.setdefault(stage, now)
+                    done[stage] = (int(found[2]), now)
+            process.wait()
         seconds = time.monotonic() - started
         report = {}
         if os.path.exists(report_file):
@@ -59,33 +59,44 @@ def run(arguments, stop_after=None, must_verify=True):
                 report = json.load(file)
     if must_verify and not stop_after and process.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, arguments))} ended with {process.returncode}:\n{''.join(log[-20:])}")
-    return Run(seconds, usage.ru_maxrss / 1024, stages, done, report, "".join(log))
+    return Run(seconds, peak.mib, stages, done, report, "".join(log))
 
 
-def peak_of(work, *arguments):
-    """Seconds and peak memory of a Python function, in a process of its own."""
-    read, write = os.pipe()
-    started = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        os.close(read)
-        try:
-            seconds = work(*arguments)
-            os.write(write, json.dumps(seconds).encode())
-            os._exit(0)
-        except BaseException:
-            import traceback
+def peak_of(python, script, *arguments):
+    """Seconds that a Python script prints, and its peak memory."""
+    process = subprocess.Popen([python, script, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+    with Peak(process.pid) as peak:
+        told, _ = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{script} {arguments} failed")
+    return float(told), peak.mib
 
-            traceback.print_exc()
-            os._exit(1)
-    os.close(write)
-    _, status, usage = os.wait4(child, 0)
-    told = os.read(read, 1000)
-    os.close(read)
-    if status:
-        raise RuntimeError(f"{work.__name__} failed")
-    inner = json.loads(told)
-    return (inner if inner is not None else time.monotonic() - started), usage.ru_maxrss / 1024
+
+class Peak:
+    """The largest resident set of a process, asked until it ends. What a fork brings along does not count."""
+
+    def __init__(self, pid):
+        self.file, self.mib, self.over = f"/proc/{pid}/status", 0.0, threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+    def _watch(self):
+        # the first look waits for the exec: before it, the process is still a fork of this one
+        while not self.over.wait(0.02):
+            try:
+                with open(self.file, encoding="utf-8") as status:
+                    fields = dict(line.split(":", 1) for line in status)
+            except OSError:
+                return
+            if "VmHWM" in fields:
+                self.mib = int(fields["VmHWM"].split()[0]) / 1024
 
 
 def spread(values):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -150,3 +151,8 @@ def read_by_id(server, name, page, connections):
     for worker in workers:
         worker.join()
     return time.monotonic() - started
+
+
+if __name__ == "__main__":
+    loop, source, port = sys.argv[1:]
+    print({"to-remote": loop_to_remote, "to-local": loop_to_local}[loop](source, int(port)))
