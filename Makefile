@@ -112,6 +112,11 @@ cluster-test: require-rust ## Runs the scenarios on a real cluster: this one, or
 	$(MAKE) --no-print-directory image IMAGE=localhost/memory-migration:test IMAGE_TAR=target/test-image.tar
 	tests/cluster/test.sh target/test-image.tar $(SCENARIOS)
 
+.PHONY: cluster-demo
+cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up to look around
+	$(MAKE) --no-print-directory image IMAGE=localhost/memory-migration:test IMAGE_TAR=target/test-image.tar
+	tests/cluster/test.sh target/test-image.tar --demo
+
 .PHONY: cluster-idle
 cluster-idle: ## Counts what an idle operator asks of the API server in ten minutes
 	$(MAKE) --no-print-directory cluster-test SCENARIOS=ten_minutes_idle

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # End-to-end scenarios: installs the operator by its chart and a Chroma server, then runs scenarios/.
 # Usage: test.sh IMAGE.tar [--jobs N] [SCENARIO...]   IMAGE.tar is the operator's, named localhost/memory-migration:test
+#        test.sh IMAGE.tar --demo     shows one migration instead, and leaves the cluster up
 # The cluster is the one of cluster.sh: it is started, and ended afterwards, unless it is up already. Or, with
 # MEMORY_MIGRATION_KUBECONFIG, the one of that file, which must be able to pull OPERATOR_IMAGE, CHROMA_IMAGE,
 # OLD_CHROMA_IMAGE, PYTHON_IMAGE and BOX_IMAGE.
@@ -10,6 +11,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
 image=${1:?usage: test.sh IMAGE.tar [--jobs N] [SCENARIO...]}
 shift
+demo=
+if [ "${1:-}" = --demo ]; then demo=1; fi
 
 if [ -n "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
   export KUBECONFIG=$MEMORY_MIGRATION_KUBECONFIG
@@ -21,7 +24,7 @@ else
     local images
     images="$("$here/images.sh" more) $image"
     if ! inside true 2>/dev/null; then
-      trap '"$here/cluster.sh" down' EXIT
+      [ -n "$demo" ] || trap '"$here/cluster.sh" down' EXIT
       "$here/cluster.sh" up
     fi
     for image in $images; do "$here/cluster.sh" load "$image" >/dev/null; done
@@ -54,4 +57,11 @@ export STORES PATH
 load
 sed "s#localhost/chroma:1.5.9#${CHROMA_IMAGE:-&}#" "$here/chroma.yaml" | k apply --server-side --force-conflicts -f - >/dev/null
 k -n prod rollout status statefulset/chroma --timeout=120s >/dev/null
-inside python3 "$here/run.py" "$@"
+if [ -z "$demo" ]; then
+  inside python3 "$here/run.py" "$@"
+  exit
+fi
+inside python3 "$here/demo.py"
+if [ -z "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
+  printf '\nThe cluster is up: look around with `make cluster-shell`, end it with `make cluster-down`.\n'
+fi
