@@ -299,6 +299,18 @@ class Ended(Exception):
     """A migration that ended otherwise: waiting longer is of no use."""
 
 
+def kill(namespace, pod, words):
+    """Kills a process of a pod's container, as a crash does. Only in the cluster of tests."""
+    uid = api().get(f"/api/v1/namespaces/{namespace}/pods/{pod}")["metadata"]["uid"]
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            groups, line = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes().decode()
+            if uid in groups and all(word in line for word in words):
+                os.kill(int(folder.name), 9)
+                return
+    raise Failed(f"pod {pod} has no process with {words}")
+
+
 class Scenario:
     """A namespace of its own, of the pod-security level restricted unless the scenario asks for less, and a database of
     its own in the server that all share."""
@@ -382,6 +394,8 @@ class Scenario:
             "name": "chroma",
             "image": image,
             "args": ["run", "--host", "0.0.0.0", "--port", "8000", "--path", path],
+            # Where 0.5 writes chroma.log.
+            "workingDir": "/tmp",
             "ports": [port],
             "env": [{"name": "HOME", "value": "/tmp"}],
             "readinessProbe": {"httpGet": {"path": f"/api/v{version}/heartbeat", "port": 8000}, "periodSeconds": 1},
@@ -463,16 +477,8 @@ class Scenario:
         self.apply(kind | {"metadata": {"name": name}, "spec": spec})
         return Migration(self, name)
 
-    def stop_process(self, pod, words):
-        """Kills a process of a pod's container, as a crash does. Only in the cluster of tests."""
-        uid = self.pod(pod)["metadata"]["uid"]
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                groups, line = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes().decode()
-                if uid in groups and all(word in line for word in words):
-                    os.kill(int(folder.name), 9)
-                    return
-        raise Failed(f"pod {pod} has no process with {words}")
+    def kill(self, pod, words):
+        kill(self.namespace, pod, words)
 
     def pod(self, name):
         return api().get(f"/api/v1/namespaces/{self.namespace}/pods/{name}")

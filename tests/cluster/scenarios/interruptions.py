@@ -61,7 +61,7 @@ def runner_killed(s):
     m = s.migrate("killed", local("dev"), s.prod.endpoint(), collections=renamed("runner_killed"), batch=slow())
     m.copying()
     pod = m.running_pod()
-    s.stop_process(pod, ["memory-migration", "run"])
+    s.kill(pod, ["memory-migration", "run"])
     until("another pod", lambda: m.running_pod() != pod)
     m.copying()
     pod = m.running_pod()
@@ -88,7 +88,7 @@ def sidecar_killed(s):
     s.claim("into")
     m = s.migrate("sidecar", local("dev"), local("into"), batch=slow(100))
     m.copying(200)
-    s.stop_process(m.running_pod(), ["chroma", "--path"])
+    s.kill(m.running_pod(), ["chroma", "--path"])
     m.verified(2000)
     s.chroma("look", claim="into", path="/data/chroma_db").holds(COLLECTION, 2000)
 
@@ -102,7 +102,7 @@ def target_killed(s):
     s.claim("dev", 2000)
     m = s.migrate("target", local("dev"), server.endpoint(), batch=slow(100))
     m.copying(200)
-    s.stop_process("chroma-0", ["chroma", "--path"])
+    s.kill("chroma-0", ["chroma", "--path"])
     m.verified(2000)
     server.holds(COLLECTION, 2000)
 
