@@ -127,7 +127,7 @@ fn whoever_must_act_reads_what_to_do() {
 
 #[test]
 fn a_message_longer_than_an_event_takes_is_cut_between_characters() {
-    let case = Case::to_server().see(|o| o.source = Endpoint::Missing("ü€😀".repeat(400)));
+    let case = Case::to_server().see(|o| o.source = Endpoint::Missing("ü€😀".repeat(150)));
     let plan = case.plan();
     assert!(message(&plan).len() <= 1000 && message(&plan).ends_with('…'), "{}", message(&plan).len());
     assert!(plan.notices.iter().all(|n| n.note.len() <= 1024));
