@@ -13,7 +13,6 @@ def upgraded_removed_and_installed_by_kubectl(s):
     status = m.verified(2000)
     equal("Job and attempts", (status["jobName"], status["attempts"]), (job, 1))
     s.prod.holds(COLLECTION, 2000)
-    helm("test", OPERATOR, "-n", SYSTEM)
     helm("uninstall", OPERATOR, "-n", SYSTEM, "--wait")
     equal("the object is left", m.status["verification"]["result"], "Verified")
     manifest = (CHART.parent.parent / "deploy" / "install.yaml").read_text()
