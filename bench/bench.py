@@ -209,10 +209,14 @@ def main():
     parser.add_argument("--cache", required=True, help="where stores are kept")
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to measure")
     bench = Bench(parser.parse_args())
-    text = tables.markdown(bench.all())
+    try:
+        text = tables.markdown(bench.all())
+    finally:
+        # what was measured before something failed is kept, too
+        if not bench.options.quick:
+            (DOCS / "benchmarks.json").write_text(json.dumps(bench.results, indent=1) + "\n")
     print(text)
     if not bench.options.quick:
-        (DOCS / "benchmarks.json").write_text(json.dumps(bench.results, indent=1) + "\n")
         tables.put(DOCS / "benchmarks.md", text)
 
 
