@@ -58,7 +58,7 @@ def run(arguments, stop_after=None, must_verify=True):
             with open(report_file, encoding="utf-8") as file:
                 report = json.load(file)
     if must_verify and not stop_after and process.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, arguments))} ended with {process.returncode}:\n{''.join(log[-20:])}")
+        raise RuntimeError(f"{' '.join(map(str, arguments))} ended with {process.returncode}: {report.get('message')}\n{''.join(log[-20:])}")
     return Run(seconds, peak.mib, stages, done, report, "".join(log))
 
 

@@ -54,6 +54,8 @@ class Mock:
             return 200, "1.0.0"
         if last == "pre-flight-checks":
             return 200, {"max_batch_size": 5461, "supports_base64_encoding": True}
+        if path.endswith("/databases/default_database"):
+            return 200, {"id": "00000000-0000-0000-0000-000000000000", "name": last, "tenant": "default_tenant"}
         if last == "collections_count":
             return 200, int(self.collection is not None)
         if last == "collections" and method == "GET":

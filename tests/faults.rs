@@ -157,15 +157,14 @@ async fn a_signal_while_several_writes_get_no_answer_ends_the_run_and_a_rerun_fi
     let bench = Bench::new(SEVERAL);
     let stop = CancellationToken::new();
     let signal = stop.clone();
-    let rule = move |seen: &Seen| match (seen.verb(), seen.before) {
-        ("add", 0 | 1) => Fault::Pass,
-        ("add", before) => {
-            if before == 3 {
-                signal.cancel();
-            }
-            if before % 2 == 0 { Fault::SilenceBefore } else { Fault::SilenceAfter }
+    let rule = move |seen: &Seen| {
+        if seen.verb() != "add" || seen.before < 2 {
+            return Fault::Pass;
         }
-        _ => Fault::Pass,
+        if seen.before == 3 {
+            signal.cancel();
+        }
+        if seen.before == 2 { Fault::SilenceBefore } else { Fault::SilenceAfter }
     };
     let proxy = Proxy::start(&bench.target.url, rule).await;
     let outcome = bench.migrate_until(&proxy.url, "hung", adaptive(None), &stop).await;

@@ -161,7 +161,12 @@ fn an_object_that_cannot_be_read_stops_no_other() {
     assert_eq!(watches, 1, "the watch goes on");
     let log = controller.end();
     let line = log.lines().find(|line| line.contains("cannot be read and is left alone")).unwrap_or_default();
-    for part in ["\"level\":\"ERROR\"", "\"namespace\":\"team\"", "\"name\":\"bad\"", "Unknown variant Merge. Expected one of Skip, Overwrite, Fail"] {
+    for part in [
+        "\"level\":\"ERROR\"",
+        "\"namespace\":\"team\"",
+        "\"name\":\"bad\"",
+        "Unknown variant Merge. Expected one of Skip, Overwrite, Fail",
+    ] {
         assert!(log.contains(part), "{part} is not in {line}");
     }
 }
