@@ -116,7 +116,7 @@ async fn every_fault_of_one_write_or_read_is_overcome() {
     bench.assert_same(&table.map(|(name, ..)| name));
 }
 
-/// Enough for several writes at once: the first batches have 200.
+/// Enough for several writes at once: the first batches have 100.
 const SEVERAL: usize = 1200;
 
 fn adaptive(slowdown: Option<f64>) -> Options {
@@ -172,7 +172,7 @@ async fn a_signal_while_several_writes_get_no_answer_ends_the_run_and_a_rerun_fi
     assert_eq!(proxy.seen().iter().filter(|seen| seen.verb() == "add").count(), 4, "no write starts after the signal");
     let again = bench.migrate(&bench.target.url, "hung", adaptive(None)).await;
     assert_all_verified(&again, SEVERAL, "rerun");
-    assert!(again.report.counts.present >= 400, "{:?}", again.report.counts);
+    assert!(again.report.counts.present >= 200, "{:?}", again.report.counts);
     bench.assert_same(&["hung"]);
 }
 

@@ -1,8 +1,8 @@
 //! Leader election: of several replicas one works, and the process ends when it has lost the Lease. Knows no migration.
 //!
 //! # Guarantees
-//! A leader that could not renew the Lease stops [`GIVE_UP`] after its last success, and nobody follows it before
-//! [`DURATION`] has passed. Each process measures with its own clock only, so that clocks that differ do no harm. A Lease
+//! A leader that could not renew the Lease stops 13 s after its last success, and nobody follows it before
+//! 15 s have passed. Each process measures with its own clock only, so that clocks that differ do no harm. A Lease
 //! is only written over the version that was read.
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Records of the first batches: near the best of every Chroma measured, and soon done.
-const START: usize = 200;
+const START: usize = 100;
 /// Records a second that a slow read never makes it slower than: what a fixed pace does by default.
 const GENTLEST: f64 = 10.0;
 /// Records in one write of that pace.

@@ -163,7 +163,7 @@ fn a_failure_is_answered_at_once_and_those_with_it_count_once() {
     let start = Instant::now();
     let mut pace = Adaptive::new(Limits { slowdown: None, ..LIMITS }, start);
     let change = pace.failed(start, Trouble::PushedBack).unwrap();
-    assert_eq!((change.to.records, change.to.lanes), (100, 1));
+    assert_eq!((change.to.records, change.to.lanes), (50, 1));
     assert!(change.why.contains("come back later") && pace.wait(start) >= Duration::from_millis(500));
     assert_eq!(pace.failed(start, Trouble::PushedBack), None);
     let later = start + Duration::from_millis(600);
