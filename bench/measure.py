@@ -113,4 +113,4 @@ def machine():
     system = os.uname()
     cores = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0]
-    return {"cpu": model, "cores": cores, "memoryGiB": round(memory, 1), "kernel": system.release, "loadBefore": round(load, 2)}
+    return {"cpu": model, "cores": cores, "memoryGiB": round(memory, 1), "kernel": ".".join(system.release.split(".")[:2]), "loadBefore": round(load, 2)}
