@@ -103,7 +103,7 @@ def drained_node(s):
 
 @_alone
 def one_namespace(s):
-    """A controller with Roles only, told to watch one namespace, works there and sees no other."""
+    """A controller with Roles only, told to watch one namespace, works there without an error in its log."""
     _scale(0)
     try:
         install(s.namespace, **{"watchNamespaces[0]": s.namespace, "crds.enabled": "false"})
