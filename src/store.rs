@@ -15,8 +15,10 @@ pub mod rules;
 pub mod settings;
 pub mod spill;
 pub mod ulp;
+pub mod vector;
 
 use async_trait::async_trait;
+use tokio_util::bytes::Bytes;
 
 pub use collection::Collection;
 pub use creation::{Capabilities, NewCollection};
@@ -86,7 +88,21 @@ pub trait Writer: Reader {
     ///
     /// # Errors
     /// [`Error::Uncertain`] when some or all may have been added.
-    async fn add(&self, collection: &Collection, records: &[Record]) -> Result<()>;
+    async fn add(&self, collection: &Collection, records: &[Record]) -> Result<()> {
+        self.add_prepared(collection, records, self.prepare(records)?).await
+    }
+
+    /// Makes the body of an add of these records, which can be done while another one is under way.
+    ///
+    /// # Errors
+    /// When they cannot be written down.
+    fn prepare(&self, records: &[Record]) -> Result<Bytes>;
+
+    /// As [`Writer::add`], with the body that [`Writer::prepare`] made of these records.
+    ///
+    /// # Errors
+    /// Those of [`Writer::add`].
+    async fn add_prepared(&self, collection: &Collection, records: &[Record], body: Bytes) -> Result<()>;
 
     /// Sets each record's vector, document, uri and metadata; the named surplus keys are removed.
     /// An absent document or uri is left as it is: only delete and add clears one.

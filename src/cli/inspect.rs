@@ -3,6 +3,7 @@
 use std::io;
 
 use comfy_table::{Table, presets};
+use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use super::config::{self, Side};
@@ -15,8 +16,9 @@ use crate::store::distance::embedding_function;
 use crate::store::spill;
 use crate::store::{Collection, Error, Fetched, Reader};
 
-/// Ids in one read.
+/// Ids in one read, and reads at once.
 const WINDOW: usize = 1000;
+const READS: usize = 3;
 
 /// Show what a store or server holds
 #[derive(Debug, clap::Args)]
@@ -104,19 +106,21 @@ async fn look(endpoint: Endpoint, records: bool) -> Result<Found, Error> {
 async fn unreadable(store: &dyn Reader, collection: &Collection) -> Result<Vec<Unreadable>, Error> {
     let ids = store.ids(collection).await?;
     let mut all = ids.iter();
-    let mut found = Vec::new();
-    loop {
+    let windows = std::iter::from_fn(|| {
         let window: io::Result<Vec<String>> = all.by_ref().take(WINDOW).collect();
-        let window = window.map_err(spill::failed)?;
-        if window.is_empty() {
-            return Ok(found);
-        }
-        for fetched in store.fetch(collection, &window).await? {
+        Some(window).filter(|window| window.as_ref().is_ok_and(|ids| !ids.is_empty()) || window.is_err())
+    });
+    let fetch = async |window: io::Result<Vec<String>>| store.fetch(collection, &window.map_err(spill::failed)?).await;
+    let mut answers = stream::iter(windows).map(fetch).buffered(READS);
+    let mut found = Vec::new();
+    while let Some(answer) = answers.next().await {
+        for fetched in answer? {
             if let Fetched::Unreadable { id, why } = fetched {
                 found.push(Unreadable { id, why });
             }
         }
     }
+    Ok(found)
 }
 
 /// Damage is an answer, and a script must see it: exit 5, as for a verification.

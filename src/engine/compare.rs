@@ -3,7 +3,7 @@
 
 use crate::store::distance::Distance;
 use crate::store::record::{Metadata, Record, Value};
-use crate::store::ulp;
+use crate::store::{ulp, vector};
 
 /// What a component of a cosine vector, or a metadata double, may move on one hop through Chroma's API (measured).
 pub const TOLERATED_ULPS: u32 = 4;
@@ -79,6 +79,11 @@ impl Seen {
             return;
         }
         let tolerated = if distance == Distance::Cosine { TOLERATED_ULPS } else { 0 };
+        let pairs = source.iter().copied().zip(target.iter().copied());
+        if let Some(furthest) = vector::furthest(pairs, tolerated) {
+            self.ulps = self.ulps.max(furthest);
+            return;
+        }
         let mut largest = 0;
         let mut wrong = 0_usize;
         let mut first = None;

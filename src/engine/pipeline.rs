@@ -1,4 +1,4 @@
-//! Copies what is planned new: reads ahead of the writes and keeps as many of those under way as the pace says.
+//! Copies what is planned new: reads and encodes ahead of the writes, and keeps as many of those under way as the pace says.
 //! Bounded in bytes. Decides nothing about which records are to be sent, and compares nothing.
 
 use std::collections::VecDeque;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use tokio_util::bytes::Bytes;
 
 use super::batch::{Bound, Window, first};
 use super::halt::Halt;
@@ -49,6 +50,7 @@ pub(super) async fn run(
         from: 0,
         is_read: false,
         queue: Queue::default(),
+        prepared: None,
         bytes_under_way: 0,
         reading: None,
         writes: FuturesUnordered::new(),
@@ -69,11 +71,21 @@ struct Pipeline<'p, 'a> {
     /// Whether everything has been read.
     is_read: bool,
     queue: Queue,
+    prepared: Option<Prepared>,
     bytes_under_way: usize,
     reading: Option<BoxFuture<'a, Result<Answers, Halt>>>,
     writes: FuturesUnordered<BoxFuture<'a, Written>>,
     probes: Probes<'a>,
     halted: Option<Halt>,
+}
+
+/// A batch whose turn is next.
+struct Prepared {
+    records: Vec<Record>,
+    /// Place in the ledger and mark of each.
+    marks: Vec<(usize, u64)>,
+    bytes: usize,
+    body: Bytes,
 }
 
 /// A write that has ended.
@@ -126,13 +138,18 @@ impl Pipeline<'_, '_> {
                     self.settle(queued);
                 }
                 probed = ready(&mut self.probes.under_way) => self.probed(probed),
+                // last, so that what is under way has gone on before the next batch is encoded
+                () = std::future::ready(()), if self.may_prepare() => {
+                    let prepared = self.prepare();
+                    self.settle(prepared);
+                }
                 () = tokio::time::sleep(nap) => {}
             }
         }
     }
 
     fn is_all_sent(&self) -> bool {
-        self.is_read && self.reading.is_none() && self.queue.records.is_empty()
+        self.is_read && self.reading.is_none() && self.queue.records.is_empty() && self.prepared.is_none()
     }
 
     fn halt(&mut self, halt: Halt) {
@@ -140,6 +157,7 @@ impl Pipeline<'_, '_> {
         self.reading = None;
         self.probes.under_way = None;
         self.queue = Queue::default();
+        self.prepared = None;
     }
 
     fn settle(&mut self, done: Result<(), Halt>) {
@@ -151,7 +169,8 @@ impl Pipeline<'_, '_> {
     /// Reads the next window, unless enough waits already.
     fn read_more(&mut self) -> Result<(), Halt> {
         let bound = self.sender.pace.bound();
-        let enough = self.queue.has_whole(bound) && (self.queue.bytes >= AHEAD || self.queue.has_two(bound));
+        let waiting = self.queue.bytes + self.prepared.as_ref().map_or(0, |prepared| prepared.bytes);
+        let enough = self.queue.has_whole(bound) && (waiting >= AHEAD || self.queue.has_two(bound));
         if self.is_read || self.reading.is_some() || self.halted.is_some() || enough {
             return Ok(());
         }
@@ -164,7 +183,7 @@ impl Pipeline<'_, '_> {
         self.from = last + 1;
         let ids = self.pair.ledger.ids_at(&places)?;
         let (context, source) = (self.sender.link.context, self.source.clone());
-        self.reading = Some(Box::pin(async move { window::of_collection(context, &source, &ids).await }));
+        self.reading = Some(Box::pin(async move { window::of_source(context, &source, &ids).await }));
         Ok(())
     }
 
@@ -178,32 +197,57 @@ impl Pipeline<'_, '_> {
         Ok(())
     }
 
-    /// Starts the writes whose turn it is.
-    fn write_more(&mut self) -> Result<(), Halt> {
-        while self.may_write() && self.sender.pace.wait(Instant::now()).is_zero() {
-            let (batch, bytes) = self.queue.take(self.sender.pace.bound());
-            self.sender.pace.started(Instant::now(), batch.len());
-            self.bytes_under_way += bytes;
-            let mut marks = Vec::with_capacity(batch.len());
-            for record in &batch {
-                if let Some(at) = self.pair.ledger.position(&record.id)? {
-                    marks.push((at, fingerprint::moved_mark(record, self.source.distance)));
-                }
+    /// Whether the next batch is there and not encoded yet.
+    fn may_prepare(&self) -> bool {
+        let Self { sender, queue, .. } = self;
+        let is_last = self.is_read && self.reading.is_none() && !queue.records.is_empty();
+        self.prepared.is_none() && self.halted.is_none() && (is_last || queue.has_whole(sender.pace.bound()))
+    }
+
+    fn prepare(&mut self) -> Result<(), Halt> {
+        let (records, bytes) = self.queue.take(self.sender.pace.bound());
+        let mut marks = Vec::with_capacity(records.len());
+        for record in &records {
+            if let Some(at) = self.pair.ledger.position(&record.id)? {
+                marks.push((at, fingerprint::moved_mark(record, self.source.distance)));
             }
-            self.writes.push(Box::pin(write(self.sender.link.clone(), batch, bytes, marks)));
         }
+        let body = self.sender.link.prepare(&records)?;
+        self.prepared = Some(Prepared { records, marks, bytes, body });
         Ok(())
     }
 
-    /// Whether another write may be under way, its turn aside.
+    /// Starts the writes whose turn it is.
+    fn write_more(&mut self) -> Result<(), Halt> {
+        // the target has been in trouble since: smaller batches, then
+        let most = self.sender.pace.bound().records;
+        if let Some(large) = self.prepared.take_if(|prepared| prepared.records.len() > most) {
+            self.queue.put_back(large.records, |record| self.sender.link.writer.encoded_len(record));
+        }
+        loop {
+            if self.may_prepare() && self.has_room(0) && self.sender.pace.wait(Instant::now()).is_zero() {
+                self.prepare()?;
+            }
+            if !self.may_write() || !self.sender.pace.wait(Instant::now()).is_zero() {
+                return Ok(());
+            }
+            let Some(Prepared { records, marks, bytes, body }) = self.prepared.take() else { return Ok(()) };
+            self.sender.pace.started(Instant::now(), records.len());
+            self.bytes_under_way += bytes;
+            self.writes.push(Box::pin(write(self.sender.link.clone(), records, body, bytes, marks)));
+        }
+    }
+
+    /// Whether a batch is ready and another write may be under way, its turn aside.
     fn may_write(&self) -> bool {
-        let Self { sender, queue, writes, .. } = self;
-        let bound = sender.pace.bound();
-        let whole = queue.has_whole(bound) || (self.is_read && self.reading.is_none() && !queue.records.is_empty());
-        let room = writes.is_empty()
-            || (writes.len() < sender.pace.lanes() && self.bytes_under_way + queue.bytes_of_first(bound) <= UNDER_WAY);
-        let go_on = self.halted.is_none() && sender.link.context.go_on().is_ok();
-        go_on && whole && room && !self.is_resting_for_probes()
+        let go_on = self.halted.is_none() && self.sender.link.context.go_on().is_ok();
+        let ready = self.prepared.as_ref().is_some_and(|prepared| self.has_room(prepared.bytes));
+        go_on && ready && !self.is_resting_for_probes()
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        let Self { sender, writes, .. } = self;
+        writes.is_empty() || (writes.len() < sender.pace.lanes() && self.bytes_under_way + bytes <= UNDER_WAY)
     }
 
     fn is_resting_for_probes(&self) -> bool {
@@ -268,8 +312,8 @@ impl Pipeline<'_, '_> {
     }
 }
 
-async fn write(link: Link<'_>, batch: Vec<Record>, bytes: usize, marks: Vec<(usize, u64)>) -> Written {
-    let ended = link.add(&batch).await;
+async fn write(link: Link<'_>, batch: Vec<Record>, body: Bytes, bytes: usize, marks: Vec<(usize, u64)>) -> Written {
+    let ended = link.add(&batch, Some(body)).await;
     let first = batch.into_iter().next().map(|record| record.id).unwrap_or_default();
     Written { marks, first, bytes, ended }
 }
@@ -310,6 +354,15 @@ impl Queue {
 
     fn bytes_of_first(&self, bound: Bound) -> usize {
         self.records.iter().take(self.first(bound)).map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Puts records before all others.
+    fn put_back(&mut self, records: Vec<Record>, size: impl Fn(&Record) -> usize) {
+        for record in records.into_iter().rev() {
+            let bytes = size(&record);
+            self.bytes += bytes;
+            self.records.push_front((record, bytes));
+        }
     }
 
     fn take(&mut self, bound: Bound) -> (Vec<Record>, usize) {

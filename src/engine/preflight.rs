@@ -5,8 +5,8 @@ use std::io;
 use super::compare::{Comparison, compare};
 use super::fingerprint::{document_mark, moved_mark};
 use super::halt::Halt;
-use super::ledger::{Ledger, Plan};
-use super::window::{self, Answers};
+use super::ledger::{Entry, Ledger, Plan};
+use super::window::{self, Ahead, Answers};
 use super::{Context, Duplicates, OnConflict, Pair, Run, Selection};
 use crate::report::Stage;
 use crate::store::ids::{Join, Side};
@@ -185,15 +185,14 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     async fn records(&self, pair: &mut Pair, seen: &mut Records, mut done: impl FnMut(u64)) -> Result<(), Halt> {
-        let mut sizes = window::sized();
-        let mut from = 0;
+        let (source, target) = (pair.source.clone(), pair.target.clone());
+        let mut ahead = Ahead::new();
         loop {
-            let places = pair.ledger.select(from, sizes.size(), |entry| entry.plan == Plan::New && entry.mark == 0)?;
-            let Some(last) = places.last() else { return Ok(()) };
-            from = last + 1;
-            let ids = pair.ledger.ids_at(&places)?;
-            let (source, target) = self.both(pair, &ids).await?;
-            sizes.observe(places.len(), window::bytes(&source));
+            let is_open = |entry: Entry| entry.plan == Plan::New && entry.mark == 0;
+            let read = |places, ids| self.both(&source, target.as_ref(), places, ids);
+            let Some(window) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { return Ok(()) };
+            let (places, source, target) = window;
+            ahead.observe(places.len(), window::bytes(&source));
             for at in &places {
                 self.plan(pair, *at, &source, &target, seen)?;
             }
@@ -201,18 +200,25 @@ impl Scan<'_> {
         }
     }
 
-    async fn both(&self, pair: &Pair, ids: &[String]) -> Result<(Answers, Answers), Halt> {
+    async fn both(
+        &self,
+        source: &Collection,
+        target: Option<&Collection>,
+        places: Vec<usize>,
+        ids: Vec<String>,
+    ) -> Result<(Vec<usize>, Answers, Answers), Halt> {
         let Some((reader, there)) = self.there else {
-            return Ok((window::of_source(self.context, pair, ids).await?, Answers::new()));
+            return Ok((places, window::of_source(self.context, source, &ids).await?, Answers::new()));
         };
         let mut common = Vec::new();
-        for id in ids {
+        for id in &ids {
             common.extend(there.contains(id)?.then(|| id.clone()));
         }
-        tokio::try_join!(
-            window::of_source(self.context, pair, ids),
-            window::of_target(self.context, reader, pair.target.as_ref(), &common),
-        )
+        let (source, target) = tokio::try_join!(
+            window::of_source(self.context, source, &ids),
+            window::of_target(self.context, reader, target, &common),
+        )?;
+        Ok((places, source, target))
     }
 
     fn plan(

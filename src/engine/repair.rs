@@ -71,7 +71,7 @@ async fn mend_window(
     loop {
         // both sides anew: what differed a moment ago may have been a moving source
         let (source, target) = tokio::try_join!(
-            window::of_source(sender.link.context, pair, &ids),
+            window::of_source(sender.link.context, &pair.source, &ids),
             window::of_target(sender.link.context, sender.link.writer, Some(sender.link.collection), &ids),
         )?;
         let bytes = window::bytes(&source);

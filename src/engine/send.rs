@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::sync::mpsc;
+use tokio_util::bytes::Bytes;
 
 use super::adaptive::Trouble;
 use super::batch::cut;
@@ -66,7 +67,7 @@ impl<'a> Sender<'a> {
         for range in cut(&sizes, self.pace.bound()) {
             let batch = &records[range];
             self.wait(batch.len()).await?;
-            self.link.add(batch).await?;
+            self.link.add(batch, None).await?;
             self.pace.ended(Instant::now(), batch.len());
         }
         Ok(())
@@ -121,20 +122,21 @@ impl<'a> Sender<'a> {
             }
             Err(error) => return Err(self.link.refused(error, std::slice::from_ref(record))),
         }
-        let added = self.link.add(std::slice::from_ref(record)).await;
+        let added = self.link.add(std::slice::from_ref(record), None).await;
         self.pace.ended(Instant::now(), 1);
         added
     }
 }
 
 impl Link<'_> {
-    /// Adds one batch; after an uncertain answer, what the target has not.
-    pub(super) async fn add(&self, batch: &[Record]) -> Result<(), Halt> {
+    /// Adds one batch, whose body may be there already; after an uncertain answer, what the target has not.
+    pub(super) async fn add(&self, batch: &[Record], mut body: Option<Bytes>) -> Result<(), Halt> {
         let mut retry = Retry::new(self.context.options);
         let mut rest: Vec<Record> = Vec::new();
         loop {
             let now = if rest.is_empty() { batch } else { rest.as_slice() };
-            match self.context.last_write(self.writer.add(self.collection, now)).await? {
+            let body = body.take().map_or_else(|| self.prepare(now), Ok)?;
+            match self.context.last_write(self.writer.add_prepared(self.collection, now, body)).await? {
                 Ok(()) => return Ok(()),
                 Err(error @ Error::Uncertain { .. }) => {
                     // fails when full: then the pace has enough to hear of
@@ -148,6 +150,11 @@ impl Link<'_> {
                 Err(error) => return Err(self.refused(error, now)),
             }
         }
+    }
+
+    /// The body of an add of these records.
+    pub(super) fn prepare(&self, records: &[Record]) -> Result<Bytes, Halt> {
+        self.writer.prepare(records).map_err(|error| self.refused(error, records))
     }
 
     /// Those of these records that the target does not hold. Records that it holds with other content are left to

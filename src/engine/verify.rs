@@ -3,22 +3,16 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesOrdered;
-
 use super::compare::{Comparison, FieldDifference, compare};
 use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
 use super::progress::Tracker;
-use super::window::{self, Answers};
+use super::window::{self, Ahead, Answers};
 use super::{Context, OnConflict, Pair, fingerprint};
 use crate::store::{Collection, Fetched, Origin, Reader, Record, creation};
 
 /// How many records keep the detail of their difference for the report.
 const DETAILED: usize = 1000;
-
-/// Windows that are read at once: while one is compared, the next are on their way.
-const READS: usize = 3;
 
 /// Proof that every record of a collection was compared: nothing else can make one.
 pub(super) struct Compared {
@@ -62,23 +56,12 @@ pub(super) async fn pass(
     let in_files = counterpart(context, sides, &collection).await?;
     let source = pair.source.clone();
     let both = Both { context, sides, source: &source, server: &collection, files: in_files.as_ref() };
-    let mut pace = window::sized();
-    let mut under_way = FuturesOrdered::new();
-    let (mut from, mut is_read) = (0, false);
+    let mut ahead = Ahead::new();
     loop {
-        while !is_read && under_way.len() < READS {
-            let most = (pace.size() / READS).max(1);
-            let places = pair.ledger.select(from, most, |entry| pair.is_wanted(entry.plan) && wanted(entry))?;
-            let Some(last) = places.last() else {
-                is_read = true;
-                break;
-            };
-            from = last + 1;
-            let ids = pair.ledger.ids_at(&places)?;
-            under_way.push_back(both.look(places, ids));
-        }
-        let Some(look) = under_way.next().await.transpose()? else { return Ok(details) };
-        pace.observe(look.places.len(), window::bytes(&look.source));
+        let is_wanted = |entry: Entry| pair.is_wanted(entry.plan) && wanted(entry);
+        let look = ahead.next(&pair.ledger, is_wanted, |places, ids| both.look(places, ids)).await?.transpose()?;
+        let Some(look) = look else { return Ok(details) };
+        ahead.observe(look.places.len(), window::bytes(&look.source));
         look.judge(context, pair, &mut details)?;
         done(look.places.len() as u64);
     }
@@ -98,7 +81,7 @@ impl Both<'_> {
     async fn look(&self, places: Vec<usize>, ids: Vec<String>) -> Result<Look, Halt> {
         let Self { context, sides, .. } = self;
         let (source, server, files) = tokio::try_join!(
-            window::of_collection(context, self.source, &ids),
+            window::of_source(context, self.source, &ids),
             window::of_target(context, sides.server, Some(self.server), &ids),
             async {
                 match sides.files {
@@ -218,13 +201,13 @@ fn settle(
     details: &mut Details,
 ) -> Result<(), Halt> {
     let Entry { plan, mark, .. } = pair.ledger.entry(at)?;
-    let moved = mark != 0 && mark != fingerprint::moved_mark(record, pair.source.distance);
+    let moved = || mark != 0 && mark != fingerprint::moved_mark(record, pair.source.distance);
     let proof = match found {
         Found::Equal(ulps) => {
             pair.max_ulps = pair.max_ulps.max(*ulps);
             Proof::Verified
         }
-        _ if moved => Proof::Changed,
+        _ if moved() => Proof::Changed,
         Found::Missing => Proof::Missing,
         Found::Different(_) => Proof::Different,
     };

@@ -1,16 +1,23 @@
-//! Reads windows of records by id, from one side or both at once. Never by offset; writes nothing.
+//! Reads windows of records by id, from one side or both at once, ahead of who works on them. Never by offset; writes
+//! nothing.
 
 use std::collections::HashMap;
 
+use futures::StreamExt as _;
+use futures::stream::FuturesOrdered;
+
+use super::Context;
 use super::batch::Window;
 use super::halt::Halt;
-use super::{Context, Pair};
+use super::ledger::{Entry, Ledger};
 use crate::store::{Collection, Fetched, Reader, Record, Value};
 
 /// What one window of records takes in memory, about.
 const WINDOW_BYTES: usize = 4 << 20;
 /// Records in one window: what a server answers fastest, measured.
 const WINDOW_RECORDS: usize = 1000;
+/// Windows that are read at once: while one is worked on, the next are on their way. Together they are as large as one.
+const READS: usize = 3;
 
 /// Answers by id.
 pub(super) type Answers = HashMap<String, Fetched>;
@@ -20,13 +27,8 @@ pub(super) fn sized() -> Window {
     Window::new(WINDOW_BYTES, WINDOW_RECORDS)
 }
 
-/// Reads these ids of the pair's source.
-pub(super) async fn of_source(context: &Context<'_>, pair: &Pair, ids: &[String]) -> Result<Answers, Halt> {
-    of_collection(context, &pair.source, ids).await
-}
-
 /// Reads these ids of a collection of the source.
-pub(super) async fn of_collection(context: &Context<'_>, source: &Collection, ids: &[String]) -> Result<Answers, Halt> {
+pub(super) async fn of_source(context: &Context<'_>, source: &Collection, ids: &[String]) -> Result<Answers, Halt> {
     if ids.is_empty() {
         return Ok(Answers::new());
     }
@@ -44,6 +46,46 @@ pub(super) async fn of_target(
     let Some(collection) = collection.filter(|_| !ids.is_empty()) else { return Ok(Answers::new()) };
     let answer = context.until_stopped(target.fetch(collection, ids)).await?;
     Ok(by_id(answer.map_err(Halt::Target)?))
+}
+
+/// Windows of a ledger's records, in order, each read while those before it are worked on.
+pub(super) struct Ahead<F: Future> {
+    sizes: Window,
+    from: usize,
+    is_read: bool,
+    under_way: FuturesOrdered<F>,
+}
+
+impl<F: Future> Ahead<F> {
+    pub(super) fn new() -> Self {
+        Self { sizes: sized(), from: 0, is_read: false, under_way: FuturesOrdered::new() }
+    }
+
+    /// The next window of the records that `wanted` names, read by `read`, which gets their places and ids; None after
+    /// the last.
+    pub(super) async fn next(
+        &mut self,
+        ledger: &Ledger,
+        wanted: impl Fn(Entry) -> bool,
+        read: impl Fn(Vec<usize>, Vec<String>) -> F,
+    ) -> Result<Option<F::Output>, Halt> {
+        while !self.is_read && self.under_way.len() < READS {
+            let places = ledger.select(self.from, (self.sizes.size() / READS).max(1), &wanted)?;
+            let Some(last) = places.last() else {
+                self.is_read = true;
+                break;
+            };
+            self.from = last + 1;
+            let ids = ledger.ids_at(&places)?;
+            self.under_way.push_back(read(places, ids));
+        }
+        Ok(self.under_way.next().await)
+    }
+
+    /// Learns from a window that was read.
+    pub(super) fn observe(&mut self, records: usize, bytes: usize) {
+        self.sizes.observe(records, bytes);
+    }
 }
 
 fn by_id(answer: Vec<Fetched>) -> Answers {

@@ -234,7 +234,7 @@ mod tests {
         }
         let sorted = list.sort().unwrap();
         assert_eq!(sorted.len(), 60_000);
-        assert!(sorted.table.held() < 600_000, "{} bytes held", sorted.table.held());
+        assert!(sorted.table.held_bytes() < 600_000, "{} bytes held", sorted.table.held_bytes());
         for (n, id) in sorted.iter().enumerate() {
             assert_eq!(id.unwrap(), format!("memory-{n:040}"));
         }

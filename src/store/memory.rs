@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use tokio_util::bytes::Bytes;
 
 use super::distance::Distance;
 use super::record::Metadata;
@@ -206,7 +207,11 @@ impl Writer for MemoryStore {
         }
     }
 
-    async fn add(&self, collection: &Collection, records: &[Record]) -> Result<()> {
+    fn prepare(&self, _: &[Record]) -> Result<Bytes> {
+        Ok(Bytes::new())
+    }
+
+    async fn add_prepared(&self, collection: &Collection, records: &[Record], _: Bytes) -> Result<()> {
         // others may come in between, as on a server
         {
             let mut state = self.state();

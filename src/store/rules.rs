@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use super::creation::Capabilities;
 use super::distance::Distance;
 use super::record::{Metadata, Record, Value};
-use super::{settings, ulp};
+use super::{settings, ulp, vector};
 
 /// A cosine vector may move by this many ULP in each component; beyond it the copy is not the memory any more.
 const COSINE_ULPS: u32 = 4;
@@ -79,6 +79,10 @@ pub fn body_len(record: &Record, base64: bool) -> usize {
 
 /// Bytes of a text as JSON, quotes included.
 fn text_len(text: &str) -> usize {
+    // most texts have nothing to escape: this pass has no branch, so that it takes many bytes at once
+    if text.bytes().fold(true, |plain, b| plain & (b >= 32) & (b != b'"') & (b != b'\\')) {
+        return 2 + text.len();
+    }
     let escaped = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 8 | 12 => 2,
         0..=31 => 6,
@@ -133,26 +137,28 @@ fn list_problem(key: &str, values: &[Value], target: &Capabilities) -> Option<St
     Some(format!("its metadata {key:?} {why}"))
 }
 
-fn vector_problem(vector: &[f32], distance: Distance) -> Option<String> {
-    if vector.is_empty() {
+fn vector_problem(components: &[f32], distance: Distance) -> Option<String> {
+    if components.is_empty() {
         return Some("its vector has no component".to_owned());
     }
-    if let Some(n) = vector.iter().position(|component| !component.is_finite()) {
-        return Some(format!("component {n} of its vector is {}, which Chroma refuses", vector[n]));
+    if let Some(n) = vector::first_not_finite(components) {
+        return Some(format!("component {n} of its vector is {}, which Chroma refuses", components[n]));
     }
     if distance != Distance::Cosine {
         return None;
     }
-    [running_norm(vector), exact_norm(vector)].into_iter().find_map(|norm| cosine_problem(vector, norm))
+    [running_norm(components), exact_norm(components)].into_iter().find_map(|norm| cosine_problem(components, norm))
 }
 
 /// What a cosine index would make of the vector: hnswlib keeps `v * (1 / (norm + 1e-30))` and the norm, all in f32,
 /// and `get` answers their product.
-fn cosine_problem(vector: &[f32], norm: f32) -> Option<String> {
+fn cosine_problem(components: &[f32], norm: f32) -> Option<String> {
     let scale = 1.0 / (norm + 1e-30_f32);
-    let (n, component, kept) = vector
-        .iter()
-        .map(|component| (*component, component * scale * norm))
+    let pairs = components.iter().map(|component| (*component, component * scale * norm));
+    if vector::furthest(pairs.clone(), COSINE_ULPS).is_some() {
+        return None;
+    }
+    let (n, component, kept) = pairs
         .enumerate()
         .map(|(n, (component, kept))| (n, component, kept))
         .find(|(_, component, kept)| ulp::f32(*component, *kept) > COSINE_ULPS)?;
@@ -163,15 +169,14 @@ fn cosine_problem(vector: &[f32], norm: f32) -> Option<String> {
 }
 
 /// The norm as hnswlib sums it, one component after the other.
-fn running_norm(vector: &[f32]) -> f32 {
-    vector.iter().map(|component| component * component).sum::<f32>().sqrt()
+fn running_norm(components: &[f32]) -> f32 {
+    components.iter().map(|component| component * component).sum::<f32>().sqrt()
 }
 
 /// The norm without rounding in the sum: a compiler may sum in another order, and no order comes further than this.
 #[allow(clippy::cast_possible_truncation)]
-fn exact_norm(vector: &[f32]) -> f32 {
-    let squares = vector.iter().map(|component| f64::from(*component) * f64::from(*component));
-    (squares.sum::<f64>() as f32).sqrt()
+fn exact_norm(components: &[f32]) -> f32 {
+    (vector::square(components) as f32).sqrt()
 }
 
 #[cfg(test)]

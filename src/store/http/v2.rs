@@ -200,8 +200,11 @@ impl Writer for HttpWriter {
         })
     }
 
-    async fn add(&self, collection: &Collection, records: &[Record]) -> Result<()> {
-        let body = self.encoded(body::add(records, self.capabilities.base64))?;
+    fn prepare(&self, records: &[Record]) -> Result<Bytes> {
+        self.encoded(body::add(records, self.capabilities.base64))
+    }
+
+    async fn add_prepared(&self, collection: &Collection, _: &[Record], body: Bytes) -> Result<()> {
         self.write(&[&collection.id, "add"], body, words(collection)).await.map(|_| ())
     }
 

@@ -1,8 +1,6 @@
 //! The typed columns of Chroma's metadata tables: one row is one key and value, or one element of an array.
 //! Never guesses: a value that fits no type makes its record unreadable.
 
-use std::collections::HashMap;
-
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result, Row, params_from_iter};
 
@@ -14,18 +12,19 @@ use super::tables::{CHUNK, placeholders};
 /// What a value is, or why it cannot be read.
 type Read<T> = std::result::Result<T, String>;
 
-/// The content of these rows of `embeddings`, by number; rows without any metadata are left out. An inner error is for
-/// that record only.
+/// The content of each of these rows of `embeddings`, by sorted numbers; empty for a row without any metadata. An inner
+/// error is for that record only.
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<HashMap<i64, Read<Content>>> {
-    let mut contents: HashMap<i64, Read<Content>> = HashMap::with_capacity(numbers.len());
+pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<Vec<Read<Content>>> {
+    let mut contents: Vec<Read<Content>> = Vec::new();
+    contents.resize_with(numbers.len(), || Ok(Content::default()));
     let bools = if columns.record_bools { "bool_value" } else { "NULL" };
     let scalars =
         format!("SELECT id, key, string_value, int_value, float_value, {bools} FROM embedding_metadata WHERE id IN");
-    each(db, &format!("{scalars} ({})", placeholders()), numbers, |number, item| {
-        amend(&mut contents, number, |content| item.and_then(|(key, value)| content.set(key, value)));
+    each(db, &format!("{scalars} ({})", placeholders()), numbers, |at, item| {
+        amend(&mut contents[at], |content| item.and_then(|(key, value)| content.set(key, value)));
     })?;
     if columns.arrays {
         // Elements have no number of their own: they were inserted in order.
@@ -34,27 +33,34 @@ pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<Ha
              WHERE id IN ({}) ORDER BY rowid",
             placeholders()
         );
-        each(db, &arrays, numbers, |number, item| {
-            amend(&mut contents, number, |content| item.and_then(|(key, value)| append(content, key, value)));
+        each(db, &arrays, numbers, |at, item| {
+            amend(&mut contents[at], |content| item.and_then(|(key, value)| append(content, key, value)));
         })?;
     }
     Ok(contents)
 }
 
-fn each(db: &Connection, sql: &str, numbers: &[i64], mut take: impl FnMut(i64, Read<(String, Value)>)) -> Result<()> {
+/// Calls `take` with every row and the place of its number.
+fn each(db: &Connection, sql: &str, numbers: &[i64], mut take: impl FnMut(usize, Read<(String, Value)>)) -> Result<()> {
     let mut statement = db.prepare_cached(sql)?;
-    for chunk in numbers.chunks(CHUNK) {
+    for (n, chunk) in numbers.chunks(CHUNK).enumerate() {
         let padded = chunk.iter().map(|n| Some(*n)).chain(std::iter::repeat(None)).take(CHUNK);
         let mut rows = statement.query(params_from_iter(padded))?;
+        let mut last = 0;
         while let Some(row) = rows.next()? {
-            take(row.get(0)?, keyed(row, 1)?);
+            let number: i64 = row.get(0)?;
+            // the rows of one number mostly come one after the other
+            let at = if chunk.get(last) == Some(&number) { Ok(last) } else { chunk.binary_search(&number) };
+            if let Ok(at) = at {
+                take(n * CHUNK + at, keyed(row, 1)?);
+                last = at;
+            }
         }
     }
     Ok(())
 }
 
-fn amend(contents: &mut HashMap<i64, Read<Content>>, number: i64, change: impl FnOnce(&mut Content) -> Read<()>) {
-    let content = contents.entry(number).or_insert_with(|| Ok(Content::default()));
+fn amend(content: &mut Read<Content>, change: impl FnOnce(&mut Content) -> Read<()>) {
     if let Ok(known) = content
         && let Err(why) = change(known)
     {

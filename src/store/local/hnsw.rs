@@ -3,6 +3,8 @@
 
 use std::io::{Read, Seek, SeekFrom};
 
+use super::super::vector;
+
 /// Bytes of `header.bin`.
 pub const HEADER_LEN: usize = 100;
 /// The byte of a row whose lowest bit says "deleted".
@@ -110,19 +112,13 @@ pub fn rows<R: Read + Seek>(data: &mut R, header: &Header, mut take: impl FnMut(
     Ok(())
 }
 
-/// Reads one row again, with its vector as stored (of unit length in a cosine index).
-///
-/// # Errors
-/// When the file ends before it, or cannot be read.
-pub fn row<R: Read + Seek>(data: &mut R, header: &Header, number: u32) -> std::io::Result<(Row, Vec<f32>)> {
-    let start =
-        u64::from(number).checked_mul(header.row_len).ok_or_else(|| std::io::Error::other("row out of range"))?;
-    data.seek(SeekFrom::Start(start))?;
-    let mut bytes = vec![0; usize::try_from(header.row_len).map_err(std::io::Error::other)?];
-    data.read_exact(&mut bytes)?;
-    let row = header.split(u64::from(number), &bytes).ok_or_else(|| std::io::Error::other("row out of range"))?;
-    let vector = usize::try_from(header.data_offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
-    Ok((row, floats(vector).take(header.dimension as usize).collect()))
+/// Parses one row's bytes, with its vector as stored (of unit length in a cosine index); None where they are too few.
+#[must_use]
+pub fn row(header: &Header, number: u32, bytes: &[u8]) -> Option<(Row, Vec<f32>)> {
+    let row = header.split(u64::from(number), bytes)?;
+    let start = usize::try_from(header.data_offset).ok()?;
+    let end = start.checked_add((header.dimension as usize).checked_mul(4)?)?;
+    Some((row, floats(bytes.get(start..end)?).collect()))
 }
 
 /// Reads the next number of `length.bin`: the norm of the next row's original vector; only a cosine index fills it.
@@ -145,7 +141,7 @@ pub fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 /// # Errors
 /// When the row is not of unit length, so that it cannot come from a cosine index.
 pub fn with_norm(unit: &mut [f32], norm: f32) -> Result<(), String> {
-    let square: f64 = unit.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    let square = vector::square(unit);
     // Chroma adds 1e-30 to the norm and squares in f32: tiny vectors lose their unit length there, as they do in its get.
     if norm > 1e-15 && norm < 1e15 && square > 0.0 && !(0.99..1.01).contains(&square) {
         return Err(format!("its row has length {:.3} where cosine rows have 1", square.sqrt()));
@@ -201,7 +197,10 @@ mod tests {
         let found = all(&mut data, &head).unwrap();
         let second = Row { number: 1, label: 3, deleted: true };
         assert_eq!(found, [Row { number: 0, label: 7, deleted: false }, second]);
-        assert_eq!(row(&mut data, &head, 1).unwrap(), (second, vec![0.25, f32::MAX]));
+        let data = data.into_inner();
+        let len = usize::try_from(head.row_len).unwrap();
+        assert_eq!(row(&head, 1, &data[len..]), Some((second, vec![0.25, f32::MAX])));
+        assert_eq!(row(&head, 1, &data[len..2 * len - 1]), None);
     }
 
     #[test]
@@ -210,8 +209,6 @@ mod tests {
         let head = header(&head).unwrap();
         data.pop();
         assert!(all(&mut Cursor::new(&data), &head).is_err());
-        assert!(row(&mut Cursor::new(&data), &head, 0).is_ok());
-        assert!(row(&mut Cursor::new(&data), &head, 1).is_err());
         let mut norms = Cursor::new([0, 0, 128, 63, 0, 0, 0]);
         assert_eq!(length(&mut norms).unwrap().to_bits(), 1.0f32.to_bits());
         assert!(length(&mut norms).is_err());
@@ -251,7 +248,7 @@ mod tests {
             bytes[at] = byte;
             if let Ok(head) = header(&bytes) && head.count < 1000 {
                 drop(all(&mut Cursor::new(&data), &head));
-                drop(row(&mut Cursor::new(&data), &head, 0));
+                drop(row(&head, 0, &data));
             }
         }
     }

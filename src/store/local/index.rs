@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::error::Error;
@@ -16,6 +17,8 @@ const PICKLE: &str = "index_metadata.pickle";
 const HEADER: &str = "header.bin";
 const DATA: &str = "data_level0.bin";
 const LENGTHS: &str = "length.bin";
+/// Rows beside each other are read at once, in this many bytes.
+const AT_ONCE: usize = 128 << 10;
 
 /// The stamps of the four files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,22 +309,38 @@ impl Index {
         })
     }
 
-    /// Reads a row's vector, with its norm where the index is a cosine one.
+    /// Reads the vectors of these rows, which are sorted by number, each with its norm where the index is a cosine one;
+    /// hands them on in this order, or why one cannot be trusted.
     ///
     /// # Errors
-    /// When the file cannot be read; inside, why the vector cannot be trusted.
-    pub fn vector(&self, at: IndexRow) -> Result<Result<Vec<f32>, String>, Error> {
+    /// When the file cannot be read.
+    pub fn vectors(&self, rows: &[IndexRow], mut take: impl FnMut(Result<Vec<f32>, String>)) -> Result<(), Error> {
+        let failed = |e| io_error("read", &self.path, e);
+        let row_len = usize::try_from(self.header.row_len).map_err(io::Error::other).map_err(failed)?;
+        let at_once = (AT_ONCE / row_len.max(1)).max(1);
+        let mut bytes = Vec::new();
+        for run in rows.chunk_by(|a, b| b.row.number.saturating_sub(a.row.number) <= 1) {
+            for part in run.chunks(at_once) {
+                let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
+                let (first, last) = (u64::from(first.row.number), u64::from(last.row.number));
+                bytes.resize(usize::try_from(last - first + 1).unwrap_or(usize::MAX).saturating_mul(row_len), 0);
+                self.data.read_exact_at(&mut bytes, first.saturating_mul(self.header.row_len)).map_err(failed)?;
+                for at in part {
+                    let n = usize::try_from(u64::from(at.row.number) - first).unwrap_or(usize::MAX);
+                    take(self.vector(*at, bytes.chunks_exact(row_len).nth(n).unwrap_or_default()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn vector(&self, at: IndexRow, bytes: &[u8]) -> Result<Vec<f32>, String> {
         let IndexRow { row, norm } = at;
-        let read = hnsw::row(&mut &self.data, &self.header, row.number);
-        let (found, mut vector) = read.map_err(|e| io_error("read", &self.path, e))?;
-        if found != row || vector.len() != self.header.dimension as usize {
-            return Ok(Err(format!("row {} of {DATA} changed while it was read", row.number)));
-        }
-        if let Some(norm) = norm
-            && let Err(why) = hnsw::with_norm(&mut vector, norm)
-        {
-            return Ok(Err(why));
-        }
-        Ok(Ok(vector))
+        let found = hnsw::row(&self.header, row.number, bytes).filter(|(found, _)| *found == row);
+        let Some((_, mut vector)) = found else {
+            return Err(format!("row {} of {DATA} changed while it was read", row.number));
+        };
+        norm.map_or(Ok(()), |norm| hnsw::with_norm(&mut vector, norm))?;
+        Ok(vector)
     }
 }

@@ -19,7 +19,7 @@ use super::super::record::Fetched;
 use super::files::{Attempt, Failure};
 use super::schema::{self, Columns, Layout};
 use super::scratch::{self, Opened, failure};
-use super::state::{Sequence, State};
+use super::state::{Indexes, Sequence, Shape, State};
 use super::tables::{self, CollectionRow};
 use super::{DATABASE, place, window};
 
@@ -63,13 +63,13 @@ impl LocalStore {
         let path = path.into();
         let (tenant, database) = (tenant.into(), database.into());
         let (core, version) = blocking(move || {
-            let mut core = Core::new(&path)?;
+            let mut core = Core::new(&path, Arc::default())?;
             let version = core.attempt(|core| core.read(|_, _, layout| Ok(layout.version())))?;
             Ok((core, version))
         })
         .await?;
         let (name, is_copy) = (core.name(), Arc::clone(&core.is_copy));
-        let second = Arc::new(Mutex::new(Core::new(&core.path)?));
+        let second = Arc::new(Mutex::new(Core::new(&core.path, Arc::clone(&core.indexes))?));
         Ok(Self { core: Arc::new(Mutex::new(core)), second, is_copy, name, version, tenant, database })
     }
 
@@ -106,7 +106,7 @@ async fn read(
 
 /// The migrations of a store; its layout may be one that this reader does not know.
 pub(super) fn layout(path: &Path) -> Result<Layout> {
-    let mut core = Core::new(path)?;
+    let mut core = Core::new(path, Arc::default())?;
     core.attempt(|core| {
         let opened = scratch::open(&core.file)?;
         tables::layout(&opened.connection).map_err(|e| failure(&core.file, &e))
@@ -180,17 +180,19 @@ pub(super) struct Core {
     file: PathBuf,
     opened: Option<(Opened, Columns, Layout)>,
     is_copy: Arc<AtomicBool>,
+    indexes: Arc<Indexes>,
     pub(super) states: HashMap<String, State>,
 }
 
 impl Core {
-    pub(super) fn new(path: &Path) -> Result<Self> {
+    pub(super) fn new(path: &Path, indexes: Arc<Indexes>) -> Result<Self> {
         place(path).into_store(path)?;
         Ok(Self {
             path: path.to_owned(),
             file: path.join(DATABASE),
             opened: None,
             is_copy: Arc::default(),
+            indexes,
             states: HashMap::new(),
         })
     }
@@ -306,7 +308,8 @@ impl Core {
             Ok((segments, rows.into_iter().find(|row| row.id == collection.id).and_then(|row| row.dimension)))
         })?;
         let dimension = dimension.and_then(|d| u32::try_from(d).ok());
-        let state = State::load(&self.path, segments, dimension, collection.distance == Distance::Cosine)?;
+        let shape = Shape { dimension, cosine: collection.distance == Distance::Cosine };
+        let state = State::load(&self.path, segments, shape, &self.indexes)?;
         if self.states.len() >= KEPT {
             self.states.clear();
         }

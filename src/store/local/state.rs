@@ -1,7 +1,9 @@
 //! What is known of one collection between two windows: its index, the tail of its log, and the generation both are of.
 //! Reads through the caller's transaction; decides nothing about retries.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 
@@ -34,6 +36,44 @@ pub struct Sequence {
     pub vector: i64,
 }
 
+/// How an index is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Components of a vector, if the collection says.
+    pub dimension: Option<u32>,
+    /// Whether norms are needed.
+    pub cosine: bool,
+}
+
+/// The indexes that all connections to one store use, by folder: whoever comes first loads one, the others wait for it.
+#[derive(Debug, Default)]
+pub struct Indexes(Mutex<HashMap<PathBuf, (Stamps, Shape, Arc<Vectors>)>>);
+
+/// Indexes that are kept in memory.
+const KEPT: usize = 2;
+
+impl Indexes {
+    /// The index of a folder as these stamps are of; loaded unless it is known.
+    fn get(&self, folder: &Path, stamps: Stamps, shape: Shape) -> Attempt<Arc<Vectors>> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((.., vectors)) = known.get(folder).filter(|(s, of, _)| (*s, *of) == (stamps, shape)) {
+            return Ok(Arc::clone(vectors));
+        }
+        known.remove(folder);
+        let vectors = Vectors::load(folder, shape.dimension, shape.cosine);
+        let torn = matches!(vectors, Err(_) | Ok(Vectors::Broken { .. })) && !stamps.are_settled();
+        if torn || Stamps::of(folder)? != stamps {
+            return Err(moved(folder));
+        }
+        let vectors = Arc::new(vectors?);
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(folder.to_owned(), (stamps, shape, Arc::clone(&vectors)));
+        Ok(vectors)
+    }
+}
+
 /// One collection's index and log tail.
 #[derive(Debug)]
 pub struct State {
@@ -43,8 +83,8 @@ pub struct State {
     pub folder: PathBuf,
     /// The files that the index was loaded from.
     pub stamps: Stamps,
-    /// The index.
-    pub vectors: Vectors,
+    /// The index, which other connections to the store use too.
+    pub vectors: Arc<Vectors>,
     /// How far the overlay goes; None before the first look.
     pub sequence: Option<Sequence>,
     /// The log's tail.
@@ -86,18 +126,13 @@ impl State {
     ///
     /// # Errors
     /// `Again` when a file changes meanwhile.
-    pub fn load(store: &Path, segments: Segments, dimension: Option<u32>, cosine: bool) -> Attempt<Self> {
+    pub fn load(store: &Path, segments: Segments, shape: Shape, indexes: &Indexes) -> Attempt<Self> {
         let folder = store.join(&segments.vector);
         let stamps = Stamps::of(&folder)?;
         if stamps.are_fresh() {
             return Err(moved(&folder));
         }
-        let vectors = Vectors::load(&folder, dimension, cosine);
-        let torn = matches!(vectors, Err(_) | Ok(Vectors::Broken { .. })) && !stamps.are_settled();
-        if torn || Stamps::of(&folder)? != stamps {
-            return Err(moved(&folder));
-        }
-        let vectors = vectors?;
+        let vectors = indexes.get(&folder, stamps, shape)?;
         Ok(Self { segments, folder, stamps, vectors, sequence: None, overlay: Overlay::default() })
     }
 
@@ -154,7 +189,7 @@ impl State {
     #[must_use]
     pub fn damage(&self) -> Option<Error> {
         let sequence = self.sequence.map_or(0, |s| s.vector);
-        match &self.vectors {
+        match &*self.vectors {
             Vectors::Index(_) => None,
             Vectors::Nothing if sequence <= 0 => None,
             Vectors::Nothing => Some(Error::Damaged {
@@ -171,7 +206,7 @@ impl State {
     /// Whether the id's vector would have to come from an index that is broken.
     #[must_use]
     pub fn is_lost(&self, id: &str) -> bool {
-        match &self.vectors {
+        match &*self.vectors {
             Vectors::Index(_) => false,
             // Without the ids of the index nobody knows which entries of the log were applied.
             Vectors::Broken { labels: None, .. } => true,

@@ -1,7 +1,7 @@
 //! The `SQLite` reads: each function is a few statements inside the caller's read transaction.
 //! Never writes, and opens nothing but the connection it is asked for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -309,22 +309,30 @@ pub struct Place {
     pub seq_id: Option<i64>,
 }
 
-/// The rows of these ids.
+/// The row of each of these ids, which are sorted and distinct; None for an id without one.
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn places(db: &Connection, segment: &str, ids: &[&str]) -> Result<HashMap<String, Place>> {
-    let mut places = HashMap::with_capacity(ids.len());
+pub fn places(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<Option<Place>>> {
+    let mut places = vec![None; ids.len()];
     let sql = format!(
         "SELECT embedding_id, id, seq_id FROM embeddings WHERE segment_id = ? AND embedding_id IN ({})",
         placeholders()
     );
     let mut statement = db.prepare_cached(&sql)?;
-    for chunk in ids.chunks(CHUNK) {
+    for (chunk, places) in ids.chunks(CHUNK).zip(places.chunks_mut(CHUNK)) {
         let padded = chunk.iter().map(|id| Some(*id)).chain(std::iter::repeat(None)).take(CHUNK);
         let mut rows = statement.query(params_from_iter(std::iter::once(Some(segment)).chain(padded)))?;
+        let mut next = 0;
         while let Some(row) = rows.next()? {
-            places.insert(row.get(0)?, Place { number: row.get(1)?, seq_id: seq_id(row, 2)? });
+            let ValueRef::Text(id) = row.get_ref(0)? else { continue };
+            // rows mostly come in the order of the ids
+            let is_next = chunk.get(next).is_some_and(|wanted| wanted.as_bytes() == id);
+            let at = if is_next { Ok(next) } else { chunk.binary_search_by(|wanted| wanted.as_bytes().cmp(id)) };
+            if let Ok(at) = at {
+                places[at] = Some(Place { number: row.get(1)?, seq_id: seq_id(row, 2)? });
+                next = at + 1;
+            }
         }
     }
     Ok(places)

@@ -9,10 +9,10 @@ use super::super::collection::Collection;
 use super::super::error::Error;
 use super::super::ids::SortedIds;
 use super::super::record::{Fetched, Origin, Record};
-use super::super::spill;
+use super::super::{spill, vector};
 use super::content;
 use super::files::{Attempt, Failure};
-use super::index::{Index, IndexRow, Vectors};
+use super::index::{IndexRow, Vectors};
 use super::queue::{self, Content, VectorAt};
 use super::schema::Columns;
 use super::scratch::failure;
@@ -84,14 +84,18 @@ pub fn read(
     ids: &[String],
 ) -> Attempt<Window> {
     let sql = |e| failure(file, &e);
-    let wanted: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let wanted = distinct(ids.iter().map(String::as_str).collect());
     let places = tables::places(db, &state.segments.metadata, &wanted).map_err(sql)?;
-    let mut numbers: Vec<i64> = places.values().map(|place| place.number).collect();
+    let mut numbers: Vec<i64> = places.iter().flatten().map(|place| place.number).collect();
     numbers.sort_unstable();
     let mut contents = content::contents(db, columns, &numbers).map_err(sql)?;
+    let mut take = |number| match numbers.binary_search(&number) {
+        Ok(at) => std::mem::replace(&mut contents[at], Ok(Content::default())),
+        Err(_) => Ok(Content::default()),
+    };
     let mut window = Window::default();
-    for id in distinct(wanted) {
-        let row = places.get(id).map(|place| contents.remove(&place.number).unwrap_or_else(|| Ok(Content::default())));
+    for (id, place) in wanted.into_iter().zip(places) {
+        let row = place.map(|place| take(place.number));
         let Some(content) = replayed(db, state, id, row).map_err(sql)? else { continue };
         let content = match content {
             Ok(content) => content,
@@ -101,12 +105,12 @@ pub fn read(
             }
         };
         let logged = state.overlay.vector_of(id);
-        let row = match &state.vectors {
+        let row = match &*state.vectors {
             Vectors::Index(index) if logged.is_none() => Some(index.row(id).map_err(spill::failed)?),
             _ => None,
         };
         let at = match &row {
-            Some(Err(_)) => recovered(db, state, collection, id, places.get(id).and_then(|p| p.seq_id)).map_err(sql)?,
+            Some(Err(_)) => recovered(db, state, collection, id, place.and_then(|p| p.seq_id)).map_err(sql)?,
             _ => logged,
         };
         window.place(db, state, collection, (id, content, at, row)).map_err(sql)?.map_err(Failure::Final)?;
@@ -193,7 +197,7 @@ impl Window {
                     Some((bytes, encoding)) => queue::vector(&bytes, encoding.as_deref(), collection.dimension),
                     None => Err(format!("entry {seq_id} of embeddings_queue is gone")),
                 };
-                self.done.push(finished(id, content, vector, Origin::Wal));
+                self.done.push(finished(id.to_owned(), content, vector, Origin::Wal));
             }
             (Some(VectorAt::Deleted), _) => {
                 self.done.push(unreadable(id, "its metadata is there, but the log has deleted its vector"));
@@ -213,27 +217,28 @@ impl Window {
     /// # Errors
     /// When the index's file cannot be read.
     pub fn finish(mut self, state: &State) -> Attempt<Vec<Fetched>> {
+        let Vectors::Index(index) = &*state.vectors else { return Ok(self.done) };
         self.rows.sort_unstable_by_key(|(row, ..)| row.row.number);
-        for (row, id, content) in self.rows {
-            let Vectors::Index(index) = &state.vectors else { continue };
-            self.done.push(from_row(index, row, &id, content)?);
-        }
+        let numbers: Vec<IndexRow> = self.rows.iter().map(|(row, ..)| *row).collect();
+        let mut rows = self.rows.into_iter();
+        index.vectors(&numbers, |vector| {
+            if let Some((_, id, content)) = rows.next() {
+                self.done.push(finished(id, content, vector, Origin::Hnsw));
+            }
+        })?;
         Ok(self.done)
     }
 }
 
-fn from_row(index: &Index, row: IndexRow, id: &str, content: Content) -> Result<Fetched, Error> {
-    Ok(finished(id, content, index.vector(row)?, Origin::Hnsw))
-}
-
-fn finished(id: &str, content: Content, vector: Result<Vec<f32>, String>, origin: Origin) -> Fetched {
-    let embedding = match vector {
-        Ok(vector) => vector,
-        Err(why) => return unreadable(id, why),
+fn finished(id: String, content: Content, read: Result<Vec<f32>, String>, origin: Origin) -> Fetched {
+    let embedding = match read {
+        Ok(embedding) => embedding,
+        Err(why) => return Fetched::Unreadable { id, why },
     };
-    if let Some(place) = embedding.iter().position(|x| !x.is_finite()) {
-        return unreadable(id, format!("component {place} of its vector is {}", embedding[place]));
+    if let Some(place) = vector::first_not_finite(&embedding) {
+        let why = format!("component {place} of its vector is {}", embedding[place]);
+        return Fetched::Unreadable { id, why };
     }
     let Content { document, uri, metadata } = content;
-    Fetched::Record { record: Record { id: id.to_owned(), embedding, document, uri, metadata }, origin }
+    Fetched::Record { record: Record { id, embedding, document, uri, metadata }, origin }
 }

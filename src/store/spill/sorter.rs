@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::FileExt as _;
@@ -219,8 +220,8 @@ impl Merge {
 #[derive(Debug)]
 pub struct Heads {
     heap: BinaryHeap<Head>,
-    /// The run whose entry was given last.
-    given: Option<Head>,
+    /// Whether the entry of the heap's first was given.
+    is_given: bool,
 }
 
 /// One run's first entry.
@@ -283,17 +284,17 @@ impl Heads {
                 heap.push(first);
             }
         }
-        Ok(Self { heap, given: None })
+        Ok(Self { heap, is_given: false })
     }
 
     fn next(&mut self) -> io::Result<Option<(&[u8], &[u8])>> {
-        if let Some(mut head) = self.given.take()
-            && head.advance()?
+        if std::mem::replace(&mut self.is_given, true)
+            && let Some(mut first) = self.heap.peek_mut()
+            && !first.advance()?
         {
-            self.heap.push(head);
+            PeekMut::pop(first);
         }
-        self.given = self.heap.pop();
-        Ok(self.given.as_ref().map(Head::parts))
+        Ok(self.heap.peek().map(Head::parts))
     }
 }
 

@@ -1,5 +1,5 @@
 //! A sorted map that does not change: keys in byte order, each once, found by key and by place.
-//! Entries are in blocks in a spool; one block is in memory.
+//! Entries are in blocks in a spool; a few blocks are in memory.
 
 use std::io;
 use std::ops::Range;
@@ -10,6 +10,8 @@ use super::spool::Spool;
 
 /// Entries of one block.
 const BLOCK: usize = 64;
+/// Blocks that are held: one for each of those who walk through it at once, and one before.
+const HELD: usize = 4;
 /// Bytes before an entry: the lengths of its key and its value.
 const HEAD: usize = 8;
 
@@ -20,8 +22,8 @@ pub struct Table {
     /// Where each block begins, as 8 bytes each.
     starts: Spool,
     len: usize,
-    /// The block that was read last: who looks up, does so mostly in order.
-    last: Mutex<Option<Arc<Block>>>,
+    /// The blocks that were read last, the newest first: who looks up, does so mostly in order.
+    held: Mutex<Vec<Arc<Block>>>,
 }
 
 /// Takes entries in order.
@@ -43,7 +45,7 @@ impl Builder {
     /// Holds about `bound` bytes in memory, and the same of places.
     #[must_use]
     pub fn new(bound: usize) -> Self {
-        let table = Table { entries: Spool::new(bound), starts: Spool::new(bound), len: 0, last: Mutex::default() };
+        let table = Table { entries: Spool::new(bound), starts: Spool::new(bound), len: 0, held: Mutex::default() };
         Self { table, last: Vec::new(), entry: Vec::new() }
     }
 
@@ -198,8 +200,8 @@ impl Table {
 
     fn find(&self, key: &[u8]) -> io::Result<Option<(Arc<Block>, usize)>> {
         let in_block = |block: Arc<Block>| block.find(key).map(|n| (block, n));
-        let last = self.last().clone();
-        if let Some(block) = last.filter(|block| block.begins_by(key)) {
+        let nearest = self.held().iter().filter(|b| b.begins_by(key)).max_by_key(|b| b.number).map(Arc::clone);
+        if let Some(block) = nearest {
             if block.ends_from(key) {
                 return Ok(in_block(block));
             }
@@ -226,8 +228,8 @@ impl Table {
         }
     }
 
-    fn last(&self) -> std::sync::MutexGuard<'_, Option<Arc<Block>>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    fn held(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Block>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(&self, block: usize) -> io::Result<u64> {
@@ -246,7 +248,7 @@ impl Table {
     }
 
     fn block(&self, number: usize) -> io::Result<Arc<Block>> {
-        if let Some(block) = self.last().as_ref().filter(|block| block.number == number) {
+        if let Some(block) = self.held().iter().find(|block| block.number == number) {
             return Ok(Arc::clone(block));
         }
         let count = self.len.saturating_sub(number * BLOCK).min(BLOCK);
@@ -256,15 +258,18 @@ impl Table {
         let mut bytes = vec![0; usize::try_from(end - start).map_err(io::Error::other)?];
         self.entries.read_at(start, &mut bytes)?;
         let block = Arc::new(Block::parse(number, bytes, count)?);
-        *self.last() = Some(Arc::clone(&block));
+        let mut held = self.held();
+        held.truncate(HELD - 1);
+        held.insert(0, Arc::clone(&block));
+        drop(held);
         Ok(block)
     }
 
     /// Bytes that are held in memory.
     #[cfg(test)]
-    pub(crate) fn held(&self) -> usize {
-        let block = self.last().as_ref().map_or(0, |block| block.bytes.capacity());
-        self.entries.held() + self.starts.held() + block
+    pub(crate) fn held_bytes(&self) -> usize {
+        let blocks: usize = self.held().iter().map(|block| block.bytes.capacity()).sum();
+        self.entries.held() + self.starts.held() + blocks
     }
 }
 
@@ -351,7 +356,7 @@ mod tests {
             (0..count).for_each(|n| assert!(builder.push(format!("{n:032}").as_bytes(), &[]).unwrap()));
             let table = builder.finish();
             assert_eq!(table.position(format!("{:032}", count - 1).as_bytes()).unwrap(), Some(count as usize - 1));
-            table.held()
+            table.held_bytes()
         };
         assert!(held(100_000) <= 5 * 4096, "{} bytes held", held(100_000));
     }

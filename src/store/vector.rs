@@ -1,0 +1,80 @@
+//! What is asked of every component of a vector, written so that a processor takes many components at once: no branch in
+//! a loop, and no sum that waits for the one before. Pure.
+
+/// The place of the first component that is NaN or infinite.
+#[must_use]
+pub fn first_not_finite(vector: &[f32]) -> Option<usize> {
+    let all = vector.iter().fold(true, |all, x| all & x.is_finite());
+    if all { None } else { vector.iter().position(|x| !x.is_finite()) }
+}
+
+/// The square of the length, summed in doubles.
+#[must_use]
+pub fn square(vector: &[f32]) -> f64 {
+    let (fours, rest) = vector.as_chunks::<4>();
+    let mut sums = [0.0; 4];
+    for four in fours {
+        for (sum, x) in sums.iter_mut().zip(four) {
+            *sum += f64::from(*x) * f64::from(*x);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>()
+}
+
+/// The largest distance of two components at one place, in ULP, if it is at most `most`. None says nothing: 0.0 and -0.0
+/// are no distance apart, and are not seen here, nor are NaN and infinity.
+#[must_use]
+pub fn furthest(pairs: impl Iterator<Item = (f32, f32)>, most: u32) -> Option<u32> {
+    // finite numbers of one sign are as many ULP apart as their bits
+    let (far, finite) = pairs.fold((0, true), |(far, finite), (a, b)| {
+        (a.to_bits().abs_diff(b.to_bits()).max(far), finite & a.is_finite() & b.is_finite())
+    });
+    (finite && far <= most).then_some(far)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ulp;
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_vector_is_finite_if_every_component_is(vector in vec(any::<f32>(), 0..20)) {
+            prop_assert_eq!(first_not_finite(&vector), vector.iter().position(|x| !x.is_finite()));
+        }
+
+        #[test]
+        fn four_sums_are_as_good_as_one(vector in vec(-1e3..1e3_f32, 0..20)) {
+            let one: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
+            prop_assert!((square(&vector) - one).abs() <= one * 1e-12);
+        }
+
+        #[test]
+        fn what_is_near_is_as_near_as_the_slow_way_says(
+            pairs in vec((any::<f32>(), 0..4_u32, any::<bool>()), 0..9), other in any::<f32>(), most in 0..4_u32,
+        ) {
+            let mut pairs: Vec<(f32, f32)> = pairs
+                .into_iter()
+                .map(|(x, far, up)| {
+                    (x, f32::from_bits(if up { x.to_bits().wrapping_add(far) } else { x.to_bits().wrapping_sub(far) }))
+                })
+                .collect();
+            pairs.push((other, other));
+            if let Some(far) = furthest(pairs.iter().copied(), most) {
+                prop_assert_eq!(Some(far), pairs.iter().map(|(a, b)| ulp::f32(*a, *b)).max());
+            }
+        }
+    }
+
+    #[test]
+    fn equal_vectors_are_told_at_once_and_odd_ones_are_not() {
+        assert_eq!(furthest([(1.0, 1.0), (-2.0, -2.0)].into_iter(), 0), Some(0));
+        assert_eq!(furthest([(1.0, 1.0_f32.next_up())].into_iter(), 0), None);
+        assert_eq!(furthest([(1.0, 1.0_f32.next_up())].into_iter(), 4), Some(1));
+        for odd in [(0.0, -0.0), (f32::NAN, f32::NAN), (f32::MAX, f32::INFINITY)] {
+            assert_eq!(furthest([odd].into_iter(), 4), None);
+        }
+    }
+}
