@@ -15,7 +15,7 @@ use super::error::Error;
 
 /// Bytes of unsorted entries that are held before they go to a file: few enough for several lists at once, enough that
 /// the runs of ten million ids are merged in two passes.
-pub const SORT_BYTES: usize = 2 << 20;
+pub const SORT_BYTES: usize = 1 << 20;
 /// Bytes of a sorted list, or of the pages of a column, that are held.
 pub const HELD_BYTES: usize = 256 << 10;
 

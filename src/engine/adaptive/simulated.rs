@@ -117,6 +117,18 @@ fn a_fast_and_patient_target_is_used_fully() {
 }
 
 #[test]
+fn without_a_bound_full_batches_come_at_once_but_only_where_they_are_soon_taken() {
+    let limits = Limits { slowdown: None, ..LIMITS };
+    let fast = run(&Target::steady(1500.0), limits, 2);
+    assert!(fast.why.iter().take(3).any(|why| why.starts_with("batches of 500, 4 at once")), "{:#?}", fast.why);
+    assert!(fast.speed(0..2) > 0.97 * 1500.0 - 250.0, "{}", fast.speed(0..2));
+    let slow = run(&Target::steady(50.0), limits, 20);
+    assert!(!slow.why.iter().any(|why| why.contains("soon taken")), "{:#?}", slow.why);
+    let bounded = run(&Target::steady(1500.0), LIMITS, 2);
+    assert!(!bounded.why.iter().any(|why| why.contains("soon taken")), "{:#?}", bounded.why);
+}
+
+#[test]
 fn a_very_slow_target_gets_batches_that_it_ends_soon() {
     let limits = Limits { slowdown: None, ..LIMITS };
     let seen = run(&Target::steady(5.0), limits, 300);

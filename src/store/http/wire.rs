@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::ParseFloatError;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -172,17 +173,30 @@ impl<'de> Deserialize<'de> for Vector {
         let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let inner = inner.ok_or_else(|| D::Error::custom("a vector is no array"))?.trim();
         let mut vector = Self { components: Vec::new(), lost: 0 };
-        for token in inner.split(',').filter(|_| !inner.is_empty()).map(str::trim) {
-            let component = match token {
-                "null" => f32::NAN,
-                // As f32 at once: by way of f64 a decimal could be rounded twice.
-                number => number.parse().map_err(|e| D::Error::custom(format!("a component is {number:?}: {e}")))?,
-            };
+        if inner.is_empty() {
+            return Ok(vector);
+        }
+        let mut rest = Some(inner);
+        while let Some(text) = rest {
+            let end = text.bytes().position(|byte| byte == b',').unwrap_or(text.len());
+            let component = component(&text[..end]);
+            let component =
+                component.map_err(|e| D::Error::custom(format!("a component is {:?}: {e}", &text[..end])))?;
             vector.lost += usize::from(!component.is_finite());
             vector.components.push(component);
+            rest = text.get(end + 1..);
         }
         Ok(vector)
     }
+}
+
+/// One component, as f32 at once: by way of f64 a decimal could be rounded twice.
+fn component(text: &str) -> Result<f32, ParseFloatError> {
+    text.parse().or_else(|error| match text.trim() {
+        "null" => Ok(f32::NAN),
+        trimmed if trimmed.len() < text.len() => trimmed.parse(),
+        _ => Err(error),
+    })
 }
 
 /// A metadata object, in the order of the answer.

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
+use tokio::sync::Mutex;
 
 use super::super::Reader;
 use super::super::collection::Collection;
@@ -90,8 +91,9 @@ async fn on<T: Send + 'static>(
     core: &Arc<Mutex<Core>>,
     call: impl FnMut(&mut Core) -> Attempt<T> + Send + 'static,
 ) -> Result<T> {
-    let core = Arc::clone(core);
-    blocking(move || core.lock().unwrap_or_else(PoisonError::into_inner).attempt(call)).await
+    // waited for before a thread is taken: a thread that waits costs memory
+    let mut core = Arc::clone(core).lock_owned().await;
+    blocking(move || core.attempt(call)).await
 }
 
 /// Reads these records, and says of which state of the store they are.
