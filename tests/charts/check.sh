@@ -4,7 +4,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
-PATH=$("$here/install.sh"):$PATH
+tools=$("$here/install.sh")
+PATH=$tools:$PATH
 chart=charts/memory-migration-operator
 crds=charts/memory-migration-operator-crds
 oldest=1.29
@@ -60,8 +61,10 @@ kustomize build "$out/overlay" >"$out/overlay.yaml"
 if grep -n 'ghcr.io/memory-migration' "$out/overlay.yaml"; then fail "deploy/kustomization.yaml: its example leaves these images"; fi
 
 step "schemas"
-mapfile -t deployed < <(find deploy -name '*.yaml' ! -name kustomization.yaml ! -name '*_test.yaml' | sort)
-python "$here/validate.py" --crd crds/memorymigrations.memory-migration.dev.yaml --from $oldest "$out"/*.yaml "${deployed[@]}"
+mapfile -t deployed < <(find deploy -name '*.yaml' ! -name kustomization.yaml | sort)
+mapfile -t documents < <(find README.md docs charts -name '*.md' | sort)
+foreign=${tools%%:*}/../crds
+python "$here/validate.py" --from $oldest --crds crds/*.yaml "$foreign"/*.yaml --files "$out"/*.yaml "${deployed[@]}" "${documents[@]}"
 
 step "unit tests"
 helm-unittest --strict $chart >"$out/unit" 2>&1 || { cat "$out/unit"; fail "helm-unittest: see above"; }
