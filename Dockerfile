@@ -4,7 +4,7 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag … --push .
 #
 # The build runs on the target's architecture: natively where there is a builder of it, otherwise emulated. Without a
-# container engine: `make image`.
+# container engine: `make image` (docs/image.md).
 ARG RUST_VERSION=1.95
 
 FROM docker.io/library/rust:${RUST_VERSION}-slim-bookworm AS build
@@ -14,10 +14,11 @@ COPY src src
 # Static, so that nothing else has to be in the image; the program resolves names itself.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
+    target=$(rustc -vV | sed -n 's/^host: //p') && \
     RUSTFLAGS="-C target-feature=+crt-static" \
-      cargo build --locked --release --bin memory-migration --target "$(rustc -vV | sed -n 's/^host: //p')" && \
+      cargo build --locked --release --bin memory-migration --target "$target" && \
     mkdir -p /image/usr/bin /image/etc/ssl/certs /image/tmp && chmod 1777 /image/tmp && \
-    cp target/*/release/memory-migration /image/usr/bin/ && \
+    cp "target/$target/release/memory-migration" /image/usr/bin/ && \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
 
 FROM scratch

@@ -28,9 +28,9 @@ build: require-rust ## Builds the command in release mode
 
 IMAGE_TAR ?= target/image.tar
 .PHONY: image
-image: require-rust ## Makes the operator's image, without a container engine (IMAGE=NAME:TAG, IMAGE_TAR=FILE)
+image: require-rust ## Makes the operator's image, without a container engine (IMAGE=NAME:TAG, IMAGE_TAR=FILE, IMAGE_ARCH)
 	mkdir -p "$(dir $(IMAGE_TAR))"
-	deploy/image.sh "$(IMAGE_TAR)" $(IMAGE)
+	IMAGE_ARCH="$(IMAGE_ARCH)" deploy/image.sh "$(IMAGE_TAR)" $(IMAGE)
 
 .PHONY: demo
 demo: require-rust ## Moves 500 memories from a local store to a Chroma server and back, and proves it

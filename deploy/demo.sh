@@ -54,7 +54,7 @@ for _ in $(seq 300); do
 done
 echo "$url"
 for example in local-to-remote remote-to-local; do
-  sed "s|http://127.0.0.1:8000|$url|" "$here/examples/$example.yaml" >"$scratch/$example.yaml"
+  sed "/^      service:/,/^        namespace:/c\\      url: $url" "$here/examples/$example.yaml" >"$scratch/$example.yaml"
 done
 
 step "Local to remote: deploy/examples/local-to-remote.yaml"

@@ -20,6 +20,7 @@ pub struct Metrics {
     reconcile_duration: Histogram,
     reconcile_errors: IntCounterVec,
     runs: IntCounterVec,
+    failures: IntCounterVec,
     run_duration: HistogramVec,
     records_total: IntCounterVec,
     phase: IntGaugeVec,
@@ -51,11 +52,11 @@ pub struct Shown {
 const OBJECT: [&str; 2] = ["namespace", "name"];
 
 impl Metrics {
-    /// Registers every family.
+    /// Registers every family. `failures`: the reasons for which a run can fail.
     ///
     /// # Errors
     /// When two families have one name: a bug.
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn new(failures: &[&'static str]) -> prometheus::Result<Self> {
         let registry = Registry::new_custom(Some("memory_migration".into()), None)?;
         let reconcile = HistogramOpts::new("reconcile_duration_seconds", "Seconds that looking at one object took.");
         let runs = HistogramOpts::new("run_duration_seconds", "Seconds from a run's first Job to its end.")
@@ -71,6 +72,7 @@ impl Metrics {
                 &["reason"],
             )?,
             runs: counter("runs_total", "Runs that ended.", &["direction", "result"])?,
+            failures: counter("failures_total", "Runs that failed, by why.", &["direction", "reason"])?,
             run_duration: HistogramVec::new(runs, &["direction"])?,
             records_total: counter(
                 "records_total",
@@ -95,14 +97,16 @@ impl Metrics {
             objects: Mutex::default(),
         };
         metrics.register()?;
+        metrics.begin(failures);
         Ok(metrics)
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let families: [Box<dyn prometheus::core::Collector>; 11] = [
+        let families: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(self.reconcile_duration.clone()),
             Box::new(self.reconcile_errors.clone()),
             Box::new(self.runs.clone()),
+            Box::new(self.failures.clone()),
             Box::new(self.run_duration.clone()),
             Box::new(self.records_total.clone()),
             Box::new(self.phase.clone()),
@@ -115,6 +119,23 @@ impl Metrics {
         families.into_iter().try_for_each(|family| self.registry.register(family))
     }
 
+    /// Each series of ended runs is there from the start: one that came with its first run would hide that run, for
+    /// Prometheus sees an increase only between two samples.
+    fn begin(&self, failures: &[&'static str]) {
+        for direction in Direction::ALL.map(Direction::as_str) {
+            self.run_duration.with_label_values(&[direction]);
+            for verdict in [Verdict::Succeeded, Verdict::Failed, Verdict::DryRun] {
+                self.runs.with_label_values(&[direction, result(verdict)]);
+            }
+            for reason in failures {
+                self.failures.with_label_values(&[direction, reason]);
+            }
+            for (outcome, _) in outcomes(&Counts::default()) {
+                self.records_total.with_label_values(&[direction, outcome]);
+            }
+        }
+    }
+
     /// One look at an object took this long.
     pub fn reconciled(&self, seconds: f64) {
         self.reconcile_duration.observe(seconds);
@@ -125,15 +146,20 @@ impl Metrics {
         self.reconcile_errors.with_label_values(&[reason]).inc();
     }
 
-    /// A run ended: called once for each verdict.
-    pub fn ended(&self, direction: Direction, verdict: Verdict, seconds: f64, counts: Option<&Counts>) {
+    /// A run ended: called once for each verdict. `reason` is the one in its conditions.
+    pub fn ended(
+        &self,
+        direction: Direction,
+        verdict: Verdict,
+        reason: &'static str,
+        seconds: f64,
+        counts: Option<&Counts>,
+    ) {
         let direction = direction.as_str();
-        let result = match verdict {
-            Verdict::Succeeded => "Succeeded",
-            Verdict::Failed => "Failed",
-            Verdict::DryRun => "DryRun",
-        };
-        self.runs.with_label_values(&[direction, result]).inc();
+        self.runs.with_label_values(&[direction, result(verdict)]).inc();
+        if verdict == Verdict::Failed {
+            self.failures.with_label_values(&[direction, reason]).inc();
+        }
         self.run_duration.with_label_values(&[direction]).observe(seconds);
         // What a dry run would do has not become of any record.
         if verdict != Verdict::DryRun {
@@ -200,6 +226,14 @@ impl Metrics {
     }
 }
 
+const fn result(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Succeeded => "Succeeded",
+        Verdict::Failed => "Failed",
+        Verdict::DryRun => "DryRun",
+    }
+}
+
 /// What became of records, by the report's own words.
 fn outcomes(counts: &Counts) -> [(&'static str, u64); 10] {
     let Counts {
@@ -243,6 +277,7 @@ mod tests {
     use super::*;
 
     const PHASES: [&str; 2] = ["Copying", "Succeeded"];
+    const REASONS: [&str; 2] = ["PreflightRefused", "VerificationFailed"];
 
     fn counts() -> Counts {
         Counts { source: 3, copied: 2, present: 1, verified: 3, ..Counts::default() }
@@ -250,8 +285,8 @@ mod tests {
 
     #[test]
     fn a_run_is_counted_once_for_each_verdict() {
-        let metrics = Metrics::new().unwrap();
-        metrics.ended(Direction::LocalToRemote, Verdict::Succeeded, 12.0, Some(&counts()));
+        let metrics = Metrics::new(&REASONS).unwrap();
+        metrics.ended(Direction::LocalToRemote, Verdict::Succeeded, "Verified", 12.0, Some(&counts()));
         let text = metrics.text().unwrap();
         assert!(
             text.contains("memory_migration_runs_total{direction=\"local-to-remote\",result=\"Succeeded\"} 1"),
@@ -262,15 +297,46 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_run_is_counted_by_its_reason_too() {
+        let metrics = Metrics::new(&REASONS).unwrap();
+        metrics.ended(Direction::RemoteToLocal, Verdict::Failed, "VerificationFailed", 12.0, None);
+        metrics.ended(Direction::RemoteToLocal, Verdict::DryRun, "DryRunCompleted", 1.0, None);
+        let text = metrics.text().unwrap();
+        let line = |line: &str| assert!(text.lines().any(|l| l == line), "no {line}: {text}");
+        line("memory_migration_runs_total{direction=\"remote-to-local\",result=\"Failed\"} 1");
+        line("memory_migration_failures_total{direction=\"remote-to-local\",reason=\"VerificationFailed\"} 1");
+        line("memory_migration_failures_total{direction=\"remote-to-local\",reason=\"PreflightRefused\"} 0");
+        assert!(!text.contains("reason=\"DryRunCompleted\""), "{text}");
+    }
+
+    /// Otherwise the first failure of a kind would never be seen as an increase.
+    #[test]
+    fn what_counts_runs_begins_at_0() {
+        let text = Metrics::new(&REASONS).unwrap().text().unwrap();
+        for direction in Direction::ALL.map(Direction::as_str) {
+            for series in [
+                format!("runs_total{{direction=\"{direction}\",result=\"Failed\"}}"),
+                format!("failures_total{{direction=\"{direction}\",reason=\"VerificationFailed\"}}"),
+                format!("records_total{{direction=\"{direction}\",outcome=\"missing\"}}"),
+                format!("run_duration_seconds_count{{direction=\"{direction}\"}}"),
+            ] {
+                assert!(text.contains(&format!("memory_migration_{series} 0\n")), "{series} is not there: {text}");
+            }
+        }
+    }
+
+    #[test]
     fn a_dry_run_counts_no_record() {
-        let metrics = Metrics::new().unwrap();
-        metrics.ended(Direction::LocalToRemote, Verdict::DryRun, 1.0, Some(&counts()));
-        assert!(!metrics.text().unwrap().contains("records_total"));
+        let metrics = Metrics::new(&REASONS).unwrap();
+        metrics.ended(Direction::LocalToRemote, Verdict::DryRun, "DryRunCompleted", 1.0, Some(&counts()));
+        let text = metrics.text().unwrap();
+        let mut records = text.lines().filter(|l| l.starts_with("memory_migration_records_total"));
+        assert!(records.all(|line| line.ends_with(" 0")), "{text}");
     }
 
     #[test]
     fn series_live_as_long_as_their_object() {
-        let metrics = Metrics::new().unwrap();
+        let metrics = Metrics::new(&REASONS).unwrap();
         let shown = Shown {
             phase: "Copying",
             counts: Some(counts()),

@@ -95,6 +95,9 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Every direction there is.
+    pub const ALL: [Self; 4] = [Self::LocalToRemote, Self::RemoteToLocal, Self::LocalToLocal, Self::RemoteToRemote];
+
     /// The metric label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -236,11 +236,11 @@ fn queries() -> Vec<String> {
 
 /// The text of a controller in which everything has happened once.
 fn exposed() -> String {
-    let metrics = Metrics::new().unwrap();
+    let metrics = Metrics::new(&Reason::failures()).unwrap();
     metrics.reconciled(0.1);
     metrics.failed("api");
     for verdict in [Verdict::Succeeded, Verdict::Failed, Verdict::DryRun] {
-        metrics.ended(Direction::LocalToRemote, verdict, 1.0, Some(&Counts::default()));
+        metrics.ended(Direction::LocalToRemote, verdict, "InternalError", 1.0, Some(&Counts::default()));
     }
     let shown = Shown { counts: Some(Counts::default()), last_success: Some(1), ..Shown::default() };
     metrics.show("ns", "name", &Phase::ALL.map(Phase::as_str), &shown);
@@ -286,7 +286,7 @@ fn dashboard_and_alerts_name_metrics_that_exist() {
 fn dashboard_and_alerts_name_label_values_that_exist() {
     let text = exposed();
     for query in queries() {
-        for label in ["phase", "state", "outcome", "result"] {
+        for label in ["phase", "state", "outcome", "result", "direction", "reason"] {
             for operator in ["=\"", "=~\"", "!~\""] {
                 let place = format!("{label}{operator}");
                 for (at, _) in query.match_indices(&place) {

@@ -114,6 +114,13 @@ reasons! {
 }
 
 impl Reason {
+    /// The words with which a run can fail.
+    #[must_use]
+    pub fn failures() -> Vec<&'static str> {
+        let failures = Self::ALL.iter().filter(|reason| reason.situation() == Situation::NeedsPerson);
+        failures.map(|reason| reason.as_str()).collect()
+    }
+
     /// The reason that a condition names.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {

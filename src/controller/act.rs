@@ -192,7 +192,7 @@ fn count(context: &Context, outcome: Option<&Outcome>) {
         _ => Verdict::Failed,
     };
     let counts: Option<&Counts> = outcome.summary.as_ref().map(|summary| &summary.counts);
-    context.metrics.ended(outcome.direction, verdict, outcome.seconds, counts);
+    context.metrics.ended(outcome.direction, verdict, outcome.reason.as_str(), outcome.seconds, counts);
 }
 
 fn show(context: &Context, migration: &MemoryMigration, written: Option<&MemoryMigrationStatus>) {

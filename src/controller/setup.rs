@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::job::ANNOTATION_NAME;
 use super::lease::Election;
 use super::{Config, Context, Error, Found, error_policy, reconcile, sweep};
+use crate::api::conditions::Reason;
 use crate::api::{CRD_NAME, LABEL_MANAGED_BY, MANAGER};
 use crate::metrics::Metrics;
 use crate::serve::{self, Readiness};
@@ -31,8 +32,9 @@ const CRD_SECONDS: u64 = 5;
 /// # Errors
 /// When it cannot start, or has lost the leader's Lease. A missing CRD or API server is waited for.
 pub async fn run(config: Config) -> Result<(), Error> {
-    let metrics =
-        Arc::new(Metrics::new().map_err(|e| Error::Start { attempt: "register the metrics", why: e.to_string() })?);
+    let metrics = Metrics::new(&Reason::failures())
+        .map_err(|e| Error::Start { attempt: "register the metrics", why: e.to_string() })?;
+    let metrics = Arc::new(metrics);
     let readiness = Readiness::default();
     let stop = signals()?;
     let server = probes(&config, &readiness, &metrics, stop.clone()).await?;

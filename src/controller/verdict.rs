@@ -42,14 +42,15 @@ fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: 
     };
     match proof(spec, summary) {
         Ok(reason) => {
-            let message = format!("{}{}", summary.message, weaker(reason));
+            let message = format!("{}{}{}", summary.message, weaker(reason), output(reason, job));
             End::Final { reason, message, summary: Some(Box::new(summary.clone())) }
         }
         Err(why) => End::Final {
             reason: Reason::InternalError,
             message: format!(
-                "the runner said {} without its proof ({why}){}",
+                "the runner said {} without its proof ({why}){}{}",
                 summary.reason.as_str(),
+                output(Reason::InternalError, job),
                 remedy(Reason::InternalError)
             ),
             summary: Some(Box::new(summary.clone())),
@@ -103,7 +104,8 @@ fn of_failed(hash: &str, job: &JobFact, word: &str, observed: &Observed) -> End 
         _ => Reason::BackoffLimitExceeded,
     };
     let last = summary.map_or_else(|| no_words(exit), |s| s.message.clone());
-    End::Final { reason, message: format!("{last}{}", remedy(reason)), summary: summary.cloned().map(Box::new) }
+    let message = format!("{last}{}{}", output(reason, job), remedy(reason));
+    End::Final { reason, message, summary: summary.cloned().map(Box::new) }
 }
 
 /// The reason of a Job that failed at once: what the runner said, if it fits; otherwise what its exit code means.
@@ -131,6 +133,16 @@ fn no_words(exit: Option<i32>) -> String {
     format!("the runner ended {code} and left no message: its log may say more")
 }
 
+/// Where the runner's output is, for a reader whom its message sends there: it may be preflight's or the mover's.
+fn output(reason: Reason, job: &JobFact) -> String {
+    let listed = [Reason::VerificationFailed, Reason::RecordConflict, Reason::VerifiedWithSkips, Reason::InternalError];
+    if listed.contains(&reason) {
+        format!("; see kubectl logs job/{} --all-containers", job.name)
+    } else {
+        String::new()
+    }
+}
+
 /// What to do after a run that ended badly.
 fn remedy(reason: Reason) -> &'static str {
     match reason {
@@ -140,9 +152,7 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::RecordConflict => {
             "; nothing was written. Set onConflict to Skip or Overwrite, or mend the records and change runId"
         }
-        Reason::VerificationFailed => {
-            "; look at the report's differences, then change runId to compare and repair again"
-        }
+        Reason::VerificationFailed => "; then change runId to compare and repair again",
         Reason::SourceChanging => "; stop what writes the source, then change runId",
         Reason::BackoffLimitExceeded => {
             "; it was tried backoffLimit times. Mend the cause, then change runId: it goes on where it stopped"
@@ -150,7 +160,7 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::DeadlineExceeded => {
             "; activeDeadlineSeconds have passed. Raise it, then change runId: it goes on where it stopped"
         }
-        _ => "; look at the runner's log and report this as a bug, then change runId to try again",
+        _ => "; report this as a bug, with that log, then change runId to try again",
     }
 }
 

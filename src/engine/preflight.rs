@@ -302,7 +302,7 @@ fn refuse_conflicts(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     if failed {
         return Err(Halt::Conflict(format!(
             "{conflicts} ids are in the target with other content and onConflict is Fail; nothing was written. \
-             The report lists them; use Skip to leave them alone, or Overwrite to replace them"
+             This run's output lists them; use Skip to leave them alone, or Overwrite to replace them"
         )));
     }
     Ok(())

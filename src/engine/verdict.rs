@@ -154,14 +154,14 @@ fn counted(pairs: &[Pair], counts: &Counts) -> (Reason, String) {
 
 fn unreadable(records: u64) -> String {
     format!(
-        "{records} records of the source have no content that can be read; all others were copied. The report lists them; \
+        "{records} records of the source have no content that can be read; all others were copied. This run's output lists them; \
          delete them in the source, or restore it from a backup, and run again"
     )
 }
 
 fn proved(pairs: &[Pair], counts: &Counts, proofs: &[Compared]) -> (Reason, String) {
     if proofs.len() != pairs.len() || !counts.is_complete() {
-        let message = format!("the counts do not add up ({counts:?}); please report this bug with the report file");
+        let message = format!("the counts do not add up ({counts:?}); please report this bug with this run's output");
         return (Reason::InternalError, message);
     }
     let settings: Vec<&str> = proofs.iter().flat_map(|proof| proof.settings.iter().map(String::as_str)).collect();
@@ -183,7 +183,7 @@ fn proved(pairs: &[Pair], counts: &Counts, proofs: &[Compared]) -> (Reason, Stri
     if skipped > 0 {
         let message = format!(
             "{} records verified; skipped: {} with other content in the target (onConflict: Skip), {} duplicates. \
-             The report lists them",
+             This run's output lists them",
             counts.verified, counts.conflicts_skipped, counts.duplicates
         );
         return (Reason::VerifiedWithSkips, message);
@@ -195,7 +195,7 @@ fn proved(pairs: &[Pair], counts: &Counts, proofs: &[Compared]) -> (Reason, Stri
 fn differing(counts: &Counts, settings: &[&str]) -> String {
     let settings = if settings.is_empty() { String::new() } else { format!("; settings: {}", settings.join("; ")) };
     format!(
-        "{} records differ and {} are missing in the target{settings}. The report lists them; check that nothing else \
+        "{} records differ and {} are missing in the target{settings}. This run's output lists them; check that nothing else \
          writes the target, and run again with onConflict Overwrite",
         counts.different, counts.missing
     )

@@ -4,7 +4,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here/../.."
-PATH=$("$here/install.sh"):$PATH
+tools=$("$here/install.sh")
+PATH=$tools:$PATH
 chart=charts/memory-migration-operator
 crds=charts/memory-migration-operator-crds
 oldest=1.29
@@ -60,8 +61,10 @@ kustomize build "$out/overlay" >"$out/overlay.yaml"
 if grep -n 'ghcr.io/memory-migration' "$out/overlay.yaml"; then fail "deploy/kustomization.yaml: its example leaves these images"; fi
 
 step "schemas"
-mapfile -t deployed < <(find deploy -name '*.yaml' ! -name kustomization.yaml ! -name '*_test.yaml' | sort)
-python "$here/validate.py" --crd crds/memorymigrations.memory-migration.dev.yaml --from $oldest "$out"/*.yaml "${deployed[@]}"
+mapfile -t deployed < <(find deploy -name '*.yaml' ! -name kustomization.yaml | sort)
+mapfile -t documents < <(find README.md docs charts -name '*.md' | sort)
+foreign=${tools%%:*}/../crds
+python "$here/validate.py" --from $oldest --crds crds/*.yaml "$foreign"/*.yaml --files "$out"/*.yaml "${deployed[@]}" "${documents[@]}"
 
 step "unit tests"
 helm-unittest --strict $chart >"$out/unit" 2>&1 || { cat "$out/unit"; fail "helm-unittest: see above"; }
@@ -70,6 +73,15 @@ grep -E '^(Charts|Test Suites|Tests):' "$out/unit"
 step "alert rules and dashboard"
 promtool check rules --lint-fatal $chart/rules/*.yaml >"$out/rules" || { cat "$out/rules"; fail "promtool: see above"; }
 promtool test rules "$here"/rules/*_test.yaml
-python -m json.tool $chart/dashboards/memory-migration.json >/dev/null
+# The dashboard's queries as if they were rules: Prometheus can read each.
+python - $chart/dashboards/memory-migration.json >"$out/queries.yaml" <<'END'
+import json, sys
+
+targets = [target for panel in json.load(open(sys.argv[1]))["panels"] for target in panel["targets"]]
+queries = [target["expr"].replace("$namespace", ".*").replace("$__rate_interval", "5m") for target in targets]
+rules = [{"record": f"panel:{number}", "expr": query} for number, query in enumerate(queries)]
+json.dump({"groups": [{"name": "dashboard", "rules": rules}]}, sys.stdout)
+END
+promtool check rules "$out/queries.yaml" >"$out/rules" 2>&1 || { cat "$out/rules"; fail "the dashboard: see above"; }
 
 echo "charts: all checks passed in $SECONDS s"

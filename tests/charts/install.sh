@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the charts are made and checked with into the cache, once for each state of go.sum, requirements.txt and
-# this file, and prints what to put before PATH: helm, helm-unittest, helm-docs, kustomize, promtool, and a python.
+# Installs what the charts are made and checked with into the cache, once for each state of go.sum, requirements.txt,
+# crds.txt and this file, and prints what to put before PATH: helm, helm-unittest, helm-docs, kustomize, promtool, and a
+# python. The schemas of crds.txt are in crds beside the first of these folders.
 # It needs Go, Python 3.9 or newer with venv, and promtool: from Debian's archive, or on PATH. 5 minutes on 2 cores.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
-out=$cache/tools/charts-$(cat go.mod go.sum requirements.txt install.sh | sha256sum | cut -c1-12)
+out=$cache/tools/charts-$(cat go.mod go.sum requirements.txt crds.txt install.sh | sha256sum | cut -c1-12)
 unset PYTHONPATH PYTHONHOME
 
 say() { echo "install.sh: $*" >&2; }
@@ -49,6 +50,19 @@ python() {
   "$out/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt >&2
 }
 
+crds() {
+  local module path sum folder
+  mkdir -p "$out/crds"
+  while read -r module path sum; do
+    # A module is unpacked whole, up to 180 MB: into a folder of its own, which goes.
+    folder=$(cd "$out" && GOMODCACHE=$out/modules GOFLAGS=-mod=mod go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+    [ -n "$folder" ] || fail "$module of crds.txt cannot be downloaded"
+    echo "$sum  $folder/$path" | sha256sum --check --quiet >&2 || fail "$path of $module is not what crds.txt says"
+    install -m 644 "$folder/$path" "$out/crds/"
+  done < <(grep -v '^#' crds.txt)
+  GOMODCACHE=$out/modules go clean -modcache
+}
+
 command -v flock >/dev/null || fail "needs flock: install util-linux"
 mkdir -p "$cache/tools"
 (
@@ -60,6 +74,7 @@ mkdir -p "$cache/tools"
     python
     promtool
     go_tools
+    crds
     touch "$out/complete"
     say "ready after $((SECONDS - started)) s in $out"
   fi

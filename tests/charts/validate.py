@@ -1,12 +1,14 @@
-"""Checks rendered manifests: each document by the schema of each Kubernetes version, migrations by the CRD, pods by the
-restricted level of pod security. Needs kubernetes-validate, which carries the schemas. Writes nothing.
+"""Checks manifests, and those in Markdown files: each object by the schema of each Kubernetes version, or by its CRD (rules in
+CEL are left to an API server), and pods by the restricted level of pod security. Needs kubernetes-validate, which carries
+the schemas. Writes nothing.
 
-Usage: validate.py --crd CRD.yaml --from 1.29 FILE...
+Usage: validate.py --from 1.29 --crds CRD.yaml... --files FILE...
 Prints one line; each fault is a line on standard error, and the exit code 1.
 """
 
 import argparse
 import json
+import re
 import sys
 from functools import cache
 from importlib.resources import files
@@ -15,17 +17,6 @@ import yaml
 from jsonschema import Draft202012Validator
 from kubernetes_validate import utils
 from referencing import Registry, Resource
-
-# Of other projects: there is no schema of them here.
-FOREIGN = {
-    "monitoring.coreos.com",
-    "argoproj.io",
-    "helm.toolkit.fluxcd.io",
-    "kustomize.toolkit.fluxcd.io",
-    "source.toolkit.fluxcd.io",
-    "kustomize.config.k8s.io",
-}
-
 
 @cache
 def schema_file(version, name):
@@ -52,25 +43,34 @@ def validator(version, api_version, kind):
 
 def strict(schema):
     """An API server prunes unknown fields without a word; here they are faults."""
-    if isinstance(schema, list):
-        return [strict(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    schema = {key: strict(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and not schema.get("x-kubernetes-preserve-unknown-fields"):
+    schema = dict(schema)
+    if "properties" in schema:
+        schema["properties"] = {name: strict(field) for name, field in schema["properties"].items()}
+    for inner in ("items", "additionalProperties"):
+        if isinstance(schema.get(inner), dict):
+            schema[inner] = strict(schema[inner])
+    # What stands in allOf and its like only narrows what stands here.
+    if schema.get("type") == "object" and not schema.get("x-kubernetes-preserve-unknown-fields"):
         schema.setdefault("additionalProperties", False)
-    if schema.pop("nullable", False) and isinstance(schema.get("type"), str):
+    if schema.get("nullable") and isinstance(schema.get("type"), str):
         schema["type"] = [schema["type"], "null"]
     return schema
 
 
-def migration_validator(path):
-    with open(path, encoding="utf-8") as file:
-        version = yaml.safe_load(file)["spec"]["versions"][0]
-    schema = strict(version["schema"]["openAPIV3Schema"])
-    for field in ("apiVersion", "kind", "metadata"):
-        schema["properties"][field] = True
-    return Draft202012Validator(schema)
+def of_crds(paths):
+    """A validator for each version that a CRD serves, by apiVersion and kind."""
+    validators = {}
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            spec = yaml.safe_load(file)["spec"]
+        for version in spec["versions"]:
+            schema = strict(version["schema"]["openAPIV3Schema"])
+            for field in ("apiVersion", "kind", "metadata"):
+                schema["properties"][field] = True
+            if version["served"]:
+                served = (f"{spec['group']}/{version['name']}", spec["names"]["kind"])
+                validators[served] = Draft202012Validator(schema)
+    return validators
 
 
 def pod_spec(document):
@@ -103,26 +103,27 @@ def unrestricted(pod):
             yield f"{container['name']}: capabilities are not all dropped"
 
 
-def faults(document, versions, migrations):
+def faults(document, versions, crds):
     kind, api_version = document["kind"], document["apiVersion"]
-    group = api_version.rpartition("/")[0]
-    if group == "memory-migration.dev":
-        return (f"{'.'.join(map(str, e.path))}: {e.message}" for e in migrations.iter_errors(document))
-    if group in FOREIGN:
-        return iter(())
+    if (api_version, kind) in crds:
+        for error in crds[api_version, kind].iter_errors(document):
+            yield f"{'.'.join(map(str, error.path))}: {error.message}"
+        return
+    for version in versions:
+        try:
+            for error in validator(version, api_version, kind).iter_errors(document):
+                yield f"Kubernetes {version}: {'.'.join(map(str, error.path))}: {error.message}"
+        except KeyError as error:
+            yield error.args[0]
+    pod = pod_spec(document)
+    if pod:
+        yield from unrestricted(pod)
 
-    def each():
-        for version in versions:
-            try:
-                for error in validator(version, api_version, kind).iter_errors(document):
-                    yield f"Kubernetes {version}: {'.'.join(map(str, error.path))}: {error.message}"
-            except KeyError as error:
-                yield error.args[0]
-        pod = pod_spec(document)
-        if pod:
-            yield from unrestricted(pod)
 
-    return each()
+def takes_anything(document, versions, crds):
+    """A schema that takes a field that does not exist proves nothing."""
+    wrong = {**document, "spec": {**document["spec"], "noSuchField": 1}} if "spec" in document else {**document, "noSuchField": 1}
+    return not any("noSuchField" in fault for fault in faults(wrong, versions, crds))
 
 
 class Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):
@@ -136,28 +137,42 @@ class Loader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def documents(path):
+    """The objects of a YAML file, or of a Markdown file's YAML blocks; a block that is a part of an object is none."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    parts = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) if path.endswith(".md") else [text]
+    for part in parts:
+        for document in filter(None, yaml.load_all(part, Loader=Loader)):
+            if not path.endswith(".md") or "kind" in document:
+                yield document
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--crd", required=True)
     parser.add_argument("--from", dest="oldest", required=True)
-    parser.add_argument("files", nargs="+")
+    parser.add_argument("--crds", nargs="+", required=True)
+    parser.add_argument("--files", nargs="+", required=True)
     args = parser.parse_args()
     number = lambda version: [int(part) for part in version.split(".")]
     versions = sorted({v for v in utils.all_versions() if number(v)[:2] >= number(args.oldest)}, key=number)
-    migrations = migration_validator(args.crd)
-    seen, bad, documents = {}, 0, 0
+    crds = of_crds(args.crds)
+    seen, kinds, bad, total = {}, set(), 0, 0
     for path in args.files:
-        with open(path, encoding="utf-8") as file:
-            for document in filter(None, yaml.load_all(file, Loader=Loader)):
-                documents += 1
-                text = json.dumps(document, sort_keys=True, default=str)
-                if text not in seen:
-                    seen[text] = list(faults(document, versions, migrations))
-                for fault in seen[text]:
-                    bad += 1
-                    name = (document.get("metadata") or {}).get("name", "")
-                    print(f"{path}: {document['kind']} {name}: {fault}", file=sys.stderr)
-    print(f"{documents} documents ({len(seen)} different) of {len(args.files)} files: Kubernetes {versions[0]} to {versions[-1]}")
+        for document in documents(path):
+            total += 1
+            text = json.dumps(document, sort_keys=True, default=str)
+            if text not in seen:
+                seen[text] = list(faults(document, versions, crds))
+            if (kind := (document["apiVersion"], document["kind"])) not in kinds and not seen[text]:
+                kinds.add(kind)
+                if takes_anything(document, versions, crds):
+                    seen[text].append("its schema takes a field that does not exist")
+            for fault in seen[text]:
+                bad += 1
+                name = (document.get("metadata") or {}).get("name", "")
+                print(f"{path}: {document['kind']} {name}: {fault}", file=sys.stderr)
+    print(f"{total} objects ({len(seen)} different, {len(kinds)} kinds) of {len(args.files)} files: Kubernetes {versions[0]} to {versions[-1]}")
     sys.exit(bool(bad))
 
 

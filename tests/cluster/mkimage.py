@@ -1,9 +1,12 @@
 """Writes an OCI image as one tar, of local files, without a container engine.
 
-mkimage.py NAME OUT.tar [--entrypoint PROGRAM] [--user UID:GID] [--env K=V]... [--dir /PATH[:MODE]]... SOURCE:DEST...
+mkimage.py NAME OUT.tar [--architecture ARCH] [--entrypoint PROGRAM] [--user UID:GID] [--env K=V]... [--dir /PATH[:MODE]]...
+           SOURCE:DEST...
+mkimage.py NAME OUT.tar --merge IN.tar...
 
-NAME is a full reference (localhost/pause:1). A SOURCE may be a folder. One uncompressed layer; the same files give the
-same image. Standard library only.
+NAME is a full reference (localhost/pause:1). A SOURCE may be a folder. ARCH is in Go's words, by default this machine's. One
+uncompressed layer; the same files give the same image. --merge makes one image for several architectures of images that
+this wrote. Standard library only.
 """
 
 import argparse
@@ -24,6 +27,8 @@ def arguments():
     parser.add_argument("name")
     parser.add_argument("out", type=Path)
     parser.add_argument("files", nargs="*")
+    parser.add_argument("--architecture", default=ARCHITECTURES.get(platform.machine(), platform.machine()))
+    parser.add_argument("--merge", action="store_true")
     parser.add_argument("--entrypoint")
     parser.add_argument("--user")
     parser.add_argument("--env", action="append", default=[])
@@ -66,31 +71,45 @@ def layer(files, dirs):
     return out.getvalue()
 
 
-def main():
-    args = arguments()
-    blobs = {}
+def blob(blobs, data, media):
+    data = data if isinstance(data, bytes) else json.dumps(data, sort_keys=True).encode()
+    digest = hashlib.sha256(data).hexdigest()
+    blobs[digest] = data
+    return {"mediaType": MEDIA + media, "digest": "sha256:" + digest, "size": len(data)}
 
-    def blob(data, media):
-        data = data if isinstance(data, bytes) else json.dumps(data, sort_keys=True).encode()
-        digest = hashlib.sha256(data).hexdigest()
-        blobs[digest] = data
-        return {"mediaType": MEDIA + media, "digest": "sha256:" + digest, "size": len(data)}
 
-    where = {"architecture": ARCHITECTURES.get(platform.machine(), platform.machine()), "os": "linux"}
-    files = blob(layer(args.files, args.dir), "layer.v1.tar")
+def image(args, blobs):
+    where = {"architecture": args.architecture, "os": "linux"}
+    files = blob(blobs, layer(args.files, args.dir), "layer.v1.tar")
     run = {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin", *args.env]}
     if args.entrypoint:
         run["Entrypoint"] = [args.entrypoint]
     if args.user:
         run["User"] = args.user
-    config = blob(where | {"config": run, "rootfs": {"type": "layers", "diff_ids": [files["digest"]]}}, "config.v1+json")
-    manifest = blob(
-        {"schemaVersion": 2, "mediaType": MEDIA + "manifest.v1+json", "config": config, "layers": [files]},
-        "manifest.v1+json",
-    )
+    rootfs = {"type": "layers", "diff_ids": [files["digest"]]}
+    config = blob(blobs, where | {"config": run, "rootfs": rootfs}, "config.v1+json")
+    manifest = {"schemaVersion": 2, "mediaType": MEDIA + "manifest.v1+json", "config": config, "layers": [files]}
+    return blob(blobs, manifest, "manifest.v1+json") | {"platform": where}
+
+
+def merged(archives, blobs):
+    images = []
+    for archive in archives:
+        with tarfile.open(archive) as tar:
+            images += json.load(tar.extractfile("index.json"))["manifests"]
+            blobs |= {m.name.rsplit("/", 1)[1]: tar.extractfile(m).read() for m in tar if m.name.startswith("blobs/sha256/")}
+    images = [{key: value for key, value in image.items() if key != "annotations"} for image in images]
+    index = {"schemaVersion": 2, "mediaType": MEDIA + "index.v1+json", "manifests": images}
+    return blob(blobs, index, "index.v1+json")
+
+
+def main():
+    args = arguments()
+    blobs = {}
+    whole = merged(args.files, blobs) if args.merge else image(args, blobs)
     tag = args.name.rsplit(":", 1)[1]
     names = {"io.containerd.image.name": args.name, "org.opencontainers.image.ref.name": tag}
-    index = {"schemaVersion": 2, "manifests": [manifest | {"annotations": names, "platform": where}]}
+    index = {"schemaVersion": 2, "manifests": [whole | {"annotations": names}]}
     parts = {"oci-layout": {"imageLayoutVersion": "1.0.0"}, "index.json": index}
     encoded = {name: json.dumps(part).encode() for name, part in parts.items()}
     encoded |= {"blobs/sha256/" + digest: data for digest, data in blobs.items()}

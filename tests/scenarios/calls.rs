@@ -140,6 +140,28 @@ async fn a_verdict_is_written_counted_and_told_and_the_lock_goes_last() {
 }
 
 #[tokio::test]
+async fn a_failed_run_is_counted_by_the_reason_in_its_conditions() {
+    let case = Case::to_server().running();
+    let verdict = summary(&case.hash(), report::Reason::VerificationFailed).to_json();
+    let ended = json!({"terminated": {"exitCode": 5, "message": verdict}});
+    let mut server = Server::with(&case.migration);
+    server.answer(
+        &format!("GET {JOBS}"),
+        200,
+        items(&[job_json(&case, json!([{"type": "Failed", "status": "True", "reason": "PodFailurePolicy"}]))]),
+    );
+    server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Failed", ended)]));
+    let (_, calls, metrics) = server.look_counting(&case.migration).await;
+    assert_eq!(reason_of(&written_status(&calls)), Reason::VerificationFailed);
+    for series in [
+        "runs_total{direction=\"local-to-remote\",result=\"Failed\"} 1",
+        "failures_total{direction=\"local-to-remote\",reason=\"VerificationFailed\"} 1",
+    ] {
+        assert!(metrics.contains(&format!("memory_migration_{series}\n")), "{series}: {metrics}");
+    }
+}
+
+#[tokio::test]
 async fn a_finished_migration_is_left_in_silence() {
     let case = Case::to_server().running().succeeded(report::Reason::Verified).done();
     let (looked, calls) = Server::with(&case.migration).look(&case.migration).await;

@@ -11,6 +11,7 @@ use kube::Client;
 use kube::client::Body;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
+use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus};
 use memory_migration_operator::controller::{Context, Error, reconcile};
 use memory_migration_operator::metrics::Metrics;
@@ -86,7 +87,7 @@ impl Server {
     pub(super) fn context(self) -> (Arc<Context>, tokio::task::JoinHandle<()>) {
         let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
         let client = Client::new(service, "operator");
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let metrics = Arc::new(Metrics::new(&Reason::failures()).unwrap());
         let reporter = Reporter { controller: "memory-migration-operator".into(), instance: Some("replica".into()) };
         let context = Context {
             client: client.clone(),

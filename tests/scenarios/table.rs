@@ -92,7 +92,7 @@ fn a_verified_run_is_ready_and_counted_once() {
 #[test]
 fn the_other_ways_to_be_done() {
     let case = Case::to_server().running().succeeded(report::Reason::VerifiedWithSkips);
-    says(&case, Reason::VerifiedWithSkips, "the runner says");
+    says(&case, Reason::VerifiedWithSkips, "the runner says VerifiedWithSkips; see kubectl logs job/move-");
     let counts = Case::to_server().edit(|m| m.spec.verification = Verification::Counts);
     says(&counts.running().succeeded(report::Reason::CountsVerified), Reason::CountsVerified, "weaker than Verified");
     let dry = Case::to_server().edit(|m| m.spec.dry_run = true);
@@ -155,7 +155,7 @@ fn verdicts_that_vanish_do_so_only_so_often() {
 fn what_a_rerun_cannot_mend_needs_a_person() {
     let run = |exit, reason| Case::to_server().running().failed_for_good(exit, reason);
     says(&run(3, report::Reason::PreflightRefused), Reason::PreflightRefused, "nothing was written. Correct the spec");
-    says(&run(5, report::Reason::VerificationFailed), Reason::VerificationFailed, "the report's differences");
+    says(&run(5, report::Reason::VerificationFailed), Reason::VerificationFailed, "kubectl logs job/move-");
     says(&run(6, report::Reason::RecordConflict), Reason::RecordConflict, "Set onConflict to Skip or Overwrite");
     says(&run(2, report::Reason::InvalidSpec), Reason::InvalidSpec, "Correct the spec");
     let status = run(3, report::Reason::PreflightRefused).plan().status.unwrap();
