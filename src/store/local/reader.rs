@@ -2,12 +2,14 @@
 //! Never writes. Blocking work runs on the runtime's blocking threads.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::future::try_join_all;
 use rusqlite::Connection;
 use tokio::sync::Mutex;
 
@@ -28,9 +30,11 @@ use super::{DATABASE, place, window};
 const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
-/// Records of a window that is read in two halves at once.
-const SPLIT: usize = 64;
-/// Collections whose index is kept in memory.
+/// Connections that read parts of one window at once, at most; fewer on a machine with fewer cores.
+const CONNECTIONS: usize = 4;
+/// Records of the smallest part.
+const PART: usize = 32;
+/// Collections whose state is kept in memory.
 const KEPT: usize = 2;
 
 /// A local Chroma store, read from its files.
@@ -40,8 +44,8 @@ const KEPT: usize = 2;
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     core: Arc<Mutex<Core>>,
-    /// Reads half of each window beside `core`, with its own connection.
-    second: Arc<Mutex<Core>>,
+    /// Each reads a part of each window beside `core`, with its own connection.
+    others: Vec<Arc<Mutex<Core>>>,
     /// Whether a copy in scratch space is read, as `core` found last: one copy is enough.
     is_copy: Arc<AtomicBool>,
     name: String,
@@ -70,8 +74,10 @@ impl LocalStore {
         })
         .await?;
         let (name, is_copy) = (core.name(), Arc::clone(&core.is_copy));
-        let second = Arc::new(Mutex::new(Core::new(&core.path, Arc::clone(&core.indexes))?));
-        Ok(Self { core: Arc::new(Mutex::new(core)), second, is_copy, name, version, tenant, database })
+        let connections = std::thread::available_parallelism().map_or(1, NonZero::get).min(CONNECTIONS);
+        let other = |_| Ok(Arc::new(Mutex::new(Core::new(&core.path, Arc::clone(&core.indexes))?)));
+        let others = (1..connections).map(other).collect::<Result<_>>()?;
+        Ok(Self { core: Arc::new(Mutex::new(core)), others, is_copy, name, version, tenant, database })
     }
 
     /// Every collection of every tenant and database.
@@ -161,13 +167,13 @@ impl Reader for LocalStore {
     }
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
-        if ids.len() >= SPLIT && !self.is_copy.load(Ordering::Relaxed) {
-            let (first, rest) = ids.split_at(ids.len() / 2);
-            let ((mut fetched, state), (others, other)) =
-                tokio::try_join!(read(&self.core, collection, first), read(&self.second, collection, rest))?;
-            if state == other {
-                fetched.extend(others);
-                return Ok(fetched);
+        if ids.len() > PART && !self.is_copy.load(Ordering::Relaxed) {
+            let part = ids.len().div_ceil(self.others.len() + 1).max(PART);
+            let cores = std::iter::once(&self.core).chain(&self.others);
+            let parts =
+                try_join_all(cores.zip(ids.chunks(part)).map(|(core, ids)| read(core, collection, ids))).await?;
+            if parts.windows(2).all(|pair| pair[0].1 == pair[1].1) {
+                return Ok(parts.into_iter().flat_map(|(fetched, _)| fetched).collect());
             }
         }
         // few, or the store moved between both halves

@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// Runs that are merged at once; each has a buffer.
 const FAN: usize = 32;
 /// Bytes of such a buffer.
-const BUFFER: usize = 32 << 10;
+const BUFFER: usize = 16 << 10;
 
 /// Takes entries in any order.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use super::spool::Spool;
 
 /// Entries of one block.
 const BLOCK: usize = 64;
-/// Blocks that are held: one for each of those who walk through it at once, and one before.
-const HELD: usize = 4;
+/// Blocks that are held: one for each of those who walk through it at once, and some more.
+const HELD: usize = 8;
 /// Bytes before an entry: the lengths of its key and its value.
 const HEAD: usize = 8;
 
