@@ -46,6 +46,9 @@ enum Command {
     Inspect(inspect::Args),
 }
 
+/// Threads for reading files and for parsing: more would wait for each other, and each keeps memory of its own.
+const BLOCKING: usize = 4;
+
 /// Runs the command line and tells how it ended.
 #[must_use]
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
@@ -57,7 +60,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
             return if error.use_stderr() { Exit::Usage } else { Exit::Success };
         }
     };
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build();
+    match runtime {
         Ok(runtime) => runtime.block_on(dispatch(cli.command)),
         Err(error) => {
             output::error(&format!("failed to start the async runtime: {error}"));
