@@ -31,7 +31,7 @@ class Bench:
     def __init__(self, options):
         self.options = options
         self.sizes = [int(size) for size in os.environ.get("BENCH_RECORDS", "2000,5000" if options.quick else "20000,100000").split(",")]
-        self.paired = 2_000 if options.quick else 6_000
+        self.paired = 2_000 if options.quick else 20_000
         self.pairs = 3 if options.quick else 5
         self.seconds_bounded = 15 if options.quick else 45
         self.results = {"machine": machine(), "quick": options.quick, "records": self.sizes, "copies": []}
@@ -128,15 +128,28 @@ class Bench:
                 rate = others.add_rate(server, "ceiling", bodies, connections, short)
                 cells.append({"batch": batch, "connections": connections, "recordsPerSecond": rate})
                 self.say(f"ceiling, {batch} records x {connections}: {rate:.0f} records/s")
-        best = max(cells, key=lambda cell: cell["recordsPerSecond"])
+        # a short rate can be luck: the best three are measured over all records
+        best = max(
+            sorted(cells, key=lambda cell: -cell["recordsPerSecond"])[:3],
+            key=lambda cell: self.sustained(server, count, cell),
+        )
         bodies = records.bodies(count, best["batch"])
         ceiling, adaptive, fixed = [], [], []
+
+        def ours(kept, extra):
+            measured = self.ours(self.store(count), server.url, extra, "ours")
+            kept.append(count / measured.copying())
+            server.connection().delete("ours")
+
+        turns = [
+            lambda: ceiling.append(others.add_rate(server, "ceiling", bodies, best["connections"], count)),
+            lambda: ours(adaptive, ADAPTIVE),
+            lambda: ours(fixed, FAST),
+        ]
         for turn in range(self.pairs):
-            ceiling.append(others.add_rate(server, "ceiling", bodies, best["connections"], count))
-            for kept, extra in ((adaptive, ADAPTIVE), (fixed, FAST)):
-                measured = self.ours(self.store(count), server.url, extra, "ours")
-                kept.append(count / measured.copying())
-                server.connection().delete("ours")
+            # each is first, second and third in turn
+            for at in range(len(turns)):
+                turns[(at + turn) % len(turns)]()
             self.say(f"turn {turn + 1}: ceiling {ceiling[-1]:.0f}, adaptive {adaptive[-1]:.0f}, fixed {fixed[-1]:.0f} records/s")
         self.results["ceiling"] = {
             "records": count,
@@ -146,6 +159,11 @@ class Bench:
             "adaptive": spread(adaptive),
             "fixed": spread(fixed),
         }
+
+    def sustained(self, server, count, cell):
+        rate = others.add_rate(server, "ceiling", records.bodies(count, cell["batch"]), cell["connections"], count)
+        self.say(f"ceiling, {cell['batch']} records x {cell['connections']}, all records: {rate:.0f} records/s")
+        return rate
 
     def reading(self):
         count = self.sizes[-1] if self.options.quick else 100_000

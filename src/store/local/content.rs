@@ -26,7 +26,8 @@ pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<Ve
     each(db, &format!("{scalars} ({})", placeholders()), numbers, |at, item| {
         amend(&mut contents[at], |content| item.and_then(|(key, value)| content.set(key, value)));
     })?;
-    if columns.arrays {
+    // few stores hold an array, and to look for each record's costs as much as its other metadata
+    if columns.arrays && db.prepare_cached("SELECT 1 FROM embedding_metadata_array")?.exists([])? {
         // Elements have no number of their own: they were inserted in order.
         let arrays = format!(
             "SELECT id, key, string_value, int_value, float_value, bool_value FROM embedding_metadata_array \

@@ -116,7 +116,12 @@ impl Vectors {
     /// When a file cannot be opened or read; damage is [`Vectors::Broken`].
     pub fn load(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Self, Error> {
         let path = folder.join(PICKLE);
-        let metadata = match read_pickle(&path)? {
+        // neither half needs the other, and each takes as long
+        let (pickled, scanned) = std::thread::scope(|scope| {
+            let scanning = scope.spawn(|| scan(folder, dimension, cosine));
+            (read_pickle(&path), scanning.join())
+        });
+        let metadata = match pickled? {
             None => return Ok(Self::Nothing),
             Some(Ok(metadata)) => metadata,
             Some(Err(what)) => return Ok(Self::Broken { file: path, what, labels: None, max_seq_id: None }),
@@ -124,10 +129,11 @@ impl Vectors {
         if metadata.labels.is_empty() {
             return Ok(Self::Index(Box::new(Index::empty(folder, metadata.max_seq_id)?)));
         }
-        match rows(folder, &metadata, dimension, cosine)? {
-            Ok((header, rows, data)) => Ok(Self::Index(Box::new(Index {
+        let scanned = scanned.map_err(|_| io_error("scan", folder, io::Error::other("a thread panicked")))??;
+        match scanned.and_then(|scanned| fits(&scanned.header, metadata.dimension).map(|()| scanned)) {
+            Ok(Scanned { header, rows, data }) => Ok(Self::Index(Box::new(Index {
                 header,
-                rows,
+                rows: join(&metadata.labels, rows).map_err(spill::failed)?,
                 data,
                 path: folder.join(DATA),
                 max_seq_id: metadata.max_seq_id,
@@ -160,14 +166,25 @@ fn read_pickle(path: &Path) -> Result<Option<Result<IndexMetadata, String>>, Err
 
 /// What is wrong with which file.
 type Wrong = (&'static str, String);
-type Parts = (Header, Table, File);
 
-fn rows(
-    folder: &Path,
-    pickled: &IndexMetadata,
-    dimension: Option<u32>,
-    cosine: bool,
-) -> Result<Result<Parts, Wrong>, Error> {
+/// What the files beside the pickle hold.
+struct Scanned {
+    header: Header,
+    /// Every row by label.
+    rows: Sorter,
+    data: File,
+}
+
+fn fits(header: &Header, dimension: Option<i64>) -> Result<(), Wrong> {
+    match dimension.filter(|d| *d != i64::from(header.dimension)) {
+        None => Ok(()),
+        Some(other) => {
+            Err((HEADER, format!("its rows have {} components, the collection has {other}", header.dimension)))
+        }
+    }
+}
+
+fn scan(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Result<Scanned, Wrong>, Error> {
     let missing = |name: &'static str| Ok(Err((name, "it is missing".to_owned())));
     let Some((mut file, _)) = open(&folder.join(HEADER))? else { return missing(HEADER) };
     let mut bytes = Vec::new();
@@ -177,10 +194,8 @@ fn rows(
         Ok(header) => header,
         Err(what) => return Ok(Err((HEADER, what))),
     };
-    let others = [pickled.dimension, dimension.map(i64::from)];
-    if let Some(other) = others.into_iter().flatten().find(|d| *d != i64::from(header.dimension)) {
-        let what = format!("its rows have {} components, the collection has {other}", header.dimension);
-        return Ok(Err((HEADER, what)));
+    if let Err(wrong) = fits(&header, dimension.map(i64::from)) {
+        return Ok(Err(wrong));
     }
     let Some((mut data, len)) = open(&folder.join(DATA))? else { return missing(DATA) };
     if len < header.data_len() {
@@ -198,9 +213,8 @@ fn rows(
     } else {
         None
     };
-    let by_label = by_label(folder, &header, &mut data, norms)?;
-    let rows = join(&pickled.labels, by_label).map_err(spill::failed)?;
-    Ok(Ok((header, rows, data)))
+    let rows = by_label(folder, &header, &mut data, norms)?;
+    Ok(Ok(Scanned { header, rows, data }))
 }
 
 /// Every row by label: its number, whether it is deleted, and its norm in a cosine index.
