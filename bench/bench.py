@@ -53,8 +53,10 @@ class Bench:
     def say(self, text):
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
-    def copied(self, count, direction, what, seconds, peak, measured=None):
+    def copied(self, count, direction, what, seconds, peak, cpu, measured=None):
+        """`cpu` is that of the client and of the engines, in seconds; the loop's own engine is part of the client."""
         row = {"records": count, "direction": direction, "what": what, "seconds": seconds, "peakMiB": peak}
+        row |= {"cpu": cpu[0], "engineCpu": cpu[1]}
         if measured:
             row |= {"copying": measured.copying(), "verifying": measured.verifying()}
         self.results["copies"].append(row)
@@ -63,13 +65,16 @@ class Bench:
     def to_remote(self, count, server):
         for what, extra in (("--batch-size 1000 --delay 0s", FAST), ("--pacing adaptive --max-slowdown none", ADAPTIVE)):
             name = f"to-remote-{count}-{len(self.results['copies'])}"
+            before = server.cpu()
             measured = self.ours(self.store(count), server.url, extra, name)
-            self.copied(count, "local to remote", what, measured.seconds, measured.peak_mib, measured)
+            cpu = measured.cpu, server.cpu() - before
+            self.copied(count, "local to remote", what, measured.seconds, measured.peak_mib, cpu, measured)
             if what.startswith("--batch") and count == max(self.sizes):
                 self.verify_alone(server, count, name)
             server.connection().delete(name)
-        seconds, peak = self.loop("to-remote", self.store(count), server.port)
-        self.copied(count, "local to remote", "plain Python loop", seconds, peak)
+        before = server.cpu()
+        seconds, peak, cpu = self.loop("to-remote", self.store(count), server.port)
+        self.copied(count, "local to remote", "plain Python loop", seconds, peak, (cpu, server.cpu() - before))
 
     def verify_alone(self, server, count, name):
         arguments = ["verify", "--source-config", str(self.store(count)), "--target-config", server.url]
@@ -81,10 +86,13 @@ class Bench:
         with self.scratch(count) as folder, self.server(folder) as source:
             for what, extra in (("--batch-size 1000 --delay 0s", FAST), ("--pacing adaptive --max-slowdown none", ADAPTIVE)):
                 with tempfile.TemporaryDirectory(prefix="bench-") as into:
+                    before = source.cpu()
                     measured = self.ours(source.url, f"{into}/store", extra)
-                    self.copied(count, "remote to local", what, measured.seconds, measured.peak_mib, measured)
-            seconds, peak = self.loop("to-local", records.NAME, source.port)
-            self.copied(count, "remote to local", "plain Python loop", seconds, peak)
+                    cpu = measured.cpu, source.cpu() - before + measured.cpu_of_children
+                    self.copied(count, "remote to local", what, measured.seconds, measured.peak_mib, cpu, measured)
+            before = source.cpu()
+            seconds, peak, cpu = self.loop("to-local", records.NAME, source.port)
+            self.copied(count, "remote to local", "plain Python loop", seconds, peak, (cpu, source.cpu() - before))
 
     def scratch(self, count):
         """A copy of a store, for a server to open."""
@@ -93,8 +101,11 @@ class Bench:
         return scratch
 
     def seed_defaults(self, server):
+        before = server.cpu()
         measured = self.ours(self.store(SEED_RECORDS), server.url, [], "seed")
-        self.copied(SEED_RECORDS, "local to remote", "the seed's defaults (10 records, 1 s)", measured.seconds, measured.peak_mib, measured)
+        cpu = measured.cpu, server.cpu() - before
+        what = "the seed's defaults (10 records, 1 s)"
+        self.copied(SEED_RECORDS, "local to remote", what, measured.seconds, measured.peak_mib, cpu, measured)
 
     def bounded(self, server):
         """Adaptive with its default bound, beside somebody who reads: for a minute, or until it is done."""

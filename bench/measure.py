@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 
+TICKS = os.sysconf("SC_CLK_TCK")
 STAGE = re.compile(r"(preflight|copying|verifying|repairing): (\d+) of (\d+) records")
 
 
@@ -17,7 +18,8 @@ class Run:
 
     def __init__(self, seconds, peak, stages, records, report, ended):
         self.seconds = seconds
-        self.peak_mib = peak
+        self.peak_mib = peak.mib
+        self.cpu, self.cpu_of_children = peak.cpu
         self.stages = stages
         self.records = records
         self.report = report
@@ -59,24 +61,32 @@ def run(arguments, stop_after=None, must_verify=True):
                 report = json.load(file)
     if must_verify and not stop_after and process.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, arguments))} ended with {process.returncode}: {report.get('message')}\n{''.join(log[-20:])}")
-    return Run(seconds, peak.mib, stages, done, report, "".join(log))
+    return Run(seconds, peak, stages, done, report, "".join(log))
 
 
 def peak_of(python, script, *arguments):
-    """Seconds that a Python script prints, and its peak memory."""
+    """Seconds that a Python script prints, its peak memory, and its CPU seconds."""
     process = subprocess.Popen([python, script, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
     with Peak(process.pid) as peak:
         told, _ = process.communicate()
     if process.returncode:
         raise RuntimeError(f"{script} {arguments} failed")
-    return float(told), peak.mib
+    return float(told), peak.mib, peak.cpu[0]
+
+
+def cpu_seconds(pid):
+    """CPU seconds of a process, and of its children that have ended."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    own, children = (int(fields[11]) + int(fields[12])), (int(fields[13]) + int(fields[14]))
+    return own / TICKS, children / TICKS
 
 
 class Peak:
-    """The largest resident set of a process, asked until it ends. What a fork brings along does not count."""
+    """The largest resident set of a process and its CPU seconds, asked until it ends. What a fork brings along does not count."""
 
     def __init__(self, pid):
-        self.file, self.mib, self.over = f"/proc/{pid}/status", 0.0, threading.Event()
+        self.pid, self.mib, self.cpu, self.over = pid, 0.0, (0.0, 0.0), threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self):
@@ -91,8 +101,9 @@ class Peak:
         # the first look waits for the exec: before it, the process is still a fork of this one
         while not self.over.wait(0.02):
             try:
-                with open(self.file, encoding="utf-8") as status:
+                with open(f"/proc/{self.pid}/status", encoding="utf-8") as status:
                     fields = dict(line.split(":", 1) for line in status)
+                self.cpu = cpu_seconds(self.pid)
             except OSError:
                 return
             if "VmHWM" in fields:

@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 import time
 
+from measure import cpu_seconds
+
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
 
@@ -83,6 +85,10 @@ class Server:
             self.process.wait()
         if self.own:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cpu(self):
+        """CPU seconds so far."""
+        return cpu_seconds(self.process.pid)[0]
 
     @property
     def url(self):

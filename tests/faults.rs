@@ -169,7 +169,8 @@ async fn a_signal_while_several_writes_get_no_answer_ends_the_run_and_a_rerun_fi
     let proxy = Proxy::start(&bench.target.url, rule).await;
     let outcome = bench.migrate_until(&proxy.url, "hung", adaptive(None), &stop).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Interrupted, Reason::Interrupted));
-    assert_eq!(proxy.seen().iter().filter(|seen| seen.verb() == "add").count(), 4, "no write starts after the signal");
+    let adds = proxy.seen().iter().filter(|seen| seen.verb() == "add").count();
+    assert!((4..=6).contains(&adds), "two that are answered and at most four under way, not {adds}");
     let again = bench.migrate(&bench.target.url, "hung", adaptive(None)).await;
     assert_all_verified(&again, SEVERAL, "rerun");
     assert!(again.report.counts.present >= 200, "{:?}", again.report.counts);
