@@ -24,21 +24,21 @@ check() {
   [ "$(uname -s)" = Linux ] || missing+=("Linux")
   [ "$(id -u)" = 0 ] || missing+=("root")
   [ -d /sys/fs/cgroup/memory ] || missing+=("cgroup v1 (this machine has v2 only, or none)")
-  for name in go kubectl runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
+  for name in go kubectl runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 apt-get dpkg-deb /usr/bin/python3.11; do
     command -v "$name" >/dev/null || missing+=("the command $name")
   done
   [ ${#missing[@]} = 0 ] && return
   say "this machine cannot run the test cluster; it lacks:"
   printf '  - %s\n' "${missing[@]}" >&2
-  say "On Debian: apt-get install runc nftables iptables conntrack iproute2 ethtool socat kmod openssl busybox-static python3.11"
-  say "Any other cluster will do instead (kind, k3s): set KUBECONFIG and use kubectl yourself."
+  say "On Debian: apt-get install runc nftables iptables conntrack iproute2 ethtool socat kmod openssl python3.11"
+  say "Any other cluster will do instead (kind, k3s): set MEMORY_MIGRATION_KUBECONFIG, see tests/cluster/README.md."
   return 1
 }
 
 # Only a process that is ours: a number may have been given to another one since.
 pid() {
   local pid
-  pid=$(cat "$STATE/init.pid" 2>/dev/null) && grep -qaF "$here/init.sh" "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+  pid=$(cat "$STATE/init.pid" 2>/dev/null) && grep -qaF tests/cluster/init.sh "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
 }
 inside() {
   local first
@@ -129,7 +129,7 @@ down() {
 
 load() {
   local image
-  for image in "$@"; do inside "$("$here/build.sh" --where)/bin/ctr" -n k8s.io images import "$image"; done
+  for image in "$@"; do inside "$("$here/build.sh" --where)/bin/ctr" -n k8s.io images import "$(realpath "$image")"; done
 }
 
 command=${1:-}
