@@ -1,10 +1,12 @@
 """The controller itself, and the cluster's own parts: killed, replaced, restarted, kept to a namespace, idle."""
 
 import os
+import pathlib
+import signal
 import subprocess
 import time
 
-from kit import COLLECTION, HERE, OPERATOR, SYSTEM, api, equal, install, kill, kubectl, local, slow, until
+from kit import COLLECTION, HERE, OPERATOR, SYSTEM, api, equal, install, kill, kubectl, local, process, process_of, slow, until
 
 LEADER = "/apis/coordination.k8s.io/v1/namespaces/memory-migration-system/leases/memory-migration-operator-leader"
 
@@ -71,11 +73,17 @@ leader_change.own_cluster = True
 
 @_alone
 def api_server_restarted(s):
-    """The API server goes away in the middle and comes back: the run ends verified."""
+    """The API server hangs until the leader gives up, then dies and comes back: the run ends verified."""
     s.claim("dev", 2000)
     m = s.migrate("patient", local("dev"), s.prod.endpoint(), batch=slow(100))
     m.copying()
-    subprocess.run(["pkill", "-f", "kube-apiserver --etcd-servers"], check=True)
+    server = process(["kube-apiserver", "--etcd-servers"])
+    leader = process_of(SYSTEM, _controllers()[0], ["memory-migration", "controller"])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        until("the leader, which cannot renew its Lease, ends", lambda: not pathlib.Path(f"/proc/{leader}").exists())
+    finally:
+        os.kill(server, signal.SIGKILL)
     m.verified(2000)
     s.prod.holds(COLLECTION, 2000)
 
