@@ -20,25 +20,6 @@ image() { # FOLDER NAME:TAG ARGS...
 # The shared libraries of these programs, as SOURCE:DEST; none of a static one.
 libraries() { { ldd "$@" || true; } | { grep -v ':$' | grep -o '/[^ ]*\.so[^ ]*' || true; } | grep -vF site-packages | sort -u | sed 's/.*/&:&/'; }
 
-# Of Debian's package busybox, not installed: it would replace busybox-static, whose program dies when it looks up an address.
-# Its shell finds commands as files only.
-box() { # FOLDER
-  local work files command
-  if [ ! -f "$1/box-1.tar" ]; then
-    work=$(mktemp -d "$1/box.XXXXXX")
-    (
-      cd "$work"
-      apt-get download -q -o APT::Sandbox::User=root busybox || { apt-get update -q && apt-get download -q -o APT::Sandbox::User=root busybox; }
-    ) >&2
-    dpkg-deb -x "$work"/busybox_*.deb "$work"
-    mapfile -t files < <(libraries "$work/bin/busybox")
-    for command in busybox sh sleep tar chmod mkdir grep wget; do files+=("$work/bin/busybox:/bin/$command"); done
-    image "$1" box:1 --entrypoint /bin/busybox --dir /tmp:1777 "${files[@]}" >&2
-    rm -r "$work"
-  fi
-  echo "$1/box-1.tar"
-}
-
 # The server is one shared library of its Python package: an interpreter that loads it is all it needs besides.
 chroma() { # FOLDER
   local python=/usr/bin/python3.11 library=/usr/lib/python3.11 native module files=()
@@ -88,7 +69,7 @@ base() {
   image "$folder" pause:1 --entrypoint /pause --user 65535:65535 "$bin/pause:/pause"
   image "$folder" coredns:1 --entrypoint /coredns "$bin/coredns:/coredns"
   image "$folder" local-path-provisioner:1 --entrypoint /local-path-provisioner "$bin/local-path-provisioner:/local-path-provisioner"
-  box "$folder"
+  image "$folder" box:1 --entrypoint /bin/busybox --dir /tmp:1777 /bin/busybox:/bin/busybox /bin/busybox:/bin/sh
   chroma "$folder"
 }
 
