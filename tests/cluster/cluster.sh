@@ -24,13 +24,13 @@ check() {
   [ "$(uname -s)" = Linux ] || missing+=("Linux")
   [ "$(id -u)" = 0 ] || missing+=("root")
   [ -d /sys/fs/cgroup/memory ] || missing+=("cgroup v1 (this machine has v2 only, or none)")
-  for name in go kubectl runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 apt-get dpkg-deb /usr/bin/python3.11; do
+  for name in go kubectl runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
     command -v "$name" >/dev/null || missing+=("the command $name")
   done
   [ ${#missing[@]} = 0 ] && return
   say "this machine cannot run the test cluster; it lacks:"
   printf '  - %s\n' "${missing[@]}" >&2
-  say "On Debian: apt-get install runc nftables iptables conntrack iproute2 ethtool socat kmod openssl python3.11"
+  say "On Debian: apt-get install runc nftables iptables conntrack iproute2 ethtool socat kmod openssl busybox-static python3.11"
   say "Any other cluster will do instead (kind, k3s): set MEMORY_MIGRATION_KUBECONFIG, see tests/cluster/README.md."
   return 1
 }
