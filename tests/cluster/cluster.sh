@@ -14,7 +14,7 @@ cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration
 export STATE=$cache/cluster NODE=node-1 NODE_IP=172.30.0.2 CGROUP=memory-migration AUDIT_POLICY=$here/audit.yaml
 export KUBECONFIG=$STATE/pki/admin.kubeconfig
 mounted="/var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni/net.d /etc/cni"
-start_seconds=120
+start_seconds=300
 
 say() { echo "cluster.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }

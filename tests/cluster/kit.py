@@ -30,7 +30,7 @@ PYTHON = os.environ.get("PYTHON_IMAGE", "localhost/python:3.11")
 BOX = os.environ.get("BOX_IMAGE", "localhost/box:1")
 # Set by cluster.sh for the cluster of tests: processes of its containers can be killed from here.
 OWN_CLUSTER = "STATE" in os.environ
-SECONDS = int(os.environ.get("SCENARIO_SECONDS", "120"))
+SECONDS = int(os.environ.get("SCENARIO_SECONDS", "300"))
 COLLECTION = demo.COLLECTION
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 GROUP = "/apis/memory-migration.dev/v1alpha1"

@@ -31,11 +31,12 @@ else
     mkdir -p "$(dirname "$image")"
     "$here/../../deploy/image.sh" "$image" localhost/memory-migration:test
     images="$("$here/images.sh" more) $image"
-    if ! inside true 2>/dev/null; then
+    if inside true 2>/dev/null; then
+      "$here/cluster.sh" load $images >/dev/null
+    else
       [ -n "$demo" ] || trap '"$here/cluster.sh" down' EXIT
-      "$here/cluster.sh" up 9>&-
+      "$here/cluster.sh" up $images 9>&-
     fi
-    "$here/cluster.sh" load $images >/dev/null
   }
 fi
 k() { inside kubectl "$@"; }

@@ -45,7 +45,7 @@ def server_to_server(s):
 
 
 def tenants_and_renames(s):
-    """One collection twice under new names, into a tenant and database that are waited for."""
+    """One collection twice under new names into a tenant and database that are waited for, and the whole database from there."""
     s.claim("dev", 300)
     target = s.prod.within("team-a", "notes")
     names = [renamed("first")[0], renamed("second")[0]]
@@ -57,6 +57,9 @@ def tenants_and_renames(s):
     equal("collections in the status", [c["targetName"] for c in status["collections"]], ["first", "second"])
     target.holds("first", 300)
     target.holds("second", 300)
+    s.migrate("whole", target.endpoint(), s.prod.endpoint()).verified(600)
+    s.prod.holds("first", 300)
+    s.prod.holds("second", 300)
 
 
 def dry_run(s):

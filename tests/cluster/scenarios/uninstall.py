@@ -12,7 +12,6 @@ CRD = "memorymigrations.memory-migration.dev"
 
 def upgraded_removed_and_installed_by_kubectl(s):
     """`helm upgrade` keeps a run running, `helm test` passes, `helm uninstall` leaves objects and CRD, and install.yaml takes over."""
-    s.claim("dev", 2000)
     m = s.migrate("outlives", local("dev"), s.prod.endpoint(), batch=slow(100))
     m.copying()
     job = m.status["jobName"]
@@ -44,9 +43,8 @@ def a_newer_crd(s):
         template.write_text(_without(template.read_text(), "pacing"))
         helm("install", f"{OPERATOR}-crds", older, "-n", SYSTEM)
     kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
-    s.claim("dev", 300)
     m = s.migrate("stays", local("dev"), s.prod.endpoint())
-    m.verified(300)
+    m.verified(2000)
     m.patch(pacing="Adaptive")
     before = m.object()
     equal("the field, which the CRD does not know", before["spec"].get("pacing"), None)
@@ -57,7 +55,7 @@ def a_newer_crd(s):
     equal("its proof", after["status"]["verification"], before["status"]["verification"])
     m.patch(runId="second")
     until("a new Job", lambda: m.status.get("jobName") not in (None, "", before["status"]["jobName"]))
-    equal("records present at the second run", m.verified(300)["counts"]["present"], 300)
+    equal("records present at the second run", m.verified(2000)["counts"]["present"], 2000)
 
 
 a_newer_crd.alone = True
