@@ -40,6 +40,7 @@ else
   }
 fi
 k() { inside kubectl "$@"; }
+
 # Stores of demo.py with as many memories as their names say, packed; `hot` is one of 300 with a hot journal.
 stores() {
   local python out work count

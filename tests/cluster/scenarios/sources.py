@@ -32,12 +32,12 @@ owned_by_root.level = "baseline"
 def into_a_store_of_root(s):
     """The same as target, which holds memories already: the server that writes it runs as root."""
     s.claim("dev", 300)
-    s.claim("into", 300, user=0, shell="chmod -R go= /data/chroma_db")
+    s.claim("into", 2000, user=0, shell="chmod -R go= /data/chroma_db")
     security = {"podSecurityContext": {"runAsUser": 0, "runAsNonRoot": False}}
     s.migrate("root", local("dev"), local("into"), collections=renamed("added"), runner=security).verified(300)
     server = s.chroma("look", claim="into", path="/data/chroma_db", user=0)
     server.holds("added", 300)
-    server.holds(COLLECTION, 300)
+    server.holds(COLLECTION, 2000)
 
 
 into_a_store_of_root.level = "baseline"
