@@ -81,7 +81,7 @@ def main():
     kit.install()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         running = [pool.submit(run, *item) for item in chosen.items() if item[0] not in alone]
-        made = {name: pool.submit(ready, name, function) for name, function in alone.items() if allowed(function)}
+        made = {name: pool.submit(ready, name, f) for name, f in alone.items() if allowed(f)}
     ends = [future.result() for future in running]
     ends += [run(name, function, made.get(name)) for name, function in alone.items()]
     print(f"{ends.count(True)} scenarios passed, {ends.count(False)} failed, {ends.count(None)} skipped", flush=True)
