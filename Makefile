@@ -43,14 +43,18 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test but those on a cluster: real Chroma of five versions, charts, rules
+test: require-rust chroma ## Runs every test: real Chroma of five versions, charts, rules, a real cluster
 	cargo test --locked
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
 	else \
 	  echo "make test: charts, manifests and alert rules NOT checked, that needs Go: https://go.dev/dl" >&2; \
 	fi
-	@echo "make test: the scenarios on a real cluster are run by make cluster-test"
+	@if [ -n "$(MEMORY_MIGRATION_KUBECONFIG)" ] || tests/cluster/cluster.sh check; then \
+	  tests/cluster/test.sh; \
+	else \
+	  echo "make test: the scenarios on a real cluster were NOT run, for what is said above" >&2; \
+	fi
 
 .PHONY: charts-test
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)
@@ -105,13 +109,11 @@ cluster-up: ## Starts a real Kubernetes of one node for tests (15 minutes the fi
 # SCENARIOS names some of them; cluster-idle is the one that takes ten minutes.
 .PHONY: cluster-test
 cluster-test: require-rust ## Runs the scenarios on a real cluster: this one, or that of MEMORY_MIGRATION_KUBECONFIG
-	$(MAKE) --no-print-directory image IMAGE=localhost/memory-migration:test IMAGE_TAR=target/test-image.tar
-	tests/cluster/test.sh target/test-image.tar $(SCENARIOS)
+	tests/cluster/test.sh $(SCENARIOS)
 
 .PHONY: cluster-demo
 cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up to look around
-	$(MAKE) --no-print-directory image IMAGE=localhost/memory-migration:test IMAGE_TAR=target/test-image.tar
-	tests/cluster/test.sh target/test-image.tar --demo
+	tests/cluster/test.sh --demo
 
 .PHONY: cluster-idle
 cluster-idle: ## Counts what an idle operator asks of the API server in ten minutes

@@ -14,7 +14,7 @@ cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration
 export STATE=$cache/cluster NODE=node-1 NODE_IP=172.30.0.2 CGROUP=memory-migration AUDIT_POLICY=$here/audit.yaml
 export KUBECONFIG=$STATE/pki/admin.kubeconfig
 mounted="/var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni/net.d /etc/cni"
-start_seconds=120
+start_seconds=300
 
 say() { echo "cluster.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -31,14 +31,14 @@ check() {
   say "this machine cannot run the test cluster; it lacks:"
   printf '  - %s\n' "${missing[@]}" >&2
   say "On Debian: apt-get install runc nftables iptables conntrack iproute2 ethtool socat kmod openssl busybox-static python3.11"
-  say "Any other cluster will do instead (kind, k3s): set KUBECONFIG and use kubectl yourself."
+  say "Any other cluster will do instead (kind, k3s): set MEMORY_MIGRATION_KUBECONFIG, see tests/cluster/README.md."
   return 1
 }
 
 # Only a process that is ours: a number may have been given to another one since.
 pid() {
   local pid
-  pid=$(cat "$STATE/init.pid" 2>/dev/null) && grep -qaF "$here/init.sh" "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+  pid=$(cat "$STATE/init.pid" 2>/dev/null) && grep -qaF tests/cluster/init.sh "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
 }
 inside() {
   local first
@@ -129,7 +129,7 @@ down() {
 
 load() {
   local image
-  for image in "$@"; do inside "$("$here/build.sh" --where)/bin/ctr" -n k8s.io images import "$image"; done
+  for image in "$@"; do inside "$("$here/build.sh" --where)/bin/ctr" -n k8s.io images import "$(realpath "$image")"; done
 }
 
 command=${1:-}

@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,7 @@ PYTHON = os.environ.get("PYTHON_IMAGE", "localhost/python:3.11")
 BOX = os.environ.get("BOX_IMAGE", "localhost/box:1")
 # Set by cluster.sh for the cluster of tests: processes of its containers can be killed from here.
 OWN_CLUSTER = "STATE" in os.environ
-SECONDS = int(os.environ.get("SCENARIO_SECONDS", "120"))
+SECONDS = int(os.environ.get("SCENARIO_SECONDS", "300"))
 COLLECTION = demo.COLLECTION
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 GROUP = "/apis/memory-migration.dev/v1alpha1"
@@ -69,7 +70,7 @@ class Api:
 
     def __init__(self):
         command = ["kubectl", "proxy", "--port=0", "--reject-methods=^$", "--reject-paths=^$"]
-        self.proxy = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self.proxy = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.port = int(re.search(rb":(\d+)", self.proxy.stdout.readline()).group(1))
 
     def call(self, method, path, body=None, content="application/json", missing_is_fine=False):
@@ -299,16 +300,24 @@ class Ended(Exception):
     """A migration that ended otherwise: waiting longer is of no use."""
 
 
-def kill(namespace, pod, words):
-    """Kills a process of a pod's container, as a crash does. Only in the cluster of tests."""
-    uid = api().get(f"/api/v1/namespaces/{namespace}/pods/{pod}")["metadata"]["uid"]
+def process(words, group=""):
+    """The number of a process by words of its command line and of its cgroups. Only in the cluster of tests."""
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             groups, line = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes().decode()
-            if uid in groups and all(word in line for word in words):
-                os.kill(int(folder.name), 9)
-                return
-    raise Failed(f"pod {pod} has no process with {words}")
+            if group in groups and all(word in line for word in words):
+                return int(folder.name)
+    raise Failed(f"there is no process with {words} in a cgroup with {group!r}")
+
+
+def process_of(namespace, pod, words):
+    """The number of a process of a pod's container."""
+    return process(words, api().get(f"/api/v1/namespaces/{namespace}/pods/{pod}")["metadata"]["uid"])
+
+
+def kill(namespace, pod, words):
+    """Kills a process of a pod's container, as a crash does."""
+    os.kill(process_of(namespace, pod, words), signal.SIGKILL)
 
 
 class Scenario:

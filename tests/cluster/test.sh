@@ -1,33 +1,42 @@
 #!/usr/bin/env bash
 # End-to-end scenarios: installs the operator by its chart and a Chroma server, then runs scenarios/.
-# Usage: test.sh IMAGE.tar [--jobs N] [SCENARIO...]   IMAGE.tar is the operator's, named localhost/memory-migration:test
-#        test.sh IMAGE.tar --demo     shows one migration instead, and leaves the cluster up
-# The cluster is the one of cluster.sh: it is started, and ended afterwards, unless it is up already. Or, with
-# MEMORY_MIGRATION_KUBECONFIG, the one of that file, which must be able to pull OPERATOR_IMAGE, CHROMA_IMAGE,
-# OLD_CHROMA_IMAGE, PYTHON_IMAGE and BOX_IMAGE.
+# Usage: test.sh [--jobs N] [SCENARIO...]
+#        test.sh --demo     shows one migration instead, and leaves the cluster up
+# The cluster is the one of cluster.sh: it is started, and ended afterwards, unless it is up already; the operator's image
+# is built from this tree. Or, with MEMORY_MIGRATION_KUBECONFIG, the cluster of that file, which must be able to pull
+# OPERATOR_IMAGE, CHROMA_IMAGE, OLD_CHROMA_IMAGE, PYTHON_IMAGE and BOX_IMAGE.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
-image=${1:?usage: test.sh IMAGE.tar [--jobs N] [SCENARIO...]}
-shift
 demo=
 if [ "${1:-}" = --demo ]; then demo=1; fi
 
 if [ -n "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
+  for name in OPERATOR_IMAGE CHROMA_IMAGE OLD_CHROMA_IMAGE PYTHON_IMAGE BOX_IMAGE; do
+    [ -n "${!name:-}" ] || { echo "test.sh: $name is not set: name an image that the cluster can pull" >&2; exit 2; }
+  done
   export KUBECONFIG=$MEMORY_MIGRATION_KUBECONFIG
+  unset STATE
   inside() { "$@"; }
-  load() { :; }
+  start() { :; }
 else
   inside() { "$here/cluster.sh" sh "$@"; }
-  load() {
-    local images
+  start() {
+    local images image=$here/../../target/test-image.tar
+    "$here/cluster.sh" check
+    # One cluster at a time on a machine, and one run on it. The cluster itself must not hold the lock.
+    exec 9>"$cache/cluster.lock"
+    flock --nonblock 9 || { echo "test.sh: waits for another run on this machine's cluster to end" >&2; flock 9; }
+    mkdir -p "$(dirname "$image")"
+    "$here/../../deploy/image.sh" "$image" localhost/memory-migration:test
     images="$("$here/images.sh" more) $image"
-    if ! inside true 2>/dev/null; then
+    if inside true 2>/dev/null; then
+      "$here/cluster.sh" load $images >/dev/null
+    else
       [ -n "$demo" ] || trap '"$here/cluster.sh" down' EXIT
-      "$here/cluster.sh" up
+      "$here/cluster.sh" up $images 9>&-
     fi
-    for image in $images; do "$here/cluster.sh" load "$image" >/dev/null; done
   }
 fi
 k() { inside kubectl "$@"; }
@@ -54,7 +63,7 @@ stores() {
 STORES=$(stores)
 PATH=$("$here/../charts/install.sh"):$PATH
 export STORES PATH
-load
+start
 sed "s#localhost/chroma:1.5.9#${CHROMA_IMAGE:-&}#" "$here/chroma.yaml" | k apply --server-side --force-conflicts -f - >/dev/null
 k -n prod rollout status statefulset/chroma --timeout=120s >/dev/null
 if [ -z "$demo" ]; then

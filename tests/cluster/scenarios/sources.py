@@ -30,12 +30,14 @@ owned_by_root.level = "baseline"
 
 
 def into_a_store_of_root(s):
-    """The same as target: the server that writes it runs as root."""
+    """The same as target, which holds memories already: the server that writes it runs as root."""
     s.claim("dev", 300)
-    s.claim("into", user=0, shell="mkdir -p /data/chroma_db && chmod 700 /data/chroma_db")
+    s.claim("into", 2000, user=0, shell="chmod -R go= /data/chroma_db")
     security = {"podSecurityContext": {"runAsUser": 0, "runAsNonRoot": False}}
-    s.migrate("root", local("dev"), local("into"), runner=security).verified(300)
-    s.chroma("look", claim="into", path="/data/chroma_db", user=0).holds(COLLECTION, 300)
+    s.migrate("root", local("dev"), local("into"), collections=renamed("added"), runner=security).verified(300)
+    server = s.chroma("look", claim="into", path="/data/chroma_db", user=0)
+    server.holds("added", 300)
+    server.holds(COLLECTION, 2000)
 
 
 into_a_store_of_root.level = "baseline"

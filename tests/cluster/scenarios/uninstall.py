@@ -1,11 +1,17 @@
 """Installing, upgrading and removing the operator, by Helm and by kubectl. Last of all: the others need it installed."""
 
-from kit import CHART, CHROMA, COLLECTION, OPERATOR, OPERATOR_IMAGE, SYSTEM, equal, helm, install, kubectl, local, slow
+import pathlib
+import re
+import shutil
+import tempfile
+
+from kit import CHART, CHROMA, COLLECTION, OPERATOR, OPERATOR_IMAGE, SYSTEM, equal, helm, install, kubectl, local, slow, until
+
+CRD = "memorymigrations.memory-migration.dev"
 
 
 def upgraded_removed_and_installed_by_kubectl(s):
-    """`helm upgrade` keeps a run running, `helm uninstall` leaves objects and CRD, and install.yaml takes over."""
-    s.claim("dev", 2000)
+    """`helm upgrade` keeps a run running, `helm test` passes, `helm uninstall` leaves objects and CRD, and install.yaml takes over."""
     m = s.migrate("outlives", local("dev"), s.prod.endpoint(), batch=slow(100))
     m.copying()
     job = m.status["jobName"]
@@ -13,6 +19,7 @@ def upgraded_removed_and_installed_by_kubectl(s):
     status = m.verified(2000)
     equal("Job and attempts", (status["jobName"], status["attempts"]), (job, 1))
     s.prod.holds(COLLECTION, 2000)
+    helm("test", OPERATOR, "-n", SYSTEM)
     helm("uninstall", OPERATOR, "-n", SYSTEM, "--wait")
     equal("the object is left", m.status["verification"]["result"], "Verified")
     manifest = (CHART.parent.parent / "deploy" / "install.yaml").read_text()
@@ -25,3 +32,38 @@ def upgraded_removed_and_installed_by_kubectl(s):
 
 
 upgraded_removed_and_installed_by_kubectl.alone = True
+
+
+def a_newer_crd(s):
+    """A CRD without `pacing` drops that field; the chart's upgrade brings it, and what exists stays and goes on."""
+    kubectl("delete", "crd", CRD)
+    with tempfile.TemporaryDirectory() as folder:
+        older = shutil.copytree(f"{CHART}-crds", folder, dirs_exist_ok=True)
+        template = pathlib.Path(older, "templates", "memorymigrations.yaml")
+        template.write_text(_without(template.read_text(), "pacing"))
+        helm("install", f"{OPERATOR}-crds", older, "-n", SYSTEM)
+    kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
+    m = s.migrate("stays", local("dev"), s.prod.endpoint())
+    m.verified(2000)
+    m.patch(pacing="Adaptive")
+    before = m.object()
+    equal("the field, which the CRD does not know", before["spec"].get("pacing"), None)
+    helm("upgrade", f"{OPERATOR}-crds", f"{CHART}-crds", "-n", SYSTEM)
+    until("the field is kept", lambda: m.patch(pacing="Adaptive")["spec"].get("pacing") == "Adaptive")
+    after = m.object()
+    equal("the object", after["metadata"]["uid"], before["metadata"]["uid"])
+    equal("its proof", after["status"]["verification"], before["status"]["verification"])
+    m.patch(runId="second")
+    until("a new Job", lambda: m.status.get("jobName") not in (None, "", before["status"]["jobName"]))
+    equal("records present at the second run", m.verified(2000)["counts"]["present"], 2000)
+
+
+a_newer_crd.alone = True
+
+
+def _without(text, field):
+    """The CRD without this field of the spec: from its line up to the next one that is indented no deeper."""
+    deeper = rf"(?m)^( +){field}:\n(?:\1 +.*\n)+"
+    shorter, count = re.subn(deeper, "", text, count=1)
+    equal(f"places of {field}", count, 1)
+    return shorter
