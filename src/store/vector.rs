@@ -4,8 +4,8 @@
 /// The place of the first component that is NaN or infinite.
 #[must_use]
 pub fn first_not_finite(vector: &[f32]) -> Option<usize> {
-    let all = vector.iter().fold(true, |all, x| all & x.is_finite());
-    if all { None } else { vector.iter().position(|x| !x.is_finite()) }
+    let odd = vector.iter().filter(|x| !x.is_finite()).count();
+    if odd == 0 { None } else { vector.iter().position(|x| !x.is_finite()) }
 }
 
 /// The square of the length, summed in doubles.
@@ -26,10 +26,10 @@ pub fn square(vector: &[f32]) -> f64 {
 #[must_use]
 pub fn furthest(pairs: impl Iterator<Item = (f32, f32)>, most: u32) -> Option<u32> {
     // finite numbers of one sign are as many ULP apart as their bits
-    let (far, finite) = pairs.fold((0, true), |(far, finite), (a, b)| {
-        (a.to_bits().abs_diff(b.to_bits()).max(far), finite & a.is_finite() & b.is_finite())
+    let (far, odd) = pairs.fold((0, 0_usize), |(far, odd), (a, b)| {
+        (a.to_bits().abs_diff(b.to_bits()).max(far), odd + usize::from(!a.is_finite()) + usize::from(!b.is_finite()))
     });
-    (finite && far <= most).then_some(far)
+    (odd == 0 && far <= most).then_some(far)
 }
 
 #[cfg(test)]

@@ -47,7 +47,15 @@ pub struct Shape {
 
 /// The indexes that all connections to one store use, by folder: whoever comes first loads one, the others wait for it.
 #[derive(Debug, Default)]
-pub struct Indexes(Mutex<HashMap<PathBuf, (Stamps, Shape, Arc<Vectors>)>>);
+pub struct Indexes(Mutex<HashMap<PathBuf, Loaded>>);
+
+/// An index, and what it was loaded from.
+#[derive(Debug)]
+struct Loaded {
+    stamps: Stamps,
+    shape: Shape,
+    vectors: Arc<Vectors>,
+}
 
 /// Indexes that are kept in memory.
 const KEPT: usize = 2;
@@ -56,8 +64,8 @@ impl Indexes {
     /// The index of a folder as these stamps are of; loaded unless it is known.
     fn get(&self, folder: &Path, stamps: Stamps, shape: Shape) -> Attempt<Arc<Vectors>> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((.., vectors)) = known.get(folder).filter(|(s, of, _)| (*s, *of) == (stamps, shape)) {
-            return Ok(Arc::clone(vectors));
+        if let Some(loaded) = known.get(folder).filter(|loaded| loaded.stamps == stamps && loaded.shape == shape) {
+            return Ok(Arc::clone(&loaded.vectors));
         }
         known.remove(folder);
         let vectors = Vectors::load(folder, shape.dimension, shape.cosine);
@@ -69,7 +77,7 @@ impl Indexes {
         if known.len() >= KEPT {
             known.clear();
         }
-        known.insert(folder.to_owned(), (stamps, shape, Arc::clone(&vectors)));
+        known.insert(folder.to_owned(), Loaded { stamps, shape, vectors: Arc::clone(&vectors) });
         Ok(vectors)
     }
 }
