@@ -1,6 +1,7 @@
 //! One test for each bug that was found and fixed; its comment says what happened.
 
 use std::net::TcpListener;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
@@ -87,4 +88,23 @@ fn a_runner_reads_its_targets_files_only_when_their_server_answers() {
     drop(knocking);
     server.restart();
     run.wait().code(0).stdout("verified");
+}
+
+/// Where nobody read the answer any more (`| head`), the program panicked: a migration that went well ended with 101.
+#[test]
+fn a_reader_who_goes_away_does_not_change_the_exit_code() {
+    let store = committed("1.5.9");
+    let folder = store.path.display().to_string();
+    for arguments in [vec!["crd"], vec!["inspect", folder.as_str()], vec!["inspect", "/nonexistent"]] {
+        let run = |closed: bool| {
+            let out = || {
+                let (reader, writer) = std::io::pipe().unwrap();
+                drop(reader);
+                if closed { Stdio::from(writer) } else { Stdio::null() }
+            };
+            let mut command = Command::new(env!("CARGO_BIN_EXE_memory-migration"));
+            command.args(&arguments).stdout(out()).stderr(out()).status().unwrap().code()
+        };
+        assert_eq!(run(true), run(false), "{arguments:?}");
+    }
 }

@@ -1,7 +1,8 @@
-//! What a person at a terminal sees: errors, and the table at the end. The only place that prints.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this file is where printing happens")]
+//! What a person at a terminal sees: errors, and the table at the end. The only place that prints. A reader who has gone
+//! away (`| head`) is no failure: what was done stays done, and the exit code says so.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -12,22 +13,22 @@ const PRINTED: usize = 20;
 
 /// An error, on standard error.
 pub(super) fn error(message: &str) {
-    eprintln!("error: {message}");
+    drop(writeln!(io::stderr(), "error: {message}"));
 }
 
 /// A line of the answer, on standard output.
 pub(super) fn line(text: &str) {
-    println!("{text}");
+    drop(writeln!(io::stdout(), "{text}"));
 }
 
 /// Text that ends with a line break of its own, on standard output.
 pub(super) fn text(text: &str) {
-    print!("{text}");
+    drop(write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()));
 }
 
 /// One line for a machine, on standard error among the log lines.
 pub(super) fn machine(text: &str) {
-    eprintln!("{text}");
+    drop(writeln!(io::stderr(), "{text}"));
 }
 
 /// The outcome as a person reads it.
