@@ -263,6 +263,10 @@ impl Adaptive {
     /// Twice as much, while nothing speaks against it.
     fn sprint(&mut self, now: Instant) -> Option<Setting> {
         let Setting { records, lanes, .. } = self.now;
+        if self.writes < lanes {
+            // the others are still under way: too early to tell a speed
+            return None;
+        }
         let to = Setting {
             records: (records * 2).min(SPRINT.0.max(records)).min(self.limits.records),
             lanes: SPRINT.1.max(lanes).min(self.limits.lanes),
