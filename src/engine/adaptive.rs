@@ -199,7 +199,10 @@ impl Adaptive {
     pub fn ended(&mut self, now: Instant, records: usize) -> Option<Change> {
         self.records += records;
         self.writes += 1;
-        if let Some(to) = self.sprint(now) {
+        // before each lane has answered it is too early to tell a speed
+        if self.writes >= self.now.lanes
+            && let Some(to) = self.sprint(now)
+        {
             return self.change(now, to, "it was soon taken".to_owned());
         }
         let long = now.saturating_duration_since(self.period);
@@ -263,10 +266,6 @@ impl Adaptive {
     /// Twice as much, while nothing speaks against it.
     fn sprint(&mut self, now: Instant) -> Option<Setting> {
         let Setting { records, lanes, .. } = self.now;
-        if self.writes < lanes {
-            // the others are still under way: too early to tell a speed
-            return None;
-        }
         let to = Setting {
             records: (records * 2).min(SPRINT.0.max(records)).min(self.limits.records),
             lanes: SPRINT.1.max(lanes).min(self.limits.lanes),
