@@ -21,9 +21,10 @@ def there_and_back(s):
     told = [reason for reason, _ in there.events()]
     for reason in ("Started", "Copying", "Progress", "Verified"):
         equal(f"an event {reason}", reason in told, True)
-    metrics = api().get("/api/v1/namespaces/memory-migration-system/services/memory-migration-operator:8080/proxy/metrics")
+    metrics = "/api/v1/namespaces/memory-migration-system/services/memory-migration-operator:8080/proxy/metrics"
     series = f'memory_migration_records{{name="there",namespace="{s.namespace}",state="verified"}} 2000'
-    equal("the metrics", series in metrics, True)
+    # the leader has them, and a new one has them after its first look
+    until("the metrics", lambda: series in api().get(metrics))
     s.chroma("restored", claim="restored", path="/data/chroma_db").holds(COLLECTION, 2000)
 
 
