@@ -108,7 +108,7 @@ async fn unreadable(store: &dyn Reader, collection: &Collection) -> Result<Vec<U
     let mut all = ids.iter();
     let windows = std::iter::from_fn(|| {
         let window: io::Result<Vec<String>> = all.by_ref().take(WINDOW).collect();
-        Some(window).filter(|window| window.as_ref().is_ok_and(|ids| !ids.is_empty()) || window.is_err())
+        (!window.as_ref().is_ok_and(Vec::is_empty)).then_some(window)
     });
     let fetch = async |window: io::Result<Vec<String>>| store.fetch(collection, &window.map_err(spill::failed)?).await;
     let mut answers = stream::iter(windows).map(fetch).buffered(READS);

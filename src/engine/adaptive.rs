@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Records of the first batches: near the best of every Chroma measured, and soon done.
 const START: usize = 100;
-/// Where nobody else uses the target, these are reached as soon as they take no longer than so many seconds: every Chroma
-/// measured is near its best there.
+/// Where nobody else uses the target, these are reached as soon as they take no longer than so many seconds: Chroma 1.5.9
+/// is near its best there (docs/benchmarks.md).
 const SPRINT: (usize, usize) = (500, 4);
 const LONGEST_SPRINT: f64 = 2.0;
 /// Records a second that a slow read never makes it slower than: what a fixed pace does by default.

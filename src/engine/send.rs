@@ -135,8 +135,11 @@ impl Link<'_> {
         let mut rest: Vec<Record> = Vec::new();
         loop {
             let now = if rest.is_empty() { batch } else { rest.as_slice() };
-            let body = body.take().map_or_else(|| self.prepare(now), Ok)?;
-            match self.context.last_write(self.writer.add_prepared(self.collection, now, body)).await? {
+            let sent = match body.take() {
+                Some(body) => self.writer.add_prepared(self.collection, now, body),
+                None => self.writer.add(self.collection, now),
+            };
+            match self.context.last_write(sent).await? {
                 Ok(()) => return Ok(()),
                 Err(error @ Error::Uncertain { .. }) => {
                     // fails when full: then the pace has enough to hear of

@@ -3,12 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::num::ParseFloatError;
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
-use serde_json::value::RawValue;
 
 use super::decision::Failure;
 use super::transport::Failed;
@@ -168,35 +166,26 @@ impl Vector {
 
 impl<'de> Deserialize<'de> for Vector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Nearly all of an answer is components: read as text and parsed by the standard library it takes half the time.
-        let text = <&RawValue>::deserialize(deserializer)?.get();
-        let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let inner = inner.ok_or_else(|| D::Error::custom("a vector is no array"))?.trim();
-        let mut vector = Self { components: Vec::new(), lost: 0 };
-        if inner.is_empty() {
-            return Ok(vector);
-        }
-        let mut rest = Some(inner);
-        while let Some(text) = rest {
-            let end = text.bytes().position(|byte| byte == b',').unwrap_or(text.len());
-            let component = component(&text[..end]);
-            let component =
-                component.map_err(|e| D::Error::custom(format!("a component is {:?}: {e}", &text[..end])))?;
-            vector.lost += usize::from(!component.is_finite());
-            vector.components.push(component);
-            rest = text.get(end + 1..);
-        }
-        Ok(vector)
-    }
-}
+        struct Components;
+        impl<'de> Visitor<'de> for Components {
+            type Value = Vector;
 
-/// One component, as f32 at once: by way of f64 a decimal could be rounded twice.
-fn component(text: &str) -> Result<f32, ParseFloatError> {
-    text.parse().or_else(|error| match text.trim() {
-        "null" => Ok(f32::NAN),
-        trimmed if trimmed.len() < text.len() => trimmed.parse(),
-        _ => Err(error),
-    })
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of numbers")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vector, A::Error> {
+                let mut vector = Vector { components: Vec::new(), lost: 0 };
+                // Read as f32 at once: by way of f64 a decimal could be rounded twice.
+                while let Some(component) = seq.next_element::<Option<f32>>()? {
+                    vector.lost += usize::from(!component.is_some_and(f32::is_finite));
+                    vector.components.push(component.unwrap_or(f32::NAN));
+                }
+                Ok(vector)
+            }
+        }
+        deserializer.deserialize_seq(Components)
+    }
 }
 
 /// A metadata object, in the order of the answer.

@@ -18,15 +18,14 @@ type Read<T> = std::result::Result<T, String>;
 /// # Errors
 /// `SQLite`'s.
 pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<Vec<Read<Content>>> {
-    let mut contents: Vec<Read<Content>> = Vec::new();
-    contents.resize_with(numbers.len(), || Ok(Content::default()));
+    let mut contents: Vec<Read<Content>> = numbers.iter().map(|_| Ok(Content::default())).collect();
     let bools = if columns.record_bools { "bool_value" } else { "NULL" };
     let scalars =
         format!("SELECT id, key, string_value, int_value, float_value, {bools} FROM embedding_metadata WHERE id IN");
     each(db, &format!("{scalars} ({})", placeholders()), numbers, |at, item| {
         amend(&mut contents[at], |content| item.and_then(|(key, value)| content.set(key, value)));
     })?;
-    // few stores hold an array, and to look for each record's costs as much as its other metadata
+    // where the store holds no array, none is looked for
     if columns.arrays && db.prepare_cached("SELECT 1 FROM embedding_metadata_array")?.exists([])? {
         // Elements have no number of their own: they were inserted in order.
         let arrays = format!(

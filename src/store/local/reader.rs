@@ -22,7 +22,7 @@ use super::super::record::Fetched;
 use super::files::{Attempt, Failure};
 use super::schema::{self, Columns, Layout};
 use super::scratch::{self, Opened, failure};
-use super::state::{Indexes, Sequence, Shape, State};
+use super::state::{Indexes, KEPT, Sequence, Shape, State};
 use super::tables::{self, CollectionRow};
 use super::{DATABASE, place, window};
 
@@ -34,8 +34,6 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 const CONNECTIONS: usize = 4;
 /// Records of the smallest part.
 const PART: usize = 32;
-/// Collections whose state is kept in memory.
-const KEPT: usize = 2;
 
 /// A local Chroma store, read from its files.
 ///

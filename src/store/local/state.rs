@@ -57,8 +57,8 @@ struct Loaded {
     vectors: Arc<Vectors>,
 }
 
-/// Indexes that are kept in memory.
-const KEPT: usize = 2;
+/// Collections whose index and state are kept in memory.
+pub const KEPT: usize = 2;
 
 impl Indexes {
     /// The index of a folder as these stamps are of; loaded unless it is known.
