@@ -133,7 +133,8 @@ class Bench:
         cells = []
         sizes, lanes = ((100, 1000), (1, 2)) if self.options.quick else ((100, 300, 1000, 2500, 5000), (1, 2, 4, 8))
         for batch in sizes:
-            short = max(4000, batch * 2) if not self.options.quick else 1000
+            # an add costs more the more there is: a cell of few records would tell little
+            short = 10_000 if not self.options.quick else 1000
             bodies = records.bodies(short, batch)
             for connections in lanes:
                 rate = others.add_rate(server, "ceiling", bodies, connections, short)
@@ -169,6 +170,8 @@ class Bench:
             "ceiling": spread(ceiling),
             "adaptive": spread(adaptive),
             "fixed": spread(fixed),
+            "adaptiveShare": spread([one / all for one, all in zip(adaptive, ceiling)]),
+            "fixedShare": spread([one / all for one, all in zip(fixed, ceiling)]),
         }
 
     def sustained(self, server, count, cell):

@@ -44,8 +44,10 @@ def turns(ceiling):
     for key, name in names.items():
         one = ceiling[key]
         share = one["median"] / ceiling["ceiling"]["median"]
-        rows.append([name, number(one["median"]), f"{number(one['low'])} to {number(one['high'])}", number(share, 3)])
-    return table(["writing", "records/s, median", "interval", "of the ceiling"], rows)
+        by_turn = ceiling.get(f"{key}Share")
+        by_turn = f"{by_turn['median']:.2f} ({by_turn['low']:.2f} to {by_turn['high']:.2f})" if by_turn else ""
+        rows.append([name, number(one["median"]), f"{number(one['low'])} to {number(one['high'])}", number(share, 3), by_turn])
+    return table(["writing", "records/s, median", "interval", "of the ceiling", "of the same turn's ceiling"], rows)
 
 
 def reading(results):

@@ -1,16 +1,19 @@
 //! Finds how much to write at once from what the target shows: its speed, the latency of a small read, its errors.
 //! Pure: the clock is passed in; nothing is sent, read or slept here.
 
+mod setting;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::{Duration, Instant};
+
+pub use self::setting::{Change, Setting};
 
 /// Records of the first batches: near the best of every Chroma measured, and soon done.
 const START: usize = 100;
 /// Where nobody else uses the target, these are reached as soon as they take no longer than so many seconds: Chroma 1.5.9
 /// is near its best there (docs/benchmarks.md).
-const SPRINT: (usize, usize) = (500, 4);
-const LONGEST_SPRINT: f64 = 2.0;
+const SPRINT: (usize, usize) = (1000, 4);
+const LONGEST_SPRINT: f64 = 8.0;
 /// Records a second that a slow read never makes it slower than: what a fixed pace does by default.
 const GENTLEST: f64 = 10.0;
 /// Records in one write of that pace.
@@ -42,44 +45,6 @@ pub struct Limits {
     pub lanes: usize,
     /// How many times as long as on the resting target a small read may take, at its 95th percentile; None: any.
     pub slowdown: Option<f64>,
-}
-
-/// How it is written.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Setting {
-    /// Records in one write.
-    pub records: usize,
-    /// Writes under way at once.
-    pub lanes: usize,
-    /// Records a second, at most; None: as fast as they are taken.
-    pub rate: Option<f64>,
-}
-
-impl Setting {
-    /// From the start of a write of so many records to the start of the next.
-    fn delay(&self, records: usize) -> Duration {
-        self.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(as_f64(records) / rate))
-    }
-}
-
-impl fmt::Display for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { records, lanes, rate } = self;
-        write!(f, "batches of {records}, {lanes} at once")?;
-        match rate {
-            Some(_) => write!(f, ", one every {:.0} ms", self.delay(*records).as_secs_f64() * 1e3),
-            None => write!(f, ", no delay"),
-        }
-    }
-}
-
-/// One change of the setting, for the log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// The setting from now on.
-    pub to: Setting,
-    /// Why, as a sentence.
-    pub why: String,
 }
 
 /// Which kind of trouble a target is in.
@@ -263,16 +228,13 @@ impl Adaptive {
         self.change(now, to, format!("a small read takes {worst:.1} ms, and may take {bound:.1} ms"))
     }
 
-    /// Twice as much, while nothing speaks against it.
+    /// As much as the speed so far allows, while nothing speaks against it.
     fn sprint(&mut self, now: Instant) -> Option<Setting> {
-        let Setting { records, lanes, .. } = self.now;
-        let to = Setting {
-            records: (records * 2).min(SPRINT.0.max(records)).min(self.limits.records),
-            lanes: SPRINT.1.max(lanes).min(self.limits.lanes),
-            ..self.now
-        };
-        let seconds = as_f64(to.records * to.lanes) / self.speed_until(now).max(1.0);
-        self.sprints = self.sprints && to != self.now && seconds <= LONGEST_SPRINT;
+        let lanes = SPRINT.1.max(self.now.lanes).min(self.limits.lanes);
+        let records =
+            (records_in(LONGEST_SPRINT, self.speed_until(now)) / lanes).min(SPRINT.0).min(self.limits.records);
+        let to = Setting { records, lanes, ..self.now };
+        self.sprints = self.sprints && records >= self.now.records && to != self.now;
         self.sprints.then_some(to)
     }
 
@@ -317,6 +279,10 @@ impl Adaptive {
             }
             self.next_trial = Some((kind, now));
         }
+        if let Some(to) = self.less() {
+            let why = format!("{:.0} records a second make long writes", self.speed);
+            return self.change(now, to, why);
+        }
         let (kind, _) = self.next_trial.filter(|(_, when)| *when <= now)?;
         let Some(to) = self.more(kind) else {
             self.next_trial = match kind {
@@ -336,6 +302,18 @@ impl Adaptive {
         };
         let seconds = as_f64(to.records * to.lanes) / self.speed.max(1.0);
         (to != self.now && seconds <= LONGEST_WRITE).then_some(to)
+    }
+
+    /// Half of it, once a write takes twice as long as a sprint may make it: an index grows, a machine gets other work.
+    fn less(&self) -> Option<Setting> {
+        let Setting { records, lanes, .. } = self.now;
+        let to = if lanes > 1 {
+            Setting { lanes: lanes / 2, ..self.now }
+        } else {
+            Setting { records: records.div_ceil(2), ..self.now }
+        };
+        let seconds = as_f64(records * lanes) / self.speed.max(1.0);
+        (to != self.now && seconds > 2.0 * LONGEST_SPRINT).then_some(to)
     }
 
     fn change(&mut self, now: Instant, to: Setting, why: String) -> Option<Change> {

@@ -5,6 +5,7 @@ mod api;
 mod auth;
 mod body;
 mod decision;
+mod payload;
 mod probe;
 mod stream;
 #[cfg(test)]

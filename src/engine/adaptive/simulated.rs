@@ -120,12 +120,23 @@ fn a_fast_and_patient_target_is_used_fully() {
 fn without_a_bound_full_batches_come_at_once_but_only_where_they_are_soon_taken() {
     let limits = Limits { slowdown: None, ..LIMITS };
     let fast = run(&Target::steady(1500.0), limits, 2);
-    assert!(fast.why.iter().take(3).any(|why| why.starts_with("batches of 500, 4 at once")), "{:#?}", fast.why);
-    assert!(fast.speed(0..2) > 0.97 * 1500.0 - 250.0, "{}", fast.speed(0..2));
-    let slow = run(&Target::steady(50.0), limits, 20);
+    assert!(fast.why.iter().take(3).any(|why| why.starts_with("batches of 1000, 4 at once")), "{:#?}", fast.why);
+    // what is under way does not count yet
+    assert!(fast.speed(0..2) > 0.97 * 1500.0 - 500.0, "{}", fast.speed(0..2));
+    let slow = run(&Target::steady(40.0), limits, 20);
     assert!(!slow.why.iter().any(|why| why.contains("soon taken")), "{:#?}", slow.why);
     let bounded = run(&Target::steady(1500.0), LIMITS, 2);
     assert!(!bounded.why.iter().any(|why| why.contains("soon taken")), "{:#?}", bounded.why);
+}
+
+#[test]
+fn writes_are_made_shorter_where_a_target_becomes_slow() {
+    let limits = Limits { slowdown: None, ..LIMITS };
+    let slows = Target { speed: Box::new(|tick| if tick < 500 { 1500.0 } else { 100.0 }), ..Target::steady(0.0) };
+    let seen = run(&slows, limits, 300);
+    let last = seen.why.last().unwrap();
+    assert!(last.starts_with("batches of 1000, 1 at once") && last.contains("long writes"), "{:#?}", seen.why);
+    assert!(seen.speed(200..300) > 97.0 - 10.0, "{}", seen.speed(200..300));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tokio_util::bytes::Bytes;
 use url::Url;
 
 use super::decision::{Failure, Kind};
+use super::payload::Payload;
 use super::transport::{Failed, Request, Transport, whole};
 use super::wire::{self, CollectionAnswer, GetAnswer};
 use super::{probe, stream, v1, v2};
@@ -62,13 +63,13 @@ impl Api {
     }
 
     /// A read of a collection; `body` makes it a POST.
-    pub(super) fn read(url: Url, body: Option<Bytes>, subject: String) -> Request {
+    pub(super) fn read(url: Url, body: Option<Bytes>, subject: String) -> Request<'static> {
         let method = if body.is_some() { Method::POST } else { Method::GET };
-        Request { kind: Kind::Read, method, url, body, subject }
+        Request { kind: Kind::Read, method, url, body: body.map(Payload::Kept), subject }
     }
 
     /// Sends a request and parses its answer.
-    pub(super) async fn json<T: DeserializeOwned>(&self, request: &Request) -> Result<T> {
+    pub(super) async fn json<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<T> {
         self.transport.call(request, |response| async { wire::parse(&whole(response).await?) }).await
     }
 

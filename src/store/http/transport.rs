@@ -12,6 +12,7 @@ use url::Url;
 
 use super::auth::Auth;
 use super::decision::{Decision, Failure, Kind, Outcome, Reason, decide, pause, pauses};
+use super::payload::Payload;
 use super::{ServerConfig, wire};
 use crate::store::error::{Error, Result};
 
@@ -30,13 +31,13 @@ pub(super) struct Transport {
 }
 
 /// One request.
-#[derive(Clone, Debug)]
-pub(super) struct Request {
+#[derive(Debug)]
+pub(super) struct Request<'a> {
     pub(super) kind: Kind,
     pub(super) method: Method,
     pub(super) url: Url,
     /// The JSON to send.
-    pub(super) body: Option<Bytes>,
+    pub(super) body: Option<Payload<'a>>,
     /// What is missing when the answer is 404, as "collection \"x\"".
     pub(super) subject: String,
 }
@@ -99,7 +100,7 @@ impl Transport {
     }
 
     /// Sends a request until it is answered, cannot be, or the retry deadline has passed; `take` reads a success.
-    pub(super) async fn call<T, F>(&self, request: &Request, take: impl Fn(Response) -> F) -> Result<T>
+    pub(super) async fn call<T, F>(&self, request: &Request<'_>, take: impl Fn(Response) -> F) -> Result<T>
     where
         F: Future<Output = Result<T, Failed>>,
     {
@@ -110,7 +111,7 @@ impl Transport {
     pub(super) async fn call_within<T, F>(
         &self,
         deadline: Duration,
-        request: &Request,
+        request: &Request<'_>,
         take: impl Fn(Response) -> F,
     ) -> Result<T>
     where
@@ -144,7 +145,7 @@ impl Transport {
         Err(self.error(request, Reason::Unreached, &Refusal { status: 0, wanted_pause: None, text: String::new() }))
     }
 
-    async fn attempt<T, F>(&self, request: &Request, take: impl Fn(Response) -> F) -> Result<T, (Outcome, Refusal)>
+    async fn attempt<T, F>(&self, request: &Request<'_>, take: impl Fn(Response) -> F) -> Result<T, (Outcome, Refusal)>
     where
         F: Future<Output = Result<T, Failed>>,
     {
@@ -152,8 +153,9 @@ impl Transport {
             (Outcome::Failed(failure), Refusal { status: 0, wanted_pause: None, text: self.auth.redact(&detail) })
         };
         let mut builder = self.client.request(request.method.clone(), request.url.clone());
-        if let Some(body) = &request.body {
-            builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
+        if let Some(payload) = &request.body {
+            let unsent = |e: Error| failed(Failed { failure: Failure::Unreached, detail: e.to_string() });
+            builder = builder.header(CONTENT_TYPE, "application/json").body(payload.body().map_err(unsent)?);
         }
         let response = builder.send().await.map_err(|e| failed(Failed::from(e)))?;
         if response.status().is_success() {
@@ -170,12 +172,12 @@ impl Transport {
     }
 
     /// "GET /api/v2/version".
-    fn label(&self, request: &Request) -> String {
+    fn label(&self, request: &Request<'_>) -> String {
         let path = request.url.path();
         format!("{} {}", request.method, path.strip_prefix(self.base.path().trim_end_matches('/')).unwrap_or(path))
     }
 
-    fn error(&self, request: &Request, reason: Reason, refusal: &Refusal) -> Error {
+    fn error(&self, request: &Request<'_>, reason: Reason, refusal: &Refusal) -> Error {
         let Refusal { status, text, .. } = refusal;
         let (store, attempt, status) = (self.name(), self.label(request), *status);
         let why = if status == 0 { text.clone() } else { format!("status {status}: {text}") };
@@ -213,9 +215,9 @@ impl Transport {
     }
 }
 
-impl Request {
+impl Request<'_> {
     fn body_len(&self) -> usize {
-        self.body.as_ref().map_or(0, Bytes::len)
+        self.body.as_ref().map_or(0, Payload::len)
     }
 }
 

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::api::{Api, words};
 use super::decision::Kind;
+use super::payload::Payload;
 use super::transport::{Request, whole};
 use super::wire::{self, CollectionAnswer};
 use super::{HttpStore, body};
@@ -105,7 +106,7 @@ impl HttpWriter {
                 kind: Kind::Write,
                 method: Method::POST,
                 url: api.transport.url(path.iter().copied()),
-                body: Some(Bytes::from(serde_json::json!({ "name": name }).to_string())),
+                body: Some(Payload::Kept(serde_json::json!({ "name": name }).to_string().into())),
                 subject: format!("{name:?}"),
             };
             api.transport.call(&request, whole).await?;
@@ -113,7 +114,7 @@ impl HttpWriter {
         Ok(())
     }
 
-    async fn write(&self, below: &[&str], body: Bytes, subject: String) -> Result<Bytes> {
+    async fn write(&self, below: &[&str], body: Payload<'_>, subject: String) -> Result<Bytes> {
         let request = Request {
             kind: Kind::Write,
             method: Method::POST,
@@ -189,7 +190,7 @@ impl Writer for HttpWriter {
     async fn create(&self, new: &NewCollection) -> Result<Collection> {
         let api = &self.store.api;
         let subject = api.database_words();
-        let answer = self.write(&[], self.encoded(body::create(new))?, subject).await?;
+        let answer = self.write(&[], Payload::Kept(self.encoded(body::create(new))?), subject).await?;
         let collection = wire::parse::<CollectionAnswer>(&answer)
             .map_err(|failed| failed.detail)
             .and_then(|answer| answer.into_collection(&api.tenant, &api.database));
@@ -204,18 +205,19 @@ impl Writer for HttpWriter {
         self.encoded(body::add(records, self.capabilities.base64))
     }
 
-    async fn add_prepared(&self, collection: &Collection, _: &[Record], body: Bytes) -> Result<()> {
-        self.write(&[&collection.id, "add"], body, words(collection)).await.map(|_| ())
+    async fn add_prepared(&self, collection: &Collection, records: &[Record], body: Bytes) -> Result<()> {
+        let again = || self.prepare(records);
+        self.write(&[&collection.id, "add"], Payload::once(body, &again), words(collection)).await.map(|_| ())
     }
 
     async fn update(&self, collection: &Collection, amendments: &[Amendment]) -> Result<()> {
         let body = self.encoded(body::update(amendments, self.capabilities.base64))?;
-        self.write(&[&collection.id, "update"], body, words(collection)).await.map(|_| ())
+        self.write(&[&collection.id, "update"], Payload::Kept(body), words(collection)).await.map(|_| ())
     }
 
     async fn delete(&self, collection: &Collection, ids: &[String]) -> Result<()> {
         let body = self.encoded(serde_json::to_vec(&serde_json::json!({ "ids": ids })).map(Bytes::from))?;
-        self.write(&[&collection.id, "delete"], body, words(collection)).await.map(|_| ())
+        self.write(&[&collection.id, "delete"], Payload::Kept(body), words(collection)).await.map(|_| ())
     }
 
     fn encoded_len(&self, record: &Record) -> usize {
