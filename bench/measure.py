@@ -53,8 +53,11 @@ def run(arguments, stop_after=None, must_verify=True):
                         threading.Timer(stop_after, process.terminate).start()
                     stages.setdefault(stage, now)
                     done[stage] = (int(found[2]), now)
-            process.wait()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - started
+        # what a look saw of children was before the last of them had ended
+        peak.cpu = (peak.cpu[0], max(0.0, usage.ru_utime + usage.ru_stime - peak.cpu[0]))
         report = {}
         if os.path.exists(report_file):
             with open(report_file, encoding="utf-8") as file:

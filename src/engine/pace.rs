@@ -10,7 +10,8 @@ use crate::store::Capabilities;
 
 /// Writes under way at once, at most, with a pace that is found. More has brought nothing on any Chroma measured.
 const LANES: usize = 8;
-/// Bytes of one body, at most, with a pace that is found: larger ones are no faster, and take memory.
+/// Records and bytes of one body, at most, with a pace that is found: larger ones are no faster, and take memory.
+const FOUND_RECORDS: usize = 1000;
 const FOUND_BYTES: usize = 4 << 20;
 
 /// The pace of one run of writes.
@@ -43,7 +44,7 @@ impl Pace {
                 Self { kind, bytes: capabilities.max_body }
             }
             Pacing::Adaptive { slowdown } => {
-                let found = Adaptive::new(Limits { records: most, lanes: LANES, slowdown }, now);
+                let found = Adaptive::new(Limits { records: most.min(FOUND_RECORDS), lanes: LANES, slowdown }, now);
                 Self { kind: Kind::Found(Box::new(found)), bytes: capabilities.max_body.min(FOUND_BYTES) }
             }
         }

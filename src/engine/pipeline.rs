@@ -23,7 +23,7 @@ use crate::store::{Capabilities, Collection, Record};
 /// Bytes of records that wait for their turn, beyond one batch.
 const AHEAD: usize = 4 << 20;
 /// Bytes of the writes under way, if there are several.
-const UNDER_WAY: usize = 12 << 20;
+const UNDER_WAY: usize = 8 << 20;
 /// From one small read of the target to the next.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// With nothing under way for so long, the target rests.

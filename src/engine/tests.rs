@@ -287,7 +287,7 @@ fn under_way(target: &MemoryStore) -> (usize, Vec<usize>) {
 #[tokio::test]
 async fn adaptive_writes_have_company_and_fixed_ones_have_none() {
     let source = source(numbered(1000));
-    for (options, most) in [(fast(), 1), (adaptive(None), 4)] {
+    for (options, most) in [(fast(), 1), (adaptive(None), 2)] {
         let target = MemoryStore::new("target");
         let outcome = run(&source, &target, &options).await;
         assert_copied(&source, &target, &outcome);
@@ -321,8 +321,8 @@ async fn a_target_that_is_busy_or_uncertain_gets_smaller_batches_at_once_and_eve
         let outcome = run(&source, &target, &adaptive(None)).await;
         assert_copied(&source, &target, &outcome);
         let (_, adds) = under_way(&target);
-        // three more were under way when it was told
-        assert!(adds[6..].iter().all(|records| *records <= 50), "{fault:?}: {adds:?}");
+        // one more was under way when it was told
+        assert!(adds[4..].iter().all(|records| *records <= 50), "{fault:?}: {adds:?}");
     }
 }
 
@@ -337,7 +337,7 @@ async fn a_refused_write_ends_the_run_after_those_under_way() {
     let outcome = run(&source, &target, &adaptive(None)).await;
     assert_eq!(outcome.exit, Exit::Different, "{}", outcome.report.message);
     let (_, adds) = under_way(&target);
-    assert!(adds.len() <= 7, "{adds:?}");
+    assert!(adds.len() <= 5, "{adds:?}");
     assert_eq!(target.state().under_way.0, 0);
     target.after_write(|_| ());
     assert_copied(&source, &target, &run(&source, &target, &adaptive(None)).await);

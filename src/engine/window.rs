@@ -14,7 +14,7 @@ use crate::store::{Collection, Fetched, Reader, Record, Value};
 
 /// What one window of records takes in memory, about.
 const WINDOW_BYTES: usize = 4 << 20;
-/// Records in one window: what a server answers fastest, measured.
+/// Records in one window. A server answers its thirds, asked for at once, as fast as larger ones, measured.
 const WINDOW_RECORDS: usize = 600;
 /// Windows that are read at once: while one is worked on, the next are on their way. Together they are as large as one.
 const READS: usize = 3;
