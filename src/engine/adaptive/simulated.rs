@@ -123,7 +123,7 @@ fn without_a_bound_full_batches_come_at_once_but_only_where_they_are_soon_taken(
     assert!(fast.why.iter().take(3).any(|why| why.starts_with("batches of 1000, 2 at once")), "{:#?}", fast.why);
     // what is under way does not count yet
     assert!(fast.speed(0..2) > 0.97 * 1500.0 - 500.0, "{}", fast.speed(0..2));
-    let slow = run(&Target::steady(40.0), limits, 20);
+    let slow = run(&Target::steady(20.0), limits, 20);
     assert!(!slow.why.iter().any(|why| why.contains("soon taken")), "{:#?}", slow.why);
     let bounded = run(&Target::steady(1500.0), LIMITS, 2);
     assert!(!bounded.why.iter().any(|why| why.contains("soon taken")), "{:#?}", bounded.why);
