@@ -99,7 +99,7 @@ pub struct Adaptive {
     troubled: Option<Troubled>,
     trial: Option<Trial>,
     next_trial: Option<(Kind, Instant)>,
-    /// Whether it is doubled with every answer still.
+    /// Whether it may still be raised as soon as answers come.
     sprints: bool,
 }
 
@@ -300,8 +300,7 @@ impl Adaptive {
             Kind::Records => Setting { records: (self.now.records * 2).min(self.limits.records), ..self.now },
             Kind::Lanes => Setting { lanes: (self.now.lanes + 1).min(self.limits.lanes), ..self.now },
         };
-        let seconds = as_f64(to.records * to.lanes) / self.speed.max(1.0);
-        (to != self.now && seconds <= LONGEST_WRITE).then_some(to)
+        (to != self.now && self.seconds_of(to) <= LONGEST_WRITE).then_some(to)
     }
 
     /// Half of it, once a write takes twice as long as a sprint may make it: an index grows, a machine gets other work.
@@ -312,8 +311,12 @@ impl Adaptive {
         } else {
             Setting { records: records.div_ceil(2), ..self.now }
         };
-        let seconds = as_f64(records * lanes) / self.speed.max(1.0);
-        (to != self.now && seconds > 2.0 * LONGEST_SPRINT).then_some(to)
+        (to != self.now && self.seconds_of(self.now) > 2.0 * LONGEST_SPRINT).then_some(to)
+    }
+
+    /// How long a write takes with this setting, at the speed of the last period.
+    fn seconds_of(&self, setting: Setting) -> f64 {
+        as_f64(setting.records * setting.lanes) / self.speed.max(1.0)
     }
 
     fn change(&mut self, now: Instant, to: Setting, why: String) -> Option<Change> {

@@ -10,7 +10,7 @@ use crate::store::Capabilities;
 
 /// Writes under way at once, at most, with a pace that is found. More has brought nothing on any Chroma measured.
 const LANES: usize = 8;
-/// Records and bytes of one body, at most, with a pace that is found: larger ones are no faster, and take memory.
+/// Records and bytes of one body, at most, with a pace that is found: larger ones gain little, and take memory.
 const FOUND_RECORDS: usize = 1000;
 const FOUND_BYTES: usize = 4 << 20;
 
