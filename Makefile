@@ -51,7 +51,7 @@ test: require-rust chroma ## Runs every test: real Chroma of five versions, char
 	else \
 	  echo "make test: charts, manifests and alert rules NOT checked, that needs Go: https://go.dev/dl" >&2; \
 	fi
-	@if [ -n "$(MEMORY_MIGRATION_KUBECONFIG)" ] || tests/cluster/cluster.sh check; then \
+	@if [ -n "$(MEMORY_MIGRATION_KUBECONFIG)" ] || tests/cluster/cluster.sh install; then \
 	  tests/cluster/test.sh; \
 	else \
 	  echo "make test: the scenarios on a real cluster were NOT run, for what is said above" >&2; \

@@ -7,6 +7,7 @@
 #        cluster.sh sh COMMAND...       runs a command inside: Services resolve, KUBECONFIG is set
 #        cluster.sh down                ends it and removes its state
 #        cluster.sh check               says what this machine lacks
+#        cluster.sh install             installs what Debian has of that, then checks
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,25 +15,43 @@ cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration
 export STATE=$cache/cluster NODE=node-1 NODE_IP=172.30.0.2 CGROUP=memory-migration AUDIT_POLICY=$here/audit.yaml
 export KUBECONFIG=$STATE/pki/admin.kubeconfig
 mounted="/var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni/net.d /etc/cni"
+packages="runc nftables iptables conntrack iproute2 ethtool socat kmod openssl busybox-static python3.11"
 start_seconds=300
 
 say() { echo "cluster.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-check() {
-  local missing=() name
-  [ "$(uname -s)" = Linux ] || missing+=("Linux")
-  [ "$(id -u)" = 0 ] || missing+=("root")
-  [ -d /sys/fs/cgroup/memory ] || missing+=("cgroup v1 (this machine has v2 only, or none)")
+machine() { # what no package can give
+  [ "$(uname -s)" = Linux ] || echo "Linux"
+  [ "$(id -u)" = 0 ] || echo "root"
+  [ -d /sys/fs/cgroup/memory ] || echo "cgroup v1 (this machine has v2 only, or none)"
+}
+commands() { # that are missing
+  local name
   for name in go kubectl runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
-    command -v "$name" >/dev/null || missing+=("the command $name")
+    command -v "$name" >/dev/null || echo "the command $name"
   done
+}
+
+check() {
+  local missing
+  mapfile -t missing < <(machine; commands)
   [ ${#missing[@]} = 0 ] && return
   say "this machine cannot run the test cluster; it lacks:"
   printf '  - %s\n' "${missing[@]}" >&2
-  say "On Debian: apt-get install runc nftables iptables conntrack iproute2 ethtool socat kmod openssl busybox-static python3.11"
+  say "On Debian: apt-get install $packages"
   say "Any other cluster will do instead (kind, k3s): set MEMORY_MIGRATION_KUBECONFIG, see tests/cluster/README.md."
   return 1
+}
+
+apt() { DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-upgrade -o DPkg::Lock::Timeout=120 $packages; }
+install() {
+  if [ -z "$(machine)" ] && [ -n "$(commands)" ] && command -v apt-get >/dev/null; then
+    say "apt-get install $packages"
+    mkdir -p "$cache"
+    { apt || { apt-get update -q && apt; }; } >"$cache/apt.log" 2>&1 || tail -n 5 "$cache/apt.log" >&2
+  fi
+  check
 }
 
 # Only a process that is ours: a number may have been given to another one since.
@@ -77,7 +96,7 @@ ready() { [ "$(k get node "$NODE" -o jsonpath='{.status.conditions[?(@.type=="Re
 
 up() {
   local outer first= hierarchy image
-  check
+  install
   pid >/dev/null && fail "the cluster is up already: make cluster-down ends it"
   BIN=$("$here/build.sh")/bin
   IMAGES="$("$here/images.sh" base) $*"
@@ -137,7 +156,7 @@ command=${1:-}
 case $command in
   up) up "$@" ;;
   down) down ;;
-  check) check ;;
+  check | install) "$command" ;;
   load) load "$@" ;;
   kubectl) k "$@" ;;
   sh) inside "$@" ;;

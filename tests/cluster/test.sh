@@ -24,7 +24,7 @@ else
   inside() { "$here/cluster.sh" sh "$@"; }
   start() {
     local images image=$here/../../target/test-image.tar
-    "$here/cluster.sh" check
+    "$here/cluster.sh" install
     # One cluster at a time on a machine, and one run on it. The cluster itself must not hold the lock.
     exec 9>"$cache/cluster.lock"
     flock --nonblock 9 || { echo "test.sh: waits for another run on this machine's cluster to end" >&2; flock 9; }
