@@ -1,7 +1,7 @@
 # What a person or CI does here. Nothing but Rust, Python 3.11 (with venv), a C compiler, GNU make and a POSIX host is
 # needed: Chroma and cargo-deny are installed into the user's cache, outside the checkout. With Go, the charts are checked,
-# too: helm and its like are built into the same cache. As root on Linux with cgroup v1, Go and kubectl the scenarios run on a
-# real cluster, which is built there, too, after apt-get has installed what it needs of Debian's packages.
+# too: helm and its like are built into the same cache. As root on Linux with cgroup v1 and Go the scenarios run on a real
+# cluster, which is built there, too, after apt-get has installed what it needs of Debian's packages.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

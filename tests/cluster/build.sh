@@ -27,7 +27,7 @@ build() {
     go build -trimpath -buildvcs=false -tags "no_btrfs no_devmapper no_zfs no_tracing" -ldflags "$flags" -o "$out/bin/" "$@" >&2
 }
 mkdir -p "$out/bin"
-build ./cmd/... "$containerd"/{containerd,containerd-shim-runc-v2,ctr} "$plugins"/{ipam/host-local,main/bridge,main/loopback,meta/portmap}
+build ./cmd/... k8s.io/kubernetes/cmd/kubectl "$containerd"/{containerd,containerd-shim-runc-v2,ctr} "$plugins"/{ipam/host-local,main/bridge,main/loopback,meta/portmap}
 # Alone: it imports logrus by its old, capital name, which Go refuses beside the new one.
 build github.com/rancher/local-path-provisioner
 touch "$out/complete"

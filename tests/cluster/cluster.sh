@@ -14,6 +14,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
 export STATE=$cache/cluster NODE=node-1 NODE_IP=172.30.0.2 CGROUP=memory-migration AUDIT_POLICY=$here/audit.yaml
 export KUBECONFIG=$STATE/pki/admin.kubeconfig
+PATH=$("$here/build.sh" --where)/bin:$PATH # kubectl and ctr
 mounted="/var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni/net.d /etc/cni"
 packages="runc nftables iptables conntrack iproute2 ethtool socat kmod openssl busybox-static python3.11"
 start_seconds=300
@@ -28,7 +29,7 @@ machine() { # what no package can give
 }
 commands() { # that are missing
   local name
-  for name in go kubectl runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
+  for name in go runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
     command -v "$name" >/dev/null || echo "the command $name"
   done
 }
@@ -148,7 +149,7 @@ down() {
 
 load() {
   local image
-  for image in "$@"; do inside "$("$here/build.sh" --where)/bin/ctr" -n k8s.io images import "$(realpath "$image")"; done
+  for image in "$@"; do inside ctr -n k8s.io images import "$(realpath "$image")"; done
 }
 
 command=${1:-}
