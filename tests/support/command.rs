@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use rustix::process::Signal;
 
-use super::chroma::Process;
+use super::chroma::{Process, keep_bytecode};
 
 /// One run of the command, built as a chain. The environment is the test's, without our own variables.
 #[must_use]
@@ -24,6 +24,7 @@ impl TestCommand {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MEMORY_MIGRATION_")) {
             command.env_remove(name);
         }
+        keep_bytecode(&mut command);
         Self { command, stdin: Vec::new(), line: "memory-migration".to_owned() }
     }
 
