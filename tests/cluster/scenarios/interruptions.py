@@ -1,46 +1,34 @@
 """Runs that are stopped, killed or edited in the middle: nothing lost, nothing twice, never two writers."""
 
-import threading
-
-from kit import COLLECTION, api, equal, local, renamed, slow, until
+from kit import COLLECTION, api, local, renamed, slow, until
 
 
 def suspend_and_resume_ten_times(s):
     """Ten suspensions use up no retries, and the run ends verified."""
     s.claim("dev", 2000)
     m = s.migrate("paused", local("dev"), s.prod.endpoint(), collections=renamed("paused"), batch=slow(), backoffLimit=1)
-    for _ in range(10):
-        m.running_pod()
+    with s.one_runner_at_a_time():
+        for _ in range(10):
+            m.running_pod()
+            m.patch(suspend=True)
+            m.reaches("Suspended")
+            until("no runner pod is left", lambda: not m.pods(alive=True))
+            m.patch(suspend=False)
         m.patch(suspend=True)
         m.reaches("Suspended")
-        until("no runner pod is left", lambda: not m.pods(alive=True))
-        m.patch(suspend=False)
-    m.patch(suspend=True)
-    m.reaches("Suspended")
-    m.patch(suspend=False, batch={"size": 500, "delay": "0s"})
-    m.verified(2000)
+        m.patch(suspend=False, batch={"size": 500, "delay": "0s"})
+        m.verified(2000)
     s.prod.holds("paused", 2000)
 
 
 def edited_mid_run(s):
     """An edit of what a run is cancels it and runs again; never two runner pods."""
     s.claim("dev", 2000)
-    m = s.migrate("edited", local("dev"), s.prod.endpoint(), collections=renamed("edited_first"), batch=slow())
-    m.copying()
-    most, over = [0], threading.Event()
-
-    def count():
-        while not over.is_set():
-            most[0] = max(most[0], len(m.pods(alive=True)))
-            over.wait(0.1)
-
-    counter = threading.Thread(target=count, daemon=True)
-    counter.start()
-    m.patch(collections=renamed("edited_second"), batch={"size": 500, "delay": "0s"})
-    m.verified(2000)
-    over.set()
-    counter.join()
-    equal("runner pods at a time", most[0], 1)
+    with s.one_runner_at_a_time():
+        m = s.migrate("edited", local("dev"), s.prod.endpoint(), collections=renamed("edited_first"), batch=slow())
+        m.copying()
+        m.patch(collections=renamed("edited_second"), batch={"size": 500, "delay": "0s"})
+        m.verified(2000)
     s.prod.holds("edited_second", 2000)
 
 

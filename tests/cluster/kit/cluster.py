@@ -1,0 +1,136 @@
+"""The cluster as a user has it: kubectl, helm, the API server, conditions to wait for, and processes to kill.
+
+Talks to the API server through `kubectl proxy`, so that it works the same on any cluster. Waits for conditions only, each
+with a deadline; when one passes it says what was seen. Standard library only.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+OPERATOR_IMAGE = os.environ.get("OPERATOR_IMAGE", "localhost/memory-migration:test")
+CHROMA = os.environ.get("CHROMA_IMAGE", "localhost/chroma:1.5.9")
+OLD_CHROMA = os.environ.get("OLD_CHROMA_IMAGE", "localhost/chroma:0.5.23")
+PYTHON = os.environ.get("PYTHON_IMAGE", "localhost/python:3.11")
+BOX = os.environ.get("BOX_IMAGE", "localhost/box:1")
+# Set by cluster.sh for the cluster of tests: processes of its containers can be killed from here.
+OWN_CLUSTER = "STATE" in os.environ
+SECONDS = int(os.environ.get("SCENARIO_SECONDS", "300"))
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+SYSTEM, OPERATOR = "memory-migration-system", "memory-migration-operator"
+CHART = HERE.parent.parent / "charts" / "memory-migration-operator"
+
+
+class Failed(Exception):
+    """A scenario's expectation that was not met."""
+
+
+def equal(what, seen, expected):
+    if seen != expected:
+        raise Failed(f"{what}: {seen!r}, expected {expected!r}")
+
+
+def until(what, look, seconds=SECONDS):
+    """The first true answer of `look`; a pair (False, SEEN) says what was seen instead."""
+    end, seen = time.monotonic() + seconds, None
+    while True:
+        try:
+            answer = look()
+            if isinstance(answer, tuple):
+                answer, seen = answer
+            if answer:
+                return answer
+        except (Failed, OSError, http.client.HTTPException) as error:
+            seen = error
+        if time.monotonic() > end:
+            raise Failed(f"after {seconds} s still not: {what}; last seen: {seen}")
+        time.sleep(0.25)
+
+
+class Api:
+    """The API server, by way of `kubectl proxy`."""
+
+    def __init__(self):
+        command = ["kubectl", "proxy", "--port=0", "--reject-methods=^$", "--reject-paths=^$"]
+        self.proxy = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.port = int(re.search(rb":(\d+)", self.proxy.stdout.readline()).group(1))
+
+    def call(self, method, path, body=None, content="application/json", missing_is_fine=False):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            data = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
+            connection.request(method, path, data, {"Content-Type": content, "Accept": "application/json, text/plain"})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        if answer.status == 404 and missing_is_fine:
+            return None
+        if answer.status >= 300:
+            raise Failed(f"{method} {path}: {answer.status} {text[:500]}")
+        return json.loads(text) if "json" in answer.headers.get("Content-Type", "") else text
+
+    def get(self, path):
+        return self.call("GET", path, missing_is_fine=True)
+
+
+API = None
+
+
+def api():
+    global API
+    API = API or Api()
+    return API
+
+
+def kubectl(*args, stdin=None, check=True):
+    done = subprocess.run(["kubectl", *args], input=stdin, capture_output=True, text=not isinstance(stdin, bytes))
+    if check and done.returncode:
+        raise Failed(f"kubectl {' '.join(args)}: {done.stderr}")
+    return done.stdout
+
+
+def helm(*args):
+    done = subprocess.run(["helm", *args], capture_output=True, text=True)
+    if done.returncode:
+        raise Failed(f"helm {' '.join(args)}: {done.stderr}")
+    return done.stdout
+
+
+def install(namespace=SYSTEM, **values):
+    """Installs or upgrades the chart, and waits until its controller is ready."""
+    repository, tag = OPERATOR_IMAGE.rsplit(":", 1)
+    values = {"image.repository": repository, "image.tag": tag, "chroma.image": CHROMA, "test.image": BOX} | values
+    sets = [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+    helm("upgrade", "--install", OPERATOR, str(CHART), "-n", namespace, *sets, "--wait", f"--timeout={SECONDS}s")
+
+
+def apply(*objects, namespace=None):
+    where = ["-n", namespace] if namespace else []
+    listed = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+    return kubectl(*where, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(listed))
+
+
+def process(words, group=""):
+    """The number of a process by words of its command line and of its cgroups. Only in the cluster of tests."""
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            groups, line = (folder / "cgroup").read_text(), (folder / "cmdline").read_bytes().decode()
+            if group in groups and all(word in line for word in words):
+                return int(folder.name)
+    raise Failed(f"there is no process with {words} in a cgroup with {group!r}")
+
+
+def process_of(namespace, pod, words):
+    """The number of a process of a pod's container."""
+    return process(words, api().get(f"/api/v1/namespaces/{namespace}/pods/{pod}")["metadata"]["uid"])
+
+
+def kill(namespace, pod, words):
+    """Kills a process of a pod's container, as a crash does."""
+    os.kill(process_of(namespace, pod, words), signal.SIGKILL)
