@@ -60,11 +60,17 @@ class Server:
         path = f"/tenants/{self.tenant}/databases/{self.database}/collections/{name}"
         return self.call("GET", path, missing_is_fine=True)
 
-    def records(self, collection):
+    def path(self, collection):
         found = self.collection(collection)
         if found is None:
             raise Failed(f"{self.namespace}/{self.name} has no collection {collection}")
-        path = f"/tenants/{self.tenant}/databases/{self.database}/collections/{found['id']}"
+        return f"/tenants/{self.tenant}/databases/{self.database}/collections/{found['id']}"
+
+    def count(self, collection):
+        return self.call("GET", self.path(collection) + "/count")
+
+    def records(self, collection):
+        path = self.path(collection)
         count, records = self.call("GET", path + "/count"), {}
         for offset in range(0, count, 200):
             page = {"limit": 200, "offset": offset, "include": ["documents", "metadatas", "embeddings", "uris"]}

@@ -107,6 +107,7 @@ def a_name_as_long_as_names_can_be(s):
     status = m.verified(300)
     equal("the Job's name is short", len(status["jobName"]) <= 63, True)
     equal("kubectl get", name in kubectl("-n", s.namespace, "get", "memmig", "-o", "name"), True)
+    s.prod.holds("long_name", 300)
 
 
 def behind_a_proxy_with_a_token(s):

@@ -4,11 +4,12 @@ from kit import COLLECTION, equal, local, renamed
 
 
 def beside_a_running_server(s):
-    """A claim that a running Chroma uses is read beside it, as source, without stopping it."""
-    s.claim("dev", 300)
-    server = s.chroma("app", claim="dev", path="/data/chroma_db")
+    """A claim that a running Chroma uses is read beside it, as its user, without stopping it."""
+    s.claim("dev", 300, user=1234, shell="chmod -R go= /data/chroma_db")
+    server = s.chroma("app", claim="dev", path="/data/chroma_db", user=1234)
     m = s.migrate("beside", local("dev"), s.prod.endpoint(), collections=renamed("beside"))
-    m.verified(300)
+    job = m.verified(300)["jobName"]
+    equal("the runner's user", s.k("get", "job", job, "-o", "jsonpath={.spec.template.spec.securityContext.runAsUser}"), "1234")
     s.prod.holds("beside", 300)
     server.holds(COLLECTION, 300)
     restarts = s.pod("app-0")["status"]["containerStatuses"][0]["restartCount"]

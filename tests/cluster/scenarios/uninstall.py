@@ -29,6 +29,7 @@ def upgraded_removed_and_installed_by_kubectl(s):
     kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
     s.claim("into")
     s.migrate("anew", local("dev"), local("into"), batch={"size": 500, "delay": "0s"}).verified(2000)
+    s.chroma("look", claim="into", path="/data/chroma_db").holds(COLLECTION, 2000)
 
 
 upgraded_removed_and_installed_by_kubectl.alone = True
@@ -56,6 +57,7 @@ def a_newer_crd(s):
     m.patch(runId="second")
     until("a new Job", lambda: m.status.get("jobName") not in (None, "", before["status"]["jobName"]))
     equal("records present at the second run", m.verified(2000)["counts"]["present"], 2000)
+    s.prod.holds(COLLECTION, 2000)
 
 
 a_newer_crd.alone = True

@@ -24,6 +24,7 @@ def missing_secret(s):
     equal("the Secret is named", '"token" not found' in m.reaches("SecretNotReady"), True)
     s.secret("token", token="any: this server asks for none")
     m.verified(300)
+    s.prod.holds("missing_secret", 300)
 
 
 def image_that_cannot_be_pulled(s):
@@ -34,6 +35,7 @@ def image_that_cannot_be_pulled(s):
     equal("the image is named", "no-such-image" in m.reaches("ImagePullFailed"), True)
     m.patch(target=local("into", image=None))
     m.verified(300)
+    s.chroma("look", claim="into", path="/data/chroma_db").holds(COLLECTION, 300)
 
 
 def no_node_takes_it(s):
@@ -46,6 +48,7 @@ def no_node_takes_it(s):
     m.reaches("Suspended")
     m.patch(suspend=False, runner={"resources": None})
     m.verified(300)
+    s.prod.holds("no_node", 300)
 
 
 def quota(s):
@@ -57,6 +60,7 @@ def quota(s):
     equal("the quota is named", "small" in m.reaches("QuotaExceeded"), True)
     s.apply(quota | {"spec": {"hard": {"pods": "5"}}})
     m.verified(300)
+    s.prod.holds("quota", 300)
 
 
 def target_in_use(s):
@@ -67,6 +71,7 @@ def target_in_use(s):
     equal("the pod is named", "uses-busy" in m.reaches("VolumeInUse"), True)
     s.free("busy")
     m.verified(300)
+    s.chroma("look", claim="busy", path="/data/chroma_db").holds(COLLECTION, 300)
 
 
 def server_comes_mid_run(s):
