@@ -22,14 +22,15 @@ start_seconds=300
 say() { echo "cluster.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
-machine() { # what no package can give
+machine() { # what is missing and no package of Debian gives
   [ "$(uname -s)" = Linux ] || echo "Linux"
   [ "$(id -u)" = 0 ] || echo "root"
   [ -d /sys/fs/cgroup/memory ] || echo "cgroup v1 (this machine has v2 only, or none)"
+  command -v go >/dev/null || echo "Go, at least $(sed -n 's/^go //p' "$here/go.mod"): https://go.dev/dl"
 }
 commands() { # that are missing
   local name
-  for name in go runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
+  for name in runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
     command -v "$name" >/dev/null || echo "the command $name"
   done
 }
@@ -40,7 +41,7 @@ check() {
   [ ${#missing[@]} = 0 ] && return
   say "this machine cannot run the test cluster; it lacks:"
   printf '  - %s\n' "${missing[@]}" >&2
-  say "On Debian: apt-get install $packages"
+  [ -z "$(commands)" ] || say "On Debian: apt-get install $packages"
   say "Any other cluster will do instead (kind, k3s): set MEMORY_MIGRATION_KUBECONFIG, see tests/cluster/README.md."
   return 1
 }

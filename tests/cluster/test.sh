@@ -16,6 +16,7 @@ if [ -n "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
   for name in OPERATOR_IMAGE CHROMA_IMAGE OLD_CHROMA_IMAGE PYTHON_IMAGE BOX_IMAGE; do
     [ -n "${!name:-}" ] || { echo "test.sh: $name is not set: name an image that the cluster can pull" >&2; exit 2; }
   done
+  command -v kubectl >/dev/null || { echo "test.sh: needs kubectl: https://kubernetes.io/docs/tasks/tools" >&2; exit 2; }
   export KUBECONFIG=$MEMORY_MIGRATION_KUBECONFIG
   unset STATE
   inside() { "$@"; }
