@@ -52,8 +52,8 @@ class Server:
         where = {"service": {"name": self.name, "namespace": self.namespace, "port": 8000}}
         return {"remote": where | {"tenant": self.tenant, "database": self.database} | more}
 
-    def call(self, method, path, body=None, missing_is_fine=False):
-        base = f"/api/v1/namespaces/{self.namespace}/services/{self.name}:8000/proxy/api/v2"
+    def call(self, method, path, body=None, missing_is_fine=False, version=2):
+        base = f"/api/v1/namespaces/{self.namespace}/services/{self.name}:8000/proxy/api/v{version}"
         return api().call(method, base + path, body, missing_is_fine=missing_is_fine)
 
     def collection(self, name):
