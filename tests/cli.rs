@@ -116,10 +116,12 @@ fn a_report_a_table_and_progress_lines() {
     let counts = Migration::new(&from, &to).only(&["single"]).args(["--verification", "counts"]).ends(0);
     assert_eq!((counts.reason(), counts.count("verified")), ("CountsVerified", 0));
     counts.says(&["Contents were not compared", "less than Verified"]);
-    // A report that cannot be written is no success.
+    // A report that cannot be written is said before anything is done; one that fails later is no success.
     let args = ["migrate", "--source-config", &from, "--target-config", &to, "--collection", "single", "--delay", "0"];
-    let output = TestCommand::new().args(args).args(["--report", "/nowhere/report.json"]).run().code(4);
-    output.stdout("Succeeded (Verified)").stderr("failed to write the report /nowhere/report.json");
+    let refused = TestCommand::new().args(args).args(["--report", "/nowhere/report.json"]).run().code(2);
+    refused.stderr("the report /nowhere/report.json cannot be written");
+    let output = TestCommand::new().args(args).args(["--report", "/dev/full"]).run().code(4);
+    output.stdout("Succeeded (Verified)").stderr("failed to write the report /dev/full");
 }
 
 /// The forms of the replaced script, its defaults, and a configuration in a file.

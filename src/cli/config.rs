@@ -102,7 +102,14 @@ fn parse(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
         let url = Url::parse(text).map_err(|e| format!("{text:?} is no URL: {e}"))?;
         return Ok(Endpoint::Remote(Box::new(ServerConfig::new(url))));
     }
-    if Path::new(text).is_file() {
+    let file = Path::new(text);
+    if let (Some(folder), true) = (file.parent(), file.ends_with("chroma.sqlite3") && file.is_file()) {
+        return Err(format!("{text:?} is a store's database; write the folder that holds it: {}", folder.display()));
+    }
+    if kind != Some(Kind::Local) && is_host_and_port(text) && !file.exists() {
+        return Err(format!("{text:?} is no folder here; a server is written http://{text}"));
+    }
+    if file.is_file() {
         let json = std::fs::read_to_string(text).map_err(|e| format!("in file {text} cannot be read: {e}"))?;
         return from_json(kind, &json).map_err(|e| format!("in file {text}: {e}"));
     }
@@ -149,6 +156,11 @@ fn from_parts(kind: Kind, config: serde_json::Value) -> Result<Endpoint, String>
             Ok(Endpoint::Remote(Box::new(ServerConfig { tenant, database, ..ServerConfig::new(url) })))
         }
     }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.split_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok())
 }
 
 /// Adds what the environment says of credentials. No error and no log shows a secret.
@@ -213,6 +225,15 @@ mod tests {
     }
 
     #[test]
+    fn a_database_is_not_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("chroma.sqlite3");
+        std::fs::write(&file, b"SQLite format 3\0\xff").unwrap();
+        let message = described(None, file.to_str().unwrap());
+        assert!(message.ends_with(&format!("the folder that holds it: {}", folder.path().display())), "{message}");
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (kind, text, expected) in [
             (None, "{\"host\": ", "is not valid JSON"),
@@ -223,6 +244,7 @@ mod tests {
             (Some(Kind::Remote), r#"{"type": "local", "config": {"path": "/x"}}"#, "the flag says otherwise"),
             (Some(Kind::Remote), "nonsense", "neither JSON, a URL, nor a file"),
             (Some(Kind::Local), "http://h", "is a URL"),
+            (None, "localhost:8000", "written http://localhost:8000"),
             (Some(Kind::Local), "", "is empty"),
         ] {
             let message = described(kind, text);

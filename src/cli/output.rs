@@ -8,8 +8,8 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::report::{CollectionReport, Counts, Report, Verdict};
 
-/// How many differing ids are printed; the report file has more.
-const PRINTED: usize = 20;
+/// How many differing ids are printed for a person; the report file has more.
+pub(super) const PRINTED: usize = 20;
 
 /// An error, on standard error.
 pub(super) fn error(message: &str) {
@@ -31,23 +31,26 @@ pub(super) fn machine(text: &str) {
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-/// The outcome as a person reads it.
-pub(super) fn outcome(report: &Report, report_file: Option<&str>) -> String {
+/// The outcome as a person reads it, with at most so many differences.
+pub(super) fn outcome(report: &Report, report_file: Option<&str>, printed: usize) -> String {
     let mut text = String::new();
     if !report.collections.is_empty() {
         let _ = writeln!(text, "{}", table(report));
     }
     let differences: Vec<_> =
         report.collections.iter().flat_map(|c| c.differences.iter().map(move |d| (&c.target_name, d))).collect();
-    for (collection, difference) in differences.iter().take(PRINTED) {
+    for (collection, difference) in differences.iter().take(printed) {
         let _ = writeln!(text, "  {collection}: {:?} {}: {}", difference.id, difference.field, difference.detail);
     }
+    let kept = differences.len() - differences.len().min(printed);
+    if kept > 0 {
+        let place =
+            report_file.map_or_else(|| "a rerun with --report FILE".to_owned(), |file| format!("the report {file}"));
+        let _ = writeln!(text, "  and {kept} more, which {place} lists");
+    }
     let left_out: u64 = report.collections.iter().map(|c| c.differences_left_out).sum();
-    let more = (differences.len() - differences.len().min(PRINTED)) as u64 + left_out;
-    if more > 0 {
-        // of a runner's pod there is no report file
-        let place = report_file.unwrap_or("`memory-migration verify --report FILE` compares again and");
-        let _ = writeln!(text, "  and {more} more; {place} lists them");
+    if left_out > 0 {
+        let _ = writeln!(text, "  and {left_out} more, beyond the thousand that are listed of a collection");
     }
     let _ = write!(text, "{:?} ({}): {}", report.verdict, report.reason.as_str(), report.message);
     text

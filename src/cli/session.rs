@@ -31,6 +31,10 @@ pub(super) async fn run<F>(
 where
     F: Future<Output = Result<Outcome, Failure>>,
 {
+    if let Some(Err(error)) = telling.report.as_deref().map(open_for_writing) {
+        output::error(&error);
+        return Exit::Usage;
+    }
     let on_terminal = std::io::stderr().is_terminal() && telling.log_format == LogFormat::Text;
     telemetry::init(telling.log_format == LogFormat::Json, on_terminal);
     let stop = CancellationToken::new();
@@ -43,11 +47,13 @@ where
     signals.abort();
     match ended {
         Ok(outcome) => {
+            let exit = tell(telling, &outcome, pod.is_some());
             if let Some(pod) = pod {
+                // at the end of the log, where the controller looks for them
                 report_lines(&outcome.report);
                 pod.tell(&Summary::of(&outcome.report, fingerprint(&outcome.report)));
             }
-            tell(telling, &outcome)
+            exit
         }
         Err(Failure { exit, message }) => {
             output::error(&message);
@@ -185,10 +191,11 @@ const fn word(stage: Stage) -> &'static str {
     }
 }
 
-fn tell(telling: &Telling, outcome: &Outcome) -> Exit {
+/// `all`: the differences are printed as far as the report has them, where the log is the only place for them.
+fn tell(telling: &Telling, outcome: &Outcome, all: bool) -> Exit {
     let written = telling.report.as_deref().map(|file| write(file, &outcome.report));
     let name = telling.report.as_ref().map(|file| file.display().to_string());
-    output::line(&output::outcome(&outcome.report, name.as_deref()));
+    output::line(&output::outcome(&outcome.report, name.as_deref(), if all { usize::MAX } else { output::PRINTED }));
     if let Some(Err(error)) = written {
         output::error(&error);
         if outcome.exit == Exit::Success {
@@ -196,6 +203,14 @@ fn tell(telling: &Telling, outcome: &Outcome) -> Exit {
         }
     }
     outcome.exit
+}
+
+/// Before hours of work, not after them. What is there stays until the report is.
+fn open_for_writing(file: &Path) -> Result<(), String> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+    opened.map(drop).map_err(|e| {
+        format!("the report {} cannot be written: {e}; name a file in a folder that exists", file.display())
+    })
 }
 
 fn write(file: &Path, report: &Report) -> Result<(), String> {

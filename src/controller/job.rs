@@ -64,7 +64,7 @@ pub fn name(object: &str, uid: &str, hash: &str, attempt: i32) -> String {
 pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) -> Result<Job, String> {
     let uid = migration.uid().unwrap_or_default();
     let spec = &migration.spec;
-    let manifest = pod::manifest(migration).map_err(|e| format!("spec: cannot be written as JSON: {e}"))?;
+    let manifest = pod::manifest(migration, settings).map_err(|e| format!("spec: cannot be written as JSON: {e}"))?;
     if manifest.len() > MAX_MANIFEST {
         return Err(format!(
             "spec.collections: the manifest has {} bytes and a pod takes {MAX_MANIFEST}: list fewer collections, or \

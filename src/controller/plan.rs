@@ -193,9 +193,11 @@ pub fn refused(migration: &MemoryMigration, observed: &Observed, code: u16, why:
     let before = statuses::of_run(migration, &hash);
     let (reason, message, after) = if code == 422 {
         (Reason::InvalidSpec, format!("the API server refuses the runner's Job ({why}): correct spec.runner"), None)
+    } else if code == 409 {
+        (Reason::Retrying, why.to_owned(), Some(WHILE_WAITING))
     } else {
         let message =
-            format!("the runner's Job may not be made ({why}): raise the namespace's quota or its admission rules");
+            format!("the runner's Job may not be made ({why}): raise the namespace's quota, or allow the Job there");
         (Reason::QuotaExceeded, message, Some(WHILE_WAITING))
     };
     carry_out(migration, &hash, &before, observed, Decision::Say { reason, message, after }, now)

@@ -39,7 +39,7 @@ const GRACE_SECONDS: i64 = 120;
 ///
 /// # Errors
 /// Only when JSON cannot hold it: a bug.
-pub fn manifest(migration: &MemoryMigration) -> serde_json::Result<String> {
+pub fn manifest(migration: &MemoryMigration, settings: &Settings) -> serde_json::Result<String> {
     let mut spec = migration.spec.clone();
     let namespace = migration.namespace();
     for remote in [spec.source.remote.as_mut(), spec.target.remote.as_mut()].into_iter().flatten() {
@@ -49,6 +49,7 @@ pub fn manifest(migration: &MemoryMigration) -> serde_json::Result<String> {
     }
     if let Some(local) = &mut spec.target.local {
         local.resources = None;
+        local.image = Some(server_image(local, settings).to_owned());
     }
     spec.runner = Runner::default();
     let mut object = MemoryMigration::new(&migration.name_any(), spec);
@@ -121,7 +122,7 @@ fn server(local: &LocalTarget, runner: &Runner, settings: &Settings) -> Containe
     let path = [TARGET_DIR].into_iter().chain(folders).collect::<Vec<_>>().join("/");
     Container {
         name: SERVER.into(),
-        image: Some(local.image.clone().unwrap_or_else(|| settings.chroma_image.clone())),
+        image: Some(server_image(local, settings).to_owned()),
         args: Some(["run", "--host", "127.0.0.1", "--port", "8000", "--path", &path].map(Into::into).into()),
         restart_policy: Some("Always".into()),
         env: Some(vec![env("HOME", "/tmp"), env("ANONYMIZED_TELEMETRY", "False")]),
@@ -131,6 +132,11 @@ fn server(local: &LocalTarget, runner: &Runner, settings: &Settings) -> Containe
         volume_mounts: Some(vec![mount("target", TARGET_DIR, false), mount("server-scratch", "/tmp", false)]),
         ..Container::default()
     }
+}
+
+/// Preflight judges by it what the server will make of the store, so the manifest holds it too.
+fn server_image<'s>(local: &'s LocalTarget, settings: &'s Settings) -> &'s str {
+    local.image.as_deref().unwrap_or(&settings.chroma_image)
 }
 
 fn env(name: &str, value: &str) -> EnvVar {

@@ -103,10 +103,10 @@ pub fn finish(
     let counts = Counts::from(summary.counts);
     status.counts = Some(counts);
     status.verification = Some(VerificationStatus {
-        result: summary.reason.as_str().into(),
+        result: reason.as_str().into(),
         fingerprint: summary.fingerprint.clone(),
         max_ulps: i64::from(summary.max_ulps),
-        compared_at: Some(now.clone()),
+        compared_at: compared(reason).then(|| now.clone()),
     });
     if let Some(log) = &observed.log {
         status.collections = log.collections.iter().take(MAX_COLLECTIONS).map(CollectionStatus::from).collect();
@@ -124,6 +124,11 @@ pub fn finish(
             ..Progress::default()
         });
     }
+}
+
+/// Whether a run that ended so had compared both sides.
+fn compared(reason: Reason) -> bool {
+    matches!(reason, Reason::Verified | Reason::VerifiedWithSkips | Reason::CountsVerified | Reason::VerificationFailed)
 }
 
 fn of_progress(progress: &report::Progress, now: &Time) -> Progress {

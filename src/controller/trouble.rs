@@ -23,7 +23,8 @@ pub fn of_job(name: &str, events: &[Event]) -> Option<Trouble> {
     Some(Trouble {
         reason: Reason::QuotaExceeded,
         message: format!(
-            "Job {name} may make no pod: {}; raise the namespace's quota or its admission rules, or lower runner.resources",
+            "Job {name} may make no pod: {}; raise the namespace's quota or lower runner.resources, or correct what else of \
+             spec.runner is refused (serviceAccountName, priorityClassName, the pod-security level)",
             text(event)
         ),
     })

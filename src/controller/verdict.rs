@@ -135,7 +135,13 @@ fn no_words(exit: Option<i32>) -> String {
 
 /// Where the runner's output is, for a reader whom its message sends there: it may be preflight's or the mover's.
 fn output(reason: Reason, job: &JobFact) -> String {
-    let listed = [Reason::VerificationFailed, Reason::RecordConflict, Reason::VerifiedWithSkips, Reason::InternalError];
+    let listed = [
+        Reason::PreflightRefused,
+        Reason::VerificationFailed,
+        Reason::RecordConflict,
+        Reason::VerifiedWithSkips,
+        Reason::InternalError,
+    ];
     if listed.contains(&reason) {
         format!("; see kubectl logs job/{} --all-containers", job.name)
     } else {
@@ -147,15 +153,13 @@ fn output(reason: Reason, job: &JobFact) -> String {
 fn remedy(reason: Reason) -> &'static str {
     match reason {
         Reason::PreflightRefused | Reason::InvalidSpec => {
-            "; nothing was written. Correct the spec or the data; if the spec stays, change runId to try again"
+            "; correct the spec or the data; if the spec stays, change runId to try again"
         }
-        Reason::RecordConflict => {
-            "; nothing was written. Set onConflict to Skip or Overwrite, or mend the records and change runId"
-        }
+        Reason::RecordConflict => "; set onConflict to Skip or Overwrite, or mend the records and change runId",
         Reason::VerificationFailed => "; then change runId to compare and repair again",
         Reason::SourceChanging => "; stop what writes the source, then change runId",
         Reason::BackoffLimitExceeded => {
-            "; it was tried backoffLimit times. Mend the cause, then change runId: it goes on where it stopped"
+            "; no retries are left (backoffLimit). Mend the cause, then change runId: it goes on where it stopped"
         }
         Reason::DeadlineExceeded => {
             "; activeDeadlineSeconds have passed. Raise it, then change runId: it goes on where it stopped"

@@ -118,6 +118,19 @@ fn family(image: Option<&str>) -> &'static str {
     }
 }
 
+/// What the server of an image takes, before it is there to be asked.
+fn expected(image: Option<&str>) -> Capabilities {
+    let family = family(image);
+    let newest = family == "1.x";
+    Capabilities {
+        version: family.to_owned(),
+        configuration: newest || family == "1.0",
+        schema: newest,
+        arrays: newest,
+        ..Capabilities::newest()
+    }
+}
+
 /// As the kernel decides, but for a mount that is read-only to us and not to the server, which runs as the same user.
 fn may_write(file: &Metadata) -> bool {
     let (user, mode) = (rustix::process::geteuid().as_raw(), file.mode());
@@ -148,7 +161,7 @@ impl Target for SidecarTarget {
     async fn capabilities(&self) -> Result<Capabilities> {
         match self.url {
             Some(_) => Ok(self.running().await?.writer.capabilities()),
-            None => Ok(Capabilities::newest()),
+            None => Ok(expected(self.image.as_deref())),
         }
     }
 
@@ -185,6 +198,17 @@ mod tests {
         ] {
             assert_eq!(family(image), expected, "{image:?}");
         }
+    }
+
+    #[test]
+    fn preflight_expects_of_an_older_server_what_that_takes() {
+        let takes = |image| {
+            let Capabilities { configuration, schema, arrays, .. } = expected(Some(image));
+            (configuration, schema, arrays)
+        };
+        assert_eq!(takes("chromadb/chroma:1.5.9"), (true, true, true));
+        assert_eq!(takes("chromadb/chroma:1.0.20"), (true, false, false));
+        assert_eq!(takes("registry:5000/chroma:0.6.3"), (false, false, false));
     }
 
     #[tokio::test]

@@ -12,7 +12,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, ThisError)]
 pub enum Error {
     /// No answer, or one that says to come back: refused, reset, timed out, DNS, 429, 5xx on a read.
-    #[error("{store} did not answer {attempt}: {why}")]
+    #[error(
+        "{store} did not answer {attempt}: {why}; check its address, that it is up, and that it can be reached from here"
+    )]
     Unavailable {
         /// The store, as its `name()` says.
         store: String,

@@ -204,6 +204,8 @@ fn the_manifest_in_the_pod_is_one_that_run_reads() {
         "outside a cluster's search path a name needs its namespace"
     );
     assert_eq!(migration.spec.runner, memory_migration_operator::api::Runner::default());
+    // The operator's own: preflight judges by it what the server will make of the store.
+    assert_eq!(migration.spec.target.local.unwrap().image.as_deref(), Some("chromadb/chroma:1.5.9"));
     let files = volume(&template.spec.unwrap(), "manifest").downward_api.unwrap().items.unwrap();
     let field = files[0].field_ref.clone().unwrap().field_path;
     assert_eq!(

@@ -103,6 +103,8 @@ fn the_other_ways_to_be_done() {
 fn success_without_its_proof_is_not_believed() {
     let wrong_kind = Case::to_server().running().succeeded(report::Reason::CountsVerified);
     says(&wrong_kind, Reason::InternalError, "without its proof");
+    let verification = wrong_kind.plan().status.unwrap().verification.unwrap();
+    assert_eq!((verification.result.as_str(), verification.compared_at), ("InternalError", None));
     let hash = Case::to_server().hash();
     let mut short = summary(&hash, report::Reason::Verified);
     short.counts.verified = 9;
@@ -154,10 +156,10 @@ fn verdicts_that_vanish_do_so_only_so_often() {
 #[test]
 fn what_a_rerun_cannot_mend_needs_a_person() {
     let run = |exit, reason| Case::to_server().running().failed_for_good(exit, reason);
-    says(&run(3, report::Reason::PreflightRefused), Reason::PreflightRefused, "nothing was written. Correct the spec");
+    says(&run(3, report::Reason::PreflightRefused), Reason::PreflightRefused, "kubectl logs job/move-");
     says(&run(5, report::Reason::VerificationFailed), Reason::VerificationFailed, "kubectl logs job/move-");
-    says(&run(6, report::Reason::RecordConflict), Reason::RecordConflict, "Set onConflict to Skip or Overwrite");
-    says(&run(2, report::Reason::InvalidSpec), Reason::InvalidSpec, "Correct the spec");
+    says(&run(6, report::Reason::RecordConflict), Reason::RecordConflict, "set onConflict to Skip or Overwrite");
+    says(&run(2, report::Reason::InvalidSpec), Reason::InvalidSpec, "correct the spec");
     let status = run(3, report::Reason::PreflightRefused).plan().status.unwrap();
     assert_eq!((status.phase, status.completion_time.is_some()), (Some(Phase::Failed), true));
 }
@@ -181,7 +183,7 @@ fn a_job_that_gave_up_says_the_last_cause() {
     says(
         &gave_up(4, report::Reason::Unavailable),
         Reason::BackoffLimitExceeded,
-        "the runner says Unavailable; it was tried",
+        "the runner says Unavailable; no retries are left",
     );
     says(&gave_up(4, report::Reason::SourceChanging), Reason::SourceChanging, "stop what writes the source");
     says(&gave_up(1, report::Reason::InternalError), Reason::InternalError, "report this as a bug");
@@ -432,7 +434,11 @@ fn the_jobs_of_a_run_share_its_backoff_limit() {
     assert_eq!((fact.failed, fact.failed_before), (0, 4));
     // The second Job fails, too, and somebody removes it before it is seen: what was seen counts.
     let second = resumed.done().see(|o| (o.jobs[0].failed_before, o.jobs[0].failed) = (4, 3)).done();
-    says(&second.see(|o| o.jobs.clear()), Reason::BackoffLimitExceeded, "the run has not succeeded; it was tried");
+    says(
+        &second.see(|o| o.jobs.clear()),
+        Reason::BackoffLimitExceeded,
+        "the run has not succeeded; no retries are left",
+    );
 }
 
 #[test]
@@ -590,4 +596,7 @@ fn a_job_that_the_api_server_refuses_is_said_and_not_counted() {
     assert_eq!((reason(&plan), plan.status.as_ref().unwrap().attempts), (Reason::QuotaExceeded, 0));
     assert!(message(&plan).contains("exceeded quota: jobs"));
     assert_eq!(reason(&refused(422, "bad label")), Reason::InvalidSpec);
+    let in_the_way = refused(409, "a Job move-1 of somebody else is in the way: delete it");
+    assert_eq!(reason(&in_the_way), Reason::Retrying, "no quota has to be raised for it");
+    assert!(message(&in_the_way).starts_with("a Job move-1 of somebody else"));
 }

@@ -69,8 +69,12 @@ impl Transport {
         if let Some((name, value)) = config.auth.header().map_err(|why| unusable(why, "correct the credentials"))? {
             headers.insert(name, value);
         }
-        let client = client(config, headers)
-            .map_err(|why| unusable(format!("no HTTP client can be made: {why}"), "check the CA certificates"))?;
+        let client = client(config, headers).map_err(|why| {
+            unusable(
+                format!("no HTTP client can be made: {why}"),
+                "see that the CA's file or Secret holds certificates in PEM",
+            )
+        })?;
         Ok(Self {
             client,
             base,
@@ -255,7 +259,9 @@ fn checked(url: &Url) -> Result<Url> {
     Err(Error::Unsupported {
         store: format!("server {shown}"),
         why: why.to_owned(),
-        remedy: "give scheme, host, port and path only, and credentials as such".to_owned(),
+        remedy:
+            "give scheme, host, port and path only, and credentials by their own settings (variables, or spec's auth)"
+                .to_owned(),
     })
 }
 
