@@ -13,10 +13,10 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
 export STATE=$cache/cluster NODE=node-1 NODE_IP=172.30.0.2 CGROUP=memory-migration AUDIT_POLICY=$here/audit.yaml
-export KUBECONFIG=$STATE/pki/admin.kubeconfig
-PATH=$("$here/build.sh" --where)/bin:$PATH # kubectl and ctr
+export KUBECONFIG=$STATE/pki/admin.kubeconfig KUBECACHEDIR=$STATE/kubectl
+PATH=$("$here/build.sh" --where)/bin:$PATH:/usr/sbin:/sbin # kubectl and ctr; what Debian has only for root
 mounted="/var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni/net.d /etc/cni"
-packages="runc nftables iptables conntrack iproute2 ethtool socat kmod openssl busybox-static python3.11"
+packages="runc nftables iptables iproute2 kmod procps openssl busybox-static python3 python3.11"
 start_seconds=300
 
 say() { echo "cluster.sh: $*" >&2; }
@@ -30,7 +30,7 @@ machine() { # what is missing and no package of Debian gives
 }
 commands() { # that are missing
   local name
-  for name in runc nft iptables conntrack ip ethtool socat openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
+  for name in runc nft iptables ip modprobe sysctl openssl unshare nsenter python3 /bin/busybox /usr/bin/python3.11; do
     command -v "$name" >/dev/null || echo "the command $name"
   done
 }
@@ -99,7 +99,13 @@ ready() { [ "$(k get node "$NODE" -o jsonpath='{.status.conditions[?(@.type=="Re
 up() {
   local outer first= hierarchy image
   install
-  pid >/dev/null && fail "the cluster is up already: make cluster-down ends it"
+  exec 8>"$cache/cluster-up.lock"
+  if ! flock --nonblock 8 || pid >/dev/null; then
+    say "the cluster is up already, or starting: make cluster-down ends it"
+    exit 3
+  fi
+  modprobe br_netfilter 2>/dev/null || true
+  [ -d /proc/sys/net/bridge ] || fail "the kernel lacks br_netfilter, without which pods do not reach Services on their own node"
   BIN=$("$here/build.sh")/bin
   IMAGES="$("$here/images.sh" base) $*"
   export BIN IMAGES
@@ -109,7 +115,7 @@ up() {
   "$here/pki.sh" "$STATE/pki" "$NODE" "$NODE_IP"
   make_cgroups
   setsid unshare --mount --net --pid --ipc --uts --fork --mount-proc --propagation private \
-    bash "$here/init.sh" >"$STATE/log/init.log" 2>&1 </dev/null &
+    bash "$here/init.sh" >"$STATE/log/init.log" 2>&1 </dev/null 8>&- &
   outer=$!
   disown
   until first=$(tr -d ' ' <"/proc/$outer/task/$outer/children") && [ -n "$first" ]; do

@@ -27,8 +27,7 @@ def watch(m):
 
 
 def main():
-    kit.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kit.SYSTEM, "labels": kit.RESTRICTED}})
-    kit.install()
+    kit.install_into_its_namespace()
     s = kit.Scenario("demo")
     s.claim("dev-memories", 2000)
     object = {
@@ -52,7 +51,6 @@ def main():
     print("\n".join(line for line in kit.api().call("GET", service).splitlines() if s.namespace in line), flush=True)
     s.prod.holds("mcp_imported_memories", 2000)
     print(f"\nChroma lists 2,000 memories in {s.namespace}, each compared once more by this script, without the operator.")
-    kit.api().proxy.terminate()
 
 
 main()

@@ -63,13 +63,15 @@ folder() { # of the images of this version of what they are made of
 }
 
 base() {
-  local bin folder
+  local bin folder libraries
   bin=$("$here/build.sh")/bin
   folder=$(folder)
   image "$folder" pause:1 --entrypoint /pause --user 65535:65535 "$bin/pause:/pause"
   image "$folder" coredns:1 --entrypoint /coredns "$bin/coredns:/coredns"
   image "$folder" local-path-provisioner:1 --entrypoint /local-path-provisioner "$bin/local-path-provisioner:/local-path-provisioner"
-  image "$folder" box:1 --entrypoint /bin/busybox --dir /tmp:1777 /bin/busybox:/bin/busybox /bin/busybox:/bin/sh
+  # That of Debian's package `busybox` is dynamic.
+  mapfile -t libraries < <(libraries /bin/busybox)
+  image "$folder" box:1 --entrypoint /bin/busybox --dir /tmp:1777 /bin/busybox:/bin/busybox /bin/busybox:/bin/sh "${libraries[@]}"
   chroma "$folder"
 }
 

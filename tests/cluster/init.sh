@@ -3,7 +3,10 @@
 # cluster.sh starts it; BIN, STATE, NODE, NODE_IP, CGROUP, IMAGES and AUDIT_POLICY come from there.
 set -u
 
-until [ -e "$STATE/go" ]; do sleep 0.02; done
+until [ -e "$STATE/go" ]; do
+  [ -d "$STATE" ] || exit
+  sleep 0.02
+done
 keys=$STATE/pki
 stopping() { [ -e "$STATE/stop" ]; }
 
@@ -48,7 +51,7 @@ cat >"$STATE/containerd.toml" <<C
 version = 3
 root = "$STATE/containerd"
 state = "/run/containerd"
-disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.devmapper", "io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
+disabled_plugins = ["io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.devmapper", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
 [grpc]
   address = "/run/containerd/containerd.sock"
 [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -83,6 +86,7 @@ clusterDomain: cluster.local
 clusterDNS: [10.96.0.10]
 resolvConf: /run/resolv.conf
 failSwapOn: false
+volumePluginDir: $STATE/kubelet-plugins
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: "0%", nodefs.available: "0%", imagefs.available: "0%", nodefs.inodesFree: "0%", imagefs.inodesFree: "0%"}
 nodeStatusUpdateFrequency: 5s

@@ -7,6 +7,7 @@ Prints a line for each, and for one that failed what the cluster holds of it. Ex
 import argparse
 import concurrent.futures
 import importlib
+import os
 import pathlib
 import sys
 import time
@@ -61,7 +62,7 @@ def run(name, function, made=None):
         details = seen(scenario.namespace) if scenario else ""
         print(f"FAILED  {name} after {after:.0f} s\n{trace}\n{details}", flush=True)
         return False
-    kit.kubectl("delete", "namespace", scenario.namespace, "--wait=false")
+    kit.kubectl("delete", "namespace", scenario.namespace, "--wait=false", check=False)
     print(f"passed  {name} in {time.monotonic() - started:.0f} s: {(function.__doc__ or '').splitlines()[0]}", flush=True)
     return True
 
@@ -77,15 +78,17 @@ def main():
         sys.exit(f"no scenario {', '.join(unknown)}; there are {', '.join(functions)}")
     chosen = {name: functions[name] for name in args.names or functions if args.names or not getattr(functions[name], "long", False)}
     alone = {name: f for name, f in chosen.items() if getattr(f, "alone", False)}
-    kit.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": kit.SYSTEM, "labels": kit.RESTRICTED}})
-    kit.install()
+    kit.install_into_its_namespace()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         running = [pool.submit(run, *item) for item in chosen.items() if item[0] not in alone]
         made = {name: pool.submit(ready, name, f) for name, f in alone.items() if allowed(f)}
-    ends = [future.result() for future in running]
+        try:
+            ends = [future.result() for future in running]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            os._exit(130)  # the threads wait for conditions, for minutes
     ends += [run(name, function, made.get(name)) for name, function in alone.items()]
     print(f"{ends.count(True)} scenarios passed, {ends.count(False)} failed, {ends.count(None)} skipped", flush=True)
-    kit.api().proxy.terminate()
     sys.exit(1 if False in ends else 0)
 
 

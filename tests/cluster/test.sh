@@ -20,7 +20,21 @@ if [ -n "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
   export KUBECONFIG=$MEMORY_MIGRATION_KUBECONFIG
   unset STATE
   inside() { "$@"; }
-  start() { :; }
+  # The scenarios install, upgrade and remove the operator and its CRD, and restrict the namespace prod.
+  start() {
+    local thing tests="jsonpath={.metadata.labels.memory-migration\.dev/tests}"
+    for thing in namespace/prod namespace/memory-migration-system; do
+      if k get "$thing" >/dev/null 2>&1 && [ "$(k get "$thing" -o "$tests")" != true ]; then
+        echo "test.sh: $thing of this cluster is not of these tests, which would change it: use a cluster without it" >&2
+        exit 2
+      fi
+    done
+    if ! k get namespace/memory-migration-system >/dev/null 2>&1 &&
+      k get crd memorymigrations.memory-migration.dev >/dev/null 2>&1; then
+      echo "test.sh: this cluster has MemoryMigrations already, and the scenarios delete their CRD: use another cluster" >&2
+      exit 2
+    fi
+  }
 else
   inside() { "$here/cluster.sh" sh "$@"; }
   start() {
@@ -32,11 +46,16 @@ else
     mkdir -p "$(dirname "$image")"
     "$here/../../deploy/image.sh" "$image" localhost/memory-migration:test
     images="$("$here/images.sh" more) $image"
+    IMAGE_DIGEST=sha256-$(sha256sum "$image" | cut -c1-12)
+    export IMAGE_DIGEST
     if inside true 2>/dev/null; then
       "$here/cluster.sh" load $images >/dev/null
     else
       [ -n "$demo" ] || trap '"$here/cluster.sh" down' EXIT
-      "$here/cluster.sh" up $images 9>&-
+      "$here/cluster.sh" up $images 9>&- || {
+        [ $? != 3 ] || trap - EXIT # it is somebody else's
+        exit 1
+      }
     fi
   }
 fi
@@ -61,10 +80,11 @@ stores() {
   echo "$out"
 }
 
-STORES=$(stores)
 PATH=$("$here/../charts/install.sh"):$PATH
-export STORES PATH
+export PATH
 start
+STORES=$(stores)
+export STORES
 sed "s#localhost/chroma:1.5.9#${CHROMA_IMAGE:-&}#" "$here/chroma.yaml" | k apply --server-side --force-conflicts -f - >/dev/null
 k -n prod rollout status statefulset/chroma --timeout=120s >/dev/null
 if [ -z "$demo" ]; then

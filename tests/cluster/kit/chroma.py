@@ -81,5 +81,8 @@ class Server:
         return records
 
     def holds(self, collection, count):
-        """Exactly the first `count` memories of a demo store."""
+        """Exactly the first `count` memories of a demo store, in a collection like its own."""
+        found = self.collection(collection)
+        equal(f"metadata of {collection}", found and found["metadata"], {"description": "memories of an assistant"})
+        equal(f"distance of {collection}", found["configuration_json"]["hnsw"]["space"], "cosine")
         assert_same(self.records(collection), memories(count), f"{self.namespace}/{self.name} {collection}")

@@ -4,7 +4,9 @@ Talks to the API server through `kubectl proxy`, so that it works the same on an
 with a deadline; when one passes it says what was seen. Standard library only.
 """
 
+import atexit
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -23,7 +25,8 @@ BOX = os.environ.get("BOX_IMAGE", "localhost/box:1")
 # Set by cluster.sh for the cluster of tests: processes of its containers can be killed from here.
 OWN_CLUSTER = "STATE" in os.environ
 SECONDS = int(os.environ.get("SCENARIO_SECONDS", "300"))
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+# What test.sh knows the namespaces of tests by, on a cluster that has others.
+OF_TESTS = {"pod-security.kubernetes.io/enforce": "restricted", "memory-migration.dev/tests": "true"}
 SYSTEM, OPERATOR = "memory-migration-system", "memory-migration-operator"
 CHART = HERE.parent.parent / "charts" / "memory-migration-operator"
 
@@ -60,6 +63,7 @@ class Api:
     def __init__(self):
         command = ["kubectl", "proxy", "--port=0", "--reject-methods=^$", "--reject-paths=^$"]
         self.proxy = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        atexit.register(self.proxy.terminate)
         self.port = int(re.search(rb":(\d+)", self.proxy.stdout.readline()).group(1))
 
     def call(self, method, path, body=None, content="application/json", missing_is_fine=False):
@@ -79,13 +83,9 @@ class Api:
         return self.call("GET", path, missing_is_fine=True)
 
 
-API = None
-
-
+@functools.cache
 def api():
-    global API
-    API = API or Api()
-    return API
+    return Api()
 
 
 def kubectl(*args, stdin=None, check=True):
@@ -106,8 +106,17 @@ def install(namespace=SYSTEM, **values):
     """Installs or upgrades the chart, and waits until its controller is ready."""
     repository, tag = OPERATOR_IMAGE.rsplit(":", 1)
     values = {"image.repository": repository, "image.tag": tag, "chroma.image": CHROMA, "test.image": BOX} | values
-    sets = [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
-    helm("upgrade", "--install", OPERATOR, str(CHART), "-n", namespace, *sets, "--wait", f"--timeout={SECONDS}s")
+    # A cluster that stayed up may run an older image of this name.
+    values |= {"podAnnotations.image": os.environ.get("IMAGE_DIGEST", OPERATOR_IMAGE)}
+    sets = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+    wait = ["--wait", f"--timeout={SECONDS}s"]
+    helm("upgrade", "--install", "--take-ownership", OPERATOR, str(CHART), "-n", namespace, *sets, *wait)
+
+
+def install_into_its_namespace():
+    api()  # one for all threads
+    apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": OF_TESTS}})
+    install()
 
 
 def apply(*objects, namespace=None):

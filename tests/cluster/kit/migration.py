@@ -1,6 +1,6 @@
 """A MemoryMigration as its user sees it: conditions, counts, pods, Events."""
 
-from .cluster import SECONDS, Failed, api, equal, until
+from .cluster import Failed, api, equal, until
 
 GROUP = "/apis/memory-migration.dev/v1alpha1"
 
@@ -33,8 +33,8 @@ class Migration:
         ready = self.condition()
         return f"Ready={ready.get('status')} {ready.get('reason')}: {ready.get('message')}"
 
-    def reaches(self, *reasons, seconds=SECONDS):
-        """Waits until one of these is the reason, and returns its message. Another end than these fails at once."""
+    def reaches(self, reason):
+        """Waits until this is the reason, and returns its message. Another end fails at once."""
 
         def look():
             object = self.object()
@@ -42,18 +42,18 @@ class Migration:
             conditions = {c["type"]: c for c in status.get("conditions", [])}
             ready = conditions.get("Ready", {})
             current = status.get("observedGeneration") == object["metadata"]["generation"]
-            if current and ready.get("reason") in reasons:
+            if current and ready.get("reason") == reason:
                 return (ready["message"], None)
             ended = ready.get("status") == "True" or conditions.get("Stalled", {}).get("status") == "True"
             if current and ended:
-                raise Ended(f"{self.name} ended with {ready['reason']}, not {'/'.join(reasons)}: {ready['message']}")
+                raise Ended(f"{self.name} ended with {ready['reason']}, not {reason}: {ready['message']}")
             return (None, f"{ready.get('reason')}: {ready.get('message')}")
 
-        return until(f"{self.name} is {'/'.join(reasons)}", look, seconds)
+        return until(f"{self.name} is {reason}", look)
 
-    def verified(self, count, reason="Verified"):
+    def verified(self, count):
         """Waits for the end, and for a status that adds up."""
-        self.reaches(reason)
+        self.reaches("Verified")
         object = self.object()
         counts = object["status"]["counts"]
         equal(f"{self.name}: counts.source", counts["source"], count)
@@ -76,6 +76,15 @@ class Migration:
             return (busy, f"{status.get('phase')} {progress}")
 
         return until(f"{self.name} is copying", look)
+
+    def seen(self):
+        """Waits until the controller has answered the last edit."""
+
+        def look():
+            object = self.object()
+            return object["status"]["observedGeneration"] == object["metadata"]["generation"]
+
+        until(f"{self.name}: the edit is seen", look)
 
     def patch(self, **spec):
         return api().call("PATCH", self.path, {"spec": spec}, "application/merge-patch+json")

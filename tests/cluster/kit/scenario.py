@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 
 from .chroma import COLLECTION, Server
-from .cluster import BOX, CHROMA, HERE, PYTHON, SECONDS, api, apply, equal, kill, kubectl, until
+from .cluster import BOX, CHROMA, HERE, OLD_CHROMA, PYTHON, SECONDS, api, apply, equal, kill, kubectl, until
 from .migration import Migration, most_alive
 
 ALLOWED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
@@ -109,7 +109,7 @@ class Scenario:
     def chroma(self, name="chroma", claim=None, path="/data", image=CHROMA, user=1000, wait=True):
         """A Chroma server with a Service, on a claim of its own or on this one."""
         port = {"containerPort": 8000}
-        version = 1 if "0.5" in image else 2
+        version = 1 if image == OLD_CHROMA else 2
         container = {
             "name": "chroma",
             "image": image,
@@ -166,7 +166,7 @@ class Scenario:
         container = {
             "name": "gateway",
             "image": PYTHON,
-            "command": ["/usr/bin/python3.11", "/etc/gateway/gateway.py"],
+            "command": ["python3.11", "/etc/gateway/gateway.py"],
             "readinessProbe": {"tcpSocket": {"port": 8000}, "periodSeconds": 1},
             "securityContext": ALLOWED,
             "volumeMounts": [{"name": "files", "mountPath": "/etc/gateway"}],

@@ -9,11 +9,13 @@ def suspend_and_resume_ten_times(s):
     m = s.migrate("paused", local("dev"), s.prod.endpoint(), collections=renamed("paused"), batch=slow(), backoffLimit=1)
     with s.one_runner_at_a_time():
         m.copying()
-        for _ in range(10):
+        for turn in range(10):
             m.running_pod()
             m.patch(suspend=True)
             m.reaches("Suspended")
-            until("no runner pod is left", lambda: not m.pods(alive=True))
+            if turn % 2:
+                # In the other turns it is resumed while a pod may still end.
+                until("no runner pod is left", lambda: not m.pods(alive=True))
             m.patch(suspend=False)
         equal("some memories were copied, not all", 0 < s.prod.count("paused") < 2000, True)
         m.patch(suspend=True)
@@ -31,42 +33,49 @@ def edited_mid_run(s):
         m.copying()
         m.patch(collections=renamed("edited_second"), batch={"size": 500, "delay": "0s"})
         m.verified(2000)
+    equal("the first run was ended on its way", 0 < s.prod.count("edited_first") < 2000, True)
     s.prod.holds("edited_second", 2000)
 
 
 def deleted_mid_run(s):
     """Deleting the object ends its pod and frees the target."""
-    s.claim("dev", 300)
+    s.claim("dev", 2000)
     m = s.migrate("gone", local("dev"), s.prod.endpoint(), collections=renamed("deleted"), batch=slow())
     m.copying()
     m.delete()
     until("Jobs and pods are gone", lambda: not s.list("batch/v1", "jobs") and not s.list("v1", "pods"))
-    s.migrate("next", local("dev"), s.prod.endpoint(), collections=renamed("deleted")).verified(300)
-    s.prod.holds("deleted", 300)
+    equal("it was ended on its way", 0 < s.prod.count("deleted") < 2000, True)
+    s.migrate("next", local("dev"), s.prod.endpoint(), collections=renamed("deleted")).verified(2000)
+    s.prod.holds("deleted", 2000)
 
 
 def runner_killed(s):
     """The mover dies, then its pod is deleted, then evicted: each time the run goes on where it stopped."""
     s.claim("dev", 2000)
     m = s.migrate("killed", local("dev"), s.prod.endpoint(), collections=renamed("runner_killed"), batch=slow())
-    m.copying()
-    pod = m.running_pod()
-    s.kill(pod, ["memory-migration", "run"])
-    until("another pod", lambda: m.running_pod() != pod)
-    m.copying()
-    pod = m.running_pod()
-    s.delete("pod", pod, grace=0)
-    until("another pod", lambda: m.running_pod() != pod)
-    m.copying()
-    pod = m.running_pod()
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": s.namespace}}
-    api().call("POST", f"/api/v1/namespaces/{s.namespace}/pods/{pod}/eviction", eviction)
-    until("another pod", lambda: m.running_pod() != pod)
+    for kill in (_by_signal, _by_delete, _by_eviction):
+        m.copying((m.status.get("progress") or {}).get("records", 0) + 1)
+        pod = m.running_pod()
+        kill(s, pod)
+        until("another pod", lambda: m.running_pod() != pod)
     m.patch(suspend=True)
     m.reaches("Suspended")
     m.patch(suspend=False, batch={"size": 500, "delay": "0s"})
-    m.verified(2000)
+    equal("it went on where it stopped", m.verified(2000)["counts"]["present"] > 0, True)
     s.prod.holds("runner_killed", 2000)
+
+
+def _by_signal(s, pod):
+    s.kill(pod, ["memory-migration", "run"])
+
+
+def _by_delete(s, pod):
+    s.delete("pod", pod, grace=0)
+
+
+def _by_eviction(s, pod):
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": s.namespace}}
+    api().call("POST", f"/api/v1/namespaces/{s.namespace}/pods/{pod}/eviction", eviction)
 
 
 runner_killed.own_cluster = True

@@ -1,5 +1,7 @@
 """Memories that move: every direction, through what users have between them."""
 
+import time
+
 from kit import COLLECTION, OLD_CHROMA, api, equal, kubectl, local, renamed, slow, until
 
 
@@ -48,12 +50,13 @@ def server_to_server(s):
 def tenants_and_renames(s):
     """One collection twice under new names into a tenant and database that are waited for, and the whole database from there."""
     s.claim("dev", 300)
-    target = s.prod.within("team-a", "notes")
+    tenant = f"team-{time.time_ns()}"
+    target = s.prod.within(tenant, "notes")
     names = [renamed("first")[0], renamed("second")[0]]
     m = s.migrate("split", local("dev"), target.endpoint(), collections=names)
     m.reaches("TargetNotFound")
-    s.prod.call("POST", "/tenants", {"name": "team-a"})
-    s.prod.call("POST", "/tenants/team-a/databases", {"name": "notes"})
+    s.prod.call("POST", "/tenants", {"name": tenant})
+    s.prod.call("POST", f"/tenants/{tenant}/databases", {"name": "notes"})
     status = m.verified(600)
     equal("collections in the status", [c["targetName"] for c in status["collections"]], ["first", "second"])
     target.holds("first", 300)
@@ -89,8 +92,9 @@ def run_id(s):
     m = s.migrate("again", local("dev"), s.prod.endpoint(), collections=renamed("run_id"))
     job = m.verified(300)["jobName"]
     m.patch(batch={"size": 50}, suspend=True)
-    until("the edit is seen", lambda: m.status["observedGeneration"] == m.object()["metadata"]["generation"])
+    m.seen()
     m.patch(suspend=False)
+    m.seen()
     equal("the Job after edits that are no run", m.status["jobName"], job)
     m.patch(runId="second")
     until("a new Job", lambda: m.status.get("jobName") not in (None, "", job))

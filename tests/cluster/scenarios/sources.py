@@ -46,7 +46,11 @@ into_a_store_of_root.level = "baseline"
 
 def left_by_a_killed_server(s):
     """A store with a hot journal: read from a copy in scratch space, rolled back there, and left as it is."""
-    s.claim("dev", "hot")
+    s.claim("dev", "hot", keep=True)
+    files = lambda: s.k("exec", "uses-dev", "--", "sh", "-c", "find /data -type f | sort | xargs sha256sum")  # noqa: E731
+    before = files()
+    equal("it has a journal", "chroma.sqlite3-journal" in before, True)
     m = s.migrate("hot", local("dev"), s.prod.endpoint(), collections=renamed("hot_journal"))
     m.verified(300)
+    equal("its files", files(), before)
     s.prod.holds("hot_journal", 300)

@@ -7,8 +7,9 @@ def wrong_address(s):
     """A url where nothing answers is retried and, with no retries left, stalls with the remedy; an edit mends it."""
     s.claim("dev", 300)
     nowhere = {"remote": {"url": "http://nowhere.prod.svc:8000", "database": s.namespace}}
-    m = s.migrate("lost", local("dev"), nowhere, collections=renamed("wrong_address"), backoffLimit=0)
+    m = s.migrate("lost", local("dev"), nowhere, collections=renamed("wrong_address"), backoffLimit=1)
     said = m.reaches("BackoffLimitExceeded")
+    equal("tries that failed", m.status["failures"], 2)
     equal("the message names the server", "nowhere.prod.svc" in said, True)
     equal("Stalled", m.condition("Stalled")["status"], "True")
     m.patch(target={"remote": {"url": "http://chroma.prod.svc:8000"}})
@@ -78,7 +79,7 @@ def server_comes_mid_run(s):
     """A server that is started on the target claim while a run writes it ends the run; it goes on when the server is gone."""
     s.claim("dev", 2000)
     s.claim("into")
-    m = s.migrate("shared", local("dev"), local("into"), batch=slow(100))
+    m = s.migrate("shared", local("dev"), local("into"), batch=slow())
     m.copying()
     s.chroma("intruder", claim="into", path="/data/chroma_db", wait=False)
     equal("the run is ended", "the run was stopped" in m.reaches("VolumeInUse"), True)
@@ -93,7 +94,7 @@ def server_comes_mid_run(s):
 def two_into_one_target(s):
     """Of two migrations into one collection the second waits until the first has ended."""
     s.claim("dev", 300)
-    first = s.migrate("first", local("dev"), s.prod.endpoint(), collections=renamed("two_into_one"), batch=slow())
+    first = s.migrate("first", local("dev"), s.prod.endpoint(), collections=renamed("two_into_one"), batch=slow(10))
     first.copying()
     second = s.migrate("second", local("dev"), s.prod.endpoint(), collections=renamed("two_into_one"))
     equal("the other is named", f"{s.namespace}/first" in second.reaches("TargetBusy"), True)
