@@ -162,7 +162,7 @@ async fn remember_documents(
     Ok(())
 }
 
-/// Plans records that came to the source after its first listing. Those that the target cannot hold are left to the
+/// Plans records that came to the source after its first listing; a conflict among them is one like any other. Those that the target cannot hold are left to the
 /// copy, which does not send them.
 pub(super) async fn plan_fresh(
     context: &Context<'_>,
@@ -173,7 +173,16 @@ pub(super) async fn plan_fresh(
     let Some(collection) = pair.target.clone() else { return Ok(()) };
     let ids = context.until_stopped(target.ids(&collection)).await?.map_err(Halt::Target)?;
     let scan = Scan { context, there: Some((target, &ids)), capabilities };
-    scan.records(pair, &mut Records::default(), |_| ()).await
+    scan.records(pair, &mut Records::default(), |_| ()).await?;
+    let conflicts = pair.ledger.count(|plan| plan == Plan::Conflict);
+    if context.options.on_conflict == OnConflict::Fail && conflicts > 0 {
+        return Err(Halt::Conflict(format!(
+            "{conflicts} ids that came to {:?} during the run are in the target's {:?} with other content and onConflict is \
+             Fail; this run's output lists them; use Skip to leave them alone, or Overwrite to replace them",
+            pair.source.name, pair.target_name
+        )));
+    }
+    Ok(())
 }
 
 /// One look at all records that are not planned yet.

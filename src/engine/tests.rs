@@ -119,6 +119,17 @@ async fn fail_refuses_a_conflict_before_any_write() {
 }
 
 #[tokio::test]
+async fn fail_refuses_also_a_conflict_that_comes_during_the_run() {
+    let source = std::sync::Arc::new(source(numbered(3)));
+    let target = MemoryStore::new("target").with("memories", Distance::L2, [record("9999", "x")]);
+    let moving = source.clone();
+    target.after_write(move |_| edit(&mut moving.state(), "9999", "came late"));
+    let outcome = run(&source, &target, &Options { on_conflict: OnConflict::Fail, ..fast() }).await;
+    assert_eq!((outcome.exit, outcome.report.reason), (Exit::Conflict, Reason::RecordConflict));
+    assert_eq!(target.records("memories")["9999"].document.as_deref(), Some("x"));
+}
+
+#[tokio::test]
 async fn duplicates_by_content_are_skipped_also_on_a_rerun() {
     let records = vec![record("a", "same"), record("b", "same"), record("memories", ""), record("d", "own")];
     let source = source(records);
