@@ -32,7 +32,9 @@ CHART = HERE.parent.parent / "charts" / "memory-migration-operator"
 
 
 class Failed(Exception):
-    """A scenario's expectation that was not met."""
+    """A scenario's expectation that was not met; `status` of an answer that is an error."""
+
+    status = None
 
 
 def equal(what, seen, expected):
@@ -76,7 +78,9 @@ class Api:
         if answer.status == 404 and missing_is_fine:
             return None
         if answer.status >= 300:
-            raise Failed(f"{method} {path}: {answer.status} {text[:500]}")
+            failure = Failed(f"{method} {path}: {answer.status} {text[:500]}")
+            failure.status = answer.status
+            raise failure
         return json.loads(text) if "json" in answer.headers.get("Content-Type", "") else text
 
     def get(self, path):

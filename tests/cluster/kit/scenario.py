@@ -146,12 +146,9 @@ class Scenario:
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service},
             {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": name}, "spec": stateful},
         )
-        server = Server(self.namespace, name)
         if wait:
             self.k("rollout", "status", f"statefulset/{name}", f"--timeout={SECONDS}s")
-            # A Service knows of a pod a moment after the pod is ready.
-            until(f"{name} answers", lambda: server.call("GET", "/heartbeat", version=version))
-        return server
+        return Server(self.namespace, name)
 
     def gateway(self, name, token, tls=False):
         """A proxy before the shared server that asks for this bearer token; with TLS by a CA made for it, returned."""
