@@ -34,7 +34,7 @@ pub struct Source {
     pub remote: Option<Remote>,
 }
 
-/// Where the memories are written, always by a Chroma server. Nothing is ever deleted there.
+/// Where the memories are written, always by a Chroma server. Nothing is deleted there for good: see `spec.target`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(ONE_OF).message(ONE_OF_SAYS))]
@@ -54,7 +54,8 @@ pub struct Target {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalSource {
-    /// The PersistentVolumeClaim, in this object's namespace. It is mounted read-only. Example: `dev-memories`.
+    /// The PersistentVolumeClaim, in this object's namespace. It is mounted read-only, unless the target is on it, too:
+    /// then its mount for the target's Chroma server is writable. Example: `dev-memories`.
     #[x_kube(validation = Rule::new(CLAIM).message(CLAIM_SAYS))]
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: String,
@@ -72,7 +73,7 @@ pub struct LocalSource {
     #[serde(default = "default_database")]
     #[schemars(length(min = 1, max = 512))]
     pub database: String,
-    /// How the store is reached. Direct, the default and so far the only way: the claim itself is mounted read-only.
+    /// How the store is reached. Direct, the default and so far the only way: the claim itself is mounted.
     #[serde(default)]
     pub copy_method: CopyMethod,
 }
@@ -100,7 +101,9 @@ pub struct LocalTarget {
     #[serde(default = "default_database")]
     #[schemars(length(min = 1, max = 512))]
     pub database: String,
-    /// The image of the Chroma server that writes the store: the version that will use it afterwards.
+    /// The image of the Chroma server that writes the store: the version that will use it afterwards. It is started
+    /// with the arguments `run --host … --path …`, so its entrypoint must be the command `chroma`: official images from
+    /// 1.0 on, or one of your own with Chroma 0.5.16 or newer (official images of 0.5 and 0.6 start something else).
     /// Default: the one that the operator was installed with. Example: `chromadb/chroma:1.5.9`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
@@ -248,7 +251,7 @@ pub struct Tls {
 /// How a local source is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CopyMethod {
-    /// The claim itself, read-only.
+    /// The claim itself.
     #[default]
     Direct,
 }

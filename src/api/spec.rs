@@ -101,7 +101,10 @@ const COLLECTION_NAME: &str =
 pub struct MemoryMigrationSpec {
     /// Where the memories are read: a store on a claim (`local`) or a server (`remote`). Nothing is written there.
     pub source: Source,
-    /// Where they are written: a server (`remote`) or a store on a claim (`local`). Nothing is deleted there.
+    /// Where they are written: a server (`remote`) or a store on a claim (`local`). Nothing is deleted there for good:
+    /// where nothing else can clear a record's document or uri, or mend a record that cannot be read, it is deleted and
+    /// added again with the source's content: a conflict with `onConflict: Overwrite`, and in repair a record that this
+    /// run copied, or found equal before the source changed.
     pub target: Target,
     /// Which collections, each once. Default: empty, all of the source's database.
     /// Example: `[{name: memory_collection, targetName: mcp_imported_memories}]`.
@@ -109,7 +112,8 @@ pub struct MemoryMigrationSpec {
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "targetName"]))]
     pub collections: Vec<NamePair>,
     /// What happens to an id that the target already holds with other content. Skip (default): left alone, counted,
-    /// listed. Overwrite: replaced by the source's. Fail: the run ends before it writes anything.
+    /// listed. Overwrite: replaced by the source's. Fail: the run ends: before its first write, or, where another writer
+    /// changed the record during the run, when it is compared.
     #[serde(default)]
     pub on_conflict: OnConflict,
     /// What makes a record one that the target already has. ById (default): its id. ByContent: also its document,
@@ -119,7 +123,10 @@ pub struct MemoryMigrationSpec {
     /// How many records a request carries, and how long to wait between two. Default: 10 records, 1s.
     #[serde(default)]
     pub batch: Batch,
-    /// Fixed (default): the batches of `batch`. Adaptive: size, delay and concurrency follow the target's latency and errors.
+    /// Fixed (default): the batches of `batch`. Adaptive: size, delay and concurrency follow the target's latency and
+    /// errors. Its bound is fixed: while small reads of the target take more than twice as long as at rest (95th
+    /// percentile), it slows down, to as little as 10 records a second. For speed: Fixed with
+    /// `batch: {size: 1000, delay: 0s}`.
     #[serde(default)]
     pub pacing: Pacing,
     /// Full (default): every record is read back and compared. Counts: only numbers are, which is weaker; the reason
@@ -136,8 +143,8 @@ pub struct MemoryMigrationSpec {
     /// Stop: the runner is removed; false goes on where it stopped. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// How often a run is tried again after something outside failed, over all its Jobs: suspending it neither counts
-    /// nor starts the count anew. Default: 6.
+    /// How often a run is tried again after something outside failed, over all its Jobs (so 6 are 7 tries): suspending
+    /// it neither counts nor starts the count anew. Default: 6.
     #[serde(default = "default_backoff_limit")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 100").message("write a number of retries from 0 to 100; the default is 6"))]
     pub backoff_limit: i32,
@@ -208,10 +215,11 @@ pub struct Runner {
     /// limit 2Gi memory. Example: `{limits: {memory: 1Gi}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
-    /// Labels that the pod's node must have. Default: none, or the node of a pod that holds the claim.
+    /// Labels that the pod's node must have. Default: none. Where a pod uses the source's ReadWriteOnce claim,
+    /// the runner is bound to that pod's node in addition.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that the pod tolerates. Default: none, or those of a pod that holds the claim.
+    /// Taints that the pod tolerates. Default: none. Those of the pod to whose node the runner is bound are added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
     /// Rules of scheduling. Default: none.
@@ -227,7 +235,8 @@ pub struct Runner {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
-    /// Secrets with which images are pulled. Default: none. Example: `[{name: registry}]`.
+    /// Secrets with which the runner's and Chroma's images are pulled; those of the controller are not used here.
+    /// Default: none. Example: `[{name: registry}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
     /// The pod's PriorityClass. Default: none.
@@ -237,8 +246,9 @@ pub struct Runner {
     /// Replaces fields of every container's security context. Default: the restricted pod security level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_context: Option<SecurityContext>,
-    /// Replaces fields of the pod's security context. Default: user and groups of the pod last seen on the claim, else
-    /// 65532. Example: `{runAsUser: 1000, fsGroup: 1000}`.
+    /// Replaces fields of the pod's security context. Default: user and groups of a pod that uses the source's claim
+    /// when the Job is made, where it is not root; else 65532. Where a local target's files must stay writable for
+    /// their workload, set its ids. Example: `{runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_security_context: Option<PodSecurityContext>,
 }
@@ -251,7 +261,7 @@ pub enum OnConflict {
     Skip,
     /// Replaced by the source's content.
     Overwrite,
-    /// The run ends before any write.
+    /// The run ends.
     Fail,
 }
 
@@ -271,7 +281,7 @@ pub enum Pacing {
     /// `spec.batch`.
     #[default]
     Fixed,
-    /// The target's latency and errors.
+    /// The target's latency and errors, within a fixed bound.
     Adaptive,
 }
 
