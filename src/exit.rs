@@ -18,7 +18,7 @@ pub enum Exit {
     Interrupted,
     /// Verification found differences that repair could not mend.
     Different,
-    /// A record conflict with `onConflict: Fail`: found before the first write, or made by another writer during the run.
+    /// A record conflict with `onConflict: Fail`: found before the first write, or arisen during the run.
     Conflict,
 }
 

@@ -112,8 +112,8 @@ pub struct MemoryMigrationSpec {
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "targetName"]))]
     pub collections: Vec<NamePair>,
     /// What happens to an id that the target already holds with other content. Skip (default): left alone, counted,
-    /// listed. Overwrite: replaced by the source's. Fail: the run ends: before its first write, or, where another writer
-    /// changed the record during the run, when it is compared.
+    /// listed. Overwrite: replaced by the source's. Fail: the run ends: before its first write, or, where the
+    /// conflict arises during the run, when it is found.
     #[serde(default)]
     pub on_conflict: OnConflict,
     /// What makes a record one that the target already has. ById (default): its id. ByContent: also its document,

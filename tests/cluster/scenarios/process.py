@@ -95,7 +95,7 @@ def drained_node(s):
     """The node is cordoned in the middle: the run goes on; a new one says why it waits, and runs when the node is back."""
     m = s.migrate("runs", local("dev"), s.prod.endpoint(), batch=slow(100))
     m.copying()
-    nodes = kubectl("get", "nodes", "-o", "jsonpath={.items[?(!@.spec.unschedulable)].metadata.name}").split()
+    nodes = [n["metadata"]["name"] for n in api().get("/api/v1/nodes")["items"] if not n["spec"].get("unschedulable")]
     kubectl("cordon", *nodes)
     try:
         waits = s.migrate("waits", local("dev"), s.prod.within("default_tenant", "default_database").endpoint(), dryRun=True)
