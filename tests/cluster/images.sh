@@ -18,7 +18,7 @@ image() { # FOLDER NAME:TAG ARGS...
 }
 
 # The shared libraries of these programs, as SOURCE:DEST; none of a static one.
-libraries() { { ldd "$@" || true; } | { grep -v ':$' | grep -o '/[^ ]*\.so[^ ]*' || true; } | grep -vF site-packages | sort -u | sed 's/.*/&:&/'; }
+libraries() { { ldd "$@" 2>&1 || true; } | { grep -v ':$' | grep -o '/[^ ]*\.so[^ ]*' || true; } | grep -vF site-packages | sort -u | sed 's/.*/&:&/'; }
 
 # The server is one shared library of its Python package: an interpreter that loads it is all it needs besides.
 chroma() { # FOLDER
