@@ -145,7 +145,8 @@ until kubectl --kubeconfig "$keys/admin.kubeconfig" get --raw /readyz >/dev/null
 done
 keep kube-controller-manager kube kube-controller-manager --kubeconfig "$keys/kube-controller-manager.kubeconfig" \
   --service-account-private-key-file "$keys/sa.key" --root-ca-file "$keys/ca.crt" --cluster-signing-cert-file "$keys/ca.crt" \
-  --cluster-signing-key-file "$keys/ca.key" --use-service-account-credentials --leader-elect=false --bind-address 127.0.0.1
+  --cluster-signing-key-file "$keys/ca.key" --use-service-account-credentials --leader-elect=false --bind-address 127.0.0.1 \
+  --flex-volume-plugin-dir "$STATE/kubelet-plugins"
 keep kube-scheduler kube kube-scheduler --kubeconfig "$keys/kube-scheduler.kubeconfig" --leader-elect=false --bind-address 127.0.0.1
 keep kubelet kube kubelet --config "$STATE/kubelet.yaml" --kubeconfig "$keys/kubelet.kubeconfig" \
   --hostname-override "$NODE" --node-ip "$NODE_IP"

@@ -5,6 +5,7 @@ from .cluster import (
     CHART,
     CHROMA,
     HERE,
+    INSTALL,
     OLD_CHROMA,
     OPERATOR,
     OPERATOR_IMAGE,

@@ -99,6 +99,10 @@ def kubectl(*args, stdin=None, check=True):
     return done.stdout
 
 
+# Also over what kubectl has applied: the scenarios of an earlier run end so.
+INSTALL = ("upgrade", "--install", "--take-ownership", "--force-conflicts")
+
+
 def helm(*args):
     done = subprocess.run(["helm", *args], capture_output=True, text=True)
     if done.returncode:
@@ -114,7 +118,7 @@ def install(namespace=SYSTEM, **values):
     values |= {"podAnnotations.image": os.environ.get("IMAGE_DIGEST", OPERATOR_IMAGE)}
     sets = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
     wait = ["--wait", f"--timeout={SECONDS}s"]
-    helm("upgrade", "--install", "--take-ownership", OPERATOR, str(CHART), "-n", namespace, *sets, *wait)
+    helm(*INSTALL, OPERATOR, str(CHART), "-n", namespace, *sets, *wait)
 
 
 def install_into_its_namespace():

@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 
-from kit import CHART, CHROMA, COLLECTION, OPERATOR, OPERATOR_IMAGE, SYSTEM, equal, helm, install, kubectl, local, slow, until
+from kit import CHART, CHROMA, COLLECTION, INSTALL, OPERATOR, OPERATOR_IMAGE, SYSTEM, equal, helm, install, kubectl, local, slow, until
 
 CRD = "memorymigrations.memory-migration.dev"
 
@@ -42,7 +42,7 @@ def a_newer_crd(s):
         older = shutil.copytree(f"{CHART}-crds", folder, dirs_exist_ok=True)
         template = pathlib.Path(older, "templates", "memorymigrations.yaml")
         template.write_text(_without(template.read_text(), "pacing"))
-        helm("upgrade", "--install", "--take-ownership", f"{OPERATOR}-crds", older, "-n", SYSTEM)
+        helm(*INSTALL, f"{OPERATOR}-crds", older, "-n", SYSTEM)
     kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
     m = s.migrate("stays", local("dev"), s.prod.endpoint())
     m.verified(2000)
