@@ -215,7 +215,7 @@ pub struct Runner {
     /// limit 2Gi memory. Example: `{limits: {memory: 1Gi}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
-    /// Labels that the pod's node must have. Default: none. Where a pod uses the source's ReadWriteOnce claim,
+    /// Labels that the pod's node must have. Default: none. Where a pod uses the source's `ReadWriteOnce` claim,
     /// the runner is bound to that pod's node in addition.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
