@@ -162,8 +162,8 @@ async fn remember_documents(
     Ok(())
 }
 
-/// Plans records that came to the source after its first listing; a conflict among them is one like any other. Those that the target cannot hold are left to the
-/// copy, which does not send them.
+/// Plans records that came to the source after its first listing; a conflict among them is one like any other. Those
+/// that the target cannot hold are left to the copy, which does not send them.
 pub(super) async fn plan_fresh(
     context: &Context<'_>,
     target: &dyn Reader,
