@@ -111,3 +111,38 @@ fn row(collection: &CollectionReport) -> [String; 11] {
         collection.fingerprint.chars().take(12).collect(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Difference, Direction, Reason, SCHEMA};
+
+    #[test]
+    fn a_person_sees_the_first_differences_and_a_pods_log_holds_all() {
+        let differences =
+            (0..25).map(|n| Difference { id: format!("id-{n:02}"), field: "conflict".into(), detail: String::new() });
+        let collection = CollectionReport {
+            differences: differences.collect(),
+            differences_left_out: 3,
+            ..CollectionReport::default()
+        };
+        let report = Report {
+            schema: SCHEMA,
+            verdict: Verdict::Succeeded,
+            reason: Reason::VerifiedWithSkips,
+            message: String::new(),
+            direction: Direction::LocalToRemote,
+            started_at: String::new(),
+            finished_at: String::new(),
+            preflight: Vec::new(),
+            counts: Counts::default(),
+            collections: vec![collection],
+        };
+        let person = outcome(&report, Some("r.json"), PRINTED);
+        assert!(person.contains("id-19") && !person.contains("id-20"), "{person}");
+        assert!(person.contains("and 5 more, which the report r.json lists"), "{person}");
+        let log = outcome(&report, None, usize::MAX);
+        assert!(log.contains("id-24") && !log.contains("--report"), "{log}");
+        assert!(log.contains("and 3 more, beyond the thousand"), "{log}");
+    }
+}

@@ -48,9 +48,9 @@ check() {
 
 apt() { DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-upgrade -o DPkg::Lock::Timeout=120 $packages; }
 install() {
+  mkdir -p "$cache"
   if [ -z "$(machine)" ] && [ -n "$(commands)" ] && command -v apt-get >/dev/null; then
     say "apt-get install $packages"
-    mkdir -p "$cache"
     { apt || { apt-get update -q && apt; }; } >"$cache/apt.log" 2>&1 || tail -n 5 "$cache/apt.log" >&2
   fi
   check

@@ -197,7 +197,7 @@ impl ChromaServer {
 
     fn try_start(&mut self) -> bool {
         let log = File::options().create(true).append(true).open(self.scratch.path().join("log")).unwrap();
-        // Of the newest version the server is native code: alone it starts twenty times as fast as behind the client's imports.
+        // Of the newest version the server is native code: alone it starts ten times as fast as behind the client's imports.
         let environment = if self.version == VERSIONS[0] { "server" } else { &self.version };
         let mut command = Command::new(env(environment).chroma());
         keep_bytecode(&mut command);
