@@ -310,7 +310,7 @@ fn refuse_conflicts(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     run.findings.push(findings::conflicts(conflicts, failed));
     if failed {
         return Err(Halt::Conflict(format!(
-            "{conflicts} ids are in the target with other content and onConflict is Fail; nothing was written. \
+            "{conflicts} ids are in the target with other content and onConflict is Fail; nothing was written by this try. \
              This run's output lists them; use Skip to leave them alone, or Overwrite to replace them"
         )));
     }

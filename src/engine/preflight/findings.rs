@@ -23,7 +23,7 @@ pub(super) fn refuse(findings: &[Finding]) -> Result<(), Halt> {
         return Ok(());
     }
     let texts: Vec<String> = bad.iter().map(|(f, p)| format!("{}: {}; {}", f.check, f.message, p.remedy)).collect();
-    let text = format!("preflight refused, nothing was written. {}", texts.join(". "));
+    let text = format!("preflight refused, nothing was written by this try. {}", texts.join(". "));
     if bad.iter().all(|(_, problem)| problem.may_pass) { Err(Halt::NotYet(text)) } else { Err(Halt::Refused(text)) }
 }
 
