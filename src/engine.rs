@@ -107,6 +107,10 @@ pub struct Options {
     pub delay: Duration,
     /// How much is proved.
     pub verification: Verification,
+    /// Whether a source without any record is a success. Default: no, the run ends with `SourceEmpty`.
+    pub allow_empty: bool,
+    /// What an earlier attempt of this run listed, if there was one.
+    pub listed: Option<crate::report::Listed>,
     /// Stop before the first write, with the plan.
     pub dry_run: bool,
     /// How long writes whose outcome is uncertain are checked and sent again. Default 120 s.
@@ -125,6 +129,8 @@ impl Default for Options {
             batch_size: 10,
             delay: Duration::from_secs(1),
             verification: Verification::default(),
+            allow_empty: false,
+            listed: None,
             dry_run: false,
             write_deadline: Duration::from_secs(120),
             write_pause: Duration::from_millis(100),

@@ -20,12 +20,23 @@ pub enum Exit {
     Different,
     /// A record conflict with `onConflict: Fail`: found before the first write, or arisen during the run.
     Conflict,
+    /// Only in a Job: a wait that the runner alone sees (no source yet, an empty one, no target, a busy one), before the
+    /// first write. It counts as no failed try; the command says [`Exit::Interrupted`].
+    Waiting,
 }
 
 impl Exit {
     /// Every exit there is, in the order of its code.
-    pub const ALL: [Self; 7] =
-        [Self::Success, Self::Bug, Self::Usage, Self::Refused, Self::Interrupted, Self::Different, Self::Conflict];
+    pub const ALL: [Self; 8] = [
+        Self::Success,
+        Self::Bug,
+        Self::Usage,
+        Self::Refused,
+        Self::Interrupted,
+        Self::Different,
+        Self::Conflict,
+        Self::Waiting,
+    ];
 
     /// The process's exit code.
     #[must_use]
@@ -38,6 +49,7 @@ impl Exit {
             Self::Interrupted => 4,
             Self::Different => 5,
             Self::Conflict => 6,
+            Self::Waiting => 7,
         }
     }
 
@@ -67,7 +79,7 @@ mod tests {
     #[test]
     fn codes_are_the_contract() {
         let codes: Vec<u8> = Exit::ALL.iter().map(|e| e.code()).collect();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7]);
         assert!(Exit::ALL.iter().all(|e| Exit::from_code(i32::from(e.code())) == Some(*e)));
         assert_eq!(Exit::from_code(137), None);
     }

@@ -235,7 +235,7 @@ const fn result(verdict: Verdict) -> &'static str {
 }
 
 /// What became of records, by the report's own words.
-fn outcomes(counts: &Counts) -> [(&'static str, u64); 10] {
+fn outcomes(counts: &Counts) -> [(&'static str, u64); 12] {
     let Counts {
         source: _,
         target_before: _,
@@ -244,6 +244,8 @@ fn outcomes(counts: &Counts) -> [(&'static str, u64); 10] {
         conflicts_skipped,
         overwritten,
         duplicates,
+        gone_from_source,
+        came_later,
         target_after: _,
         verified,
         different,
@@ -257,6 +259,8 @@ fn outcomes(counts: &Counts) -> [(&'static str, u64); 10] {
         ("conflictsSkipped", conflicts_skipped),
         ("overwritten", overwritten),
         ("duplicates", duplicates),
+        ("goneFromSource", gone_from_source),
+        ("cameLater", came_later),
         ("verified", verified),
         ("different", different),
         ("missing", missing),

@@ -42,6 +42,10 @@ pub enum Reason {
     SourceChanging,
     /// The source's store, tenant, database or collection is not there (yet).
     SourceNotFound,
+    /// The selected collections hold no id at all (yet), and that was not said to be meant.
+    SourceEmpty,
+    /// A collection of the source was replaced or emptied since an earlier attempt of this run listed it.
+    SourceReplaced,
     /// The target's store, tenant or database is not there (yet).
     TargetNotFound,
     /// Another process or run writes the target.
@@ -70,6 +74,8 @@ impl Reason {
             Self::RecordConflict => "RecordConflict",
             Self::SourceChanging => "SourceChanging",
             Self::SourceNotFound => "SourceNotFound",
+            Self::SourceEmpty => "SourceEmpty",
+            Self::SourceReplaced => "SourceReplaced",
             Self::TargetNotFound => "TargetNotFound",
             Self::TargetBusy => "TargetBusy",
             Self::Interrupted => "Interrupted",
@@ -130,6 +136,10 @@ pub struct Counts {
     pub overwritten: u64,
     /// Not copied because their document was already in the target under another id (`duplicates: ByContent`).
     pub duplicates: u64,
+    /// Listed when the run began, and not in the source any more; no part of `source`. The target may hold them.
+    pub gone_from_source: u64,
+    /// New in the source after the last pass that copied; no part of `source`. The next run copies them.
+    pub came_later: u64,
     /// In the target at the end.
     pub target_after: u64,
     /// Compared and equal.
@@ -155,6 +165,8 @@ impl Counts {
             conflicts_skipped,
             overwritten,
             duplicates,
+            gone_from_source,
+            came_later,
             target_after,
             verified,
             different,
@@ -169,6 +181,8 @@ impl Counts {
         self.conflicts_skipped += conflicts_skipped;
         self.overwritten += overwritten;
         self.duplicates += duplicates;
+        self.gone_from_source += gone_from_source;
+        self.came_later += came_later;
         self.target_after += target_after;
         self.verified += verified;
         self.different += different;
@@ -273,6 +287,33 @@ pub struct Report {
     pub collections: Vec<CollectionReport>,
 }
 
+/// What a run found in its source: the next attempt of the same run refuses a source that was replaced or emptied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Listed {
+    /// The first collections in the order of their names, at most [`Listed::MOST`].
+    pub collections: Vec<ListedCollection>,
+    /// Ids over all collections.
+    pub records: u64,
+    /// Hex digest over names and UUIDs of all collections, in the order of the names.
+    pub digest: String,
+}
+
+impl Listed {
+    /// How many collections are named one by one.
+    pub const MOST: usize = 50;
+}
+
+/// One collection of [`Listed`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ListedCollection {
+    /// Chroma's UUID of it.
+    pub id: String,
+    /// How many ids it had.
+    pub records: u64,
+}
+
 /// What a run is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Stage {
@@ -310,6 +351,8 @@ pub struct Progress {
 pub enum Line {
     /// How far it is.
     Progress(Progress),
+    /// What the source holds, once it was listed.
+    Listed(Listed),
     /// One collection's outcome, numbered: a lost line costs this detail, never the verdict.
     Collection {
         /// From 1.

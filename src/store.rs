@@ -66,6 +66,33 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// [`Error::NotFound`] when the collection is gone.
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>>;
+
+    /// What the store says of the collection beside its records, as far as it was read until now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the collection is gone.
+    async fn remarks(&self, _collection: &Collection) -> Result<Remarks> {
+        Ok(Remarks::default())
+    }
+
+    /// A text that changes with every change of the collection; None where the store cannot tell (a server).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the collection is gone.
+    async fn generation(&self, _collection: &Collection) -> Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+/// What a store says of a collection beside its records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// What in the store does not add up. The collection is copied as far as it can be read, and is not Verified.
+    pub damage: Vec<String>,
+    /// What a person should know; it leaves the verdict as it is.
+    pub notes: Vec<String>,
+    /// Why the collection must not be moved at all.
+    pub refusal: Option<String>,
 }
 
 /// Writes a store, always through a Chroma server.

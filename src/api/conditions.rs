@@ -67,6 +67,8 @@ reasons! {
     TargetBusy => Waiting,
     /// The source's claim, server, tenant, database or collection is not there.
     SourceNotFound => Waiting,
+    /// The selected collections hold no record, and `allowEmpty` is false.
+    SourceEmpty => Waiting,
     /// The target's claim, server, tenant or database is not there.
     TargetNotFound => Waiting,
     /// A Secret, or a key in it, is not there.
@@ -97,6 +99,8 @@ reasons! {
     DeadlineExceeded => NeedsPerson,
     /// The source changes faster than it can be copied.
     SourceChanging => NeedsPerson,
+    /// A collection of the source was replaced or emptied while the run was under way.
+    SourceReplaced => NeedsPerson,
     /// The spec cannot be run.
     InvalidSpec => NeedsPerson,
     /// A bug.

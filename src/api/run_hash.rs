@@ -20,6 +20,7 @@ impl MemoryMigrationSpec {
             on_conflict,
             duplicates,
             verification,
+            allow_empty,
             dry_run,
             run_id,
             batch: _,
@@ -37,6 +38,7 @@ impl MemoryMigrationSpec {
             on_conflict,
             duplicates,
             verification,
+            allow_empty,
             dry_run,
             run_id,
         ]);
@@ -191,6 +193,11 @@ mod tests {
     #[test]
     fn verification_starts_a_run() {
         assert!(starts_a_run(|s| s.verification = Verification::Counts));
+    }
+
+    #[test]
+    fn allow_empty_starts_a_run() {
+        assert!(starts_a_run(|s| s.allow_empty = true));
     }
 
     #[test]

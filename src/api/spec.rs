@@ -133,6 +133,9 @@ pub struct MemoryMigrationSpec {
     /// then is CountsVerified.
     #[serde(default)]
     pub verification: Verification,
+    /// Succeed with a source that holds no record. Default: false, an empty source is waited for (reason `SourceEmpty`).
+    #[serde(default)]
+    pub allow_empty: bool,
     /// End after preflight, with the plan: how many records would be copied, are equal, conflict. Default: false.
     #[serde(default)]
     pub dry_run: bool,

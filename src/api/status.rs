@@ -176,6 +176,10 @@ pub struct Counts {
     pub overwritten: i64,
     /// Not copied because their document was in the target under another id.
     pub duplicates: i64,
+    /// Deleted from the source during the run; no part of source. The target may hold them.
+    pub gone_from_source: i64,
+    /// New in the source after the last pass that copied; no part of source. The next run copies them.
+    pub came_later: i64,
     /// In the target at the end.
     pub target_after: i64,
     /// Compared and equal.
@@ -200,6 +204,8 @@ impl From<report::Counts> for Counts {
             conflicts_skipped,
             overwritten,
             duplicates,
+            gone_from_source,
+            came_later,
             target_after,
             verified,
             different,
@@ -215,6 +221,8 @@ impl From<report::Counts> for Counts {
             conflicts_skipped: signed(conflicts_skipped),
             overwritten: signed(overwritten),
             duplicates: signed(duplicates),
+            gone_from_source: signed(gone_from_source),
+            came_later: signed(came_later),
             target_after: signed(target_after),
             verified: signed(verified),
             different: signed(different),
@@ -236,6 +244,8 @@ impl From<Counts> for report::Counts {
             conflicts_skipped: unsigned(counts.conflicts_skipped),
             overwritten: unsigned(counts.overwritten),
             duplicates: unsigned(counts.duplicates),
+            gone_from_source: unsigned(counts.gone_from_source),
+            came_later: unsigned(counts.came_later),
             target_after: unsigned(counts.target_after),
             verified: unsigned(counts.verified),
             different: unsigned(counts.different),

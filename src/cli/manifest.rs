@@ -86,6 +86,7 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
             api::Verification::Full => Verification::Full,
             api::Verification::Counts => Verification::Counts,
         },
+        allow_empty: spec.allow_empty,
         dry_run: spec.dry_run,
         ..Options::default()
     })

@@ -36,6 +36,9 @@ pub(super) struct Args {
     /// How much is proved
     #[arg(long, value_enum, default_value = "full")]
     verification: VerificationFlag,
+    /// Succeed also if the source holds no record
+    #[arg(long)]
+    allow_empty: bool,
     /// Make every check and show the plan; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -77,6 +80,7 @@ fn options(args: &Args) -> Options {
         batch_size: args.batch_size,
         delay: args.delay,
         verification: args.verification.into(),
+        allow_empty: args.allow_empty,
         dry_run: args.dry_run,
         ..Options::default()
     }

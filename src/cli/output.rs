@@ -90,6 +90,8 @@ fn row(collection: &CollectionReport) -> [String; 11] {
         conflicts_skipped,
         overwritten,
         duplicates,
+        gone_from_source: _,
+        came_later: _,
         target_after: _,
         verified,
         different,

@@ -165,6 +165,7 @@ pub fn log(text: &str) -> LogFact {
     for line in text.lines().filter_map(Line::parse) {
         match line {
             Line::Progress(progress) => fact.progress = Some(progress),
+            Line::Listed(_) => {}
             Line::Collection { of, report, .. } => {
                 fact.of = of;
                 fact.collections.push(*report);

@@ -233,6 +233,8 @@ pub fn of_report(reason: report::Reason) -> Reason {
         report::Reason::RecordConflict => Reason::RecordConflict,
         report::Reason::SourceChanging => Reason::SourceChanging,
         report::Reason::SourceNotFound => Reason::SourceNotFound,
+        report::Reason::SourceEmpty => Reason::SourceEmpty,
+        report::Reason::SourceReplaced => Reason::SourceReplaced,
         report::Reason::TargetNotFound => Reason::TargetNotFound,
         report::Reason::TargetBusy => Reason::TargetBusy,
         report::Reason::Interrupted | report::Reason::Unavailable => Reason::Retrying,
@@ -255,7 +257,9 @@ pub fn between_tries(hash: &str, job: &JobFact, observed: &Observed) -> Option<(
     let pod = latest(job, observed)?;
     let summary = valid(hash, pod);
     let reason = match summary.map(|s| of_report(s.reason)) {
-        Some(reason @ (Reason::SourceNotFound | Reason::TargetNotFound | Reason::TargetBusy)) => reason,
+        Some(reason @ (Reason::SourceNotFound | Reason::SourceEmpty | Reason::TargetNotFound | Reason::TargetBusy)) => {
+            reason
+        }
         _ => Reason::Retrying,
     };
     let said = summary.map_or_else(|| no_words(pod.exit), |s| s.message.clone());

@@ -81,13 +81,14 @@ pub const fn exit_of(reason: Reason) -> Exit {
         Reason::Verified | Reason::VerifiedWithSkips | Reason::CountsVerified | Reason::DryRunCompleted => {
             Exit::Success
         }
-        Reason::PreflightRefused => Exit::Refused,
+        Reason::PreflightRefused | Reason::SourceReplaced => Exit::Refused,
         Reason::VerificationFailed => Exit::Different,
         Reason::RecordConflict => Exit::Conflict,
         Reason::InvalidSpec => Exit::Usage,
         Reason::InternalError => Exit::Bug,
         Reason::SourceChanging
         | Reason::SourceNotFound
+        | Reason::SourceEmpty
         | Reason::TargetNotFound
         | Reason::TargetBusy
         | Reason::Interrupted
