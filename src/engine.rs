@@ -1,4 +1,4 @@
-//! One migration: preflight, manifest, copy, delta, verify, repair, report, in this order.
+//! One migration: preflight, manifest, copy, delta, verify, repair, last look, report, in this order.
 //! Knows stores by their traits only; no kube, no clap, no HTTP, no files of a store.
 
 pub mod adaptive;
@@ -8,6 +8,8 @@ mod copy;
 mod digests;
 pub mod fingerprint;
 pub mod halt;
+pub mod judge;
+mod last;
 pub mod ledger;
 pub mod pace;
 mod pair;
@@ -15,7 +17,9 @@ mod pipeline;
 mod preflight;
 pub mod progress;
 mod repair;
+pub mod seal;
 mod send;
+mod sendable;
 mod verdict;
 mod verify;
 mod window;
@@ -29,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 use crate::report::{Direction, Report};
-use crate::store::{Finding, Reader, Target, Writer};
+use crate::store::{Capabilities, Finding, Reader, Target, Writer};
 
 pub use halt::Halt;
 use pair::Pair;
@@ -90,6 +94,18 @@ pub enum Pacing {
     },
 }
 
+/// What is known of source and target beside their contents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Relation {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// Their files are not the same.
+    Apart,
+    /// Their files are the same, or the target's server has the source's files open.
+    Same,
+}
+
 /// What one migration is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -111,6 +127,10 @@ pub struct Options {
     pub allow_empty: bool,
     /// What an earlier attempt of this run listed, if there was one.
     pub listed: Option<crate::report::Listed>,
+    /// What is known of both stores' files.
+    pub relation: Relation,
+    /// From one look to the next, where equal UUIDs leave open whether both are one store. Default 5 s.
+    pub second_look: Duration,
     /// Stop before the first write, with the plan.
     pub dry_run: bool,
     /// How long writes whose outcome is uncertain are checked and sent again. Default 120 s.
@@ -131,6 +151,8 @@ impl Default for Options {
             verification: Verification::default(),
             allow_empty: false,
             listed: None,
+            relation: Relation::default(),
+            second_look: Duration::from_secs(5),
             dry_run: false,
             write_deadline: Duration::from_secs(120),
             write_pause: Duration::from_millis(100),
@@ -157,10 +179,21 @@ struct Context<'a> {
 /// What a run has done so far, kept outside the steps so that a report can be made wherever it stops.
 struct Run {
     findings: Vec<Finding>,
+    /// What was found that does not stop the run.
+    warnings: Vec<Warning>,
     pairs: Vec<Pair>,
     tracker: Tracker,
     /// Set before the first write is sent.
     written: bool,
+}
+
+/// A check that failed and does not stop the run.
+struct Warning {
+    check: &'static str,
+    message: String,
+    remedy: &'static str,
+    /// Whether it speaks against the verdict.
+    is_damage: bool,
 }
 
 /// Migrates `source` into `target` and proves it.
@@ -183,7 +216,7 @@ pub async fn migrate(
 ) -> Outcome {
     let started = std::time::SystemTime::now();
     let context = Context { source, options, stop };
-    let mut run = Run { findings: Vec::new(), pairs: Vec::new(), tracker, written: false };
+    let mut run = Run { findings: Vec::new(), warnings: Vec::new(), pairs: Vec::new(), tracker, written: false };
     let mut ended = steps(&context, target, &mut run).await;
     if let Err(error) = target.close().await {
         ended = ended.and(Err(Halt::Target(error)));
@@ -200,35 +233,50 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
     for pair in &mut run.pairs {
         copy::create(context, writer, pair).await?;
+        if pair.may_hold_more() {
+            preflight::plan_fresh(context, writer, &capabilities, pair).await?;
+        }
     }
     let total = run.pairs.iter().map(Pair::to_send).sum();
     run.tracker.begin(crate::report::Stage::Copying, total);
     for pair in &mut run.pairs {
         copy::copy(context, writer, &capabilities, pair, &mut run.tracker).await?;
     }
-    prove(context, target, writer, run).await
+    prove(context, target, writer, &capabilities, run).await
 }
+
+/// How often the last look may find something that is copied or compared once more.
+const LAST_LOOKS: usize = 3;
 
 async fn prove(
     context: &Context<'_>,
     target: &dyn Target,
     writer: &dyn Writer,
+    capabilities: &Capabilities,
     run: &mut Run,
 ) -> Result<verdict::End, Halt> {
+    let sides = verify::Sides { server: writer, files: target.files() };
     if context.options.verification == Verification::Counts {
-        for pair in &mut run.pairs {
-            verify::counts(context, writer, pair).await?;
-        }
+        last::count(context, &sides, &mut run.pairs).await?;
         return Ok(verdict::End::Counted);
     }
     let total = run.pairs.iter().map(Pair::to_verify).sum();
     run.tracker.begin(crate::report::Stage::Verifying, total);
-    let sides = verify::Sides { server: writer, files: target.files() };
-    let mut proved = Vec::new();
     for pair in &mut run.pairs {
-        proved.push(repair::verified(context, &sides, writer, pair, &mut run.tracker).await?);
+        repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
     }
-    Ok(verdict::End::Proved(proved))
+    for looks in 1..=LAST_LOOKS {
+        last::look(context, &sides, &mut run.pairs, looks == LAST_LOOKS).await?;
+        if run.pairs.iter().all(|pair| pair.open() == 0) || looks == LAST_LOOKS {
+            break;
+        }
+        for pair in run.pairs.iter_mut().filter(|pair| pair.open() > 0) {
+            preflight::plan_fresh(context, writer, capabilities, pair).await?;
+            copy::send(context, writer, capabilities, pair, &mut run.tracker).await?;
+            repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
+        }
+    }
+    Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 
 /// Compares every record of `source` with `target`'s, and writes nothing.
@@ -244,21 +292,25 @@ pub async fn verify(
     stop: &CancellationToken,
 ) -> Outcome {
     let started = std::time::SystemTime::now();
+    // a difference is one, whatever a migration would do about it
+    let options = &Options { on_conflict: OnConflict::Overwrite, ..options.clone() };
     let context = Context { source, options, stop };
-    let mut run = Run { findings: Vec::new(), pairs: Vec::new(), tracker, written: false };
+    let mut run = Run { findings: Vec::new(), warnings: Vec::new(), pairs: Vec::new(), tracker, written: false };
     let ended = compare_stores(&context, target, &mut run).await;
     verdict::verified_only(&context, &target.name(), direction, &run, started, &ended)
 }
 
 async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<verdict::End, Halt> {
-    run.pairs = preflight::pairs_to_compare(context, target).await?;
+    preflight::pairs_to_compare(context, target, run).await?;
     run.tracker.begin(crate::report::Stage::Verifying, run.pairs.iter().map(Pair::to_verify).sum());
     let sides = verify::Sides { server: target, files: None };
-    let mut proved = Vec::new();
     for pair in &mut run.pairs {
-        proved.push(verify::once(context, &sides, pair, &mut run.tracker).await?);
+        verify::pass(context, &sides, pair, |_| true, |done| run.tracker.advance(done)).await?;
+        // what differs is read again: it may have been a moving source, or an answer that was wrong once
+        verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
-    Ok(verdict::End::Proved(proved))
+    last::look(context, &sides, &mut run.pairs, true).await?;
+    Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 
 /// The outcome of a run whose stores could not be opened.

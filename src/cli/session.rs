@@ -39,7 +39,10 @@ where
     telemetry::init(telling.log_format == LogFormat::Json, on_terminal);
     let stop = CancellationToken::new();
     let signals = tokio::spawn(cancel_on_signal(stop.clone()));
-    let (tracker, progress) = Tracker::new();
+    let (mut tracker, progress) = Tracker::new();
+    if pod.is_some() {
+        tracker.on_listed(|listed| machine_line(&Line::Listed(listed)));
+    }
     let show = tokio::spawn(show(progress, on_terminal, telling.log_format));
     let ended = work(tracker, stop).await;
     // its sender went with the work, so it ends by itself
@@ -88,10 +91,7 @@ fn report_lines(report: &Report) {
     let of = u32::try_from(report.collections.len()).unwrap_or(u32::MAX);
     for (number, collection) in (1..).zip(&report.collections) {
         let collection = CollectionReport { differences: Vec::new(), ..collection.clone() };
-        let line = Line::Collection { number, of, report: Box::new(collection) };
-        if let Ok(text) = serde_json::to_string(&line) {
-            output::machine(&text);
-        }
+        machine_line(&Line::Collection { number, of, report: Box::new(collection) });
     }
 }
 
@@ -166,13 +166,15 @@ async fn lines(mut progress: watch::Receiver<Progress>, format: LogFormat) {
     }
 }
 
+fn machine_line(line: &Line) {
+    if let Ok(text) = serde_json::to_string(line) {
+        output::machine(&text);
+    }
+}
+
 fn line(progress: &Progress, format: LogFormat) {
     match format {
-        LogFormat::Json => {
-            if let Ok(text) = serde_json::to_string(&Line::Progress(*progress)) {
-                output::machine(&text);
-            }
-        }
+        LogFormat::Json => machine_line(&Line::Progress(*progress)),
         LogFormat::Text => {
             let Progress { stage, records, total, records_per_second, eta_seconds } = progress;
             let left = eta_seconds.map(|s| format!(", {} left", humantime::format_duration(Duration::from_secs(s))));

@@ -18,6 +18,11 @@ impl Digests {
         digests.iter().try_for_each(|(at, digest)| self.column.set(*at, *digest))
     }
 
+    /// Copies the digest of one place to another place of `others`.
+    pub(super) fn copy(&self, from: usize, others: &Self, to: usize) -> io::Result<()> {
+        others.column.set(to, self.column.get(from)?)
+    }
+
     /// The fingerprint of the digests at these places, which rise.
     pub(super) fn fingerprint(&self, places: impl Iterator<Item = io::Result<usize>>) -> io::Result<String> {
         let mut fingerprint = Fingerprint::default();

@@ -23,23 +23,10 @@ pub fn digest(record: &Record, distance: Distance) -> Digest {
     length(&mut hash, metadata.len());
     for (key, item) in metadata {
         text(&mut hash, key);
-        value(&mut hash, item, Floats::LeftOut);
+        value(&mut hash, item);
     }
     vector(&mut hash, embedding, distance);
     hash.finalize().into()
-}
-
-/// 64 bits that tell whether a record of one store moved between two reads. Doubles count here: the same store gives the
-/// same double twice, while its cosine vectors change by an ULP when the engine moves them from the log to the index.
-#[must_use]
-pub fn moved_mark(record: &Record, distance: Distance) -> u64 {
-    let mut hash = Sha256::new();
-    hash.update(digest(record, distance));
-    for item in record.metadata.values() {
-        value(&mut hash, item, Floats::Counted);
-    }
-    let digest: Digest = hash.finalize().into();
-    digest.iter().take(8).fold(0, |mark, byte| (mark << 8) | u64::from(*byte))
 }
 
 /// 128 bits that stand for a document, to find the same text under another id.
@@ -83,12 +70,6 @@ pub fn of_collections<'a>(collections: impl Iterator<Item = (&'a str, &'a str)>)
     Fingerprint(hash).finish()
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Floats {
-    LeftOut,
-    Counted,
-}
-
 fn length(hash: &mut Sha256, n: usize) {
     hash.update((n as u64).to_le_bytes());
 }
@@ -106,7 +87,7 @@ fn optional(hash: &mut Sha256, value: Option<&str>) {
     }
 }
 
-fn value(hash: &mut Sha256, value_: &Value, floats: Floats) {
+fn value(hash: &mut Sha256, value_: &Value) {
     match value_ {
         Value::Str(s) => {
             hash.update(b"s");
@@ -116,18 +97,13 @@ fn value(hash: &mut Sha256, value_: &Value, floats: Floats) {
             hash.update(b"i");
             hash.update(n.to_le_bytes());
         }
-        Value::Float(x) => {
-            hash.update(b"f");
-            if floats == Floats::Counted {
-                hash.update((x + 0.0).to_le_bytes());
-            }
-        }
+        Value::Float(_) => hash.update(b"f"),
         Value::Bool(b) => hash.update([b'b', u8::from(*b)]),
         Value::List(items) => {
             hash.update(b"l");
             length(hash, items.len());
             for item in items {
-                value(hash, item, floats);
+                value(hash, item);
             }
         }
     }
@@ -149,6 +125,7 @@ fn vector(hash: &mut Sha256, embedding: &[f32], distance: Distance) {
 mod tests {
     use super::*;
     use crate::engine::compare::{Comparison, compare};
+    use crate::engine::seal::Seal;
     use crate::store::record::Metadata;
     use proptest::prelude::*;
 
@@ -185,7 +162,7 @@ mod tests {
                 }
             }
             if a.id == b.id && compare(&a, &b, Distance::L2) != Comparison::Equal(0) {
-                prop_assert_ne!(moved_mark(&a, Distance::L2), moved_mark(&b, Distance::L2));
+                prop_assert!(!Seal::of(&a, Distance::L2).holds(&b, Distance::L2));
             }
         }
     }

@@ -45,6 +45,12 @@ pub enum Halt {
     /// As `Refused`, by checks that can pass by themselves later.
     #[error("{0}")]
     NotYet(String),
+    /// No id is in the whole selection, and nobody said that this is meant.
+    #[error("{0}")]
+    SourceEmpty(String),
+    /// A collection of the source is another one than this run, or an earlier attempt of it, has listed; or empty now.
+    #[error("{0}")]
+    SourceReplaced(String),
     /// `onConflict: Fail` and there are conflicts.
     #[error("{0}")]
     Conflict(String),
@@ -68,6 +74,8 @@ impl Halt {
             Self::Source(_) | Self::Target(_) | Self::Scratch(_) | Self::NotYet(_) => Reason::Unavailable,
             Self::WriteRefused { .. } => Reason::VerificationFailed,
             Self::Refused(_) => Reason::PreflightRefused,
+            Self::SourceEmpty(_) => Reason::SourceEmpty,
+            Self::SourceReplaced(_) => Reason::SourceReplaced,
             Self::Conflict(_) => Reason::RecordConflict,
             Self::Interrupted => Reason::Interrupted,
         }

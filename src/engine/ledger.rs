@@ -1,8 +1,12 @@
 //! The manifest of one collection: every source id with what is planned for it and what was proved of it.
-//! Two bytes and a mark a record beside its id, in scratch space beyond a bound; never a record.
+//! Three bytes and a seal a record beside its id, in scratch space beyond a bound; never a record.
 
 use std::io;
 
+use super::digests::Digests;
+use super::fingerprint::Digest;
+use super::judge::Known;
+use super::seal::{SEAL, Seal};
 use crate::report::Counts;
 use crate::store::ids::{Join, Side};
 use crate::store::spill::Column;
@@ -21,8 +25,6 @@ pub enum Plan {
     Duplicate,
     /// The source holds it without content that can be read.
     Unreadable,
-    /// It was in the source when the run began and is not any more.
-    Gone,
 }
 
 /// What is known of a record in the target.
@@ -47,32 +49,69 @@ pub struct Entry {
     pub plan: Plan,
     /// What is proved.
     pub proof: Proof,
-    /// [`crate::engine::fingerprint::moved_mark`] of the source's record as it was last compared or sent; 0 before.
-    pub mark: u64,
+    /// Whether the source holds it no longer: its newest listing lacks it, and it does not come when asked for by itself.
+    pub gone: bool,
+    /// What this run knew of it, or sent.
+    pub known: Known,
 }
 
 /// In the order of their numbers, as the column keeps them: a place that was never set is new and open.
-const PLANS: [Plan; 6] = [Plan::New, Plan::Present, Plan::Conflict, Plan::Duplicate, Plan::Unreadable, Plan::Gone];
+const PLANS: [Plan; 5] = [Plan::New, Plan::Present, Plan::Conflict, Plan::Duplicate, Plan::Unreadable];
 const PROOFS: [Proof; 5] = [Proof::Open, Proof::Verified, Proof::Different, Proof::Missing, Proof::Changed];
-/// Bytes of an entry: plan, proof, mark.
-const ENTRY: usize = 10;
+/// Bytes of an entry: plan, proof, whether it is gone and what is known, and the seal of that.
+const ENTRY: usize = 3 + SEAL;
+/// Bits of the third byte.
+const GONE: u8 = 1;
+const COMPARED: u8 = 2;
+const SENT: u8 = 4;
 
 impl Entry {
-    const fn new(plan: Plan) -> Self {
-        Self { plan, proof: Proof::Open, mark: 0 }
+    const NEW: Self = Self { plan: Plan::New, proof: Proof::Open, gone: false, known: Known::Nothing };
+
+    /// Whether the migration is to make the target's record equal to the source's, or to find it equal.
+    #[must_use]
+    pub const fn is_wanted(&self, overwrite: bool) -> bool {
+        let is_planned = match self.plan {
+            Plan::New | Plan::Present => true,
+            Plan::Conflict => overwrite,
+            Plan::Duplicate | Plan::Unreadable => false,
+        };
+        is_planned && !self.gone
+    }
+
+    /// Whether it is to be sent, and was not yet.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        self.plan == Plan::New && !self.gone && self.known == Known::Nothing
     }
 
     fn pack(self) -> [u8; ENTRY] {
-        let mut packed = [self.plan as u8, self.proof as u8, 0, 0, 0, 0, 0, 0, 0, 0];
-        packed[ENTRY - size_of::<u64>()..].copy_from_slice(&self.mark.to_le_bytes());
+        let (bit, seal) = match self.known {
+            Known::Nothing => (0, Seal::default()),
+            Known::Compared(seal) => (COMPARED, seal),
+            Known::Sent(seal) => (SENT, seal),
+        };
+        let mut packed = [0; ENTRY];
+        packed[..3].copy_from_slice(&[self.plan as u8, self.proof as u8, bit | if self.gone { GONE } else { 0 }]);
+        packed[3..].copy_from_slice(&seal.pack());
         packed
     }
 
-    fn unpack([plan, proof, mark @ ..]: [u8; ENTRY]) -> io::Result<Self> {
+    fn unpack([plan, proof, bits, seal @ ..]: [u8; ENTRY]) -> io::Result<Self> {
         let unknown = || io::Error::new(io::ErrorKind::InvalidData, "the scratch file of the ledger was changed");
         let plan = PLANS.get(usize::from(plan)).copied().ok_or_else(unknown)?;
         let proof = PROOFS.get(usize::from(proof)).copied().ok_or_else(unknown)?;
-        Ok(Self { plan, proof, mark: u64::from_le_bytes(mark) })
+        let known = match bits & !GONE {
+            0 => Known::Nothing,
+            COMPARED => Known::Compared(Seal::unpack(seal)),
+            SENT => Known::Sent(Seal::unpack(seal)),
+            _ => return Err(unknown()),
+        };
+        Ok(Self { plan, proof, gone: bits & GONE != 0, known })
+    }
+
+    const fn is_gone(self) -> usize {
+        self.gone as usize
     }
 }
 
@@ -82,16 +121,20 @@ impl Entry {
 pub struct Ledger {
     ids: SortedIds,
     entries: Column<ENTRY>,
-    /// How many entries have each plan and proof.
-    tally: [[u64; PROOFS.len()]; PLANS.len()],
+    /// Of verified records, by place.
+    digests: Digests,
+    /// How many entries have each plan and proof: of those that the source holds, and of those that are gone.
+    tally: [Tally; 2],
 }
+
+type Tally = [[u64; PROOFS.len()]; PLANS.len()];
 
 impl Ledger {
     /// All ids are [`Plan::New`] until compared.
     #[must_use]
     pub fn new(ids: SortedIds) -> Self {
         let mut ledger = Self::default();
-        ledger.tally[Plan::New as usize][Proof::Open as usize] = ids.len() as u64;
+        ledger.tally[0][Plan::New as usize][Proof::Open as usize] = ids.len() as u64;
         ledger.ids = ids;
         ledger
     }
@@ -127,8 +170,8 @@ impl Ledger {
         let mut new = old;
         change(&mut new);
         self.entries.set(at, new.pack())?;
-        self.tally[old.plan as usize][old.proof as usize] -= 1;
-        self.tally[new.plan as usize][new.proof as usize] += 1;
+        self.tally[old.is_gone()][old.plan as usize][old.proof as usize] -= 1;
+        self.tally[new.is_gone()][new.plan as usize][new.proof as usize] += 1;
         Ok(())
     }
 
@@ -141,13 +184,29 @@ impl Ledger {
         self.change(at, |entry| entry.plan = plan)
     }
 
-    /// Changes the mark of an id, if the ledger has it.
+    /// Keeps the digests of verified records at these places.
     ///
     /// # Errors
     /// When the scratch space fails.
-    pub fn mark(&mut self, id: &str, mark: u64) -> io::Result<()> {
+    pub fn keep(&self, digests: &[(usize, Digest)]) -> io::Result<()> {
+        self.digests.put(digests)
+    }
+
+    /// The fingerprint of all verified records among those that `wanted` names.
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn fingerprint(&self, wanted: impl Fn(Entry) -> bool) -> io::Result<String> {
+        self.digests.fingerprint(self.places(|entry| wanted(entry) && entry.proof == Proof::Verified))
+    }
+
+    /// Remembers what was sent of an id, if the ledger has it.
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn sent(&mut self, id: &str, seal: Seal) -> io::Result<()> {
         let Some(at) = self.position(id)? else { return Ok(()) };
-        self.change(at, |entry| entry.mark = mark)
+        self.change(at, |entry| entry.known = Known::Sent(seal))
     }
 
     /// The id at a place.
@@ -184,11 +243,17 @@ impl Ledger {
         (0..self.ids.len()).filter_map(place)
     }
 
-    /// How many entries have a plan as asked.
+    /// How many entries have a plan as asked, gone ones aside.
     #[must_use]
     pub fn count(&self, wanted: impl Fn(Plan) -> bool) -> u64 {
-        let rows = PLANS.iter().zip(&self.tally).filter(|(plan, _)| wanted(**plan));
+        let rows = PLANS.iter().zip(&self.tally[0]).filter(|(plan, _)| wanted(**plan));
         rows.map(|(_, proofs)| proofs.iter().sum::<u64>()).sum()
+    }
+
+    /// How many entries are gone.
+    #[must_use]
+    pub fn gone(&self) -> u64 {
+        self.tally[1].as_flattened().iter().sum()
     }
 
     /// The ids at these places.
@@ -200,45 +265,96 @@ impl Ledger {
     }
 
     /// Takes a newer list of the source's ids. Those that are new to the ledger are [`Plan::New`]; those that are not
-    /// listed any more become [`Plan::Gone`]; a gone one that is back is planned anew. Returns how many are new.
+    /// listed any more are gone; a gone one that is back keeps its plan, and has to be proved again. Returns how many are
+    /// new or back.
     ///
     /// # Errors
     /// When the scratch space fails; the ledger is then as before.
     pub fn relist(&mut self, newer: &SortedIds) -> io::Result<u64> {
+        if self.lacks(newer)?.0 == 0 {
+            return self.relist_known(newer);
+        }
+        let digests = Digests::default();
         let mut merged = IdList::new();
         let entries = Column::default();
-        let mut tally = <[[u64; PROOFS.len()]; PLANS.len()]>::default();
+        let mut tally = <[Tally; 2]>::default();
         let (mut fresh, mut old, mut at) = (0, 0, 0);
         let mut join = Join::new(&self.ids, newer)?;
         while let Some((id, side)) = join.next()? {
             let known = if side == Side::Right { None } else { Some(self.entry(old)?) };
-            old += usize::from(known.is_some());
+            if known.is_some() {
+                self.digests.copy(old, &digests, at)?;
+                old += 1;
+            }
             let entry = match known {
-                Some(entry) if side == Side::Both && entry.plan != Plan::Gone => entry,
-                Some(_) if side == Side::Left => Entry::new(Plan::Gone),
-                _ => {
+                Some(entry) if side == Side::Left => Entry { gone: true, ..entry },
+                Some(entry) if !entry.gone => entry,
+                back => {
                     fresh += 1;
-                    Entry::new(Plan::New)
+                    Entry { gone: false, proof: Proof::Open, ..back.unwrap_or(Entry::NEW) }
                 }
             };
             merged.push(&id);
             entries.set(at, entry.pack())?;
-            tally[entry.plan as usize][entry.proof as usize] += 1;
+            tally[entry.is_gone()][entry.plan as usize][entry.proof as usize] += 1;
             at += 1;
         }
-        *self = Self { ids: merged.sort()?, entries, tally };
+        *self = Self { ids: merged.sort()?, entries, digests, tally };
         Ok(fresh)
+    }
+
+    /// As [`Ledger::relist`], but ids that the ledger lacks stay unknown, so that every entry keeps its place. Returns how
+    /// many are back.
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn relist_known(&mut self, newer: &SortedIds) -> io::Result<u64> {
+        let (mut back, mut at) = (0, 0);
+        let ids = std::mem::take(&mut self.ids);
+        let mut join = Join::new(&ids, newer)?;
+        while let Some((_, side)) = join.next()? {
+            if side == Side::Right {
+                continue;
+            }
+            let entry = self.entry(at)?;
+            if side == Side::Left && !entry.gone {
+                self.change(at, |entry| entry.gone = true)?;
+            } else if side == Side::Both && entry.gone {
+                back += 1;
+                self.change(at, |entry| (entry.gone, entry.proof) = (false, Proof::Open))?;
+            }
+            at += 1;
+        }
+        drop(join);
+        self.ids = ids;
+        Ok(back)
+    }
+
+    /// How many ids of a newer list the ledger lacks, and the first of them.
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn lacks(&self, newer: &SortedIds) -> io::Result<(u64, Vec<String>)> {
+        const NAMED: usize = 100;
+        let (mut count, mut first) = (0, Vec::new());
+        let mut join = Join::new(&self.ids, newer)?;
+        while let Some((id, side)) = join.next()? {
+            if side == Side::Right {
+                count += 1;
+                first.extend((first.len() < NAMED).then_some(id));
+            }
+        }
+        Ok((count, first))
     }
 
     /// Counts by what became of each record; `target_before` and `target_after` are the caller's.
     #[must_use]
     pub fn counts(&self, overwrite: bool) -> Counts {
-        let mut counts = Counts::default();
-        for (plan, proofs) in PLANS.iter().zip(&self.tally) {
+        let mut counts = Counts { gone_from_source: self.gone(), ..Counts::default() };
+        for (plan, proofs) in PLANS.iter().zip(&self.tally[0]) {
             let all: u64 = proofs.iter().sum();
-            counts.source += if *plan == Plan::Gone { 0 } else { all };
+            counts.source += all;
             match plan {
-                Plan::Gone => {}
                 Plan::Unreadable => counts.unreadable += all,
                 Plan::Duplicate => counts.duplicates += all,
                 Plan::Conflict if !overwrite => counts.conflicts_skipped += all,
@@ -261,7 +377,7 @@ fn tally(counts: &mut Counts, plan: Plan, proof: Proof, records: u64) {
         Plan::New => counts.copied += records,
         Plan::Present => counts.present += records,
         Plan::Conflict => counts.overwritten += records,
-        Plan::Duplicate | Plan::Unreadable | Plan::Gone => {}
+        Plan::Duplicate | Plan::Unreadable => {}
     }
 }
 
@@ -270,12 +386,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn plans(ledger: &Ledger) -> Vec<(String, Plan)> {
-        (0..ledger.ids().len()).map(|at| (ledger.id(at).unwrap(), ledger.entry(at).unwrap().plan)).collect()
+    fn plans(ledger: &Ledger) -> Vec<(String, Plan, bool)> {
+        let row = |at| (ledger.id(at).unwrap(), ledger.entry(at).unwrap());
+        (0..ledger.ids().len()).map(row).map(|(id, entry)| (id, entry.plan, entry.gone)).collect()
     }
 
-    fn expected<const N: usize>(plans: [(&str, Plan); N]) -> Vec<(String, Plan)> {
-        plans.map(|(id, plan)| (id.to_owned(), plan)).into()
+    fn expected<const N: usize>(plans: [(&str, Plan, bool); N]) -> Vec<(String, Plan, bool)> {
+        plans.map(|(id, plan, gone)| (id.to_owned(), plan, gone)).into()
     }
 
     #[test]
@@ -283,39 +400,52 @@ mod tests {
         let mut ledger = Ledger::new(["a", "b"].iter().collect());
         ledger.plan("b", Plan::Present).unwrap();
         assert_eq!(ledger.relist(&["b", "c"].iter().collect()).unwrap(), 1);
-        assert_eq!(plans(&ledger), expected([("a", Plan::Gone), ("b", Plan::Present), ("c", Plan::New)]));
-        assert_eq!((ledger.counts(false).source, ledger.count(|plan| plan == Plan::Gone)), (2, 1));
-        assert_eq!(ledger.relist(&["a", "b"].iter().collect()).unwrap(), 1);
-        assert_eq!(plans(&ledger), expected([("a", Plan::New), ("b", Plan::Present), ("c", Plan::Gone)]));
-        ledger.mark("no such id", 5).unwrap();
+        let after = [("a", Plan::New, true), ("b", Plan::Present, false), ("c", Plan::New, false)];
+        assert_eq!(plans(&ledger), expected(after));
+        assert_eq!((ledger.counts(false).source, ledger.counts(false).gone_from_source), (2, 1));
+        ledger.sent("no such id", Seal::default()).unwrap();
         assert_eq!(plans(&ledger).len(), 3);
     }
 
-    fn any_entry() -> impl Strategy<Value = (Plan, Proof)> {
+    #[test]
+    fn an_id_that_is_back_is_still_known_as_sent_and_proved_anew() {
+        let mut ledger = Ledger::new(["a", "b"].iter().collect());
+        ledger.sent("a", Seal::default()).unwrap();
+        ledger.change(0, |entry| entry.proof = Proof::Verified).unwrap();
+        assert_eq!(ledger.relist(&["b"].iter().collect()).unwrap(), 0);
+        assert_eq!(ledger.counts(false).verified, 0);
+        assert_eq!(ledger.relist(&["a", "b"].iter().collect()).unwrap(), 1);
+        let back = ledger.entry(0).unwrap();
+        assert_eq!((back.gone, back.proof, back.known), (false, Proof::Open, Known::Sent(Seal::default())));
+    }
+
+    fn any_entry() -> impl Strategy<Value = (Plan, Proof, bool)> {
         let plan = prop_oneof![
             Just(Plan::New),
             Just(Plan::Present),
             Just(Plan::Conflict),
             Just(Plan::Duplicate),
-            Just(Plan::Unreadable),
-            Just(Plan::Gone)
+            Just(Plan::Unreadable)
         ];
         let proof =
             prop_oneof![Just(Proof::Verified), Just(Proof::Different), Just(Proof::Missing), Just(Proof::Changed)];
-        (plan, proof)
+        (plan, proof, any::<bool>())
     }
 
     proptest! {
         #[test]
         fn every_compared_record_is_counted_once(entries in proptest::collection::vec(any_entry(), 0..40), overwrite: bool) {
             let mut ledger = Ledger::new((0..entries.len()).map(|n| format!("{n:03}")).collect());
-            for (at, (plan, proof)) in entries.iter().enumerate() {
-                let entry = Entry { plan: *plan, proof: *proof, mark: u64::MAX - at as u64 };
+            for (at, (plan, proof, gone)) in entries.iter().enumerate() {
+                let known = if *gone { Known::Compared(Seal::default()) } else { Known::Nothing };
+                let entry = Entry { plan: *plan, proof: *proof, gone: *gone, known };
                 ledger.change(at, |old| *old = entry).unwrap();
                 prop_assert_eq!(ledger.entry(at).unwrap(), entry);
             }
             let present: Vec<usize> = (0..entries.len()).filter(|at| entries[*at].0 == Plan::Present).collect();
-            prop_assert_eq!(ledger.count(|plan| plan == Plan::Present), present.len() as u64);
+            let held = present.iter().filter(|at| !entries[**at].2).count();
+            prop_assert_eq!(ledger.count(|plan| plan == Plan::Present), held as u64);
+            prop_assert_eq!(ledger.gone(), entries.iter().filter(|entry| entry.2).count() as u64);
             let is_present = |entry: Entry| entry.plan == Plan::Present;
             prop_assert_eq!(&ledger.places(is_present).collect::<io::Result<Vec<_>>>().unwrap(), &present);
             prop_assert_eq!(ledger.select(0, 2, is_present).unwrap(), &present[..present.len().min(2)]);

@@ -1,8 +1,10 @@
 //! One collection on its way: both sides' descriptions, the ledger, and what is to be told of it.
 //! Holds no record.
 
-use super::digests::Digests;
-use super::ledger::{Ledger, Plan};
+use std::collections::{BTreeMap, HashSet};
+
+use super::compare::FieldDifference;
+use super::ledger::{Entry, Ledger, Plan};
 use super::{OnConflict, Options};
 use crate::report::{CollectionReport, Counts, Difference};
 use crate::store::spill::Table;
@@ -22,8 +24,21 @@ pub(super) struct Pair {
     pub(super) ledger: Ledger,
     /// Ids of target records that are none of the source's, by the mark of their document.
     pub(super) documents: Table,
-    pub(super) digests: Digests,
+    /// Marks among them whose record the target has no longer.
+    pub(super) lost_twins: HashSet<u128>,
     pub(super) notes: Notes,
+    /// What differs, by id, as the newest comparison found it.
+    pub(super) details: BTreeMap<String, Vec<FieldDifference>>,
+    /// What stands against the verdict beside its records: each in one sentence.
+    pub(super) problems: Vec<String>,
+    /// What a person should know of the settings; it leaves the verdict as it is.
+    pub(super) named: Vec<String>,
+    /// Whether source and target may be one store, so that nothing must be written.
+    pub(super) may_be_one: bool,
+    /// Ids of the newest batch that was written.
+    pub(super) last_batch: Vec<String>,
+    /// Ids that the source has got since the last pass that copied.
+    pub(super) came_later: u64,
     pub(super) target_before: u64,
     pub(super) target_after: u64,
     pub(super) max_ulps: u32,
@@ -32,7 +47,7 @@ pub(super) struct Pair {
     pub(super) fingerprint: String,
     /// Records sent by this run; what `Counts` reports as copied.
     pub(super) sent: u64,
-    overwrite: bool,
+    pub(super) overwrite: bool,
 }
 
 impl Pair {
@@ -44,8 +59,14 @@ impl Pair {
             new: None,
             ledger,
             documents: Table::default(),
-            digests: Digests::default(),
+            lost_twins: HashSet::new(),
             notes: Notes::default(),
+            details: BTreeMap::new(),
+            problems: Vec::new(),
+            named: Vec::new(),
+            may_be_one: false,
+            last_batch: Vec::new(),
+            came_later: 0,
             target_before: 0,
             target_after: 0,
             max_ulps: 0,
@@ -58,22 +79,27 @@ impl Pair {
     }
 
     /// Whether the migration makes the target's record equal to the source's.
-    pub(super) fn is_wanted(&self, plan: Plan) -> bool {
-        match plan {
-            Plan::New | Plan::Present => true,
-            Plan::Conflict => self.overwrite,
-            Plan::Duplicate | Plan::Unreadable | Plan::Gone => false,
-        }
+    pub(super) const fn is_wanted(&self, entry: Entry) -> bool {
+        entry.is_wanted(self.overwrite)
+    }
+
+    fn plans_a_write(&self, plan: Plan) -> bool {
+        plan == Plan::New || (plan == Plan::Conflict && self.overwrite)
+    }
+
+    /// Whether the target's collection, which preflight did not find or planned for, was another client's work since.
+    pub(super) fn may_hold_more(&self) -> bool {
+        self.new.is_none() && self.target_before == 0 && self.target.is_some()
     }
 
     /// Records to send, as planned.
     pub(super) fn to_send(&self) -> u64 {
-        self.ledger.count(|plan| self.is_wanted(plan) && plan != Plan::Present)
+        self.ledger.count(|plan| self.plans_a_write(plan))
     }
 
     /// Records to compare.
     pub(super) fn to_verify(&self) -> u64 {
-        self.ledger.count(|plan| self.is_wanted(plan))
+        self.ledger.count(|plan| plan == Plan::Present || self.plans_a_write(plan))
     }
 
     /// Records to compare that are not verified.
@@ -85,6 +111,7 @@ impl Pair {
         Counts {
             target_before: self.target_before,
             target_after: self.target_after,
+            came_later: self.came_later,
             ..self.ledger.counts(self.overwrite)
         }
     }
@@ -122,12 +149,21 @@ pub(super) struct Notes {
 }
 
 impl Notes {
+    /// Lists a record, unless the same is listed of it already.
     pub(super) fn add(&mut self, id: &str, field: &str, detail: impl Into<String>) {
+        if self.listed.iter().any(|listed| listed.id == id && listed.field == field) {
+            return;
+        }
         if self.listed.len() < LISTED {
             let (id, field, detail) = (id.to_owned(), field.to_owned(), detail.into());
             self.listed.push(Difference { id, field, detail });
         } else {
             self.left_out += 1;
         }
+    }
+
+    /// Takes a record off the list: what was said of it holds no longer.
+    pub(super) fn forget(&mut self, id: &str) {
+        self.listed.retain(|listed| listed.id != id);
     }
 }

@@ -13,11 +13,13 @@ use tokio_util::bytes::Bytes;
 
 use super::batch::{Bound, Window, first};
 use super::halt::Halt;
+use super::judge::Known;
 use super::ledger::Plan;
 use super::progress::Tracker;
+use super::seal::Seal;
 use super::send::{Link, Sender};
 use super::window::{self, Answers};
-use super::{Pair, copy, fingerprint};
+use super::{Pair, sendable};
 use crate::store::{Capabilities, Collection, Record};
 
 /// Bytes of records that wait for their turn, beyond one batch.
@@ -82,19 +84,19 @@ struct Pipeline<'p, 'a> {
 /// A batch whose turn is next.
 struct Prepared {
     records: Vec<Record>,
-    /// Place in the ledger and mark of each.
-    marks: Vec<(usize, u64)>,
+    /// Place in the ledger and seal of each.
+    seals: Vec<(usize, Seal)>,
     bytes: usize,
     body: Bytes,
 }
 
 /// A write that has ended.
 struct Written {
-    /// Place in the ledger and mark of each of its records.
-    marks: Vec<(usize, u64)>,
-    first: String,
+    /// Id, place in the ledger and seal of each of its records.
+    records: Vec<(String, usize, Seal)>,
     bytes: usize,
-    ended: Result<(), Halt>,
+    /// The ids that the target had just before, which were not sent.
+    ended: Result<Vec<String>, Halt>,
 }
 
 /// Small reads of the target, by which others see it.
@@ -174,8 +176,7 @@ impl Pipeline<'_, '_> {
         if self.is_read || self.reading.is_some() || self.halted.is_some() || enough {
             return Ok(());
         }
-        let is_open = |entry: super::ledger::Entry| entry.plan == Plan::New && entry.mark == 0;
-        let places = self.pair.ledger.select(self.from, self.sizes.size(), is_open)?;
+        let places = self.pair.ledger.select(self.from, self.sizes.size(), |entry| entry.is_unsent())?;
         let Some(last) = places.last() else {
             self.is_read = true;
             return Ok(());
@@ -190,7 +191,7 @@ impl Pipeline<'_, '_> {
     fn read(&mut self, answers: Result<Answers, Halt>) -> Result<(), Halt> {
         let answers = answers?;
         self.sizes.observe(answers.len(), window::bytes(&answers));
-        for record in copy::sendable(self.pair, self.capabilities, answers)? {
+        for record in sendable::of(self.pair, self.capabilities, answers)? {
             let bytes = self.sender.link.writer.encoded_len(&record);
             self.queue.push(record, bytes);
         }
@@ -206,14 +207,14 @@ impl Pipeline<'_, '_> {
 
     fn prepare(&mut self) -> Result<(), Halt> {
         let (records, bytes) = self.queue.take(self.sender.pace.bound());
-        let mut marks = Vec::with_capacity(records.len());
+        let mut seals = Vec::with_capacity(records.len());
         for record in &records {
             if let Some(at) = self.pair.ledger.position(&record.id)? {
-                marks.push((at, fingerprint::moved_mark(record, self.source.distance)));
+                seals.push((at, Seal::of(record, self.source.distance)));
             }
         }
         let body = self.sender.link.prepare(&records)?;
-        self.prepared = Some(Prepared { records, marks, bytes, body });
+        self.prepared = Some(Prepared { records, seals, bytes, body });
         Ok(())
     }
 
@@ -231,10 +232,10 @@ impl Pipeline<'_, '_> {
             if !self.may_write() || !self.sender.pace.wait(Instant::now()).is_zero() {
                 return Ok(());
             }
-            let Some(Prepared { records, marks, bytes, body }) = self.prepared.take() else { return Ok(()) };
+            let Some(Prepared { records, seals, bytes, body }) = self.prepared.take() else { return Ok(()) };
             self.sender.pace.started(Instant::now(), records.len());
             self.bytes_under_way += bytes;
-            self.writes.push(Box::pin(write(self.sender.link.clone(), records, body, bytes, marks)));
+            self.writes.push(Box::pin(write(self.sender.link.clone(), records, body, bytes, seals)));
         }
     }
 
@@ -255,16 +256,24 @@ impl Pipeline<'_, '_> {
     }
 
     fn written(&mut self, written: Written) -> Result<(), Halt> {
-        let Written { marks, first, bytes, ended } = written;
+        let Written { records, bytes, ended } = written;
         self.bytes_under_way -= bytes;
-        ended?;
-        for (at, mark) in &marks {
-            self.pair.ledger.change(*at, |entry| entry.mark = *mark)?;
+        let there = ended?;
+        for (id, at, seal) in &records {
+            // what another client has added is not ours, whatever it holds
+            let was_sent = !there.contains(id);
+            self.pair.ledger.change(*at, |entry| match was_sent {
+                true => entry.known = Known::Sent(*seal),
+                false => entry.plan = Plan::Present,
+            })?;
         }
-        self.pair.sent += marks.len() as u64;
-        self.tracker.advance(marks.len() as u64);
-        self.sender.pace.ended(Instant::now(), marks.len());
-        self.probes.known.get_or_insert(first);
+        self.pair.sent += (records.len() - there.len()) as u64;
+        self.tracker.advance(records.len() as u64);
+        self.sender.pace.ended(Instant::now(), records.len());
+        self.pair.last_batch = records.into_iter().map(|(id, ..)| id).filter(|id| !there.contains(id)).collect();
+        if let Some(first) = self.pair.last_batch.first() {
+            self.probes.known.get_or_insert_with(|| first.clone());
+        }
         Ok(())
     }
 
@@ -312,10 +321,10 @@ impl Pipeline<'_, '_> {
     }
 }
 
-async fn write(link: Link<'_>, batch: Vec<Record>, body: Bytes, bytes: usize, marks: Vec<(usize, u64)>) -> Written {
-    let ended = link.add(&batch, Some(body)).await;
-    let first = batch.into_iter().next().map(|record| record.id).unwrap_or_default();
-    Written { marks, first, bytes, ended }
+async fn write(link: Link<'_>, batch: Vec<Record>, body: Bytes, bytes: usize, seals: Vec<(usize, Seal)>) -> Written {
+    let ended = link.add_absent(&batch, body).await;
+    let records = batch.into_iter().zip(seals).map(|(record, (at, seal))| (record.id, at, seal)).collect();
+    Written { records, bytes, ended }
 }
 
 /// Waits for what is under way, and forgets it; for ever if nothing is.

@@ -2,22 +2,24 @@
 
 use std::io;
 
-use super::compare::{Comparison, compare};
-use super::fingerprint::{document_mark, moved_mark};
+use super::fingerprint::document_mark;
 use super::halt::Halt;
+use super::judge::{Known, Ruling, judge};
 use super::ledger::{Entry, Ledger, Plan};
+use super::seal::Seal;
 use super::window::{self, Ahead, Answers};
-use super::{Context, Duplicates, OnConflict, Pair, Run, Selection};
+use super::{Context, Duplicates, OnConflict, Pair, Run, Selection, sendable};
 use crate::report::Stage;
 use crate::store::ids::{Join, Side};
 use crate::store::spill::{Builder, Sorter};
-use crate::store::{
-    Capabilities, Collection, Error, Fetched, Finding, Reader, Record, SortedIds, Target, creation, rules,
-};
+use crate::store::{Capabilities, Collection, Error, Fetched, Reader, Record, SortedIds, Target, creation};
 
 mod findings;
+mod same;
+mod source;
 
 use findings::Problems;
+use same::Kinship;
 
 /// Makes every check and fills `run.pairs` with the plan.
 pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
@@ -29,6 +31,16 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
         None => Vec::new(),
     };
     run.findings.push(findings::target_found(target, &capabilities));
+    let may_be_one = match same::look(context, &selected, &there, target.current()).await? {
+        Kinship::Two(finding) | Kinship::Refused(finding) => {
+            run.findings.push(finding);
+            false
+        }
+        Kinship::MayBeOne(finding) => {
+            run.findings.push(finding);
+            true
+        }
+    };
     run.findings.extend(findings::collections(&selected, &there, &capabilities));
     findings::refuse(&run.findings)?;
 
@@ -39,8 +51,11 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
             pair.new = Some(creation::plan(&pair.source, &pair.target_name, &capabilities));
         }
         pair.target = existing;
+        pair.may_be_one = may_be_one;
         run.pairs.push(pair);
     }
+    source::look(context, run).await?;
+    findings::refuse(&run.findings)?;
     let records = scan_all(context, target, &capabilities, run).await?;
     run.findings.push(records.problems.finding());
     run.findings.extend(context.until_stopped(target.checks(records.bytes)).await?.map_err(Halt::Target)?);
@@ -50,19 +65,19 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 }
 
 /// The pairs of a comparison that writes nothing: every source record is to be found in the target.
-pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader) -> Result<Vec<Pair>, Halt> {
+pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
     let selected = selected(context).await?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
-    let mut pairs = Vec::new();
     for (source, target_name) in selected {
         let found = there.iter().find(|c| c.name == target_name).cloned();
         let found = found.ok_or_else(|| Halt::Target(missing(target, &target_name, &there)))?;
         let mut pair = listed(context, source, target_name).await?;
         pair.target_before = context.until_stopped(target.count(&found)).await?.map_err(Halt::Target)?;
         pair.target = Some(found);
-        pairs.push(pair);
+        run.pairs.push(pair);
     }
-    Ok(pairs)
+    source::look(context, run).await?;
+    findings::refuse(&run.findings)
 }
 
 async fn listed(context: &Context<'_>, source: Collection, target_name: String) -> Result<Pair, Halt> {
@@ -197,7 +212,7 @@ impl Scan<'_> {
         let (source, target) = (pair.source.clone(), pair.target.clone());
         let mut ahead = Ahead::new();
         loop {
-            let is_open = |entry: Entry| entry.plan == Plan::New && entry.mark == 0;
+            let is_open = |entry: Entry| entry.is_unsent();
             let read = |places, ids| self.both(&source, target.as_ref(), places, ids);
             let Some(window) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { return Ok(()) };
             let (places, source, target) = window;
@@ -245,7 +260,7 @@ impl Scan<'_> {
                 pair.notes.add(&id, "unreadable", why.clone());
                 return pair.ledger.change(at, |entry| entry.plan = Plan::Unreadable);
             }
-            // deleted since it was listed: the next listing says so
+            // the next listing says whether it is gone
             None => return Ok(()),
         };
         let plan = match target.get(&id) {
@@ -256,7 +271,7 @@ impl Scan<'_> {
         let overwrite = self.context.options.on_conflict == OnConflict::Overwrite;
         if plan == Plan::New || (plan == Plan::Conflict && overwrite) {
             seen.bytes += window::record_bytes(record) as u64;
-            if let Some(why) = unsendable(record, pair, self.capabilities) {
+            if let Some(why) = sendable::problem(record, pair, self.capabilities) {
                 seen.problems.add(&pair.source.name, &id, &why);
             }
         }
@@ -265,20 +280,20 @@ impl Scan<'_> {
 
     /// The plan for a record whose id the target has.
     fn known(&self, pair: &mut Pair, at: usize, record: &Record, found: &Fetched) -> io::Result<Plan> {
-        let detail = match found {
-            Fetched::Record { record: other, .. } => match compare(record, other, pair.source.distance) {
-                Comparison::Equal(_) => None,
-                Comparison::Different(fields) => Some(findings::fields(&fields)),
-            },
-            Fetched::Unreadable { why, .. } => Some(format!("unreadable in the target: {why}")),
-        };
-        let mark = moved_mark(record, pair.source.distance);
-        pair.ledger.change(at, |entry| entry.mark = mark)?;
-        let Some(detail) = detail else { return Ok(Plan::Present) };
-        if self.context.options.on_conflict != OnConflict::Overwrite {
-            pair.notes.add(&record.id, "conflict", detail);
+        let distance = pair.source.distance;
+        let seal = Seal::of(record, distance);
+        let policy = self.context.options.on_conflict;
+        let ruling = judge(&Known::Nothing, &[], record, Some(found), distance, policy);
+        pair.ledger.change(at, |entry| entry.known = Known::Compared(seal))?;
+        match ruling {
+            Ruling::Equal(_) => Ok(Plan::Present),
+            Ruling::Add => Ok(Plan::New),
+            Ruling::Amend(_) => Ok(Plan::Conflict),
+            Ruling::Leave(why) | Ruling::Refuse(why) => {
+                pair.notes.add(&record.id, "conflict", why);
+                Ok(Plan::Conflict)
+            }
         }
-        Ok(Plan::Conflict)
     }
 }
 
@@ -286,22 +301,12 @@ impl Scan<'_> {
 fn unknown(pair: &mut Pair, record: &Record) -> io::Result<Plan> {
     let text = record.document.as_deref().filter(|text| !text.is_empty() && !pair.documents.is_empty());
     let Some(text) = text else { return Ok(Plan::New) };
-    let Some(other) = pair.documents.value(&document_mark(text).to_be_bytes())? else { return Ok(Plan::New) };
+    let mark = document_mark(text);
+    let twin = pair.documents.value(&mark.to_be_bytes())?.filter(|_| !pair.lost_twins.contains(&mark));
+    let Some(other) = twin else { return Ok(Plan::New) };
     let detail = format!("the target has this document under id {:?}", String::from_utf8_lossy(&other));
     pair.notes.add(&record.id, "duplicate", detail);
     Ok(Plan::Duplicate)
-}
-
-/// Why this record must not be sent to the target.
-pub(super) fn unsendable(record: &Record, pair: &Pair, capabilities: &Capabilities) -> Option<String> {
-    if let Some(expected) = pair.source.dimension.filter(|d| *d as usize != record.embedding.len()) {
-        return Some(format!("its vector has {} components, the collection {expected}", record.embedding.len()));
-    }
-    let bytes = rules::body_len(record, capabilities.base64);
-    if bytes > capabilities.max_body {
-        return Some(format!("{bytes} bytes as sent; the target takes {} in one body", capabilities.max_body));
-    }
-    rules::record_problem(record, pair.source.distance, capabilities)
 }
 
 fn refuse_conflicts(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
@@ -315,9 +320,4 @@ fn refuse_conflicts(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
         )));
     }
     Ok(())
-}
-
-/// A check that passed.
-fn passed(check: &'static str, message: String) -> Finding {
-    Finding { check, problem: None, message }
 }

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::report::{Progress, Stage};
+use crate::report::{Listed, Progress, Stage};
 
 /// How far back the rate looks.
 const HORIZON: Duration = Duration::from_secs(15);
 
 /// Publishes [`Progress`].
-#[derive(Debug)]
 pub struct Tracker {
     sender: watch::Sender<Progress>,
+    on_listed: Option<Box<dyn FnOnce(Listed) + Send>>,
     samples: VecDeque<(Instant, u64)>,
     now: Progress,
 }
@@ -23,7 +23,19 @@ impl Tracker {
     #[must_use]
     pub fn new() -> (Self, watch::Receiver<Progress>) {
         let (sender, receiver) = watch::channel(Progress::default());
-        (Self { sender, samples: VecDeque::new(), now: Progress::default() }, receiver)
+        (Self { sender, on_listed: None, samples: VecDeque::new(), now: Progress::default() }, receiver)
+    }
+
+    /// Calls `told` once with what the source holds, when it was listed.
+    pub fn on_listed(&mut self, told: impl FnOnce(Listed) + Send + 'static) {
+        self.on_listed = Some(Box::new(told));
+    }
+
+    /// The source was listed.
+    pub(super) fn listed(&mut self, listed: Listed) {
+        if let Some(told) = self.on_listed.take() {
+            told(listed);
+        }
     }
 
     /// A stage with so many records to do begins.

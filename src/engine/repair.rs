@@ -1,57 +1,59 @@
-//! Re-sends what verification named, in bounded passes: update, and delete with add only to clear a document or a uri.
+//! Sends again what a comparison named, in bounded passes: update, and delete with add only to clear a document or a uri.
+//! What `judge` calls a conflict is left alone.
 
-use super::compare::{Comparison, compare, surplus_keys};
+use std::collections::HashMap;
+
+use super::compare::surplus_keys;
 use super::halt::Halt;
+use super::judge::{Ruling, judge};
 use super::ledger::{Entry, Plan, Proof};
 use super::progress::Tracker;
+use super::seal::Seal;
 use super::send::{Retry, Sender};
-use super::verify::{self, Compared, Sides};
+use super::verify::{self, Sides};
 use super::window::{self, Answers};
-use super::{Context, Pair, copy, fingerprint};
+use super::{Context, Pair, sendable};
 use crate::report::Stage;
 use crate::store::{Amendment, Capabilities, Error, Fetched, Record, Writer};
 
 /// How often what differs is sent again.
 const PASSES: usize = 3;
 
-/// Compares all records, repairs what differs, compares that again; the proof of the last look.
+/// Compares the records that are not verified, repairs what differs, and compares that again.
 pub(super) async fn verified(
     context: &Context<'_>,
     sides: &Sides<'_>,
     writer: &dyn Writer,
     pair: &mut Pair,
     tracker: &mut Tracker,
-) -> Result<Compared, Halt> {
+) -> Result<(), Halt> {
+    let is_open = |entry: Entry| entry.proof != Proof::Verified;
     let capabilities = writer.capabilities();
-    let mut details = verify::pass(context, sides, pair, |_| true, |done| tracker.advance(done)).await?;
+    verify::pass(context, sides, pair, is_open, |done| tracker.advance(done)).await?;
     for _ in 0..PASSES {
         let open = pair.open();
-        let Some(collection) = pair.target.clone().filter(|_| open > 0) else { break };
+        let Some(collection) = pair.target.clone().filter(|_| open > 0 && !pair.may_be_one) else { break };
         tracing::warn!(collection = %pair.target_name, records = open, "records differ from the source: repairing");
         tracker.begin(Stage::Repairing, open);
         let mut sender = Sender::new(context, writer, &capabilities, &collection);
         mend(&mut sender, &capabilities, pair, is_open, tracker).await?;
-        details = verify::pass(context, sides, pair, |entry| entry.proof != Proof::Verified, |_| ()).await?;
+        verify::pass(context, sides, pair, is_open, |_| ()).await?;
     }
-    verify::finish(context, sides, pair, details).await
+    Ok(())
 }
 
-fn is_open(pair: &Pair, entry: Entry) -> bool {
-    pair.is_wanted(entry.plan) && entry.proof != Proof::Verified
-}
-
-/// Makes the target's records equal to the source's where `wanted` says so.
+/// Makes the target's records equal to the source's where `wanted` says so and they are ours to change.
 pub(super) async fn mend(
     sender: &mut Sender<'_>,
     capabilities: &Capabilities,
     pair: &mut Pair,
-    wanted: fn(&Pair, Entry) -> bool,
+    wanted: impl Fn(Entry) -> bool,
     tracker: &mut Tracker,
 ) -> Result<(), Halt> {
     let mut sizes = window::sized();
     let mut from = 0;
     loop {
-        let places = pair.ledger.select(from, sizes.size(), |entry| wanted(pair, entry))?;
+        let places = pair.ledger.select(from, sizes.size(), |entry| pair.is_wanted(entry) && wanted(entry))?;
         let Some(last) = places.last() else { return Ok(()) };
         from = last + 1;
         let bytes = mend_window(sender, capabilities, pair, &places).await?;
@@ -67,20 +69,18 @@ async fn mend_window(
     places: &[usize],
 ) -> Result<usize, Halt> {
     let mut retry = Retry::new(sender.link.context.options);
+    let mut attempted = Attempted::new();
     let ids = pair.ledger.ids_at(places)?;
     loop {
-        // both sides anew: what differed a moment ago may have been a moving source
+        // both sides anew, which is also the second look before a conflict: what differed may have been a moving source
         let (source, target) = tokio::try_join!(
             window::of_source(sender.link.context, &pair.source, &ids),
             window::of_target(sender.link.context, sender.link.writer, Some(sender.link.collection), &ids),
         )?;
         let bytes = window::bytes(&source);
-        for id in ids.iter().filter(|id| !source.contains_key(*id)) {
-            pair.ledger.plan(id, Plan::Gone)?;
-        }
-        let records = copy::sendable(pair, capabilities, source)?;
-        let work = Work::sorted(pair, records, &target);
-        if work.done(sender, pair).await? {
+        let records = sendable::of(pair, capabilities, source)?;
+        let work = Work::ruled(sender.link.context, pair, records, &target, &attempted)?;
+        if work.done(sender, pair, &mut attempted).await? {
             return Ok(bytes);
         }
         let error = Error::Uncertain {
@@ -92,6 +92,9 @@ async fn mend_window(
     }
 }
 
+/// What was sent by updates without a clear answer: the target holds this, or what it held before.
+type Attempted = HashMap<String, Vec<Seal>>;
+
 /// What has to be done to which record.
 #[derive(Default)]
 struct Work {
@@ -101,40 +104,72 @@ struct Work {
 }
 
 impl Work {
-    fn sorted(pair: &Pair, records: Vec<Record>, target: &Answers) -> Self {
+    fn ruled(
+        context: &Context<'_>,
+        pair: &mut Pair,
+        records: Vec<Record>,
+        target: &Answers,
+        attempted: &Attempted,
+    ) -> Result<Self, Halt> {
         let mut work = Self::default();
         for record in records {
-            match target.get(&record.id) {
-                None => work.add.push(record),
-                Some(Fetched::Unreadable { .. }) => work.replace.push(record),
-                Some(Fetched::Record { record: other, .. }) => {
-                    if matches!(compare(&record, other, pair.source.distance), Comparison::Equal(_)) {
-                        continue;
-                    }
-                    if is_cleared(record.document.as_ref(), other.document.as_ref())
-                        || is_cleared(record.uri.as_ref(), other.uri.as_ref())
-                    {
-                        work.replace.push(record);
-                    } else {
-                        let surplus = surplus_keys(&record.metadata, &other.metadata);
-                        work.update.push(Amendment { record, surplus });
-                    }
+            let Some(at) = pair.ledger.position(&record.id)? else { continue };
+            let known = pair.ledger.entry(at)?.known;
+            let attempted = attempted.get(&record.id).map_or(&[][..], Vec::as_slice);
+            let found = target.get(&record.id);
+            match judge(&known, attempted, &record, found, pair.source.distance, context.options.on_conflict) {
+                Ruling::Equal(_) if attempted.is_empty() => {}
+                Ruling::Equal(_) => pair.ledger.sent(&record.id, Seal::of(&record, pair.source.distance))?,
+                Ruling::Add => work.add.push(record),
+                Ruling::Amend(_) => work.amend(record, found),
+                Ruling::Leave(why) => {
+                    pair.ledger.change(at, |entry| entry.plan = Plan::Conflict)?;
+                    pair.details.remove(&record.id);
+                    pair.notes.add(&record.id, "conflict", why);
+                }
+                Ruling::Refuse(why) => {
+                    return Err(Halt::Conflict(format!(
+                        "id {:?} of {:?} in the target has other content ({why}) and onConflict is Fail; stop the target's \
+                         other writers and run again, or use Skip to leave such records alone",
+                        record.id, pair.target_name
+                    )));
                 }
             }
         }
-        work
+        Ok(work)
+    }
+
+    fn amend(&mut self, record: Record, found: Option<&Fetched>) {
+        let Some(Fetched::Record { record: other, .. }) = found else { return self.replace.push(record) };
+        if is_cleared(record.document.as_ref(), other.document.as_ref())
+            || is_cleared(record.uri.as_ref(), other.uri.as_ref())
+        {
+            self.replace.push(record);
+        } else {
+            let surplus = surplus_keys(&record.metadata, &other.metadata);
+            self.update.push(Amendment { record, surplus });
+        }
     }
 
     /// Sends it. False: an answer was uncertain, look again.
-    async fn done(&self, sender: &mut Sender<'_>, pair: &mut Pair) -> Result<bool, Halt> {
+    async fn done(&self, sender: &mut Sender<'_>, pair: &mut Pair, attempted: &mut Attempted) -> Result<bool, Halt> {
+        let distance = pair.source.distance;
         sender.add(&self.add).await?;
+        for record in &self.add {
+            pair.ledger.sent(&record.id, Seal::of(record, distance))?;
+        }
         let certain = sender.update(&self.update).await?;
+        for Amendment { record, .. } in &self.update {
+            let seal = Seal::of(record, distance);
+            if certain {
+                pair.ledger.sent(&record.id, seal)?;
+            } else {
+                attempted.entry(record.id.clone()).or_default().push(seal);
+            }
+        }
         for record in &self.replace {
             sender.replace(record).await?;
-        }
-        let updated = self.update.iter().map(|amendment| &amendment.record);
-        for record in self.add.iter().chain(updated).chain(&self.replace) {
-            pair.ledger.mark(&record.id, fingerprint::moved_mark(record, pair.source.distance))?;
+            pair.ledger.sent(&record.id, Seal::of(record, distance))?;
         }
         Ok(certain)
     }

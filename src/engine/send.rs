@@ -129,6 +129,23 @@ impl<'a> Sender<'a> {
 }
 
 impl Link<'_> {
+    /// Adds one batch but for what the target has got since it was planned: another client's records, whose ids are
+    /// returned. An add would be ignored for them, and they would be taken for ours.
+    pub(super) async fn add_absent(&self, batch: &[Record], body: Bytes) -> Result<Vec<String>, Halt> {
+        let ids: Vec<String> = batch.iter().map(|record| record.id.clone()).collect();
+        let there = window::of_target(self.context, self.writer, Some(self.collection), &ids).await?;
+        if there.is_empty() {
+            self.add(batch, Some(body)).await?;
+            return Ok(Vec::new());
+        }
+        tracing::warn!(collection = %self.collection.name, records = there.len(), "another client has added these ids meanwhile");
+        let rest: Vec<Record> = batch.iter().filter(|record| !there.contains_key(&record.id)).cloned().collect();
+        if !rest.is_empty() {
+            self.add(&rest, None).await?;
+        }
+        Ok(there.into_keys().collect())
+    }
+
     /// Adds one batch, whose body may be there already; after an uncertain answer, what the target has not.
     pub(super) async fn add(&self, batch: &[Record], mut body: Option<Bytes>) -> Result<(), Halt> {
         let mut retry = Retry::new(self.context.options);

@@ -31,12 +31,12 @@ pub(super) fn outcome(
     let counts = total(&collections);
     let (reason, message) = match ended {
         Err(halt) => (halt.reason(run.written), halt.to_string()),
-        Ok(End::Planned) => (Reason::DryRunCompleted, planned(&counts)),
-        Ok(End::Counted) => counted(&run.pairs, &counts),
-        Ok(End::Proved(proofs)) => proved(&run.pairs, &counts, proofs),
+        Ok(End::Planned) => (Reason::DryRunCompleted, planned(run, &counts)),
+        Ok(End::Counted) => counted(run, &counts),
+        Ok(End::Proved(proofs)) => proved(run, &counts, proofs),
     };
     let names = format!("{} to {}", context.source.name(), target.name());
-    finished(&run.findings, direction, started, reason, format!("{names}: {message}"), collections)
+    finished(&checks(run), direction, started, reason, format!("{names}: {message}"), collections)
 }
 
 /// The outcome of a comparison that wrote nothing.
@@ -51,12 +51,12 @@ pub(super) fn verified_only(
     let collections = reports(run, ended.as_ref().ok());
     let counts = total(&collections);
     let (reason, message) = match ended {
-        Ok(End::Proved(proofs)) => proved(&run.pairs, &counts, proofs),
+        Ok(End::Proved(proofs)) => proved(run, &counts, proofs),
         Ok(_) => (Reason::InternalError, "a comparison ended without a proof; please report this".to_owned()),
         Err(halt) => (halt.reason(false), halt.to_string()),
     };
     let message = format!("{} against {target}: {message}", context.source.name());
-    finished(&run.findings, direction, started, reason, message, collections)
+    finished(&checks(run), direction, started, reason, message, collections)
 }
 
 /// The outcome of a run whose stores could not be opened.
@@ -65,7 +65,7 @@ pub(super) fn not_started(halt: &Halt, direction: Direction, started: SystemTime
 }
 
 fn finished(
-    findings: &[Finding],
+    preflight: &[Check],
     direction: Direction,
     started: SystemTime,
     reason: Reason,
@@ -87,11 +87,21 @@ fn finished(
         direction,
         started_at: stamp(started),
         finished_at: stamp(SystemTime::now()),
-        preflight: findings.iter().map(check).collect(),
+        preflight: preflight.to_vec(),
         counts: total(&collections),
         collections,
     };
     Outcome { report, exit }
+}
+
+fn checks(run: &Run) -> Vec<Check> {
+    let warned = run.warnings.iter().map(|warning| Check {
+        check: warning.check.to_owned(),
+        ok: false,
+        message: warning.message.clone(),
+        remedy: warning.remedy.to_owned(),
+    });
+    run.findings.iter().map(check).chain(warned).collect()
 }
 
 fn check(finding: &Finding) -> Check {
@@ -123,17 +133,21 @@ fn total(collections: &[CollectionReport]) -> Counts {
     total
 }
 
-fn planned(counts: &Counts) -> String {
+fn planned(run: &Run, counts: &Counts) -> String {
     let Counts { source, copied, present, conflicts_skipped, overwritten, duplicates, unreadable, .. } = counts;
     format!(
         "dry run, nothing was written. Of {source} records {copied} would be copied, {overwritten} overwritten, {present} \
-         are in the target already, {conflicts_skipped} conflict, {duplicates} are duplicates, {unreadable} cannot be read"
+         are in the target already, {conflicts_skipped} conflict, {duplicates} are duplicates, {unreadable} cannot be read{}",
+        run.warnings.iter().map(|warning| format!(". {}; {}", warning.message, warning.remedy)).collect::<String>()
     )
 }
 
-fn counted(pairs: &[Pair], counts: &Counts) -> (Reason, String) {
-    let short = pairs.iter().find(|pair| pair.target_after < pair.target_before + pair.sent);
-    if let Some(pair) = short {
+fn counted(run: &Run, counts: &Counts) -> (Reason, String) {
+    let pairs = &run.pairs;
+    if let Some(problems) = problems(run) {
+        return (Reason::VerificationFailed, problems);
+    }
+    if let Some(pair) = pairs.iter().find(|pair| pair.target_after < pair.target_before + pair.sent) {
         let expected = pair.target_before + pair.sent;
         let message = format!(
             "collection {:?} should hold {expected} records and holds {}; run it again with verification Full",
@@ -145,28 +159,33 @@ fn counted(pairs: &[Pair], counts: &Counts) -> (Reason, String) {
         return (Reason::VerificationFailed, unreadable(counts.unreadable));
     }
     let message = format!(
-        "{} records were copied and the counts agree. Contents were not compared, as verification Counts asks: \
+        "{} records were copied and the counts agree{}. Contents were not compared, as verification Counts asks: \
          this is less than Verified",
-        counts.copied
+        counts.copied,
+        beside(run, counts)
     );
     (Reason::CountsVerified, message)
 }
 
 fn unreadable(records: u64) -> String {
     format!(
-        "{records} records of the source have no content that can be read; all others were copied. This run's output lists them; \
-         delete them in the source, or restore it from a backup, and run again"
+        "{records} records of the source cannot be read; all others were copied and compared. This run's output lists them: \
+         restore them from a backup, or leave them behind on purpose"
     )
 }
 
-fn proved(pairs: &[Pair], counts: &Counts, proofs: &[Compared]) -> (Reason, String) {
-    if proofs.len() != pairs.len() || !counts.is_complete() {
+fn proved(run: &Run, counts: &Counts, proofs: &[Compared]) -> (Reason, String) {
+    if proofs.len() != run.pairs.len() || !counts.is_complete() {
         let message = format!("the counts do not add up ({counts:?}); please report this bug with this run's output");
         return (Reason::InternalError, message);
     }
-    let settings: Vec<&str> = proofs.iter().flat_map(|proof| proof.settings.iter().map(String::as_str)).collect();
-    if counts.different + counts.missing > 0 || !settings.is_empty() {
-        return (Reason::VerificationFailed, differing(counts, &settings));
+    if let Some(problems) = problems(run) {
+        let and =
+            if counts.different + counts.missing > 0 { format!(". {}", differing(counts)) } else { String::new() };
+        return (Reason::VerificationFailed, format!("{problems}{and}"));
+    }
+    if counts.different + counts.missing > 0 {
+        return (Reason::VerificationFailed, differing(counts));
     }
     if counts.unreadable > 0 {
         return (Reason::VerificationFailed, unreadable(counts.unreadable));
@@ -179,23 +198,73 @@ fn proved(pairs: &[Pair], counts: &Counts, proofs: &[Compared]) -> (Reason, Stri
         );
         return (Reason::SourceChanging, message);
     }
+    let beside = beside(run, counts);
     let skipped = counts.conflicts_skipped + counts.duplicates;
     if skipped > 0 {
         let message = format!(
             "{} records verified; skipped: {} with other content in the target (onConflict: Skip), {} duplicates. \
-             This run's output lists them",
+             This run's output lists them{beside}",
             counts.verified, counts.conflicts_skipped, counts.duplicates
         );
         return (Reason::VerifiedWithSkips, message);
     }
-    let message = format!("{} records verified: every one was compared and is equal", counts.verified);
+    if counts.source == 0 {
+        return (
+            Reason::Verified,
+            format!("the source holds no record, as was allowed: there was nothing to compare{beside}"),
+        );
+    }
+    let message = format!("{} records verified: every one was compared and is equal{beside}", counts.verified);
     (Reason::Verified, message)
 }
 
-fn differing(counts: &Counts, settings: &[&str]) -> String {
-    let settings = if settings.is_empty() { String::new() } else { format!("; settings: {}", settings.join("; ")) };
+/// What stands against the verdict beside single records.
+fn problems(run: &Run) -> Option<String> {
+    let damage = run.warnings.iter().filter(|warning| warning.is_damage).map(|warning| {
+        format!("{}; what could be read was copied and compared, and there may have been more", warning.message)
+    });
+    let found = run.pairs.iter().flat_map(|pair| pair.problems.iter().cloned());
+    let mut all: Vec<String> = damage.chain(found).collect();
+    all.dedup();
+    const NAMED: usize = 5;
+    let left_out = all.len().saturating_sub(NAMED);
+    all.truncate(NAMED);
+    let more = if left_out > 0 { format!("; and {left_out} more") } else { String::new() };
+    (!all.is_empty()).then(|| all.join("; ") + &more)
+}
+
+/// What a person should know that leaves the verdict as it is.
+fn beside(run: &Run, counts: &Counts) -> String {
+    let mut told = Vec::new();
+    if run.pairs.iter().any(|pair| pair.may_be_one) {
+        told.push(
+            "source and target hold the same collections (equal UUIDs): this may be one store and no second copy"
+                .to_owned(),
+        );
+    }
+    if counts.gone_from_source > 0 {
+        told.push(format!(
+            "{} records left the source during the run, and the target may hold them",
+            counts.gone_from_source
+        ));
+    }
+    if counts.came_later > 0 {
+        told.push(format!(
+            "{} records came to the source after the last pass, and the next run copies them",
+            counts.came_later
+        ));
+    }
+    let named: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.named.iter().map(String::as_str)).collect();
+    if let Some(first) = named.first() {
+        let more = if named.len() > 1 { format!(" and {} more", named.len() - 1) } else { String::new() };
+        told.push(format!("the target keeps settings of its own: {first}{more}"));
+    }
+    told.iter().map(|text| format!(". {}{}", text[..1].to_uppercase(), &text[1..])).collect()
+}
+
+fn differing(counts: &Counts) -> String {
     format!(
-        "{} records differ and {} are missing in the target{settings}. This run's output lists them; check that nothing else \
+        "{} records differ and {} are missing in the target. This run's output lists them; check that nothing else \
          writes the target, and run again with onConflict Overwrite",
         counts.different, counts.missing
     )

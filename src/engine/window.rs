@@ -1,10 +1,10 @@
 //! Reads windows of records by id, from one side or both at once, ahead of who works on them. Never by offset; writes
-//! nothing.
+//! nothing. What a source leaves out of an answer is asked for again before it is taken for absent.
 
 use std::collections::HashMap;
 
-use futures::StreamExt as _;
-use futures::stream::FuturesOrdered;
+use futures::stream::{self, FuturesOrdered};
+use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::Context;
 use super::batch::Window;
@@ -19,6 +19,9 @@ const WINDOW_RECORDS: usize = 600;
 /// Windows that are read at once: while one is worked on, the next are on their way. Together they are as large as one.
 const READS: usize = 3;
 
+/// Ids that are asked for one by one at once.
+const ALONE: usize = 8;
+
 /// Answers by id.
 pub(super) type Answers = HashMap<String, Fetched>;
 
@@ -27,11 +30,32 @@ pub(super) fn sized() -> Window {
     Window::new(WINDOW_BYTES, WINDOW_RECORDS)
 }
 
-/// Reads these ids of a collection of the source.
+/// Reads these ids of a collection of the source. An id that an answer leaves out is asked for again, with the others that
+/// lack as long as that brings any (a gateway may cap its answers), then by itself: what is still absent did not come alone.
 pub(super) async fn of_source(context: &Context<'_>, source: &Collection, ids: &[String]) -> Result<Answers, Halt> {
-    if ids.is_empty() {
-        return Ok(Answers::new());
+    let mut answers = Answers::new();
+    let mut absent = ids.to_vec();
+    while !absent.is_empty() {
+        let before = absent.len();
+        answers.extend(asked(context, source, &absent).await?);
+        absent.retain(|id| !answers.contains_key(id));
+        if absent.len() == before {
+            break;
+        }
     }
+    if absent.len() > 1 {
+        let asked: Vec<_> = absent.into_iter().map(|id| alone(context, source, id)).collect();
+        let found: Vec<Answers> = stream::iter(asked).buffer_unordered(ALONE).try_collect().await?;
+        answers.extend(found.into_iter().flatten());
+    }
+    Ok(answers)
+}
+
+async fn alone(context: &Context<'_>, source: &Collection, id: String) -> Result<Answers, Halt> {
+    asked(context, source, &[id]).await
+}
+
+async fn asked(context: &Context<'_>, source: &Collection, ids: &[String]) -> Result<Answers, Halt> {
     let answer = context.until_stopped(context.source.fetch(source, ids)).await?;
     Ok(by_id(answer.map_err(Halt::Source)?))
 }

@@ -64,6 +64,8 @@ pub struct NewCollection {
     pub schema: Option<Json>,
     /// What of the source's settings this target cannot hold, each in one sentence. Named in preflight.
     pub losses: Vec<String>,
+    /// The index parameters among them, which the created collection need not have.
+    pub lost: Vec<Parameter>,
 }
 
 /// What to send so that the target's collection has the source's metadata, distance, index parameters and
@@ -76,6 +78,7 @@ pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollec
         configuration: None,
         schema: None,
         losses: Vec::new(),
+        lost: Vec::new(),
     };
     let mut new = match &source.schema {
         Some(schema) if target.schema && schema_can_be_sent(source, schema) => {
@@ -119,6 +122,7 @@ fn by_metadata(source: &Collection, target: &Capabilities, mut new: NewCollectio
         let key = parameter.metadata_key();
         if !parameter.fits_metadata(&value) {
             new.losses.push(format!("{} {value} is refused by Chroma {}", parameter.name(), target.version));
+            new.lost.push(parameter);
             new.metadata.remove(key);
         } else if new.metadata.contains_key(key)
             || Some(default_before_1_0(parameter, &target.version)) != value.as_f64()
@@ -202,30 +206,45 @@ fn own_keys(schema: &Json) -> Vec<String> {
     own
 }
 
-/// What of metadata, distance, index parameters and embedding function differs, each in one sentence.
+/// How two collections differ in their settings, each in one sentence.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Distance, dimension and embedding function: with another one the records are not the same memories.
+    pub vital: Vec<String>,
+    /// Metadata, index parameters, and an embedding function that the target does not record.
+    pub others: Vec<String>,
+}
+
+/// What of distance, dimension, embedding function, metadata and index parameters differs, each by itself. What `new` says
+/// that the target cannot hold is left out.
 ///
-/// `hnsw:*` metadata is compared by what it means, not as text; so are an absent and an unset parameter.
+/// `hnsw:*` metadata is compared by what it means, not as text; so are an absent and an unset parameter. The keys of a schema
+/// are not compared: Chroma 1.5.9 adds one for each metadata key of the records that it takes (measured).
 #[must_use]
-pub fn differences(source: &Collection, target: &Collection) -> Vec<String> {
-    let mut found = metadata_differences(&source.metadata, &target.metadata);
+pub fn differences(source: &Collection, target: &Collection, new: Option<&NewCollection>) -> Differences {
+    let mut vital = Vec::new();
     if source.distance != target.distance {
-        found.push(format!("the distance is {}, in the source {}", target.distance, source.distance));
+        vital.push(format!("the distance is {}, in the source {}", target.distance, source.distance));
     }
+    if let (Some(a), Some(b)) = (source.dimension, target.dimension)
+        && a != b
+    {
+        vital.push(format!("the dimension is {b}, in the source {a}"));
+    }
+    let mut others = metadata_differences(&source.metadata, &target.metadata);
     let there = settings::effective(target);
-    for (parameter, value) in settings::written(source) {
+    let is_lost = |parameter: &Parameter| new.is_some_and(|new| new.lost.contains(parameter));
+    for (parameter, value) in settings::written(source).into_iter().filter(|(parameter, _)| !is_lost(parameter)) {
         if let Some(other) = there.get(&parameter).filter(|other| other.as_f64() != value.as_f64()) {
-            found.push(format!("{} is {other}, in the source {value}", parameter.name()));
+            others.push(format!("{} is {other}, in the source {value}", parameter.name()));
         }
     }
-    found.extend(function_difference(source, target));
-    if let (Some(a), Some(b)) = (&source.schema, &target.schema) {
-        let (a, b) = (own_keys(a), own_keys(b));
-        if a != b {
-            let words = |keys: &[String]| if keys.is_empty() { "no key".to_owned() } else { keys.join(", ") };
-            found.push(format!("the schema has own index settings for {}, in the source for {}", words(&b), words(&a)));
-        }
+    match function_difference(source, target) {
+        Some((told, true)) => vital.push(told),
+        Some((told, false)) => others.push(told),
+        None => {}
     }
-    found
+    Differences { vital, others }
 }
 
 fn metadata_differences(source: &Metadata, target: &Metadata) -> Vec<String> {
@@ -248,18 +267,21 @@ fn same_value(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn function_difference(source: &Collection, target: &Collection) -> Option<String> {
+/// With whether both sides record a function, and not the same.
+fn function_difference(source: &Collection, target: &Collection) -> Option<(String, bool)> {
     let ours = function(source)?;
     let keeps_functions =
         target.schema.is_some() || target.configuration.as_ref().is_some_and(|c| c.get("embedding_function").is_some());
     match function(target) {
         Some(theirs) if theirs.name != ours.name => {
-            Some(format!("the embedding function is {:?}, in the source {:?}", theirs.name, ours.name))
+            Some((format!("the embedding function is {:?}, in the source {:?}", theirs.name, ours.name), true))
         }
         Some(theirs) if plain(&theirs.config) != plain(&ours.config) => {
-            Some(format!("the embedding function {:?} is configured otherwise than in the source", ours.name))
+            Some((format!("the embedding function {:?} is configured otherwise than in the source", ours.name), true))
         }
-        None if keeps_functions => Some(format!("no embedding function is recorded, in the source {:?}", ours.name)),
+        None if keeps_functions => {
+            Some((format!("no embedding function is recorded, in the source {:?}", ours.name), false))
+        }
         _ => None,
     }
 }
@@ -316,7 +338,10 @@ mod tests {
     #[test]
     fn each_difference_has_its_sentence() {
         let source = modern("cosine", &function("openai", &json!({})));
-        let told = |target: &Collection| differences(&source, target).join("; ");
+        let told = |target: &Collection| {
+            let Differences { vital, others } = differences(&source, target, None);
+            [vital, others].concat().join("; ")
+        };
         assert_eq!(told(&source), "");
         assert_eq!(told(&modern("cosine", &function("openai", &Json::Null))), "");
         assert!(told(&modern("l2", &function("openai", &json!({})))).contains("the distance is l2"));
@@ -335,10 +360,10 @@ mod tests {
         let with = |pairs: &[(&str, Value)]| collection(pairs, json!({}));
         let source = with(&[("a", Value::Int(1)), ("b", Value::Float(0.1)), ("hnsw:space", Value::Str("l2".into()))]);
         let near = Value::Float(0.1 + f64::EPSILON / 16.0);
-        assert_eq!(differences(&source, &with(&[("a", Value::Int(1)), ("b", near)])), [] as [&str; 0]);
+        assert_eq!(differences(&source, &with(&[("a", Value::Int(1)), ("b", near)]), None), Differences::default());
         let other = with(&[("a", Value::Float(1.0)), ("c", Value::Int(1))]);
         assert_eq!(
-            differences(&source, &other),
+            differences(&source, &other, None).others,
             ["metadata \"a\" has another value", "metadata \"b\" is missing", "metadata \"c\" is not in the source"]
         );
     }

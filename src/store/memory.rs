@@ -10,8 +10,8 @@ use tokio_util::bytes::Bytes;
 use super::distance::Distance;
 use super::record::Metadata;
 use super::{
-    Amendment, Capabilities, Collection, Error, Fetched, Finding, NewCollection, Origin, Reader, Record, Result,
-    SortedIds, Target, Writer,
+    Amendment, Capabilities, Collection, Error, Fetched, Finding, NewCollection, Origin, Reader, Record, Remarks,
+    Result, SortedIds, Target, Writer,
 };
 
 /// What one write does instead of going well.
@@ -41,6 +41,16 @@ pub(crate) struct State {
     pub(crate) collections: BTreeMap<String, (Collection, BTreeMap<String, Record>)>,
     /// Ids without content.
     pub(crate) unreadable: Vec<String>,
+    /// Ids that no listing names.
+    pub(crate) unlisted: Vec<String>,
+    /// Ids that are listed and never answered.
+    pub(crate) silent: Vec<String>,
+    /// Records of one answer, at most.
+    pub(crate) cap: Option<usize>,
+    /// Ids of one listing, at most.
+    pub(crate) listing_cap: Option<usize>,
+    /// What is said of the collections beside their records.
+    pub(crate) remarks: Remarks,
     /// What the next writes do.
     pub(crate) faults: VecDeque<Fault>,
     /// Every write, as "add 3".
@@ -57,6 +67,8 @@ pub(crate) struct MemoryStore {
     state: Mutex<State>,
     after_write: Mutex<Option<Hook>>,
     before_fetch: Mutex<Option<Hook>>,
+    before_write: Mutex<Option<Hook>>,
+    before_list: Mutex<Option<Hook>>,
 }
 
 /// A collection as Chroma 1.x describes one.
@@ -81,6 +93,8 @@ impl MemoryStore {
             state: Mutex::default(),
             after_write: Mutex::default(),
             before_fetch: Mutex::default(),
+            before_write: Mutex::default(),
+            before_list: Mutex::default(),
         }
     }
 
@@ -110,8 +124,21 @@ impl MemoryStore {
         *self.before_fetch.lock().unwrap() = Some(Box::new(hook));
     }
 
-    fn write(&self, name: &str, attempt: &str, mut one: Vec<Change<'_>>) -> Result<()> {
+    /// Runs before every write, when it is on its way already.
+    pub(crate) fn before_write(&self, hook: impl FnMut(&mut State) + Send + 'static) {
+        *self.before_write.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Runs before every listing of ids.
+    pub(crate) fn before_list(&self, hook: impl FnMut(&mut State) + Send + 'static) {
+        *self.before_list.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    fn write(&self, id: &str, attempt: &str, mut one: Vec<Change<'_>>) -> Result<()> {
         let mut state = self.state();
+        if let Some(hook) = self.before_write.lock().unwrap().as_mut() {
+            hook(&mut state);
+        }
         state.log.push(format!("{attempt} {}", one.len()));
         let fault = state.faults.pop_front();
         match fault {
@@ -120,7 +147,10 @@ impl MemoryStore {
             Some(Fault::Busy) => state.pushed_back += 1,
             Some(Fault::After) | None => {}
         }
-        let records = &mut state.collections.get_mut(name).unwrap().1;
+        let Some((_, records)) = state.collections.values_mut().find(|(c, _)| c.id == id) else {
+            let (store, what) = (self.label.clone(), format!("collection {id}"));
+            return Err(Error::NotFound { store, what, remedy: "made by a test".to_owned() });
+        };
         for apply in one {
             apply(records);
         }
@@ -151,11 +181,20 @@ impl Reader for MemoryStore {
     }
 
     async fn count(&self, collection: &Collection) -> Result<u64> {
-        Ok(self.records(&collection.name).len() as u64)
+        let state = self.state();
+        let found = state.collections.values().find(|(c, _)| c.id == collection.id);
+        Ok(found.map_or(0, |(_, records)| records.len() as u64))
     }
 
     async fn ids(&self, collection: &Collection) -> Result<SortedIds> {
-        Ok(self.records(&collection.name).keys().collect())
+        let mut state = self.state();
+        if let Some(hook) = self.before_list.lock().unwrap().as_mut() {
+            hook(&mut state);
+        }
+        let found = state.collections.values().find(|(c, _)| c.id == collection.id);
+        let Some((_, records)) = found else { return Ok(SortedIds::default()) };
+        let listed = records.keys().filter(|id| !state.unlisted.contains(id));
+        Ok(listed.take(state.listing_cap.unwrap_or(usize::MAX)).collect())
     }
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
@@ -163,7 +202,8 @@ impl Reader for MemoryStore {
         if let Some(hook) = self.before_fetch.lock().unwrap().as_mut() {
             hook(&mut state);
         }
-        let Some((_, records)) = state.collections.get(&collection.name) else { return Ok(Vec::new()) };
+        let found = state.collections.values().find(|(c, _)| c.id == collection.id);
+        let Some((_, records)) = found else { return Ok(Vec::new()) };
         let answer = |id: &String| {
             let record = records.get(id)?.clone();
             Some(if state.unreadable.contains(id) {
@@ -172,7 +212,12 @@ impl Reader for MemoryStore {
                 Fetched::Record { record, origin: Origin::Server }
             })
         };
-        Ok(ids.iter().rev().filter_map(answer).collect())
+        let answered = ids.iter().rev().filter(|id| !state.silent.contains(id)).filter_map(answer);
+        Ok(answered.take(state.cap.unwrap_or(usize::MAX)).collect())
+    }
+
+    async fn remarks(&self, _: &Collection) -> Result<Remarks> {
+        Ok(self.state().remarks.clone())
     }
 }
 
@@ -227,7 +272,7 @@ impl Writer for MemoryStore {
                 all.entry(record.id.clone()).or_insert_with(|| record.clone());
             })
         });
-        self.write(&collection.name, "add", one.collect())
+        self.write(&collection.id, "add", one.collect())
     }
 
     async fn update(&self, collection: &Collection, amendments: &[Amendment]) -> Result<()> {
@@ -242,12 +287,12 @@ impl Writer for MemoryStore {
                 amendment.surplus.iter().for_each(|key| drop(record.metadata.remove(key)));
             })
         });
-        self.write(&collection.name, "update", one.collect())
+        self.write(&collection.id, "update", one.collect())
     }
 
     async fn delete(&self, collection: &Collection, ids: &[String]) -> Result<()> {
         let one = ids.iter().map(|id| -> Change<'_> { Box::new(|all| drop(all.remove(id))) });
-        self.write(&collection.name, "delete", one.collect())
+        self.write(&collection.id, "delete", one.collect())
     }
 
     fn encoded_len(&self, record: &Record) -> usize {

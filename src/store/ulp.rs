@@ -8,11 +8,14 @@ pub fn f32(a: f32, b: f32) -> u32 {
     if a.is_nan() || b.is_nan() {
         return u32::MAX;
     }
-    let place = |x: f32| {
-        let magnitude = i64::from(x.to_bits() & 0x7fff_ffff);
-        if x.is_sign_negative() { -magnitude } else { magnitude }
-    };
-    u32::try_from(place(a).abs_diff(place(b))).unwrap_or(u32::MAX)
+    u32::try_from(place_of_f32(a).abs_diff(place_of_f32(b))).unwrap_or(u32::MAX)
+}
+
+/// The place of a number among all that an f32 can be, in ULP from zero; negative below it. 0.0 and -0.0 share theirs.
+#[must_use]
+pub fn place_of_f32(x: f32) -> i64 {
+    let magnitude = i64::from(x.to_bits() & 0x7fff_ffff);
+    if x.is_sign_negative() { -magnitude } else { magnitude }
 }
 
 /// As [`f32()`], for doubles; NaN is [`u64::MAX`] away from everything.
@@ -21,11 +24,15 @@ pub fn f64(a: f64, b: f64) -> u64 {
     if a.is_nan() || b.is_nan() {
         return u64::MAX;
     }
-    let place = |x: f64| {
-        let magnitude = i128::from(x.to_bits() & 0x7fff_ffff_ffff_ffff);
-        if x.is_sign_negative() { -magnitude } else { magnitude }
-    };
-    u64::try_from(place(a).abs_diff(place(b))).unwrap_or(u64::MAX)
+    place_of_f64(a).abs_diff(place_of_f64(b))
+}
+
+/// As [`place_of_f32`], for doubles.
+#[must_use]
+pub fn place_of_f64(x: f64) -> i64 {
+    // the sign bit is masked out, so that the rest fits
+    let magnitude = i64::from_le_bytes((x.to_bits() & 0x7fff_ffff_ffff_ffff).to_le_bytes());
+    if x.is_sign_negative() { -magnitude } else { magnitude }
 }
 
 #[cfg(test)]

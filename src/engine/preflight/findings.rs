@@ -1,9 +1,8 @@
 //! What preflight tells: one finding a check, with a remedy where it failed. Pure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
-use super::passed;
-use crate::engine::compare::FieldDifference;
+use super::source::passed;
 use crate::engine::halt::Halt;
 use crate::store::{Capabilities, Collection, Finding, Reader, Target, creation, rules};
 use crate::store::{Problem, distance::embedding_function};
@@ -36,33 +35,23 @@ pub(super) fn target_found(target: &dyn Target, capabilities: &Capabilities) -> 
     passed("target", format!("{} (written by Chroma {version}, {max_batch} records a call)", target.name()))
 }
 
+/// What the source says of its collections beside their records.
+pub(super) fn source_state(refused: Vec<String>, notes: Vec<String>) -> Finding {
+    if !refused.is_empty() {
+        let remedy = "leave these collections out, or migrate from the server that writes them";
+        return failed("source-state", refused.join("; "), remedy);
+    }
+    let message = if notes.is_empty() { "nothing speaks against its collections".to_owned() } else { notes.join("; ") };
+    passed("source-state", message)
+}
+
 /// The checks of names and of collections that exist on both sides.
 pub(super) fn collections(
     selected: &[(Collection, String)],
     there: &[Collection],
     capabilities: &Capabilities,
 ) -> Vec<Finding> {
-    vec![
-        same_store(selected, there),
-        names(selected, capabilities),
-        compatible(selected, there),
-        settings(selected, there, capabilities),
-    ]
-}
-
-fn same_store(selected: &[(Collection, String)], there: &[Collection]) -> Finding {
-    let ids: BTreeSet<&str> = there.iter().map(|c| c.id.as_str()).collect();
-    match selected.iter().find(|(source, _)| ids.contains(source.id.as_str())) {
-        None => passed("same-store", "source and target are two stores".to_owned()),
-        Some((source, _)) => failed(
-            "same-store",
-            format!(
-                "collection {:?} has the same UUID {} in source and target: they are one store",
-                source.name, source.id
-            ),
-            "name another target",
-        ),
-    }
+    vec![names(selected, capabilities), compatible(selected, there), settings(selected, there, capabilities)]
 }
 
 fn names(selected: &[(Collection, String)], capabilities: &Capabilities) -> Finding {
@@ -124,7 +113,7 @@ fn settings(selected: &[(Collection, String)], there: &[Collection], capabilitie
     let mut notes = Vec::new();
     for (source, target_name) in selected {
         if let Some(target) = there.iter().find(|c| c.name == *target_name) {
-            let own = creation::differences(source, target).into_iter();
+            let own = creation::differences(source, target, None).others.into_iter();
             notes.extend(own.map(|difference| format!("{target_name:?} keeps its own: {difference}")));
             continue;
         }
@@ -178,10 +167,4 @@ impl Problems {
             format!("{} records cannot be held by the target unchanged: {}{more}", self.count, self.named.join("; "));
         failed("records", message, "change or delete these records in the source")
     }
-}
-
-/// Differing fields in one text.
-pub(super) fn fields(fields: &[FieldDifference]) -> String {
-    let texts: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.field, f.detail)).collect();
-    texts.join("; ")
 }

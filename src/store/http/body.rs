@@ -22,7 +22,7 @@ pub(super) fn update(amendments: &[Amendment], base64: bool) -> serde_json::Resu
 
 /// The body of a creation.
 pub(super) fn create(new: &NewCollection) -> serde_json::Result<Bytes> {
-    let NewCollection { name, metadata, configuration, schema, losses: _ } = new;
+    let NewCollection { name, metadata, configuration, schema, losses: _, lost: _ } = new;
     let mut body = serde_json::json!({"name": name, "get_or_create": false});
     if !metadata.is_empty() {
         body["metadata"] = serde_json::to_value(Keys(metadata, &[]))?;
@@ -169,6 +169,7 @@ mod tests {
             configuration: Some(json!({})),
             schema: Some(json!({"keys": {}})),
             losses: Vec::new(),
+            lost: Vec::new(),
         };
         let body: serde_json::Value = serde_json::from_slice(&create(&new).unwrap()).unwrap();
         assert_eq!(body, json!({"name": "abc", "get_or_create": false, "schema": {"keys": {}}}));

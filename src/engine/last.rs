@@ -1,0 +1,421 @@
+//! The last look: after all collections were compared, once more over all of them, by name and not by what was believed so
+//! far. Lists both sides again, reads what was written last and a sample again, and looks at what was skipped. Writes nothing.
+
+use std::collections::HashMap;
+
+use super::halt::Halt;
+use super::judge::{Known, Ruling, judge};
+use super::ledger::{Entry, Plan, Proof};
+use super::seal::Seal;
+use super::verify::{self, Sides};
+use super::window::{self, Ahead, Answers};
+use super::{Context, Duplicates, Pair, fingerprint};
+use crate::store::creation::{self, Differences};
+use crate::store::ids::{Join, Side};
+use crate::store::{Collection, Error, Fetched, Reader, Record, SortedIds};
+
+/// Records of a collection that are read again by content, beside the last batch.
+const SAMPLE: usize = 50;
+/// Of the last batch, at most so many.
+const LAST_BATCH: usize = 1000;
+
+/// Looks at all pairs. What it finds is in their ledgers and problems: records that are open again can be copied and
+/// compared in a further pass, unless this is the final one.
+pub(super) async fn look(
+    context: &Context<'_>,
+    sides: &Sides<'_>,
+    pairs: &mut [Pair],
+    is_final: bool,
+) -> Result<(), Halt> {
+    let sources = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
+    for pair in pairs.iter_mut() {
+        (pair.problems, pair.named) = (Vec::new(), Vec::new());
+        same_source(context, &sources, pair)?;
+        source(context, pair, is_final).await?;
+    }
+    // after the source, so that what was compared before is not older than what the target shows now
+    let targets = context.until_stopped(sides.server.collections()).await?.map_err(Halt::Target)?;
+    for pair in pairs.iter_mut() {
+        if let Some(collection) = same_target(&targets, pair) {
+            held(context, sides, pair, &collection).await?;
+            skipped(context, sides, pair, &collection).await?;
+            sample(context, sides, pair).await?;
+        }
+        if is_final {
+            // no pass follows: what is open is missing, or cannot be read
+            verify::pass(context, sides, pair, |entry| entry.proof == Proof::Open, |_| ()).await?;
+            unanswered(context, pair).await?;
+        }
+    }
+    // the looks took a while, and a name can have moved meanwhile
+    let targets = context.until_stopped(sides.server.collections()).await?.map_err(Halt::Target)?;
+    for pair in pairs.iter_mut().filter(|pair| pair.problems.is_empty()) {
+        pair.problems.extend(other_target(&targets, pair));
+    }
+    Ok(())
+}
+
+/// The weaker proof: both sides are counted once more, by name, and every record of the source is accounted for.
+pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut [Pair]) -> Result<(), Halt> {
+    let sources = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
+    let targets = context.until_stopped(sides.server.collections()).await?.map_err(Halt::Target)?;
+    for pair in pairs {
+        same_source(context, &sources, pair)?;
+        let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
+        pair.problems.extend(contradiction("source", ids.len() as u64, counted));
+        pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
+        unlisted(context, pair).await?;
+        let unsent = pair.ledger.places(|entry| entry.is_unsent()).count();
+        if unsent > 0 {
+            let name = &pair.source.name;
+            let problem =
+                format!("{unsent} records of {name:?} are listed by the source, and it did not answer for them");
+            pair.problems.push(format!("{problem}. Run it again with verification Full, which names them"));
+        }
+        if let Some(collection) = same_target(&targets, pair) {
+            let (ids, counted) = listed(context, sides.server, &collection).await?.map_err(Halt::Target)?;
+            pair.problems.extend(contradiction("target", ids.len() as u64, counted));
+            pair.target_after = ids.len() as u64;
+        }
+    }
+    Ok(())
+}
+
+/// The collection of that name in the source is the one that was copied.
+fn same_source(context: &Context<'_>, all: &[Collection], pair: &Pair) -> Result<(), Halt> {
+    let found = all.iter().find(|c| c.name == pair.source.name);
+    if found.is_some_and(|now| now.id == pair.source.id) {
+        return Ok(());
+    }
+    Err(Halt::SourceReplaced(format!(
+        "collection {:?} of {} was {} during the run: what was copied is of the old one (UUID {}). Check the source, then run \
+         it again",
+        pair.source.name,
+        context.source.name(),
+        if found.is_some() { "replaced by another one of its name" } else { "deleted or renamed" },
+        pair.source.id
+    )))
+}
+
+/// The source's ids once more: what came, what is gone, what is listed and does not come.
+async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Result<(), Halt> {
+    let remarks = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+    pair.problems.extend(remarks.damage.into_iter().map(|what| format!("the source is damaged: {what}")));
+    let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
+    pair.problems.extend(contradiction("source", ids.len() as u64, counted));
+    let had = pair.ledger.ids().len();
+    if ids.is_empty() && counted == 0 && had > 0 && !context.options.allow_empty {
+        return Err(Halt::SourceReplaced(format!(
+            "collection {:?} of the source held {had} records during the run and holds none now. Restore the source and run \
+             it again; if that is meant, allow it (--allow-empty, allowEmpty: true)",
+            pair.source.name
+        )));
+    }
+    if is_final {
+        let (later, first) = pair.ledger.lacks(&ids)?;
+        pair.came_later = later + pair.ledger.relist_known(&ids)?;
+        for id in first {
+            pair.notes.add(&id, "cameLater", "came to the source after the last pass: the next run copies it");
+        }
+    } else {
+        pair.ledger.relist(&ids)?;
+    }
+    unlisted(context, pair).await?;
+    unanswered(context, pair).await
+}
+
+/// A listing with the count beside it: two of each, the same, where it is shorter.
+async fn listed(
+    context: &Context<'_>,
+    reader: &dyn Reader,
+    collection: &Collection,
+) -> Result<Result<(SortedIds, u64), Error>, Halt> {
+    let mut before = None;
+    loop {
+        let look = async { Ok((reader.ids(collection).await?, reader.count(collection).await?)) };
+        let (ids, counted) = match context.until_stopped(look).await? {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(error)),
+        };
+        let now = (ids.len() as u64, counted);
+        if now.0 >= now.1 || before == Some(now) {
+            return Ok(Ok((ids, counted)));
+        }
+        before = Some(now);
+    }
+}
+
+/// What a listing that stays shorter than the count means.
+fn contradiction(side: &str, listed: u64, counted: u64) -> Option<String> {
+    (listed < counted).then(|| {
+        format!(
+            "the {side} counts {counted} records and lists {listed}: its answers are cut short, by a gateway before it or by \
+             damage. Ask it directly, and check the store with `memory-migration inspect --records`"
+        )
+    })
+}
+
+/// Takes back what comes although the newest listing lacks it: a listing is no proof of absence.
+async fn unlisted(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> {
+    let source = pair.source.clone();
+    let mut ahead = Ahead::new();
+    loop {
+        let read = |places, ids| ask(context, &source, places, ids);
+        let Some(found) = ahead.next(&pair.ledger, |entry| entry.gone, read).await?.transpose()? else { return Ok(()) };
+        let (places, answers) = found;
+        ahead.observe(places.len(), window::bytes(&answers));
+        for at in places {
+            if answers.contains_key(&pair.ledger.id(at)?) {
+                pair.ledger.change(at, |entry| entry.gone = false)?;
+            }
+        }
+    }
+}
+
+async fn ask(
+    context: &Context<'_>,
+    source: &Collection,
+    places: Vec<usize>,
+    ids: Vec<String>,
+) -> Result<(Vec<usize>, Answers), Halt> {
+    let answers = window::of_source(context, source, &ids).await?;
+    Ok((places, answers))
+}
+
+/// Asks for what was never answered. What is listed once more and still does not come cannot be read.
+async fn unanswered(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> {
+    let source = pair.source.clone();
+    let mut ahead = Ahead::new();
+    let mut absent = Vec::new();
+    loop {
+        let is_open = |entry: Entry| pair.is_wanted(entry) && entry.proof == Proof::Open;
+        let read = |places, ids| ask(context, &source, places, ids);
+        let Some(found) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { break };
+        let (places, answers) = found;
+        ahead.observe(places.len(), window::bytes(&answers));
+        for at in places {
+            let id = pair.ledger.id(at)?;
+            if !answers.contains_key(&id) {
+                absent.push((at, id));
+            }
+        }
+    }
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let again = context.until_stopped(context.source.ids(&source)).await?.map_err(Halt::Source)?;
+    for (at, id) in absent {
+        if again.contains(&id)? {
+            pair.ledger.change(at, |entry| entry.plan = Plan::Unreadable)?;
+            pair.notes.add(
+                &id,
+                "unreadable",
+                "the source lists it and does not answer for it, also when asked for it alone",
+            );
+        } else {
+            pair.ledger.change(at, |entry| entry.gone = true)?;
+        }
+    }
+    Ok(())
+}
+
+/// The target's collection of that name, if it is the one that was compared; with the settings that differ.
+fn same_target(all: &[Collection], pair: &mut Pair) -> Option<Collection> {
+    if let Some(problem) = other_target(all, pair) {
+        pair.problems.push(problem);
+        return None;
+    }
+    let name = &pair.target_name;
+    let now = all.iter().find(|c| c.name == *name)?;
+    let Differences { vital, others } = creation::differences(&pair.source, now, pair.new.as_ref());
+    let told = |what: String| format!("{name:?}: {what}");
+    let others = others.into_iter().map(told).collect::<Vec<_>>();
+    pair.problems.extend(vital.into_iter().map(told));
+    if pair.new.is_some() {
+        pair.problems.extend(others)
+    } else {
+        pair.named.extend(others)
+    }
+    Some(now.clone())
+}
+
+/// Why the target's collection of that name is not the one that was compared.
+fn other_target(all: &[Collection], pair: &Pair) -> Option<String> {
+    let (compared, name) = (pair.target.as_ref()?, &pair.target_name);
+    let problem = match all.iter().find(|c| c.name == *name) {
+        Some(now) if now.id == compared.id => return None,
+        Some(_) => format!("collection {name:?} of the target was replaced by another one during the run"),
+        None => format!("the target has no collection {name:?} any more: it was renamed or deleted during the run"),
+    };
+    Some(format!("{problem}. Find out who did it, then run the migration again"))
+}
+
+/// The target's ids once more: it holds at least what was verified and skipped.
+async fn held(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, collection: &Collection) -> Result<(), Halt> {
+    let (ids, counted) = listed(context, sides.server, collection).await?.map_err(Halt::Target)?;
+    pair.problems.extend(contradiction("target", ids.len() as u64, counted));
+    pair.target_after = ids.len() as u64;
+    let mut lost = Vec::new();
+    {
+        let mut join = Join::new(pair.ledger.ids(), &ids)?;
+        let mut at = 0;
+        while let Some((id, side)) = join.next()? {
+            if side == Side::Left {
+                let entry = pair.ledger.entry(at)?;
+                let is_held = entry.proof == Proof::Verified || entry.plan == Plan::Conflict;
+                lost.extend((is_held && !entry.gone).then_some((at, id)));
+            }
+            at += usize::from(side != Side::Right);
+        }
+    }
+    for (at, id) in lost {
+        let alone = window::of_target(context, sides.server, Some(collection), std::slice::from_ref(&id)).await?;
+        if alone.is_empty() {
+            tracing::warn!(collection = %pair.target_name, id, "the target has lost a record that it held");
+            lose(pair, at, &id)?;
+        }
+    }
+    Ok(())
+}
+
+/// The target has the record no longer: it is to be added, whoever had written it.
+fn lose(pair: &mut Pair, at: usize, id: &str) -> Result<(), Halt> {
+    pair.notes.forget(id);
+    pair.ledger.change(at, |entry| {
+        if pair.overwrite || entry.plan != Plan::Conflict {
+            entry.proof = Proof::Missing;
+        } else {
+            (entry.plan, entry.proof, entry.known) = (Plan::New, Proof::Open, Known::Nothing);
+        }
+    })?;
+    Ok(())
+}
+
+/// Skipped conflicts and duplicates still are what they were; otherwise they are to be copied.
+async fn skipped(
+    context: &Context<'_>,
+    sides: &Sides<'_>,
+    pair: &mut Pair,
+    collection: &Collection,
+) -> Result<(), Halt> {
+    let source = pair.source.clone();
+    let mut ahead = Ahead::new();
+    loop {
+        let is_skipped = |entry: Entry| {
+            !entry.gone && !pair.is_wanted(entry) && matches!(entry.plan, Plan::Conflict | Plan::Duplicate)
+        };
+        let read = |places: Vec<usize>, ids: Vec<String>| {
+            let source = &source;
+            async move {
+                let (records, found) = tokio::try_join!(
+                    window::of_source(context, source, &ids),
+                    window::of_target(context, sides.server, Some(collection), &ids),
+                )?;
+                Ok::<_, Halt>((places, records, found))
+            }
+        };
+        let Some(both) = ahead.next(&pair.ledger, is_skipped, read).await?.transpose()? else { return Ok(()) };
+        let (places, records, found) = both;
+        ahead.observe(places.len(), window::bytes(&records));
+        let twins = twins(context, sides.server, pair, collection, &records).await?;
+        for at in places {
+            let id = pair.ledger.id(at)?;
+            let Some(Fetched::Record { record, .. }) = records.get(&id) else { continue };
+            still_skipped(context, pair, at, record, found.get(&id), &twins)?;
+        }
+    }
+}
+
+fn still_skipped(
+    context: &Context<'_>,
+    pair: &mut Pair,
+    at: usize,
+    record: &Record,
+    found: Option<&Fetched>,
+    twins: &HashMap<u128, bool>,
+) -> Result<(), Halt> {
+    let entry = pair.ledger.entry(at)?;
+    let distance = pair.source.distance;
+    if entry.plan == Plan::Duplicate && found.is_none() {
+        let mark = record.document.as_deref().map(fingerprint::document_mark);
+        if !mark.and_then(|mark| twins.get(&mark).copied()).unwrap_or(false) {
+            pair.lost_twins.extend(mark);
+            lose_twin(pair, at, &record.id)?;
+        }
+        return Ok(());
+    }
+    match judge(&entry.known, &[], record, found, distance, context.options.on_conflict) {
+        Ruling::Equal(_) => {
+            pair.notes.forget(&record.id);
+            let digest = fingerprint::digest(record, distance);
+            let known = Known::Compared(Seal::with(record, digest, distance));
+            pair.ledger
+                .change(at, |entry| (entry.plan, entry.proof, entry.known) = (Plan::Present, Proof::Verified, known))?;
+            Ok(pair.ledger.keep(&[(at, digest)])?)
+        }
+        Ruling::Add => lose(pair, at, &record.id),
+        Ruling::Amend(_) | Ruling::Leave(_) | Ruling::Refuse(_) => Ok(()),
+    }
+}
+
+/// The record with the same document is gone from the target: the skipped one is to be copied after all.
+fn lose_twin(pair: &mut Pair, at: usize, id: &str) -> Result<(), Halt> {
+    pair.notes.forget(id);
+    pair.ledger
+        .change(at, |entry| (entry.plan, entry.proof, entry.known) = (Plan::New, Proof::Open, Known::Nothing))?;
+    Ok(())
+}
+
+/// Whether the documents of these records are still in the target under the ids that made them duplicates, by mark.
+async fn twins(
+    context: &Context<'_>,
+    target: &dyn Reader,
+    pair: &Pair,
+    collection: &Collection,
+    records: &Answers,
+) -> Result<HashMap<u128, bool>, Halt> {
+    let mut twins = HashMap::new();
+    if context.options.duplicates != Duplicates::ByContent {
+        return Ok(twins);
+    }
+    let mut ids = HashMap::new();
+    for fetched in records.values() {
+        let Fetched::Record { record: Record { document: Some(text), .. }, .. } = fetched else { continue };
+        let mark = fingerprint::document_mark(text);
+        if let Some(id) = pair.documents.value(&mark.to_be_bytes())? {
+            ids.insert(String::from_utf8_lossy(&id).into_owned(), mark);
+        }
+    }
+    let wanted: Vec<String> = ids.keys().cloned().collect();
+    let found = window::of_target(context, target, Some(collection), &wanted).await?;
+    for (id, mark) in ids {
+        let now = match found.get(&id) {
+            Some(Fetched::Record { record, .. }) => record.document.as_deref().map(fingerprint::document_mark),
+            _ => None,
+        };
+        twins.insert(mark, now == Some(mark));
+    }
+    Ok(twins)
+}
+
+/// Reads the last batch and some of the others again, by content: a target that lost its newest writes, or was put back to
+/// an older state, shows here.
+async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
+    let mut places = Vec::new();
+    for id in pair.last_batch.iter().take(LAST_BATCH) {
+        places.extend(pair.ledger.position(id)?);
+    }
+    let len = pair.ledger.ids().len();
+    places.extend((0..len).step_by((len / SAMPLE).max(1)));
+    places.sort_unstable();
+    places.dedup();
+    let mut wanted = Vec::with_capacity(places.len());
+    for at in places {
+        let entry = pair.ledger.entry(at)?;
+        wanted.extend((pair.is_wanted(entry) && entry.proof == Proof::Verified).then_some(at));
+    }
+    for window in wanted.chunks(SAMPLE) {
+        verify::these(context, sides, pair, window.to_vec()).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! What the source is as a whole: empty, replaced since an earlier attempt, damaged. Reads no record.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::halt::Halt;
+use crate::engine::{Context, Run, Warning};
+use crate::report::{Listed, ListedCollection};
+use crate::store::Finding;
+
+use super::findings;
+
+/// Looks at the source before any record is read: refuses what is empty or replaced, and names what is damaged.
+pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
+    let now = listed(run);
+    if let Some(before) = &context.options.listed
+        && let Some(why) = replaced(before, &now)
+    {
+        return Err(Halt::SourceReplaced(why));
+    }
+    if now.records == 0 && !context.options.allow_empty {
+        empty(context, run).await?;
+    }
+    run.tracker.listed(now);
+    remarks(context, run).await
+}
+
+/// What this run found, for its next attempt.
+fn listed(run: &Run) -> Listed {
+    let mut pairs: Vec<_> = run.pairs.iter().collect();
+    pairs.sort_by(|a, b| a.source.name.cmp(&b.source.name));
+    let mut digest = Sha256::new();
+    for pair in &pairs {
+        for text in [&pair.source.name, &pair.source.id] {
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text);
+        }
+    }
+    let one = |pair: &&crate::engine::Pair| ListedCollection {
+        id: pair.source.id.clone(),
+        records: pair.ledger.ids().len() as u64,
+    };
+    Listed {
+        collections: pairs.iter().take(Listed::MOST).map(one).collect(),
+        records: pairs.iter().map(|pair| pair.ledger.ids().len() as u64).sum(),
+        digest: format!("{:x}", digest.finalize()),
+    }
+}
+
+/// Why the source is not the one that an earlier attempt listed; None where it is, or has only got more collections.
+fn replaced(before: &Listed, now: &Listed) -> Option<String> {
+    const REMEDY: &str = "Check the source. If this is meant, start a new run (another runId)";
+    if now.records == 0 && before.records > 0 {
+        let had = before.records;
+        return Some(format!("the source held {had} records when this run began and holds none now. {REMEDY}"));
+    }
+    // beyond the named ones only the digest is known, which a new collection changes too
+    let is_cut = now.collections.len() == Listed::MOST;
+    for old in &before.collections {
+        match now.collections.iter().find(|new| new.id == old.id) {
+            None if before.digest == now.digest || is_cut => {}
+            None => {
+                return Some(format!(
+                    "the source's collection with UUID {}, which held {} records when this run began, was replaced or \
+                     deleted since. {REMEDY}",
+                    old.id, old.records
+                ));
+            }
+            Some(new) if new.records == 0 && old.records > 0 => {
+                return Some(format!(
+                    "the source's collection with UUID {} held {} records when this run began and holds none now. {REMEDY}",
+                    old.id, old.records
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    None
+}
+
+/// No id is listed: empty, if the store's own counts say the same. A dry run tells it and ends well.
+async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
+    for pair in &run.pairs {
+        let counted = context.until_stopped(context.source.count(&pair.source)).await?.map_err(Halt::Source)?;
+        if counted > 0 {
+            return Err(Halt::NotYet(format!(
+                "collection {:?} of {} counts {counted} records and lists none: its answers are cut short. Ask the server \
+                 directly, without the gateway before it",
+                pair.source.name,
+                context.source.name()
+            )));
+        }
+    }
+    let collections = run.pairs.len();
+    let message = format!("{} holds no record in the {collections} selected collections", context.source.name());
+    let remedy = "check the address, tenant, database and collections; if an empty source is meant, allow it (--allow-empty, \
+                  allowEmpty: true)";
+    if context.options.dry_run {
+        run.warnings.push(Warning { check: "source-empty", message, remedy, is_damage: false });
+        return Ok(());
+    }
+    Err(Halt::SourceEmpty(format!("{message}, so there is nothing to compare; {remedy}")))
+}
+
+/// What the source says of its collections beside their records.
+async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
+    let (mut refused, mut notes) = (Vec::new(), Vec::new());
+    for pair in &run.pairs {
+        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+        let named = |what: String| format!("{:?}: {what}", pair.source.name);
+        refused.extend(told.refusal.map(named));
+        notes.extend(told.notes.into_iter().map(named));
+        if !told.damage.is_empty() {
+            run.warnings.push(Warning {
+                check: "source-damage",
+                message: format!("{:?}: {}", pair.source.name, told.damage.join("; ")),
+                remedy: "what can be read is copied, and the run is not called Verified: see the guide on rescuing a store",
+                is_damage: true,
+            });
+        }
+    }
+    run.findings.push(findings::source_state(refused, notes));
+    Ok(())
+}
+
+/// The finding of a check that passed.
+pub(super) fn passed(check: &'static str, message: String) -> Finding {
+    Finding { check, problem: None, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(collections: &[(&str, u64)]) -> Listed {
+        let one = |(id, records): &(&str, u64)| ListedCollection { id: (*id).to_owned(), records: *records };
+        Listed {
+            collections: collections.iter().map(one).collect(),
+            records: collections.iter().map(|(_, records)| records).sum(),
+            digest: collections.iter().map(|(id, _)| *id).collect(),
+        }
+    }
+
+    #[test]
+    fn a_source_that_was_replaced_emptied_or_lost_is_told_from_one_that_grew() {
+        let before = of(&[("a", 5), ("b", 0)]);
+        for (now, expected) in [
+            (of(&[("a", 5), ("b", 0)]), None),
+            (of(&[("a", 900), ("b", 3), ("c", 1)]), None),
+            (of(&[("a", 1), ("b", 0)]), None),
+            (of(&[("x", 5), ("b", 0)]), Some("UUID a")),
+            (of(&[("b", 7)]), Some("UUID a")),
+            (of(&[("a", 0), ("b", 7)]), Some("held 5 records")),
+            (of(&[]), Some("holds none now")),
+        ] {
+            match (replaced(&before, &now), expected) {
+                (None, None) => {}
+                (Some(why), Some(text)) => assert!(why.contains(text), "{why}"),
+                other => panic!("{now:?}: {other:?}"),
+            }
+        }
+    }
+}
