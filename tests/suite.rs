@@ -22,6 +22,8 @@ mod generated;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod lies;
+#[cfg(test)]
 mod local;
 #[cfg(test)]
 mod regressions;

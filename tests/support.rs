@@ -6,6 +6,7 @@ pub(crate) mod chroma;
 pub(crate) mod command;
 pub(crate) mod dump;
 pub(crate) mod gateway;
+pub(crate) mod lies;
 pub(crate) mod migration;
 pub(crate) mod proxy;
 pub(crate) mod stores;

@@ -25,6 +25,10 @@ fn reached(reason: Reason) -> Case {
         Reason::VolumeInUse => Case::to_claim().used_by("chroma-0", "prod"),
         Reason::TargetBusy => Case::to_server().see(|o| o.lock = Lock::Theirs { holder: "team/other".into() }),
         Reason::SourceNotFound => Case::to_server().see(|o| o.source = gone("no claim dev: create it")),
+        Reason::SourceEmpty => {
+            let summary = summary(&Case::to_server().hash(), report::Reason::SourceEmpty);
+            run().ended(4, Some(summary), None)
+        }
         Reason::TargetNotFound => Case::to_server().see(|o| o.target = gone("no Service chroma: create it")),
         // From the quota's event about a Job that may make no pod; these come from the pod: see `troubles`.
         Reason::QuotaExceeded => Case::to_server().started().see(|o| o.jobs[0].trouble = Some(trouble())),
@@ -43,6 +47,7 @@ fn reached(reason: Reason) -> Case {
         Reason::RecordConflict => run().failed_for_good(6, report::Reason::RecordConflict),
         Reason::BackoffLimitExceeded => gave_up(report::Reason::Unavailable),
         Reason::DeadlineExceeded => run().ended(4, None, Some(JobPhase::Failed("DeadlineExceeded".into()))),
+        Reason::SourceReplaced => run().failed_for_good(3, report::Reason::SourceReplaced),
         Reason::SourceChanging => gave_up(report::Reason::SourceChanging),
         Reason::InvalidSpec => Case::to_server().edit(|m| m.spec.batch.size = 0),
         Reason::InternalError => run().succeeded(report::Reason::CountsVerified),

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::lies::{Lie, told};
+
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -26,6 +28,8 @@ pub(crate) enum Fault {
     SilenceAfter,
     /// Half of the server's answer, then the connection is closed.
     Cut,
+    /// The server's answer with another body: valid JSON, and not true.
+    Lie(Lie),
 }
 
 /// A request as the proxy saw it.
@@ -128,6 +132,11 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
                 let _ = client.write_all(&answer[..answer.len() - answer.len() / 4]).await;
                 return;
             }
+            Fault::Lie(lie) => {
+                if client.write_all(&lied(lie, &answer)).await.is_err() {
+                    return;
+                }
+            }
             Fault::StatusAfter(status) => {
                 if tell(&mut client, status).await.is_none() {
                     return;
@@ -166,6 +175,20 @@ async fn tell(client: &mut BufReader<TcpStream>, status: u16) -> Option<()> {
         body.len()
     );
     client.write_all((head + body).as_bytes()).await.ok()
+}
+
+/// The answer with the lie for a body; as it is where the lie has nothing to say.
+fn lied(lie: Lie, answer: &[u8]) -> Vec<u8> {
+    let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) else {
+        return answer.to_vec();
+    };
+    let head = String::from_utf8_lossy(&answer[..at]).to_string();
+    let is_plain = head.to_lowercase().contains("content-length:") && head.starts_with("HTTP/1.1 2");
+    let Some(body) = is_plain.then(|| told(lie, &answer[at..])).flatten() else { return answer.to_vec() };
+    let kept = head.lines().filter(|line| !line.to_lowercase().starts_with("content-length:") && !line.is_empty());
+    let mut made: String = kept.flat_map(|line| [line, "\r\n"]).collect();
+    made.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    [made.into_bytes(), body].concat()
 }
 
 /// One HTTP/1.1 message with a content-length (or without a body).

@@ -1,0 +1,58 @@
+//! Answers of Chroma that are valid and not true: shorter, reordered, of another record. Pure; `proxy` tells them.
+
+use serde_json::Value as Json;
+
+/// What is told instead of the truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// Nothing at all.
+    Empty,
+    /// One record less: this one, counted around the answer.
+    Without(usize),
+    /// The first so many records.
+    Capped(usize),
+    /// Every list turned by so many places, all in the same way: an order that nobody asked for.
+    Turned(usize),
+    /// A record with the document of its neighbour.
+    OtherDocument(usize),
+    /// A record with the vector of its neighbour.
+    OtherVector(usize),
+    /// A vector without its last component.
+    ShortVector(usize),
+}
+
+const COLUMNS: [&str; 5] = ["ids", "embeddings", "documents", "metadatas", "uris"];
+
+/// The body that the lie makes of a true one; None where it has nothing to lie about.
+pub(crate) fn told(lie: Lie, body: &[u8]) -> Option<Vec<u8>> {
+    let mut json: Json = serde_json::from_slice(body).ok()?;
+    let records = json.get("ids")?.as_array()?.len();
+    if records == 0 {
+        return None;
+    }
+    let mut change = |act: &mut dyn FnMut(&mut Vec<Json>)| {
+        for column in COLUMNS {
+            if let Some(list) = json.get_mut(column).and_then(Json::as_array_mut).filter(|list| list.len() == records) {
+                act(list);
+            }
+        }
+    };
+    match lie {
+        Lie::Empty => change(&mut Vec::clear),
+        Lie::Without(n) => change(&mut |list| drop(list.remove(n % records))),
+        Lie::Capped(most) => change(&mut |list| list.truncate(most)),
+        Lie::Turned(by) => change(&mut |list| list.rotate_left(by % records)),
+        Lie::OtherDocument(n) => copied(&mut json, "documents", n, records)?,
+        Lie::OtherVector(n) => copied(&mut json, "embeddings", n, records)?,
+        Lie::ShortVector(n) => drop(json.get_mut("embeddings")?.get_mut(n % records)?.as_array_mut()?.pop()),
+    }
+    serde_json::to_vec(&json).ok()
+}
+
+/// A value takes the place of the one before it.
+fn copied(json: &mut Json, column: &str, n: usize, records: usize) -> Option<()> {
+    let list = json.get_mut(column)?.as_array_mut()?;
+    let next = list.get((n + 1) % records)?.clone();
+    *list.get_mut(n % records)? = next;
+    Some(())
+}
