@@ -7,8 +7,13 @@ use serde_json::{Value as Json, json};
 use super::chroma::ChromaServer;
 use super::migration::Place;
 
-/// One call; the status and the answer's JSON (a string where it is none).
+/// One call; the status and the answer's JSON (a string where it is none). On a thread of its own, for tests that are in a
+/// runtime already.
 pub(crate) fn call(method: Method, url: &str, body: Option<&Json>) -> (u16, Json) {
+    std::thread::scope(|scope| scope.spawn(|| called(method, url, body)).join().unwrap())
+}
+
+fn called(method: Method, url: &str, body: Option<&Json>) -> (u16, Json) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

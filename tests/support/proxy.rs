@@ -39,6 +39,8 @@ pub(crate) struct Seen {
     pub(crate) line: String,
     /// How many requests with the same last path segment came before.
     pub(crate) before: usize,
+    /// Its body; empty for none.
+    pub(crate) body: String,
 }
 
 impl Seen {
@@ -46,6 +48,11 @@ impl Seen {
     pub(crate) fn verb(&self) -> &str {
         let path = self.line.split(' ').nth(1).unwrap_or_default();
         path.split('?').next().unwrap_or_default().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Where the request would go on this server.
+    pub(crate) fn url(&self, server: &str) -> String {
+        format!("{server}{}", self.line.split(' ').nth(1).unwrap_or_default())
     }
 }
 
@@ -102,7 +109,7 @@ impl Proxy {
 async fn serve(client: TcpStream, shared: Arc<Shared>) {
     let mut client = BufReader::new(client);
     while let Some((head, body)) = message(&mut client).await {
-        let fault = shared.fault(head.lines().next().unwrap_or_default());
+        let fault = shared.fault(head.lines().next().unwrap_or_default(), &body);
         match fault {
             Fault::ResetBefore => return,
             Fault::SilenceBefore => return silence().await,
@@ -152,9 +159,11 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
-    fn fault(&self, line: &str) -> Fault {
+    fn fault(&self, line: &str, body: &[u8]) -> Fault {
         let mut all = self.seen.lock().unwrap();
-        let mut seen = Seen { line: line.trim_end_matches(" HTTP/1.1").to_owned(), before: 0 };
+        // of a large body the beginning is enough
+        let body = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
+        let mut seen = Seen { line: line.trim_end_matches(" HTTP/1.1").to_owned(), before: 0, body };
         seen.before = all.iter().filter(|other| other.verb() == seen.verb()).count();
         all.push(seen.clone());
         drop(all);
