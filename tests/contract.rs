@@ -28,7 +28,14 @@ pub(crate) async fn writer(server: &ChromaServer) -> HttpWriter {
 }
 
 fn new(name: &str, metadata: Metadata) -> NewCollection {
-    NewCollection { name: name.into(), metadata, configuration: None, schema: None, losses: Vec::new(), lost: Vec::new() }
+    NewCollection {
+        name: name.into(),
+        metadata,
+        configuration: None,
+        schema: None,
+        losses: Vec::new(),
+        lost: Vec::new(),
+    }
 }
 
 fn metadata<const N: usize>(pairs: [(&str, Value); N]) -> Metadata {

@@ -130,11 +130,7 @@ impl Servers {
             if report.reason == Reason::Verified {
                 verified += 1;
                 assert_eq!(report.counts.verified, RECORDS as u64, "{name}: {}", report.message);
-                assert_same_content(
-                    self.expected.collection("generated"),
-                    found.collection(name),
-                    Tolerance::MIGRATED,
-                );
+                assert_same_content(self.expected.collection("generated"), found.collection(name), Tolerance::MIGRATED);
             }
         }
         let reasons: Vec<_> = outcomes.iter().map(|(_, outcome)| outcome.report.reason).collect();

@@ -10,6 +10,9 @@ use crate::exit::Exit;
 pub(super) struct Args {
     #[command(flatten)]
     endpoints: Endpoints,
+    /// Succeed also if the source holds no record
+    #[arg(long)]
+    allow_empty: bool,
     #[command(flatten)]
     telling: Telling,
 }
@@ -19,7 +22,8 @@ pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
     session::run(&telling, None, |tracker, stop| async move {
         let (source, target) = migrate::endpoints(&args.endpoints)?;
-        let options = Options { collections: args.endpoints.collections, ..Options::default() };
+        let options =
+            Options { collections: args.endpoints.collections, allow_empty: args.allow_empty, ..Options::default() };
         Ok(crate::endpoint::verify(source, target, &options, tracker, &stop).await)
     })
     .await

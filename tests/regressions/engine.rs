@@ -92,12 +92,12 @@ async fn f1_a_gateway_that_caps_answers_loses_nothing_and_one_that_caps_listings
 /// f3: another client's record that came between our look and our add was deleted and replaced by repair, under Skip.
 #[tokio::test(flavor = "multi_thread")]
 async fn f3_another_clients_record_in_the_last_moment_is_left_alone() {
-    for (policy, reason) in
-        [(OnConflict::Skip, Reason::VerifiedWithSkips), (OnConflict::Fail, Reason::RecordConflict)]
+    for (policy, reason) in [(OnConflict::Skip, Reason::VerifiedWithSkips), (OnConflict::Fail, Reason::RecordConflict)]
     {
         let two = Two::start();
         let target = two.target.url.clone();
-        let theirs = json!({"ids": ["id-007"], "embeddings": [[9, 9]], "documents": ["theirs"], "uris": ["file:///theirs"]});
+        let theirs =
+            json!({"ids": ["id-007"], "embeddings": [[9, 9]], "documents": ["theirs"], "uris": ["file:///theirs"]});
         let rule = move |seen: &Seen| {
             if seen.verb() == "add" && seen.before == 0 {
                 done(&Method::POST, &seen.url(&target), Some(&theirs));
@@ -232,7 +232,34 @@ fn an_empty_source_is_waited_for_and_no_success() {
         assert_eq!(report.reason(), "SourceEmpty");
         report.says(&["--allow-empty"]);
     }
-    assert_eq!(Migration::new(&server.url, &into).written_by("1.5.9").args(["--dry-run"]).ends(0).reason(), "DryRunCompleted");
+    assert_eq!(
+        Migration::new(&server.url, &into).written_by("1.5.9").args(["--dry-run"]).ends(0).reason(),
+        "DryRunCompleted"
+    );
     let report = Migration::new(&server.url, &into).written_by("1.5.9").args(["--allow-empty"]).verified();
     report.says(&["there was nothing to compare"]);
+}
+
+/// `verify` called an l2 and an ip collection equal, and a rerun compared no settings at all.
+#[test]
+fn distance_always_counts_and_other_settings_are_named() {
+    let stores = [Store::absent(), Store::absent()];
+    let [source, target] = [&stores[0], &stores[1]].map(|store| ChromaServer::start("1.5.9", &store.path));
+    for (server, space) in [(&source, "l2"), (&target, "ip")] {
+        create(server, DEFAULT, &json!({"name": "spaces", "configuration": {"hnsw": {"space": space}}}));
+        write(server, DEFAULT, "spaces", "add", &json!({"ids": ["a"], "embeddings": [[1, 2]], "documents": ["x"]}));
+    }
+    let report = Migration::verify(&source.url, &target.url).ends(5);
+    report.says(&["the distance is ip, in the source l2"]);
+    for (server, ef) in [(&source, 100), (&target, 33)] {
+        create(
+            server,
+            DEFAULT,
+            &json!({"name": "searched", "configuration": {"hnsw": {"space": "l2", "ef_search": ef}}}),
+        );
+        write(server, DEFAULT, "searched", "add", &json!({"ids": ["a"], "embeddings": [[1, 2]], "documents": ["x"]}));
+    }
+    let named = "\"searched\": ef_search is 33, in the source 100";
+    Migration::verify(&source.url, &target.url).only(&["searched"]).verified().says(&[named]);
+    Migration::new(&source.url, &target.url).only(&["searched"]).verified().says(&[named]);
 }
