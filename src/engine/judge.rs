@@ -135,8 +135,8 @@ mod tests {
         f32::from_bits(x.to_bits() + by)
     }
 
-    fn fetched(record: Record) -> Option<Fetched> {
-        Some(Fetched::Record { record, origin: Origin::Server })
+    fn fetched(record: Record) -> Fetched {
+        Fetched::Record { record, origin: Origin::Server }
     }
 
     fn word(ruling: &Ruling) -> &'static str {
@@ -153,6 +153,7 @@ mod tests {
     /// Overwrite.
     type Row = (&'static str, Known, Record, Option<Fetched>, [&'static str; 3]);
 
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn rows() -> Vec<Row> {
         let seal = |record: &Record| Seal::of(record, Distance::Cosine);
         let old = record("old", 1.7e9, 0.25);
@@ -164,65 +165,95 @@ mod tests {
         let lost = Some(Fetched::Unreadable { id: "a".into(), why: "no vector".into() });
         let (sent, compared) = (Known::Sent(seal(&old)), Known::Compared(seal(&old)));
         vec![
-            ("both sides agree", Known::Nothing, old.clone(), fetched(old.clone()), ["equal"; 3]),
-            ("they agree within the drift", sent, old.clone(), fetched(moved.clone()), ["equal"; 3]),
+            ("both sides agree", Known::Nothing, old.clone(), Some(fetched(old.clone())), ["equal"; 3]),
+            ("they agree within the drift", sent, old.clone(), Some(fetched(moved.clone())), ["equal"; 3]),
             ("the target has none", Known::Nothing, old.clone(), None, ["add"; 3]),
             ("what was sent is gone", sent, old.clone(), None, ["add"; 3]),
             (
                 "the target has another one",
                 Known::Nothing,
                 old.clone(),
-                fetched(theirs.clone()),
+                Some(fetched(theirs.clone())),
                 ["leave", "refuse", "amend"],
             ),
-            ("the source changed what was sent", sent, new.clone(), fetched(old.clone()), ["amend"; 3]),
+            ("the source changed what was sent", sent, new.clone(), Some(fetched(old.clone())), ["amend"; 3]),
             (
                 "a timestamp moved by 1 ULP in the target, then the source's document changed",
                 sent,
                 new.clone(),
-                fetched(moved),
+                Some(fetched(moved)),
                 ["amend"; 3],
             ),
-            ("the source's own engine moved its vector", sent, turned.clone(), fetched(old.clone()), ["equal"; 3]),
+            (
+                "the source's own engine moved its vector",
+                sent,
+                turned.clone(),
+                Some(fetched(old.clone())),
+                ["equal"; 3],
+            ),
             (
                 "the target's engine moved its vector, then the source changed",
                 sent,
                 new.clone(),
-                fetched(turned),
+                Some(fetched(turned)),
                 ["amend"; 3],
             ),
-            ("a cosine vector was embedded anew in the source", sent, anew.clone(), fetched(old.clone()), ["amend"; 3]),
+            (
+                "a cosine vector was embedded anew in the source",
+                sent,
+                anew.clone(),
+                Some(fetched(old.clone())),
+                ["amend"; 3],
+            ),
             (
                 "a cosine vector was embedded anew in the target",
                 sent,
                 old.clone(),
-                fetched(anew),
+                Some(fetched(anew)),
                 ["leave", "refuse", "amend"],
             ),
             (
                 "another client changed what was sent",
                 sent,
                 old.clone(),
-                fetched(theirs.clone()),
+                Some(fetched(theirs.clone())),
                 ["leave", "refuse", "amend"],
             ),
-            ("both changed what was sent", sent, new.clone(), fetched(theirs.clone()), ["leave", "refuse", "amend"]),
+            (
+                "both changed what was sent",
+                sent,
+                new.clone(),
+                Some(fetched(theirs.clone())),
+                ["leave", "refuse", "amend"],
+            ),
             (
                 "another client changed a present record",
                 compared,
                 old.clone(),
-                fetched(theirs.clone()),
+                Some(fetched(theirs.clone())),
                 ["leave", "refuse", "amend"],
             ),
             (
                 "the source changed a present record",
                 compared,
                 new.clone(),
-                fetched(old.clone()),
+                Some(fetched(old.clone())),
                 ["leave", "refuse", "amend"],
             ),
-            ("both changed a present record", compared, new.clone(), fetched(theirs), ["leave", "refuse", "amend"]),
-            ("deleted in the source and added again with other content", sent, new, fetched(old.clone()), ["amend"; 3]),
+            (
+                "both changed a present record",
+                compared,
+                new.clone(),
+                Some(fetched(theirs)),
+                ["leave", "refuse", "amend"],
+            ),
+            (
+                "deleted in the source and added again with other content",
+                sent,
+                new,
+                Some(fetched(old.clone())),
+                ["amend"; 3],
+            ),
             ("the target lost the vector of what was sent", sent, old.clone(), lost.clone(), ["amend"; 3]),
             ("the target lost the vector of another one", Known::Nothing, old, lost, ["leave", "refuse", "amend"]),
         ]
@@ -243,7 +274,14 @@ mod tests {
         let known = Known::Sent(Seal::of(&first, Distance::L2));
         let attempted = [Seal::of(&second, Distance::L2)];
         let rule = |attempted: &[Seal]| {
-            word(&judge(&known, attempted, &third, fetched(second.clone()).as_ref(), Distance::L2, OnConflict::Skip))
+            word(&judge(
+                &known,
+                attempted,
+                &third,
+                Some(fetched(second.clone())).as_ref(),
+                Distance::L2,
+                OnConflict::Skip,
+            ))
         };
         assert_eq!((rule(&attempted), rule(&[])), ("amend", "leave"));
     }
@@ -256,7 +294,7 @@ mod tests {
             &known,
             &[],
             &mine,
-            fetched(theirs.clone()).as_ref(),
+            Some(fetched(theirs.clone())).as_ref(),
             Distance::L2,
             OnConflict::Skip,
         ) {

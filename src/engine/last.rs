@@ -232,9 +232,9 @@ fn same_target(all: &[Collection], pair: &mut Pair) -> Option<Collection> {
     let others = others.into_iter().map(told).collect::<Vec<_>>();
     pair.problems.extend(vital.into_iter().map(told));
     if pair.new.is_some() {
-        pair.problems.extend(others)
+        pair.problems.extend(others);
     } else {
-        pair.named.extend(others)
+        pair.named.extend(others);
     }
     Some(now.clone())
 }

@@ -262,9 +262,12 @@ impl Pipeline<'_, '_> {
         for (id, at, seal) in &records {
             // what another client has added is not ours, whatever it holds
             let was_sent = !there.contains(id);
-            self.pair.ledger.change(*at, |entry| match was_sent {
-                true => entry.known = Known::Sent(*seal),
-                false => entry.plan = Plan::Present,
+            self.pair.ledger.change(*at, |entry| {
+                if was_sent {
+                    entry.known = Known::Sent(*seal);
+                } else {
+                    entry.plan = Plan::Present;
+                }
             })?;
         }
         self.pair.sent += (records.len() - there.len()) as u64;

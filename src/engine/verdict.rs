@@ -138,7 +138,7 @@ fn planned(run: &Run, counts: &Counts) -> String {
     format!(
         "dry run, nothing was written. Of {source} records {copied} would be copied, {overwritten} overwritten, {present} \
          are in the target already, {conflicts_skipped} conflict, {duplicates} are duplicates, {unreadable} cannot be read{}",
-        run.warnings.iter().map(|warning| format!(". {}; {}", warning.message, warning.remedy)).collect::<String>()
+        run.warnings.iter().map(|w| [". ", &w.message, "; ", w.remedy].concat()).collect::<String>()
     )
 }
 
@@ -218,6 +218,9 @@ fn proved(run: &Run, counts: &Counts, proofs: &[Compared]) -> (Reason, String) {
     (Reason::Verified, message)
 }
 
+/// How many problems a message names.
+const NAMED: usize = 5;
+
 /// What stands against the verdict beside single records.
 fn problems(run: &Run) -> Option<String> {
     let damage = run.warnings.iter().filter(|warning| warning.is_damage).map(|warning| {
@@ -226,7 +229,6 @@ fn problems(run: &Run) -> Option<String> {
     let found = run.pairs.iter().flat_map(|pair| pair.problems.iter().cloned());
     let mut all: Vec<String> = damage.chain(found).collect();
     all.dedup();
-    const NAMED: usize = 5;
     let left_out = all.len().saturating_sub(NAMED);
     all.truncate(NAMED);
     let more = if left_out > 0 { format!("; and {left_out} more") } else { String::new() };
@@ -259,7 +261,7 @@ fn beside(run: &Run, counts: &Counts) -> String {
         let more = if named.len() > 1 { format!(" and {} more", named.len() - 1) } else { String::new() };
         told.push(format!("the target keeps settings of its own: {first}{more}"));
     }
-    told.iter().map(|text| format!(". {}{}", text[..1].to_uppercase(), &text[1..])).collect()
+    told.iter().map(|text| [". ", &text[..1].to_uppercase(), &text[1..]].concat()).collect()
 }
 
 fn differing(counts: &Counts) -> String {

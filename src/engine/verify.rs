@@ -165,10 +165,10 @@ impl Look {
             }
             _ if stands => {}
             Ruling::Add => pair.ledger.change(at, |entry| entry.proof = Proof::Missing)?,
-            Ruling::Amend(fields) => self.differs(pair, at, record, moved, fields)?,
+            Ruling::Amend(fields) => differs(pair, at, record, moved, fields)?,
             Ruling::Leave(why) | Ruling::Refuse(why) => {
                 let field = FieldDifference { field: "conflict".to_owned(), detail: why };
-                self.differs(pair, at, record, moved, vec![field])?;
+                differs(pair, at, record, moved, vec![field])?;
             }
         }
         Ok(None)
@@ -181,28 +181,22 @@ impl Look {
             _ => false,
         }
     }
+}
 
-    fn differs(
-        &self,
-        pair: &mut Pair,
-        at: usize,
-        record: &Record,
-        moved: bool,
-        fields: Vec<FieldDifference>,
-    ) -> Result<(), Halt> {
-        let seal = Seal::of(record, pair.source.distance);
-        pair.ledger.change(at, |entry| {
-            entry.proof = if moved { Proof::Changed } else { Proof::Different };
-            if entry.known == Known::Nothing {
-                // so that a further look can tell whether the source has changed
-                entry.known = Known::Compared(seal);
-            }
-        })?;
-        if pair.details.len() < DETAILED {
-            pair.details.insert(record.id.clone(), fields);
+/// Notes that a record differs, and how.
+fn differs(pair: &mut Pair, at: usize, record: &Record, moved: bool, fields: Vec<FieldDifference>) -> Result<(), Halt> {
+    let seal = Seal::of(record, pair.source.distance);
+    pair.ledger.change(at, |entry| {
+        entry.proof = if moved { Proof::Changed } else { Proof::Different };
+        if entry.known == Known::Nothing {
+            // so that a further look can tell whether the source has changed
+            entry.known = Known::Compared(seal);
         }
-        Ok(())
+    })?;
+    if pair.details.len() < DETAILED {
+        pair.details.insert(record.id.clone(), fields);
     }
+    Ok(())
 }
 
 /// The second side of a local target, for a record that its server has.

@@ -195,9 +195,9 @@ fn lied(lie: Lie, answer: &[u8]) -> Vec<u8> {
     let is_plain = head.to_lowercase().contains("content-length:") && head.starts_with("HTTP/1.1 2");
     let Some(body) = is_plain.then(|| told(lie, &answer[at..])).flatten() else { return answer.to_vec() };
     let kept = head.lines().filter(|line| !line.to_lowercase().starts_with("content-length:") && !line.is_empty());
-    let mut made: String = kept.flat_map(|line| [line, "\r\n"]).collect();
-    made.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-    [made.into_bytes(), body].concat()
+    let made: String = kept.flat_map(|line| [line, "\r\n"]).collect();
+    let length = format!("content-length: {}\r\n\r\n", body.len());
+    [made.into_bytes(), length.into_bytes(), body].concat()
 }
 
 /// One HTTP/1.1 message with a content-length (or without a body).

@@ -36,7 +36,7 @@ pub(super) fn target_found(target: &dyn Target, capabilities: &Capabilities) -> 
 }
 
 /// What the source says of its collections beside their records.
-pub(super) fn source_state(refused: Vec<String>, notes: Vec<String>) -> Finding {
+pub(super) fn source_state(refused: &[String], notes: &[String]) -> Finding {
     if !refused.is_empty() {
         let remedy = "leave these collections out, or migrate from the server that writes them";
         return failed("source-state", refused.join("; "), remedy);

@@ -118,7 +118,7 @@ async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
             });
         }
     }
-    run.findings.push(findings::source_state(refused, notes));
+    run.findings.push(findings::source_state(&refused, &notes));
     Ok(())
 }
 

@@ -167,9 +167,9 @@ async fn another_clients_record_is_never_touched() {
                 }
             };
             if in_the_window {
-                target.before_write(theirs)
+                target.before_write(theirs);
             } else {
-                target.before_fetch(theirs)
+                target.before_fetch(theirs);
             }
             let outcome = run(&source, &target, &Options { on_conflict: policy, ..fast() }).await;
             let expected = if policy == OnConflict::Skip { Reason::VerifiedWithSkips } else { Reason::RecordConflict };
@@ -281,10 +281,12 @@ async fn counts_that_lose_a_record_do_not_agree() {
     assert_eq!(outcome.report.reason, Reason::VerificationFailed, "{}", outcome.report.message);
 }
 
+type Act = (&'static str, fn(&mut State));
+
 /// What happens to a target collection while others are compared.
 #[tokio::test]
 async fn the_end_is_judged_by_name_over_all_collections() {
-    let acts: [(&str, fn(&mut State)); 4] = [
+    let acts: [Act; 4] = [
         ("renamed", |state| {
             if let Some(mut moved) = state.collections.remove("first") {
                 moved.0.name = "elsewhere".into();
