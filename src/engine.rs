@@ -1,4 +1,4 @@
-//! One migration: preflight, manifest, copy, delta, verify, repair, last look, report, in this order.
+//! One migration: preflight, manifest, copy, verify, repair, last look, report, in this order.
 //! Knows stores by their traits only; no kube, no clap, no HTTP, no files of a store.
 
 pub mod adaptive;
@@ -231,11 +231,9 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     }
     run.written = true;
     let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
-    for pair in &mut run.pairs {
-        copy::create(context, writer, pair).await?;
-        if pair.may_hold_more() {
-            preflight::plan_fresh(context, writer, &capabilities, pair).await?;
-        }
+    let others = copy::create(context, writer, &mut run.pairs).await?;
+    for pair in run.pairs.iter_mut().filter(|pair| others.contains(&pair.target_name)) {
+        preflight::plan_fresh(context, writer, &capabilities, pair).await?;
     }
     let total = run.pairs.iter().map(Pair::to_send).sum();
     run.tracker.begin(crate::report::Stage::Copying, total);
@@ -255,7 +253,7 @@ async fn prove(
     capabilities: &Capabilities,
     run: &mut Run,
 ) -> Result<verdict::End, Halt> {
-    let sides = verify::Sides { server: writer, files: target.files() };
+    let sides = verify::Sides::new(writer, target.files());
     if context.options.verification == Verification::Counts {
         last::count(context, &sides, &mut run.pairs).await?;
         return Ok(verdict::End::Counted);
@@ -303,7 +301,7 @@ pub async fn verify(
 async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<verdict::End, Halt> {
     preflight::pairs_to_compare(context, target, run).await?;
     run.tracker.begin(crate::report::Stage::Verifying, run.pairs.iter().map(Pair::to_verify).sum());
-    let sides = verify::Sides { server: target, files: None };
+    let sides = verify::Sides::new(target, None);
     for pair in &mut run.pairs {
         verify::pass(context, &sides, pair, |_| true, |done| run.tracker.advance(done)).await?;
         // what differs is read again: it may have been a moving source, or an answer that was wrong once

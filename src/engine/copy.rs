@@ -1,28 +1,46 @@
-//! Creates target collections and sends what the plan calls new, by id, then what came meanwhile. Stops on the first
-//! permanent error; compares nothing.
+//! Creates target collections and sends what the plan calls new, by id. Stops on the first permanent error; compares
+//! nothing.
+
+use std::collections::HashMap;
 
 use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
 use super::progress::Tracker;
 use super::send::{Retry, Sender};
-use super::{Context, OnConflict, Pair, pipeline, preflight, repair};
+use super::{Context, OnConflict, Pair, pipeline, repair};
 use crate::store::{Capabilities, Collection, Error, Writer};
 
-/// How often the source is listed again for records that came while it was copied.
-const DELTAS: usize = 3;
+/// Makes sure that the target collections of all pairs exist. Names those that another client has made meanwhile.
+pub(super) async fn create(
+    context: &Context<'_>,
+    writer: &dyn Writer,
+    pairs: &mut [Pair],
+) -> Result<Vec<String>, Halt> {
+    // a local target was read from its files until now
+    let there = context.until_stopped(writer.collections()).await?.map_err(Halt::Target)?;
+    let mut there: HashMap<String, Collection> = there.into_iter().map(|c| (c.name.clone(), c)).collect();
+    let mut others = Vec::new();
+    for pair in pairs {
+        let found = there.remove(&pair.target_name);
+        if found.is_some() && pair.new.take().is_some() {
+            tracing::warn!(collection = %pair.target_name, "another client has created the collection meanwhile");
+            others.push(pair.target_name.clone());
+        }
+        one(context, writer, pair, found).await?;
+    }
+    Ok(others)
+}
 
-/// Makes sure that the pair's target collection exists.
-pub(super) async fn create(context: &Context<'_>, writer: &dyn Writer, pair: &mut Pair) -> Result<(), Halt> {
+async fn one(
+    context: &Context<'_>,
+    writer: &dyn Writer,
+    pair: &mut Pair,
+    mut found: Option<Collection>,
+) -> Result<(), Halt> {
     let mut retry = Retry::new(context.options);
-    let mut tried = false;
     loop {
-        // a local target was read from its files until now; and an uncertain creation may have gone well
-        let there = context.until_stopped(writer.collections()).await?.map_err(Halt::Target)?;
-        if let Some(found) = there.into_iter().find(|c| c.name == pair.target_name) {
+        if let Some(found) = found {
             refuse_other(pair, &found)?;
-            if !tried && pair.new.take().is_some() {
-                tracing::warn!(collection = %pair.target_name, "another client created the collection meanwhile");
-            }
             pair.target = Some(found);
             return Ok(());
         }
@@ -33,15 +51,20 @@ pub(super) async fn create(context: &Context<'_>, writer: &dyn Writer, pair: &mu
                 remedy: "it was there when the run began; run it again".to_owned(),
             }));
         };
-        tried = true;
         match context.last_write(writer.create(new)).await? {
-            Ok(_) => tracing::info!(collection = %pair.target_name, "created collection"),
-            // 409: another run created it between our look and our call, so look again
+            Ok(created) => {
+                tracing::info!(collection = %pair.target_name, "created collection");
+                found = Some(created);
+                continue;
+            }
+            // it may have gone well; 409: another client created it between our look and our call
             Err(error @ (Error::Uncertain { .. } | Error::Rejected { status: 409, .. })) => {
                 retry.pause(context, error).await?;
             }
             Err(error) => return Err(Halt::Target(error)),
         }
+        let there = context.until_stopped(writer.collections()).await?.map_err(Halt::Target)?;
+        found = there.into_iter().find(|c| c.name == pair.target_name);
     }
 }
 
@@ -63,8 +86,7 @@ fn refuse_other(pair: &Pair, found: &Collection) -> Result<(), Halt> {
     )))
 }
 
-/// Sends all that is planned for this pair, and then what came to the source meanwhile. A pair that may be one store with
-/// itself is left alone.
+/// Sends all that is planned for this pair. A pair that may be one store with itself is left alone.
 pub(super) async fn copy(
     context: &Context<'_>,
     writer: &dyn Writer,
@@ -80,17 +102,6 @@ pub(super) async fn copy(
         let is_conflict = |entry: Entry| entry.plan == Plan::Conflict && entry.proof == Proof::Open && !entry.gone;
         let mut sender = Sender::new(context, writer, capabilities, &collection);
         repair::mend(&mut sender, capabilities, pair, is_conflict, tracker).await?;
-    }
-    for _ in 0..DELTAS {
-        send(context, writer, capabilities, pair, tracker).await?;
-        let newer = context.until_stopped(context.source.ids(&pair.source)).await?.map_err(Halt::Source)?;
-        let fresh = pair.ledger.relist(&newer)?;
-        if fresh == 0 {
-            return Ok(());
-        }
-        tracing::info!(collection = %pair.source.name, records = fresh, "the source has new records: copying them too");
-        tracker.extend(fresh);
-        preflight::plan_fresh(context, writer, capabilities, pair).await?;
     }
     send(context, writer, capabilities, pair, tracker).await
 }

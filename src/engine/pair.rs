@@ -87,11 +87,6 @@ impl Pair {
         plan == Plan::New || (plan == Plan::Conflict && self.overwrite)
     }
 
-    /// Whether the target's collection, which preflight did not find or planned for, was another client's work since.
-    pub(super) fn may_hold_more(&self) -> bool {
-        self.new.is_none() && self.target_before == 0 && self.target.is_some()
-    }
-
     /// Records to send, as planned.
     pub(super) fn to_send(&self) -> u64 {
         self.ledger.count(|plan| self.plans_a_write(plan))

@@ -1,6 +1,9 @@
 //! Compares every record of both sides. Writes nothing; the only place that can say that a collection was compared.
 
+use std::collections::HashMap;
 use std::io;
+
+use tokio::sync::Mutex;
 
 use super::compare::{Comparison, FieldDifference, compare};
 use super::fingerprint::{self, Digest};
@@ -26,7 +29,26 @@ pub(super) struct Sides<'a> {
     /// Through its server.
     pub(super) server: &'a dyn Reader,
     /// And, for a local target, from its files.
-    pub(super) files: Option<&'a dyn Reader>,
+    files: Option<&'a dyn Reader>,
+    /// The target's collections by UUID, as its files describe them.
+    in_files: Mutex<HashMap<String, Collection>>,
+}
+
+impl<'a> Sides<'a> {
+    pub(super) fn new(server: &'a dyn Reader, files: Option<&'a dyn Reader>) -> Self {
+        Self { server, files, in_files: Mutex::default() }
+    }
+
+    /// The collection as the target's files describe it; they are listed once for all, and again for one that is new.
+    async fn counterpart(&self, context: &Context<'_>, collection: &Collection) -> Result<Option<Collection>, Halt> {
+        let Some(files) = self.files else { return Ok(None) };
+        let mut known = self.in_files.lock().await;
+        if !known.contains_key(&collection.id) {
+            let all = context.until_stopped(files.collections()).await?.map_err(Halt::Target)?;
+            *known = all.into_iter().map(|c| (c.id.clone(), c)).collect();
+        }
+        Ok(known.get(&collection.id).cloned())
+    }
 }
 
 /// Compares the records that `wanted` names among those to be verified. What differs is in the ledger and in
@@ -39,7 +61,7 @@ pub(super) async fn pass(
     mut done: impl FnMut(u64),
 ) -> Result<(), Halt> {
     let Some(collection) = pair.target.clone() else { return Ok(()) };
-    let in_files = counterpart(context, sides, &collection).await?;
+    let in_files = sides.counterpart(context, &collection).await?;
     let source = pair.source.clone();
     let both = Both { context, sides, source: &source, server: &collection, files: in_files.as_ref() };
     let mut ahead = Ahead::new();
@@ -61,7 +83,7 @@ pub(super) async fn these(
     places: Vec<usize>,
 ) -> Result<(), Halt> {
     let Some(collection) = pair.target.clone().filter(|_| !places.is_empty()) else { return Ok(()) };
-    let in_files = counterpart(context, sides, &collection).await?;
+    let in_files = sides.counterpart(context, &collection).await?;
     let source = pair.source.clone();
     let both = Both { context, sides, source: &source, server: &collection, files: in_files.as_ref() };
     let ids = pair.ledger.ids_at(&places)?;
@@ -93,17 +115,6 @@ impl Both<'_> {
         )?;
         Ok(Look { places, ids, source, server, files })
     }
-}
-
-/// The collection as the target's files describe it.
-async fn counterpart(
-    context: &Context<'_>,
-    sides: &Sides<'_>,
-    collection: &Collection,
-) -> Result<Option<Collection>, Halt> {
-    let Some(files) = sides.files else { return Ok(None) };
-    let all = context.until_stopped(files.collections()).await?.map_err(Halt::Target)?;
-    Ok(all.into_iter().find(|c| c.id == collection.id))
 }
 
 /// One window as read from all sides.
