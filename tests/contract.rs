@@ -234,7 +234,7 @@ async fn a_cosine_index_keeps_every_vector_that_the_rules_let_through() {
                     Fetched::Unreadable { .. } => u32::MAX,
                 };
                 let case = format!("{version}, {dimension} components, {}: {ulps} ULP, {problem:?}", sent.id);
-                assert!(problem.is_some() || ulps <= 4, "{case}");
+                assert!(problem.is_some() || ulps <= ulp::TOLERATED, "{case}");
                 assert!(problem.is_none() || sent.id.as_str() >= "060", "an ordinary vector is refused: {case}");
             }
         }

@@ -5,9 +5,6 @@ use crate::store::distance::Distance;
 use crate::store::record::{Metadata, Record, Value};
 use crate::store::{ulp, vector};
 
-/// What a component of a cosine vector, or a metadata double, may move on one hop through Chroma's API (measured).
-pub const TOLERATED_ULPS: u32 = 4;
-
 /// The outcome of one comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Comparison {
@@ -29,7 +26,7 @@ pub struct FieldDifference {
 /// Compares two records of collections with this distance.
 ///
 /// Documents, uris, strings, ints and bools are exact; l2 and ip vectors bit-equal (but -0.0 is 0.0); cosine vectors and
-/// doubles within [`TOLERATED_ULPS`].
+/// doubles within [`ulp::TOLERATED`].
 #[must_use]
 pub fn compare(source: &Record, target: &Record, distance: Distance) -> Comparison {
     let Record { id: _, embedding, document, uri, metadata } = source;
@@ -78,7 +75,7 @@ impl Seen {
             );
             return;
         }
-        let tolerated = if distance == Distance::Cosine { TOLERATED_ULPS } else { 0 };
+        let tolerated = if distance == Distance::Cosine { ulp::TOLERATED } else { 0 };
         let pairs = source.iter().copied().zip(target.iter().copied());
         if let Some(furthest) = vector::furthest(pairs, tolerated) {
             self.ulps = self.ulps.max(furthest);
@@ -134,7 +131,7 @@ impl Seen {
 fn value_distance(source: &Value, target: &Value) -> Option<u32> {
     match (source, target) {
         (Value::Float(a), Value::Float(b)) => {
-            u32::try_from(ulp::f64(*a, *b)).ok().filter(|ulps| *ulps <= TOLERATED_ULPS)
+            u32::try_from(ulp::f64(*a, *b)).ok().filter(|ulps| *ulps <= ulp::TOLERATED)
         }
         (Value::List(a), Value::List(b)) if a.len() == b.len() => {
             a.iter().zip(b).try_fold(0, |largest, (a, b)| Some(value_distance(a, b)?.max(largest)))

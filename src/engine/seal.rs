@@ -7,7 +7,6 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::compare::TOLERATED_ULPS;
 use super::fingerprint::{Digest, digest};
 use crate::store::distance::Distance;
 use crate::store::record::{Record, Value};
@@ -88,7 +87,7 @@ impl Sketch {
         self.state = self.state.wrapping_mul(0x9E37_79B9).wrapping_add(0x7F4A_7C15);
         let weight = 1 + (self.state >> 24) % 13;
         self.sum = self.sum.wrapping_add(place.wrapping_mul(i64::from(weight)));
-        self.drift += u64::from(TOLERATED_ULPS) * u64::from(weight);
+        self.drift += u64::from(ulp::TOLERATED) * u64::from(weight);
     }
 }
 
@@ -146,9 +145,9 @@ mod tests {
             let moved = v.iter().zip(&by).map(|(x, by)| {
                 f32::from_bits(x.to_bits().saturating_add_signed(*by))
             }).collect::<Vec<f32>>();
-            prop_assume!(moved.iter().zip(&v).all(|(a, b)| ulp::f32(*a, *b) <= 4));
+            prop_assume!(moved.iter().zip(&v).all(|(a, b)| ulp::f32(*a, *b) <= ulp::TOLERATED));
             let after = record(moved, f64::from_bits(x.to_bits().saturating_add_signed(double_by)));
-            prop_assume!(ulp::f64(x, f64::from_bits(x.to_bits().saturating_add_signed(double_by))) <= 4);
+            prop_assume!(ulp::f64(x, f64::from_bits(x.to_bits().saturating_add_signed(double_by))) <= u64::from(ulp::TOLERATED));
             prop_assert!(seal.holds(&after, Distance::Cosine));
         }
 

@@ -259,10 +259,10 @@ fn metadata_differences(source: &Metadata, target: &Metadata) -> Vec<String> {
     source.keys().chain(only_there).filter(own).filter_map(differ).collect()
 }
 
-/// Equal as far as a copy can be: one write moves a double by up to 4 ULP.
+/// Equal as far as a copy can be.
 fn same_value(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Float(a), Value::Float(b)) => ulp::f64(*a, *b) <= 4,
+        (Value::Float(a), Value::Float(b)) => ulp::f64(*a, *b) <= u64::from(ulp::TOLERATED),
         _ => a == b,
     }
 }

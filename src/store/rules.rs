@@ -11,9 +11,6 @@ use super::distance::Distance;
 use super::record::{Metadata, Record, Value};
 use super::{settings, ulp, vector};
 
-/// A cosine vector may move by this many ULP in each component; beyond it the copy is not the memory any more.
-const COSINE_ULPS: u32 = 4;
-
 /// Why a target cannot hold this record unchanged; None where it can.
 #[must_use]
 pub fn record_problem(record: &Record, distance: Distance, target: &Capabilities) -> Option<String> {
@@ -155,13 +152,13 @@ fn vector_problem(components: &[f32], distance: Distance) -> Option<String> {
 fn cosine_problem(components: &[f32], norm: f32) -> Option<String> {
     let scale = 1.0 / (norm + 1e-30_f32);
     let pairs = components.iter().map(|component| (*component, component * scale * norm));
-    if vector::furthest(pairs.clone(), COSINE_ULPS).is_some() {
+    if vector::furthest(pairs.clone(), ulp::TOLERATED).is_some() {
         return None;
     }
     let (n, component, kept) = pairs
         .enumerate()
         .map(|(n, (component, kept))| (n, component, kept))
-        .find(|(_, component, kept)| ulp::f32(*component, *kept) > COSINE_ULPS)?;
+        .find(|(_, component, kept)| ulp::f32(*component, *kept) > ulp::TOLERATED)?;
     Some(format!(
         "a cosine index would change component {n} of its vector from {component:e} to {kept:e}: \
          too small, too large, or of too different magnitudes"

@@ -1,6 +1,10 @@
 //! How far two floating-point numbers are apart, in units in the last place (ULP).
 //! Pure: no I/O.
 
+/// What a component of a cosine vector, or a metadata double, may move on one hop through Chroma's API, in ULP: at most
+/// so many on every version, as tests/contract.rs measures. What moves further is not the same memory any more.
+pub const TOLERATED: u32 = 4;
+
 /// The number of representable values from `a` to `b`. -0.0 equals 0.0, and each NaN is [`u32::MAX`] away from
 /// everything, other NaNs included. Infinity is one step beyond the largest finite number.
 #[must_use]
