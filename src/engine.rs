@@ -86,10 +86,10 @@ pub enum Pacing {
     /// `batch_size` and `delay`.
     #[default]
     Fixed,
-    /// Size, delay and the number of writes under way follow the target's speed, latency and errors.
+    /// The rate follows the target's errors and the latency of a small read.
     Adaptive {
-        /// How many times as long as on the resting target a small read may take, at its 95th percentile; None: any,
-        /// for a target that nobody else uses.
+        /// How many times as long as on the resting target a small read may take, at its 95th percentile; it may always
+        /// take 25 ms longer. None: any time, for a target that nobody else uses.
         slowdown: Option<f64>,
     },
 }

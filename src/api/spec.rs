@@ -123,10 +123,9 @@ pub struct MemoryMigrationSpec {
     /// How many records a request carries, and how long to wait between two. Default: 10 records, 1s.
     #[serde(default)]
     pub batch: Batch,
-    /// Fixed (default): the batches of `batch`. Adaptive: size, delay and concurrency follow the target's latency and
-    /// errors. Its bound is fixed: while small reads of the target take more than twice as long as at rest (95th
-    /// percentile), it slows down, to as little as 10 records a second. For speed: Fixed with
-    /// `batch: {size: 1000, delay: 0s}`.
+    /// How to pace writes. Fixed (default): as `batch` says. Adaptive: for a target in use. It writes less while a write
+    /// fails, or while a small read takes both twice as long as at rest and 25 ms longer (95th percentile), down to 10
+    /// records a second. For speed: Fixed with `batch: {size: 1000, delay: 0s}`.
     #[serde(default)]
     pub pacing: Pacing,
     /// Full (default): every record is read back and compared. Counts: only numbers are, which is weaker; the reason
@@ -284,7 +283,7 @@ pub enum Pacing {
     /// `spec.batch`.
     #[default]
     Fixed,
-    /// The target's latency and errors, within a fixed bound.
+    /// The target's errors and the latency of small reads.
     Adaptive,
 }
 

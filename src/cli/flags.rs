@@ -130,7 +130,7 @@ impl From<VerificationFlag> for Verification {
 pub(super) enum PacingFlag {
     /// The batch size and delay as given
     Fixed,
-    /// Size, delay and number of writes at once follow the target's speed, latency and errors
+    /// As much as the target takes without errors and slow reads
     Adaptive,
 }
 
@@ -150,7 +150,7 @@ pub(super) fn delay(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|e| format!("{e}; write for instance 1s, 500ms or 0"))
 }
 
-/// How many times as long as usual a small read may take: `2`, or `none` for any number.
+/// How many times as long as at rest a small read may take: `2`, or `none` for any number.
 pub(super) fn slowdown(text: &str) -> Result<Slowdown, String> {
     if text == "none" {
         return Ok(Slowdown(None));

@@ -12,7 +12,7 @@ use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
 use crate::engine::{Duplicates, OnConflict, Options, Pacing, Selection, Verification};
 use crate::store::http::{Auth, ServerConfig};
 
-/// How many times as long as on the resting target a small read may take, at its 95th percentile, with Adaptive.
+/// What `pacing: Adaptive` stands for: see [`Pacing::Adaptive`].
 const SLOWDOWN: f64 = 2.0;
 
 /// What stands for claims, Secrets and the image's program outside a cluster.

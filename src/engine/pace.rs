@@ -1,18 +1,16 @@
-//! When the next batch may be sent, how large it is, and how many may be under way: fixed, or found.
+//! When the next batch may be sent, how large it is, and how many may be under way: fixed, or as the target allows.
 //! Pure: the clock is passed in.
 
 use std::time::{Duration, Instant};
 
-use super::adaptive::{Adaptive, Change, Limits, Trouble};
+use super::adaptive::{Adaptive, Trouble};
 use super::batch::Bound;
 use super::{Options, Pacing};
 use crate::store::Capabilities;
 
-/// Writes under way at once, at most, with a pace that is found. More has brought nothing on any Chroma measured.
-const LANES: usize = 8;
-/// Records and bytes of one body, at most, with a pace that is found: larger ones gain little, and take memory.
-const FOUND_RECORDS: usize = 1000;
-const FOUND_BYTES: usize = 4 << 20;
+/// Records and bytes of one body, at most, with an adaptive pace: larger ones gain little, and take memory.
+const ADAPTIVE_RECORDS: usize = 1000;
+const ADAPTIVE_BYTES: usize = 4 << 20;
 
 /// The pace of one run of writes.
 #[derive(Clone, Debug)]
@@ -29,7 +27,7 @@ enum Kind {
         delay: Duration,
         last_end: Option<Instant>,
     },
-    Found(Box<Adaptive>),
+    Adaptive(Box<Adaptive>),
 }
 
 impl Pace {
@@ -44,8 +42,8 @@ impl Pace {
                 Self { kind, bytes: capabilities.max_body }
             }
             Pacing::Adaptive { slowdown } => {
-                let found = Adaptive::new(Limits { records: most.min(FOUND_RECORDS), lanes: LANES, slowdown }, now);
-                Self { kind: Kind::Found(Box::new(found)), bytes: capabilities.max_body.min(FOUND_BYTES) }
+                let adaptive = Adaptive::new(most.min(ADAPTIVE_RECORDS), slowdown, now);
+                Self { kind: Kind::Adaptive(Box::new(adaptive)), bytes: capabilities.max_body.min(ADAPTIVE_BYTES) }
             }
         }
     }
@@ -55,7 +53,7 @@ impl Pace {
     pub fn bound(&self) -> Bound {
         let records = match &self.kind {
             Kind::Fixed { records, .. } => *records,
-            Kind::Found(found) => found.setting().records,
+            Kind::Adaptive(adaptive) => adaptive.records(),
         };
         Bound { records, bytes: self.bytes }
     }
@@ -65,7 +63,7 @@ impl Pace {
     pub fn lanes(&self) -> usize {
         match &self.kind {
             Kind::Fixed { .. } => 1,
-            Kind::Found(found) => found.setting().lanes,
+            Kind::Adaptive(adaptive) => adaptive.lanes(),
         }
     }
 
@@ -76,26 +74,26 @@ impl Pace {
             Kind::Fixed { delay, last_end, .. } => {
                 last_end.map_or(Duration::ZERO, |end| (end + *delay).saturating_duration_since(now))
             }
-            Kind::Found(found) => found.wait(now),
+            Kind::Adaptive(adaptive) => adaptive.wait(now),
         }
     }
 
     /// Whether small reads of the target are wanted.
     #[must_use]
     pub fn wants_probes(&self) -> bool {
-        matches!(&self.kind, Kind::Found(found) if found.is_bounded())
+        matches!(&self.kind, Kind::Adaptive(adaptive) if adaptive.is_bounded())
     }
 
     /// Whether small reads of the resting target are wanted before anything more is written than one batch.
     #[must_use]
     pub fn wants_rest(&self) -> bool {
-        matches!(&self.kind, Kind::Found(found) if found.is_measuring())
+        matches!(&self.kind, Kind::Adaptive(adaptive) if adaptive.is_measuring())
     }
 
     /// A batch starts.
     pub fn started(&mut self, now: Instant, records: usize) {
-        if let Kind::Found(found) = &mut self.kind {
-            found.started(now, records);
+        if let Kind::Adaptive(adaptive) = &mut self.kind {
+            adaptive.started(now, records);
         }
     }
 
@@ -103,28 +101,28 @@ impl Pace {
     pub fn ended(&mut self, now: Instant, records: usize) {
         match &mut self.kind {
             Kind::Fixed { last_end, .. } => *last_end = Some(now),
-            Kind::Found(found) => tell(found.ended(now, records)),
+            Kind::Adaptive(adaptive) => adaptive.ended(now, records),
         }
     }
 
     /// A batch is in trouble.
     pub fn failed(&mut self, now: Instant, trouble: Trouble) {
-        if let Kind::Found(found) = &mut self.kind {
-            tell(found.failed(now, trouble));
+        if let Kind::Adaptive(adaptive) = &mut self.kind {
+            tell(adaptive.failed(now, trouble));
         }
     }
 
     /// A small read took so long.
     pub fn probed(&mut self, now: Instant, took: Duration, resting: bool) {
-        if let Kind::Found(found) = &mut self.kind {
-            tell(found.probed(now, took, resting));
+        if let Kind::Adaptive(adaptive) = &mut self.kind {
+            tell(adaptive.probed(now, took, resting));
         }
     }
 }
 
-fn tell(change: Option<Change>) {
-    if let Some(Change { to, why }) = change {
-        tracing::info!("pacing: {to}; {why}");
+fn tell(change: Option<String>) {
+    if let Some(change) = change {
+        tracing::info!("pacing: {change}");
     }
 }
 

@@ -1,24 +1,25 @@
-//! The pace against simulated targets, on a simulated clock: slow, bursty, failing above a rate, and any at all.
-//! No target is asked and no time passes.
+//! What courtesy is: the pace against simulated targets, on a simulated clock. Slow, bursty, failing above a rate, one that
+//! becomes slow, one that others use, and any at all. No target is asked and no time passes.
 
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Adaptive, Limits, Trouble};
+use super::{Adaptive, LANES, Trouble, as_f64};
 
 const TICK: Duration = Duration::from_millis(10);
 // no divisor of a second: probes would always meet, or never, what happens once a second
 const PROBE: u64 = 23;
-const LIMITS: Limits = Limits { records: 5461, lanes: 8, slowdown: Some(2.0) };
+const MOST: usize = 1000;
+const BOUNDED: Option<f64> = Some(2.0);
 
 /// A target that writes one record after another; everything is per tick of 10 ms.
 struct Target {
     /// Records a second that it can write, after so many ticks.
     speed: Box<dyn Fn(u64) -> f64>,
-    /// Above this rate of the last second it answers 503.
+    /// Above this rate of the last second it answers 429.
     fails_above: Option<f64>,
-    /// A small read while it rests, and while it is so busy (0 to 1).
+    /// A small read while it is so busy (0 to 1).
     read: Box<dyn Fn(u64, f64) -> Duration>,
 }
 
@@ -36,13 +37,15 @@ struct Seen {
     /// Small reads of each second.
     reads: Vec<Vec<Duration>>,
     failures: Vec<u64>,
+    /// The largest batch of each second.
+    batches: Vec<usize>,
     why: Vec<String>,
 }
 
 impl Seen {
     fn speed(&self, seconds: std::ops::Range<usize>) -> f64 {
         let n = seconds.len();
-        self.written[seconds].iter().sum::<f64>() / super::as_f64(n)
+        self.written[seconds].iter().sum::<f64>() / as_f64(n)
     }
 
     fn p95(&self, seconds: std::ops::Range<usize>) -> Duration {
@@ -58,9 +61,9 @@ struct Write {
 }
 
 /// Writes for so many seconds, as the engine would.
-fn run(target: &Target, limits: Limits, seconds: usize) -> Seen {
+fn run(target: &Target, slowdown: Option<f64>, seconds: usize) -> Seen {
     let start = Instant::now();
-    let mut pace = Adaptive::new(limits, start);
+    let mut pace = Adaptive::new(MOST, slowdown, start);
     let mut seen = Seen::default();
     let mut under_way: Vec<Write> = Vec::new();
     let mut busy_ticks = std::collections::VecDeque::from(vec![0.0; 2]);
@@ -70,18 +73,18 @@ fn run(target: &Target, limits: Limits, seconds: usize) -> Seen {
         if tick % 100 == 0 {
             seen.written.push(0.0);
             seen.reads.push(Vec::new());
+            seen.batches.push(0);
         }
-        let mut changes = Vec::new();
-        while under_way.len() < pace.setting().lanes && pace.wait(now).is_zero() && !(pace.is_measuring() && tick > 0) {
-            let records = pace.setting().records;
-            assert!(records >= 1 && records <= limits.records && pace.setting().lanes <= limits.lanes);
+        while under_way.len() < pace.lanes() && pace.wait(now).is_zero() && !(pace.is_measuring() && tick > 0) {
+            let records = pace.records();
+            *seen.batches.last_mut().unwrap() = records.max(*seen.batches.last().unwrap());
             pace.started(now, records);
-            let second = seen.written.last().copied().unwrap() + super::as_f64(records);
+            let second = seen.written.last().copied().unwrap() + as_f64(records);
             if target.fails_above.is_some_and(|most| second > most) {
                 seen.failures.push(tick);
-                changes.extend(pace.failed(now, Trouble::Uncertain));
+                seen.why.extend(pace.failed(now, Trouble::PushedBack));
             } else {
-                under_way.push(Write { records, left: super::as_f64(records) });
+                under_way.push(Write { records, left: as_f64(records) });
             }
         }
         rested = if under_way.is_empty() { rested + 1 } else { 0 };
@@ -94,67 +97,67 @@ fn run(target: &Target, limits: Limits, seconds: usize) -> Seen {
             can -= done;
             if under_way[0].left <= 0.0 {
                 let Write { records, .. } = under_way.remove(0);
-                *seen.written.last_mut().unwrap() += super::as_f64(records);
-                changes.extend(pace.ended(now, records));
+                *seen.written.last_mut().unwrap() += as_f64(records);
+                pace.ended(now, records);
             }
         }
         if tick % PROBE == 0 || (pace.is_measuring() && rested > 25) {
             let busy = busy_ticks.iter().sum::<f64>() / 2.0;
             let took = (target.read)(tick, busy);
             seen.reads.last_mut().unwrap().push(took);
-            changes.extend(pace.probed(now, took, rested > 25));
+            seen.why.extend(pace.probed(now, took, rested > 25));
         }
-        seen.why.extend(changes.into_iter().map(|change| format!("{}: {}", change.to, change.why)));
     }
     seen
 }
 
 #[test]
-fn a_fast_and_patient_target_is_used_fully() {
-    let seen = run(&Target::steady(800.0), LIMITS, 60);
-    assert!(seen.speed(20..60) > 0.97 * 800.0, "{} {:#?}", seen.speed(20..60), seen.why);
-    assert!(seen.failures.is_empty());
-}
-
-#[test]
-fn without_a_bound_full_batches_come_at_once_but_only_where_they_are_soon_taken() {
-    let limits = Limits { slowdown: None, ..LIMITS };
-    let fast = run(&Target::steady(1500.0), limits, 2);
-    assert!(fast.why.iter().take(3).any(|why| why.starts_with("batches of 1000, 2 at once")), "{:#?}", fast.why);
-    // what is under way does not count yet
-    assert!(fast.speed(0..2) > 0.97 * 1500.0 - 500.0, "{}", fast.speed(0..2));
-    let slow = run(&Target::steady(20.0), limits, 20);
-    assert!(!slow.why.iter().any(|why| why.contains("soon taken")), "{:#?}", slow.why);
-    let bounded = run(&Target::steady(1500.0), LIMITS, 2);
-    assert!(!bounded.why.iter().any(|why| why.contains("soon taken")), "{:#?}", bounded.why);
-}
-
-#[test]
-fn writes_are_made_shorter_where_a_target_becomes_slow() {
-    let limits = Limits { slowdown: None, ..LIMITS };
-    let slows = Target { speed: Box::new(|tick| if tick < 500 { 1500.0 } else { 100.0 }), ..Target::steady(0.0) };
-    let seen = run(&slows, limits, 300);
-    let last = seen.why.last().unwrap();
-    assert!(last.starts_with("batches of 1000, 1 at once") && last.contains("long writes"), "{:#?}", seen.why);
-    assert!(seen.speed(200..300) > 97.0 - 10.0, "{}", seen.speed(200..300));
+fn a_patient_target_is_used_fully_with_a_bound_and_without() {
+    let target = Target::steady(800.0);
+    for (slowdown, from) in [(None, 4), (BOUNDED, 30)] {
+        let seen = run(&target, slowdown, 90);
+        assert!(seen.speed(from..90) > 0.97 * 800.0, "{slowdown:?}: {:?}", seen.written);
+        assert!(seen.why.is_empty(), "{:#?}", seen.why);
+        let full = seen.batches[4..].iter().all(|records| *records == MOST || *records == 0);
+        assert_eq!(full, slowdown.is_none(), "{:?}", seen.batches);
+    }
 }
 
 #[test]
 fn a_very_slow_target_gets_batches_that_it_ends_soon() {
-    let limits = Limits { slowdown: None, ..LIMITS };
-    let seen = run(&Target::steady(5.0), limits, 300);
-    assert!(seen.speed(60..300) > 4.5, "{:#?}", seen.why);
+    let seen = run(&Target::steady(5.0), None, 300);
+    assert!(seen.speed(60..300) > 4.5, "{:?}", seen.written);
+    assert!(seen.batches[60..].iter().all(|records| *records <= 20), "{:?}", seen.batches);
+}
+
+#[test]
+fn writes_are_made_shorter_where_a_target_becomes_slow() {
+    let target = Target { speed: Box::new(|tick| if tick < 500 { 1500.0 } else { 100.0 }), ..Target::steady(0.0) };
+    let seen = run(&target, None, 300);
+    assert!(seen.batches[100..].iter().all(|records| *records <= 400), "{:?}", seen.batches);
+    assert!(seen.speed(200..300) > 97.0 - 4.0, "{}", seen.speed(200..300));
+}
+
+#[test]
+fn a_target_whose_reads_get_slow_but_not_noticeably_is_used_fully() {
+    let read = |_, busy: f64| Duration::from_millis(3).mul_f64(1.0 + 8.0 * busy);
+    let target = Target { read: Box::new(read), ..Target::steady(800.0) };
+    let seen = run(&target, BOUNDED, 90);
+    assert!(seen.p95(30..90) > Duration::from_millis(25) && seen.speed(30..90) > 0.97 * 800.0, "{:?}", seen.written);
 }
 
 #[test]
 fn a_target_whose_reads_suffer_is_slowed_down_to_until_they_do_not() {
-    let read = |_, busy: f64| Duration::from_millis(3).mul_f64(1.0 + 9.0 * busy);
-    let target = Target { read: Box::new(read), ..Target::steady(800.0) };
-    let seen = run(&target, LIMITS, 300);
-    assert!(seen.p95(60..300) <= Duration::from_millis(7), "{:?} {:#?}", seen.p95(60..300), seen.why);
-    assert!(seen.speed(60..300) >= 10.0, "{}", seen.speed(60..300));
-    let unbound = run(&target, Limits { slowdown: None, ..LIMITS }, 60);
-    assert!(unbound.speed(20..60) > 0.97 * 800.0);
+    // at rest, and beside a write
+    for (rests, suffers, bound) in [(3, 60, 28), (40, 200, 80)] {
+        let read = move |_, busy: f64| Duration::from_millis(if busy > 0.0 { suffers } else { rests });
+        let target = Target { read: Box::new(read), ..Target::steady(800.0) };
+        let seen = run(&target, BOUNDED, 300);
+        assert!(seen.p95(60..300) <= Duration::from_millis(bound), "{:?} {:#?}", seen.p95(60..300), seen.why);
+        assert!(seen.speed(60..300) >= 9.9, "{}", seen.speed(60..300));
+        let unbound = run(&target, None, 60);
+        assert!(unbound.speed(20..60) > 0.97 * 800.0);
+    }
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn a_bursty_target_is_left_alone_in_its_bursts_and_used_after_them() {
         fails_above: None,
         read: Box::new(move |tick, busy| Duration::from_millis(if in_burst(tick) && busy > 0.3 { 60 } else { 3 })),
     };
-    let seen = run(&target, LIMITS, 240);
+    let seen = run(&target, BOUNDED, 240);
     assert!(seen.speed(24..30) < 60.0, "{} {:#?}", seen.speed(24..30), seen.why);
     assert!(seen.speed(90..240) > 150.0, "{} {:#?}", seen.speed(90..240), seen.why);
     assert!(seen.why.iter().any(|why| why.contains("a small read takes")), "{:#?}", seen.why);
@@ -175,23 +178,55 @@ fn a_bursty_target_is_left_alone_in_its_bursts_and_used_after_them() {
 #[test]
 fn a_target_that_fails_above_a_rate_is_kept_below_it() {
     let target = Target { fails_above: Some(400.0), ..Target::steady(800.0) };
-    let seen = run(&target, LIMITS, 600);
-    let late = seen.failures.iter().filter(|tick| **tick > 12_000).count();
-    assert!(late <= 12, "{late} failures after two minutes: {:#?}", seen.why);
-    assert!(seen.speed(120..600) > 150.0, "{} {:#?}", seen.speed(120..600), seen.why);
+    for slowdown in [None, BOUNDED] {
+        let seen = run(&target, slowdown, 600);
+        let late = seen.failures.iter().filter(|tick| **tick > 12_000).count();
+        assert!(late <= 12, "{late} failures after two minutes: {:#?}", seen.why);
+        assert!(seen.speed(120..600) > 150.0, "{} {:#?}", seen.speed(120..600), seen.why);
+    }
 }
 
 #[test]
 fn a_failure_is_answered_at_once_and_those_with_it_count_once() {
     let start = Instant::now();
-    let mut pace = Adaptive::new(Limits { slowdown: None, ..LIMITS }, start);
-    let change = pace.failed(start, Trouble::PushedBack).unwrap();
-    assert_eq!((change.to.records, change.to.lanes), (50, 1));
-    assert!(change.why.contains("come back later") && pace.wait(start) >= Duration::from_millis(500));
-    assert_eq!(pace.failed(start, Trouble::PushedBack), None);
-    let later = start + Duration::from_millis(600);
-    pace.failed(later, Trouble::Uncertain).unwrap();
-    assert!(pace.wait(later) >= Duration::from_secs(1), "{:?}", pace.wait(later));
+    let mut pace = Adaptive::new(MOST, None, start);
+    assert_eq!((pace.records(), pace.lanes()), (100, LANES));
+    pace.started(start, 1000);
+    for second in 1..=10 {
+        pace.ended(start + Duration::from_secs(second), 1000);
+    }
+    assert_eq!((pace.records(), pace.lanes()), (1000, LANES));
+    let mut now = start + Duration::from_secs(10);
+    let told = pace.failed(now, Trouble::PushedBack).unwrap();
+    assert!(told.contains("come back later") && told.contains("at most 500 records"), "{told}");
+    assert_eq!((pace.records(), pace.lanes(), pace.wait(now)), (125, 1, Duration::from_millis(500)));
+    assert_eq!(pace.failed(now, Trouble::PushedBack), None);
+    for (rate, pause) in [(250, 1), (124, 2), (62, 4), (30, 8), (15, 10)] {
+        now += pace.wait(now);
+        let told = pace.failed(now, Trouble::Uncertain).unwrap();
+        assert!(told.contains(&format!("at most {rate} records a second")), "{told}");
+        assert_eq!(pace.wait(now), Duration::from_secs(pause));
+    }
+}
+
+#[test]
+fn a_bounded_rate_rises_only_by_what_small_reads_have_shown() {
+    let start = Instant::now();
+    for (probes, rises) in [(0, false), (9, false), (10, true)] {
+        let mut pace = Adaptive::new(MOST, BOUNDED, start);
+        for _ in 0..20 {
+            pace.probed(start, Duration::from_millis(3), true);
+        }
+        let from = pace.records();
+        // the twentieth is the first that is held to the bound
+        for _ in 1..probes {
+            pace.probed(start, Duration::from_millis(3), false);
+        }
+        pace.probes.truncate(probes);
+        pace.started(start, from);
+        pace.ended(start + Duration::from_secs(3), 1000);
+        assert_eq!(pace.records() > from, rises, "{probes}");
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -214,20 +249,18 @@ fn any_event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn whatever_happens_the_limits_hold_and_a_healthy_target_is_used_again(
-        records in 1..6000_usize,
-        lanes in 1..9_usize,
-        slowdown in proptest::option::of(1.0..4.0_f64),
+        most in 1..6000_usize,
+        slowdown in proptest::option::of(prop_oneof![1.0..4.0_f64, Just(f64::MAX)]),
         events in proptest::collection::vec(any_event(), 0..300),
     ) {
         let mut now = Instant::now();
-        let limits = Limits { records, lanes, slowdown };
-        let mut pace = Adaptive::new(limits, now);
+        let mut pace = Adaptive::new(most, slowdown, now);
         let step = |pace: &mut Adaptive, now: Instant, event: &Event| {
-            let setting = pace.setting();
+            let records = pace.records();
             match event {
                 Event::Ended if pace.wait(now).is_zero() => {
-                    pace.started(now, setting.records);
-                    pace.ended(now, setting.records);
+                    pace.started(now, records);
+                    pace.ended(now, records);
                 }
                 Event::Failed => drop(pace.failed(now, Trouble::Uncertain)),
                 Event::Probed(ms, resting) => drop(pace.probed(now, Duration::from_millis(*ms), *resting)),
@@ -239,11 +272,10 @@ proptest! {
                 now += Duration::from_millis(*ms);
             }
             step(&mut pace, now, event);
-            let setting = pace.setting();
-            prop_assert!((1..=records).contains(&setting.records), "{setting:?}");
-            prop_assert!((1..=lanes).contains(&setting.lanes), "{setting:?}");
-            prop_assert!(setting.rate.is_none_or(|rate| rate >= 1.0), "{setting:?}");
-            prop_assert!(pace.wait(now) <= Duration::from_secs(10), "{:?}", pace.wait(now));
+            prop_assert!((1..=most).contains(&pace.records()), "{pace:?}");
+            prop_assert!((1..=LANES).contains(&pace.lanes()), "{pace:?}");
+            prop_assert!(pace.rate >= 1.0, "{pace:?}");
+            prop_assert!(pace.wait(now) <= Duration::from_secs(10), "{pace:?}");
         }
         // a target without trouble, for ten minutes
         let end = now + Duration::from_secs(600);
@@ -252,6 +284,6 @@ proptest! {
             step(&mut pace, now, &Event::Ended);
             step(&mut pace, now, &Event::Probed(0, true));
         }
-        prop_assert!(pace.setting().rate.is_none_or(|rate| rate > 100.0), "{:?}", pace.setting());
+        prop_assert!(pace.rate > 100.0 || most < 100, "{pace:?}");
     }
 }
