@@ -194,7 +194,8 @@ impl Adaptive {
         let written = if self.speed > 0.0 { self.speed } else { START };
         // writes become smaller, too
         let sent = self.rate.min(written).min(as_f64(self.records()) / TURN);
-        if std::mem::take(&mut self.has_risen) {
+        // before a speed is known, trouble says nothing about one
+        if self.speed > 0.0 && std::mem::take(&mut self.has_risen) {
             (self.troubled, self.care) = (sent, care);
         }
         self.set_rate(now, (sent * part).max(least.min(self.rate)));
