@@ -347,7 +347,7 @@ fn a_record_without_a_vector_is_named_and_all_others_are_copied() {
     assert_eq!(report.reason(), "VerificationFailed");
     assert_eq!(report.listed("synced_l2"), [("synced-1", "unreadable")]);
     assert_eq!((report.count("verified"), report.count("unreadable"), report.count("source")), (44, 1, 45));
-    report.says(&["1 records of the source have no content that can be read", "restore it from a backup"]);
+    report.says(&["1 records of the source cannot be read", "restore them from a backup"]);
     let mut expected = oracle("1.5.9").in_database(DEFAULT.0, DEFAULT.1).collection("synced_l2").clone();
     expected.records.retain(|record| record.id != "synced-1");
     expected.count -= 1;

@@ -1,18 +1,16 @@
 //! The last look: after all collections were compared, once more over all of them, by name and not by what was believed so
 //! far. Lists both sides again, reads what was written last and a sample again, and looks at what was skipped. Writes nothing.
 
-use std::collections::HashMap;
+mod skipped;
 
 use super::halt::Halt;
-use super::judge::{Known, Ruling, judge};
 use super::ledger::{Entry, Plan, Proof};
-use super::seal::Seal;
 use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
-use super::{Context, Duplicates, Pair, fingerprint};
+use super::{Context, Pair};
 use crate::store::creation::{self, Differences};
 use crate::store::ids::{Join, Side};
-use crate::store::{Collection, Error, Fetched, Reader, Record, SortedIds};
+use crate::store::{Collection, Error, Reader, SortedIds};
 
 /// Records of a collection that are read again by content, beside the last batch.
 const SAMPLE: usize = 50;
@@ -38,7 +36,7 @@ pub(super) async fn look(
     for pair in pairs.iter_mut() {
         if let Some(collection) = same_target(&targets, pair) {
             held(context, sides, pair, &collection).await?;
-            skipped(context, sides, pair, &collection).await?;
+            skipped::look(context, sides, pair, &collection).await?;
             sample(context, sides, pair).await?;
         }
         if is_final {
@@ -272,130 +270,10 @@ async fn held(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, collect
         let alone = window::of_target(context, sides.server, Some(collection), std::slice::from_ref(&id)).await?;
         if alone.is_empty() {
             tracing::warn!(collection = %pair.target_name, id, "the target has lost a record that it held");
-            lose(pair, at, &id)?;
+            skipped::lose(pair, at, &id)?;
         }
     }
     Ok(())
-}
-
-/// The target has the record no longer: it is to be added, whoever had written it.
-fn lose(pair: &mut Pair, at: usize, id: &str) -> Result<(), Halt> {
-    pair.notes.forget(id);
-    pair.ledger.change(at, |entry| {
-        if pair.overwrite || entry.plan != Plan::Conflict {
-            entry.proof = Proof::Missing;
-        } else {
-            (entry.plan, entry.proof, entry.known) = (Plan::New, Proof::Open, Known::Nothing);
-        }
-    })?;
-    Ok(())
-}
-
-/// Skipped conflicts and duplicates still are what they were; otherwise they are to be copied.
-async fn skipped(
-    context: &Context<'_>,
-    sides: &Sides<'_>,
-    pair: &mut Pair,
-    collection: &Collection,
-) -> Result<(), Halt> {
-    let source = pair.source.clone();
-    let mut ahead = Ahead::new();
-    loop {
-        let is_skipped = |entry: Entry| {
-            !entry.gone && !pair.is_wanted(entry) && matches!(entry.plan, Plan::Conflict | Plan::Duplicate)
-        };
-        let read = |places: Vec<usize>, ids: Vec<String>| {
-            let source = &source;
-            async move {
-                let (records, found) = tokio::try_join!(
-                    window::of_source(context, source, &ids),
-                    window::of_target(context, sides.server, Some(collection), &ids),
-                )?;
-                Ok::<_, Halt>((places, records, found))
-            }
-        };
-        let Some(both) = ahead.next(&pair.ledger, is_skipped, read).await?.transpose()? else { return Ok(()) };
-        let (places, records, found) = both;
-        ahead.observe(places.len(), window::bytes(&records));
-        let twins = twins(context, sides.server, pair, collection, &records).await?;
-        for at in places {
-            let id = pair.ledger.id(at)?;
-            let Some(Fetched::Record { record, .. }) = records.get(&id) else { continue };
-            still_skipped(context, pair, at, record, found.get(&id), &twins)?;
-        }
-    }
-}
-
-fn still_skipped(
-    context: &Context<'_>,
-    pair: &mut Pair,
-    at: usize,
-    record: &Record,
-    found: Option<&Fetched>,
-    twins: &HashMap<u128, bool>,
-) -> Result<(), Halt> {
-    let entry = pair.ledger.entry(at)?;
-    let distance = pair.source.distance;
-    if entry.plan == Plan::Duplicate && found.is_none() {
-        let mark = record.document.as_deref().map(fingerprint::document_mark);
-        if !mark.and_then(|mark| twins.get(&mark).copied()).unwrap_or(false) {
-            pair.lost_twins.extend(mark);
-            lose_twin(pair, at, &record.id)?;
-        }
-        return Ok(());
-    }
-    match judge(&entry.known, &[], record, found, distance, context.options.on_conflict) {
-        Ruling::Equal(_) => {
-            pair.notes.forget(&record.id);
-            let digest = fingerprint::digest(record, distance);
-            let known = Known::Compared(Seal::with(record, digest, distance));
-            pair.ledger
-                .change(at, |entry| (entry.plan, entry.proof, entry.known) = (Plan::Present, Proof::Verified, known))?;
-            Ok(pair.ledger.keep(&[(at, digest)])?)
-        }
-        Ruling::Add => lose(pair, at, &record.id),
-        Ruling::Amend(_) | Ruling::Leave(_) | Ruling::Refuse(_) => Ok(()),
-    }
-}
-
-/// The record with the same document is gone from the target: the skipped one is to be copied after all.
-fn lose_twin(pair: &mut Pair, at: usize, id: &str) -> Result<(), Halt> {
-    pair.notes.forget(id);
-    pair.ledger
-        .change(at, |entry| (entry.plan, entry.proof, entry.known) = (Plan::New, Proof::Open, Known::Nothing))?;
-    Ok(())
-}
-
-/// Whether the documents of these records are still in the target under the ids that made them duplicates, by mark.
-async fn twins(
-    context: &Context<'_>,
-    target: &dyn Reader,
-    pair: &Pair,
-    collection: &Collection,
-    records: &Answers,
-) -> Result<HashMap<u128, bool>, Halt> {
-    let mut twins = HashMap::new();
-    if context.options.duplicates != Duplicates::ByContent {
-        return Ok(twins);
-    }
-    let mut ids = HashMap::new();
-    for fetched in records.values() {
-        let Fetched::Record { record: Record { document: Some(text), .. }, .. } = fetched else { continue };
-        let mark = fingerprint::document_mark(text);
-        if let Some(id) = pair.documents.value(&mark.to_be_bytes())? {
-            ids.insert(String::from_utf8_lossy(&id).into_owned(), mark);
-        }
-    }
-    let wanted: Vec<String> = ids.keys().cloned().collect();
-    let found = window::of_target(context, target, Some(collection), &wanted).await?;
-    for (id, mark) in ids {
-        let now = match found.get(&id) {
-            Some(Fetched::Record { record, .. }) => record.document.as_deref().map(fingerprint::document_mark),
-            _ => None,
-        };
-        twins.insert(mark, now == Some(mark));
-    }
-    Ok(twins)
 }
 
 /// Reads the last batch and some of the others again, by content: a target that lost its newest writes, or was put back to

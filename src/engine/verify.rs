@@ -156,7 +156,10 @@ impl Look {
         let policy = context.options.on_conflict;
         let by_server = judge(&known, &[], record, self.server.get(&record.id), distance, policy);
         let ruling = match (by_server, &self.files) {
-            (Ruling::Equal(ulps), Some(files)) => in_files(pair, record, files.get(&record.id), ulps),
+            (Ruling::Equal(ulps), Some(files)) => {
+                let is_first = proof != Proof::Verified;
+                in_files(pair, record, files.get(&record.id), ulps, is_first)
+            }
             (ruling, _) => ruling,
         };
         pair.details.remove(&record.id);
@@ -211,7 +214,7 @@ fn differs(pair: &mut Pair, at: usize, record: &Record, moved: bool, fields: Vec
 }
 
 /// The second side of a local target, for a record that its server has.
-fn in_files(pair: &mut Pair, record: &Record, found: Option<&Fetched>, by_server: u32) -> Ruling {
+fn in_files(pair: &mut Pair, record: &Record, found: Option<&Fetched>, by_server: u32, is_first: bool) -> Ruling {
     let fields = match found {
         None => vec![FieldDifference {
             field: "files".to_owned(),
@@ -223,8 +226,8 @@ fn in_files(pair: &mut Pair, record: &Record, found: Option<&Fetched>, by_server
         Some(Fetched::Record { record: other, origin }) => match compare(record, other, pair.source.distance) {
             Comparison::Equal(ulps) => {
                 match origin {
-                    Origin::Wal => pair.from_wal += 1,
-                    Origin::Hnsw => pair.from_hnsw += 1,
+                    Origin::Wal => pair.from_wal += u64::from(is_first),
+                    Origin::Hnsw => pair.from_hnsw += u64::from(is_first),
                     Origin::Server => {}
                 }
                 return Ruling::Equal(by_server.max(ulps));

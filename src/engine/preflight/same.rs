@@ -54,6 +54,9 @@ pub(super) async fn look(
         }
         Relation::Unknown => {}
     }
+    // another name, or another collection beside it: that would be written
+    let is_own = |(source, name): &(Collection, String)| there.iter().any(|c| c.name == *name && c.id == source.id);
+    let all_own = selected.iter().all(is_own);
     for (source, twin) in &shared {
         let Some(witness) = differing(context, target, source, twin).await? else { continue };
         let before = standing(context, target, source, twin).await?;
@@ -69,6 +72,9 @@ pub(super) async fn look(
             return Ok(Kinship::Two(passed("same-store", message)));
         }
         return Ok(Kinship::Refused(refused(format!("{uuid}, and what differs moves: perhaps they are one store"))));
+    }
+    if !all_own {
+        return Ok(Kinship::Refused(refused(format!("{uuid} and equal content: perhaps they are one store"))));
     }
     let message = format!("{uuid} and equal content: perhaps they are one store, so nothing is written");
     Ok(Kinship::MayBeOne(passed("same-store", message)))

@@ -410,3 +410,12 @@ async fn a_restored_copy_is_told_from_one_store_by_an_id_that_differs_twice() {
     assert_eq!(outcome.exit, Exit::Refused, "{}", outcome.report.message);
     assert!(outcome.report.message.contains("perhaps they are one store"), "{}", outcome.report.message);
 }
+
+#[tokio::test]
+async fn perhaps_one_store_is_never_written_under_another_name() {
+    let store = source(numbered(3));
+    let renamed = Selection { name: "memories".into(), target_name: "renamed".into() };
+    let outcome = run(&store, &store, &Options { collections: vec![renamed], ..fast() }).await;
+    assert_eq!((outcome.exit, outcome.report.reason), (Exit::Refused, Reason::PreflightRefused));
+    assert!(store.state().log.is_empty());
+}
