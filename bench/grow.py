@@ -1,7 +1,8 @@
 """Lays out a store of very many records in the files of Chroma 1.5, faster than Chroma writes them: for reading alone.
 
-Chroma makes the tables and the index of the first records; further rows and vectors are added in their layout. The full-text
-index and the graph's links are left out: no reader of records uses them, and Chroma itself is never started on the result.
+Chroma makes the tables and the index of the first records; further rows and vectors are added in their layout. Of the
+full-text table only the list of its rows is made, and the graph's links are left out: no reader of records uses more, and Chroma
+itself is never started on the result.
 """
 
 import os
@@ -56,6 +57,9 @@ def insert(database, segment, rows, last):
     database.executemany(
         "INSERT INTO embedding_metadata (id, key, string_value, int_value, float_value, bool_value) VALUES (?, ?, ?, ?, ?, ?)",
         cells,
+    )
+    database.executemany(
+        "INSERT INTO embedding_fulltext_search_docsize (id, sz) VALUES (?, ?)", [(row + 1, b"\x64") for row in rows]
     )
 
 

@@ -149,12 +149,9 @@ fn a_damaged_source() {
     let target = Target::new();
     for version in ["1.5.9", "0.4.24"] {
         type Damage<'a> = (&'a str, &'a [&'a str], &'a [&'a str]);
-        let damages: [Damage; 5] = [
+        let damages: [Damage; 2] = [
             ("truncate-database", &["9000"], &["chroma.sqlite3 is damaged"]),
             ("unknown-migration", &[], &["its layout is newer than this program", "migrate from that server"]),
-            ("truncate", &["synced_l2", "data_level0.bin", "100"], &["data_level0.bin is damaged"]),
-            ("truncate", &["synced_l2", "header.bin", "10"], &["header.bin is damaged"]),
-            ("foreign-pickle", &["synced_l2"], &["index_metadata.pickle is damaged"]),
         ];
         for (how, args, says) in damages {
             let store = committed(version);
@@ -162,8 +159,37 @@ fn a_damaged_source() {
             let before = files(&store.path);
             let report = target.refuses(store.path(), &["synced_l2"], 3, says);
             assert_eq!(files(&store.path), before, "{how}: a source is never written");
-            assert!(!store.path.with_file_name("executed").exists(), "a pickle was executed");
             assert_eq!(report.reason(), "PreflightRefused", "{how}");
+        }
+    }
+}
+
+/// A damaged index stopped everything. Now it costs the records whose vector is in no other place: 0.4 never purges its log,
+/// and loses none.
+#[test]
+fn a_damaged_index_costs_its_records_only() {
+    for version in ["1.5.9", "0.4.24"] {
+        let damages: [(&str, &[&str], &str); 3] = [
+            ("truncate", &["synced_l2", "data_level0.bin", "100"], "data_level0.bin is damaged"),
+            ("truncate", &["synced_l2", "header.bin", "10"], "header.bin is damaged"),
+            ("foreign-pickle", &["synced_l2"], "index_metadata.pickle is damaged"),
+        ];
+        for (how, args, says) in damages {
+            let (store, folder) = (committed(version), Store::absent());
+            damage(&store.path, how, args);
+            let before = files(&store.path);
+            let target = ChromaServer::start("1.5.9", &folder.path);
+            let run = Migration::new(&local(&store.path, DEFAULT), &remote(&target, DEFAULT)).only(&["synced_l2"]);
+            if version == "0.4.24" {
+                assert_eq!(run.verified().count("unreadable"), 0, "{how}");
+            } else {
+                let report = run.ends(5);
+                assert_eq!(report.reason(), "VerificationFailed", "{how}");
+                assert!(report.count("unreadable") > 0 && report.count("verified") > 0, "{how}: {}", report.json);
+                report.says(&[says]);
+            }
+            assert_eq!(files(&store.path), before, "{how}: a source is never written");
+            assert!(!store.path.with_file_name("executed").exists(), "a pickle was executed");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One test for each bug that was found and fixed; its comment says what happened.
 
 mod engine;
+mod files;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};

@@ -40,28 +40,69 @@ impl std::fmt::Display for Distance {
     }
 }
 
-/// The distance that the documents of a collection declare.
+/// The distance that a collection's engine goes by, as far as its documents tell.
 ///
-/// Order of truth, measured on 0.4.24 to 1.5.9: schema > configuration `hnsw` > metadata `hnsw:space` >
-/// l2. The `hnsw_configuration` of 0.5 and 0.6 is never gone by: created with `ip` in it, both measure l2.
+/// `legacy` is the metadata where versions up to 0.6 kept `hnsw:space`: in files `segment_metadata` of the VECTOR segment.
+/// Over HTTP nobody tells it, and the collection's metadata is a hint, which `modify` may have replaced.
+///
+/// Order of truth, measured on 0.4.24, 0.5.23, 0.6.3, 1.0.20 and 1.5.9: schema, then configuration, then `legacy`, then l2.
+/// An index of 1.x whose settings all are the defaults says nothing, for 1.x then goes by `legacy`. The
+/// `hnsw_configuration` of 0.5 and 0.6 is never gone by: with `ip` in it both measure l2.
 #[must_use]
-pub fn declared(schema: Option<&Json>, configuration: Option<&Json>, metadata: &Metadata) -> Distance {
+pub fn declared(schema: Option<&Json>, configuration: Option<&Json>, legacy: &Metadata) -> Distance {
     let from_schema = || {
         let index = &schema?["keys"]["#embedding"]["float_list"]["vector_index"]["config"];
-        Distance::parse(index["space"].as_str()?)
+        let distance = Distance::parse(index["space"].as_str()?)?;
+        (distance != Distance::L2 || !is_default(&index["hnsw"])).then_some(distance)
     };
     let from_configuration = || {
         // Over HTTP `hnsw`; in the files of 1.0 `vector_index.hnsw`. SPANN keeps its space in the same way.
         let places = [configuration?, &configuration?["vector_index"]];
-        let index = |place: &Json, kind: &str| place.get(kind).filter(|index| index.is_object()).cloned();
-        let hnsw = places.iter().find_map(|place| index(place, "hnsw").or_else(|| index(place, "spann")))?;
-        Some(hnsw["space"].as_str().and_then(Distance::parse).unwrap_or(Distance::L2))
+        let index = |kind: &str| places.iter().find_map(|place| place.get(kind).filter(|index| index.is_object()));
+        let space = |index: &Json| index["space"].as_str().and_then(Distance::parse).unwrap_or(Distance::L2);
+        match index("hnsw") {
+            Some(hnsw) => Some(space(hnsw)).filter(|distance| *distance != Distance::L2 || !is_default(hnsw)),
+            None => index("spann").map(space),
+        }
     };
-    let from_metadata = || match metadata.get("hnsw:space")? {
+    let from_legacy = || match legacy.get(SPACE)? {
         Value::Str(word) => Distance::parse(word),
         _ => None,
     };
-    from_schema().or_else(from_configuration).or_else(from_metadata).unwrap_or(Distance::L2)
+    from_schema().or_else(from_configuration).or_else(from_legacy).unwrap_or(Distance::L2)
+}
+
+/// The key under which versions up to 0.6 kept the distance.
+pub const SPACE: &str = "hnsw:space";
+
+/// Whether all of an index's settings, its distance left out, are those of 1.x for a collection that asked for none.
+/// `num_threads` is the machine's.
+fn is_default(hnsw: &Json) -> bool {
+    let defaults = [
+        ("ef_construction", 100.0),
+        ("ef_search", 100.0),
+        ("max_neighbors", 16.0),
+        ("resize_factor", 1.2),
+        ("sync_threshold", 1000.0),
+        ("batch_size", 100.0),
+    ];
+    defaults.iter().all(|(key, default)| hnsw.get(key).is_none_or(|value| value.as_f64() == Some(*default)))
+}
+
+/// Every distance that any of a collection's documents names, those that no engine goes by included.
+#[must_use]
+pub fn named(schema: Option<&Json>, configuration: Option<&Json>, metadata: &[&Metadata]) -> Vec<Distance> {
+    let empty = Json::Null;
+    let schema = &schema.unwrap_or(&empty)["keys"]["#embedding"]["float_list"]["vector_index"]["config"];
+    let configuration = configuration.unwrap_or(&empty);
+    let places = [configuration, &configuration["vector_index"]];
+    let indexes = places.iter().flat_map(|at| ["hnsw", "spann", "hnsw_configuration"].map(|kind| &at[kind]["space"]));
+    let words = indexes.chain([&schema["space"]]).filter_map(Json::as_str);
+    let older = metadata.iter().filter_map(|metadata| match metadata.get(SPACE)? {
+        Value::Str(word) => Some(word.as_str()),
+        _ => None,
+    });
+    words.chain(older).filter_map(Distance::parse).collect()
 }
 
 /// A collection's embedding function: a name and its settings, or none.
@@ -119,6 +160,24 @@ mod tests {
             json!({"hnsw": null, "spann": {"space": "cosine"}}),
         ] {
             assert_eq!(declared(None, Some(&configuration), &space("l2")), Distance::Cosine);
+        }
+    }
+
+    /// A collection of 0.4 to 0.6 whose index 1.x has not set, and the same after `modify` set one.
+    #[test]
+    fn default_settings_of_1_x_leave_it_to_the_older_metadata() {
+        let hnsw = |ef_search: u32| {
+            json!({"space": "l2", "ef_construction": 100, "ef_search": ef_search, "max_neighbors": 16,
+                "resize_factor": 1.2, "sync_threshold": 1000})
+        };
+        let schema = |ef_search: u32| {
+            let config = json!({"space": "l2", "hnsw": hnsw(ef_search)});
+            json!({"keys": {"#embedding": {"float_list": {"vector_index": {"config": config}}}}})
+        };
+        for (ef_search, expected) in [(100, Distance::Cosine), (200, Distance::L2)] {
+            let configuration = json!({"vector_index": {"hnsw": hnsw(ef_search)}});
+            assert_eq!(declared(None, Some(&configuration), &space("cosine")), expected);
+            assert_eq!(declared(Some(&schema(ef_search)), None, &space("cosine")), expected);
         }
     }
 

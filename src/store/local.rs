@@ -1,19 +1,27 @@
 //! A local Chroma store: opens a folder read-only and finds its layout; refuses unknown ones.
 //! Nothing here writes; `server` starts the Chroma that does.
 
+pub mod audit;
+pub mod check;
 pub mod content;
+mod core;
 pub mod files;
 pub mod hnsw;
 pub mod index;
 pub mod inspect;
 pub mod labels;
+pub mod listing;
 pub mod lock;
+pub mod overlay;
 pub mod pickle;
 pub mod queue;
 pub mod reader;
+pub mod replay;
+pub mod rows;
 pub mod schema;
 pub mod scratch;
 pub mod server;
+pub mod stamps;
 pub mod state;
 pub mod tables;
 pub mod window;
@@ -114,5 +122,5 @@ impl Place {
 /// # Errors
 /// As [`LocalStore::open`], but an unknown layout is an answer here.
 pub fn layout(path: &Path) -> Result<Layout> {
-    reader::layout(path)
+    core::layout(path)
 }

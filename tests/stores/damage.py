@@ -11,6 +11,14 @@
     lose-vector COLLECTION ID   takes one record's vector out of the HNSW mapping and out of the log
     truncate COLLECTION FILE BYTES   cuts a file of the collection's HNSW folder to that many bytes
     tear COLLECTION             gives the HNSW folder the header of a later moment: more elements than the files hold
+    swap-index                  swaps two entries in the last leaf of the index that finds rows of embeddings by id
+    tear-database OLDER PART OF puts back the pages of an older chroma.sqlite3 after the first PART of OF, as in a copy of
+                                a store that was being written
+    flip-journal BYTE           flips a bit of the journal
+    watermark COLLECTION SCOPE SEQ_ID   sets how far a segment (METADATA or VECTOR) says it has followed the log
+    unapply COLLECTION ID       takes a record out of the tables, as if its entries of the log had never been applied
+    lose-document COLLECTION ID takes a record's document out of embedding_metadata, but not out of the full-text table
+    space SPACE COLLECTION [everywhere]   sets the distance in the metadata of the VECTOR segment, and in the collection's
     foreign-pickle COLLECTION   replaces the mapping by a pickle that would make the file `executed` beside the store
 
 COLLECTION is a name of the default tenant and database.
@@ -201,6 +209,95 @@ def foreign_pickle(store, collection):
         pickle.dump(Foreign(os.path.join(os.path.dirname(os.path.abspath(store)), "executed")), file, protocol=2)
 
 
+def page_size(store):
+    with open(database(store), "rb") as file:
+        size = struct.unpack(">H", file.read(18)[16:])[0]
+    return 65536 if size == 1 else size
+
+
+def swap_index(store):
+    with sqlite3.connect(f"file:{database(store)}?mode=ro", uri=True) as tables:
+        page = tables.execute("select rootpage from sqlite_master where name = 'sqlite_autoindex_embeddings_1'").fetchone()[0]
+    size = page_size(store)
+    with open(database(store), "r+b") as file:
+        while True:
+            file.seek((page - 1) * size)
+            head = file.read(12)
+            if head[0] != 2:
+                break
+            page = struct.unpack(">I", head[8:])[0]
+        at = (page - 1) * size + 8 + 2 * 4
+        file.seek(at)
+        first, second = file.read(2), file.read(2)
+        file.seek(at)
+        file.write(second + first)
+
+
+def tear_database(store, older, part, of):
+    start = os.path.getsize(older) // page_size(store) * int(part) // int(of) * page_size(store)
+    with open(older, "rb") as source, open(database(store), "r+b") as file:
+        source.seek(start)
+        file.seek(start)
+        file.write(source.read())
+
+
+def flip_journal(store, byte):
+    with open(database(store) + "-journal", "r+b") as file:
+        file.seek(int(byte))
+        old = file.read(1)
+        file.seek(int(byte))
+        file.write(bytes([old[0] ^ 4]))
+
+
+def scoped(store, collection, scope):
+    found = segment(store, collection)
+    with sqlite3.connect(database(store)) as tables:
+        sql = "select id from segments where collection = ? and scope = ?"
+        return tables.execute(sql, (found[0], scope)).fetchone()[0]
+
+
+def watermark(store, collection, scope, seq_id):
+    with sqlite3.connect(database(store)) as tables:
+        kinds = {row[2] for row in tables.execute("pragma table_info(max_seq_id)") if row[1] == "seq_id"}
+        value = int(seq_id).to_bytes(8, "big") if kinds == {"BLOB"} else int(seq_id)
+        tables.execute("insert or replace into max_seq_id values (?, ?)", (scoped(store, collection, scope), value))
+
+
+def row(tables, segment_id, id_):
+    sql = "select id from embeddings where segment_id = ? and embedding_id = ?"
+    return tables.execute(sql, (segment_id, id_)).fetchone()[0]
+
+
+def unapply(store, collection, id_):
+    segment_id = scoped(store, collection, "METADATA")
+    with sqlite3.connect(database(store)) as tables:
+        number = row(tables, segment_id, id_)
+        tables.execute("delete from embedding_fulltext_search where rowid = ?", (number,))
+        tables.execute("delete from embedding_metadata where id = ?", (number,))
+        tables.execute("delete from embeddings where id = ?", (number,))
+
+
+def lose_document(store, collection, id_):
+    segment_id = scoped(store, collection, "METADATA")
+    with sqlite3.connect(database(store)) as tables:
+        number = row(tables, segment_id, id_)
+        tables.execute("delete from embedding_metadata where id = ? and key = 'chroma:document'", (number,))
+
+
+def space(store, word, collection, everywhere=""):
+    with sqlite3.connect(database(store)) as tables:
+        collection_id, segment_id = segment(store, collection)
+        tables.execute(
+            "insert or replace into segment_metadata (segment_id, key, str_value) values (?, 'hnsw:space', ?)",
+            (segment_id, word),
+        )
+        if everywhere:
+            tables.execute(
+                "update collection_metadata set str_value = ? where collection_id = ? and key = 'hnsw:space'",
+                (word, collection_id),
+            )
+
+
 def unknown_migration(store):
     with sqlite3.connect(database(store)) as tables:
         tables.execute(
@@ -218,6 +315,13 @@ HOW = {
     "truncate": truncate,
     "tear": tear,
     "foreign-pickle": foreign_pickle,
+    "swap-index": swap_index,
+    "tear-database": tear_database,
+    "flip-journal": flip_journal,
+    "watermark": watermark,
+    "unapply": unapply,
+    "lose-document": lose_document,
+    "space": space,
     "unknown-migration": unknown_migration,
 }
 

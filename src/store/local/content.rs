@@ -23,7 +23,7 @@ pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<Ve
     let scalars =
         format!("SELECT id, key, string_value, int_value, float_value, {bools} FROM embedding_metadata WHERE id IN");
     each(db, &format!("{scalars} ({})", placeholders()), numbers, |at, item| {
-        amend(&mut contents[at], |content| item.and_then(|(key, value)| content.set(key, value)));
+        amend(&mut contents[at], |content| item.and_then(|(key, value)| content.set_or_drop(key, value)));
     })?;
     // where the store holds no array, none is looked for
     if columns.arrays && db.prepare_cached("SELECT 1 FROM embedding_metadata_array")?.exists([])? {
@@ -34,6 +34,7 @@ pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<Ve
             placeholders()
         );
         each(db, &arrays, numbers, |at, item| {
+            let item = item.and_then(|(key, value)| value.map(|value| (key, value)).ok_or_else(|| NOTHING.to_owned()));
             amend(&mut contents[at], |content| item.and_then(|(key, value)| append(content, key, value)));
         })?;
     }
@@ -41,7 +42,7 @@ pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<Ve
 }
 
 /// Calls `take` with every row and the place of its number.
-fn each(db: &Connection, sql: &str, numbers: &[i64], mut take: impl FnMut(usize, Read<(String, Value)>)) -> Result<()> {
+fn each(db: &Connection, sql: &str, numbers: &[i64], mut take: impl FnMut(usize, Read<Keyed>)) -> Result<()> {
     let mut statement = db.prepare_cached(sql)?;
     for (n, chunk) in numbers.chunks(CHUNK).enumerate() {
         let padded = chunk.iter().map(|n| Some(*n)).chain(std::iter::repeat(None)).take(CHUNK);
@@ -84,11 +85,17 @@ fn append(content: &mut Content, key: String, value: Value) -> Read<()> {
     }
 }
 
+/// Why an element of an array has no value.
+const NOTHING: &str = "one of its metadata arrays holds NaN or infinity";
+
+/// A key and its value; None for NaN and infinity, which `SQLite` keeps as null and as itself, and JSON not at all.
+pub(super) type Keyed = (String, Option<Value>);
+
 /// A key and its value, from five columns that begin at `first`: key, string, int, float, bool.
 ///
 /// # Errors
 /// `SQLite`'s; inside, why the value cannot be read.
-pub(super) fn keyed(row: &Row<'_>, first: usize) -> Result<Read<(String, Value)>> {
+pub(super) fn keyed(row: &Row<'_>, first: usize) -> Result<Read<Keyed>> {
     let key = match text(row, first)? {
         Ok(key) => key,
         Err(why) => return Ok(Err(format!("one of its metadata keys {why}"))),
@@ -98,30 +105,26 @@ pub(super) fn keyed(row: &Row<'_>, first: usize) -> Result<Read<(String, Value)>
 }
 
 /// The one column that holds a value says its type.
-fn value(columns: [ValueRef<'_>; 4]) -> Read<Value> {
+fn value(columns: [ValueRef<'_>; 4]) -> Read<Option<Value>> {
     let foreign = |column: &str, found: ValueRef<'_>| format!("holds a {} in the column {column}", found.data_type());
     match columns {
         [text, ValueRef::Null, ValueRef::Null, ValueRef::Null] if text != ValueRef::Null => match text {
-            ValueRef::Text(bytes) => utf8(bytes).map(Value::Str),
+            ValueRef::Text(bytes) => utf8(bytes).map(Value::Str).map(Some),
             other => Err(foreign("string_value", other)),
         },
         [ValueRef::Null, int, ValueRef::Null, ValueRef::Null] if int != ValueRef::Null => match int {
-            ValueRef::Integer(n) => Ok(Value::Int(n)),
+            ValueRef::Integer(n) => Ok(Some(Value::Int(n))),
             other => Err(foreign("int_value", other)),
         },
         [ValueRef::Null, ValueRef::Null, float, ValueRef::Null] if float != ValueRef::Null => match float {
-            ValueRef::Real(x) if x.is_finite() => Ok(Value::Float(x)),
-            ValueRef::Real(x) => Err(format!("is {x}, which Chroma's API cannot carry")),
+            ValueRef::Real(x) => Ok(Some(x).filter(|x| x.is_finite()).map(Value::Float)),
             other => Err(foreign("float_value", other)),
         },
         [ValueRef::Null, ValueRef::Null, ValueRef::Null, bool] if bool != ValueRef::Null => match bool {
-            ValueRef::Integer(n @ (0 | 1)) => Ok(Value::Bool(n == 1)),
+            ValueRef::Integer(n @ (0 | 1)) => Ok(Some(Value::Bool(n == 1))),
             other => Err(foreign("bool_value", other)),
         },
-        // SQLite keeps NaN as null.
-        [ValueRef::Null, ValueRef::Null, ValueRef::Null, ValueRef::Null] => {
-            Err("has no value (perhaps NaN)".to_owned())
-        }
+        [ValueRef::Null, ValueRef::Null, ValueRef::Null, ValueRef::Null] => Ok(None),
         _ => Err("has values of two types".to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 //! Reads only; the one file that it keeps open is never closed, for a reason given there.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -49,6 +50,13 @@ pub struct Stamp {
     /// Bytes.
     pub len: u64,
     modified: Option<SystemTime>,
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modified = self.modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        write!(f, "{}:{}:{}:{:?}", self.device, self.inode, self.len, modified.unwrap_or_default())
+    }
 }
 
 impl Stamp {

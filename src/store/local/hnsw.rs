@@ -87,25 +87,35 @@ impl Header {
         let deleted = row.get(FLAG_OFFSET)? & 1 != 0;
         Some(Row { number: u32::try_from(number).ok()?, label, deleted })
     }
+
+    /// The bytes of a row's vector.
+    fn vector<'r>(&self, row: &'r [u8]) -> Option<&'r [u8]> {
+        let start = usize::try_from(self.data_offset).ok()?;
+        row.get(start..start.checked_add((self.dimension as usize).checked_mul(4)?)?)
+    }
 }
 
-/// Reads every row's label and flag, in the order of the file, and hands each to `take`.
+/// Reads every row, in the order of the file, and hands each to `take` with the square of its vector's length.
 ///
 /// # Errors
 /// When the file ends before the header's count, or cannot be read.
-pub fn rows<R: Read + Seek>(data: &mut R, header: &Header, mut take: impl FnMut(Row)) -> std::io::Result<()> {
+pub fn rows<R: Read + Seek>(data: &mut R, header: &Header, mut take: impl FnMut(Row, f64)) -> std::io::Result<()> {
     data.seek(SeekFrom::Start(0))?;
     let per_block = (BLOCK / header.row_len.max(1)).clamp(1, header.count.max(1));
     let block_len = usize::try_from(per_block.saturating_mul(header.row_len)).map_err(std::io::Error::other)?;
     let row_len = usize::try_from(header.row_len).map_err(std::io::Error::other)?;
-    let mut block = vec![0; block_len];
+    let (mut block, mut floats) = (vec![0; block_len], Vec::new());
     let mut number = 0;
     while number < header.count {
         let now = usize::try_from((header.count - number).min(per_block)).map_err(std::io::Error::other)?;
         let filled = block.get_mut(..now * row_len).unwrap_or_default();
         data.read_exact(filled)?;
         for row in filled.chunks_exact(row_len) {
-            header.split(number, row).into_iter().for_each(&mut take);
+            if let Some((found, bytes)) = header.split(number, row).zip(header.vector(row)) {
+                floats.clear();
+                floats.extend(self::floats(bytes));
+                take(found, vector::square(&floats));
+            }
             number += 1;
         }
     }
@@ -115,10 +125,7 @@ pub fn rows<R: Read + Seek>(data: &mut R, header: &Header, mut take: impl FnMut(
 /// Parses one row's bytes, with its vector as stored (of unit length in a cosine index); None where they are too few.
 #[must_use]
 pub fn row(header: &Header, number: u32, bytes: &[u8]) -> Option<(Row, Vec<f32>)> {
-    let row = header.split(u64::from(number), bytes)?;
-    let start = usize::try_from(header.data_offset).ok()?;
-    let end = start.checked_add((header.dimension as usize).checked_mul(4)?)?;
-    Some((row, floats(bytes.get(start..end)?).collect()))
+    Some((header.split(u64::from(number), bytes)?, floats(header.vector(bytes)?).collect()))
 }
 
 /// Reads the next number of `length.bin`: the norm of the next row's original vector; only a cosine index fills it.
@@ -134,6 +141,68 @@ pub fn length<R: Read>(file: &mut R) -> std::io::Result<f32> {
 /// Little-endian floats, as the rows and the write-ahead log hold them.
 pub fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))
+}
+
+/// What the rows of an index say of its distance. A cosine index keeps unit vectors, with their norms in `length.bin`, and
+/// a zero vector as such; in every other index `length.bin` holds whatever was in memory (measured on 0.4.24 to 1.5.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Rows that are not deleted.
+    pub rows: u64,
+    /// Rows that no cosine index could hold.
+    pub foreign: u64,
+    /// Rows that are neither of unit length nor zero: in a cosine index vectors whose squares leave the range of f32.
+    pub long: u64,
+    /// Unit rows whose norm is not 1, which nothing but cosine makes.
+    pub scaled: u64,
+}
+
+/// A distance that the rows of an index speak against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Whether the rows are those of a cosine index.
+    pub cosine: bool,
+    /// Rows that say so.
+    pub rows: u64,
+    /// All rows.
+    pub of: u64,
+}
+
+impl Doubt {
+    /// Whether most rows say so.
+    #[must_use]
+    pub const fn is_clear(&self) -> bool {
+        self.rows.saturating_mul(2) > self.of
+    }
+}
+
+impl Evidence {
+    /// Takes a row by the square of its length and its norm.
+    pub fn take(&mut self, square: f64, norm: f32) {
+        self.rows += 1;
+        let is_unit = (0.99..1.01).contains(&square);
+        let has_norm = norm.is_finite() && norm > 0.0;
+        // below and above, squares leave the range of f32: the engine itself breaks such vectors
+        let is_ordinary = norm > 1e-15 && norm < 1e15;
+        let is_foreign = (is_unit && !has_norm) || (norm == 0.0 && square > 0.0) || norm < 0.0;
+        let is_long = square > 0.0 && !is_unit;
+        self.foreign += u64::from(is_foreign || (is_ordinary && is_long) || norm.is_nan());
+        self.long += u64::from(is_long);
+        self.scaled += u64::from(is_unit && is_ordinary && (norm - 1.0).abs() > 1e-3);
+    }
+
+    /// What speaks against a distance: more than one row in a hundred, and at least two.
+    #[must_use]
+    pub fn doubt(&self, cosine: bool) -> Option<Doubt> {
+        let of = self.rows;
+        let many = |rows: u64| rows >= 2 && rows.saturating_mul(100) > of;
+        if cosine {
+            let rows = if self.long.saturating_mul(2) > of { self.foreign.max(self.long) } else { self.foreign };
+            return many(rows).then_some(Doubt { cosine: false, rows, of });
+        }
+        // one row that no cosine index could hold makes it another's
+        (self.foreign == 0 && many(self.scaled)).then_some(Doubt { cosine: true, rows: of, of })
+    }
 }
 
 /// The original vector of a cosine row: unit x norm, as Chroma's own get makes it.
@@ -185,7 +254,7 @@ mod tests {
 
     fn all(data: &mut (impl Read + Seek), header: &Header) -> std::io::Result<Vec<Row>> {
         let mut found = Vec::new();
-        rows(data, header, |row| found.push(row)).map(|()| found)
+        rows(data, header, |row, _| found.push(row)).map(|()| found)
     }
 
     #[test]
@@ -232,6 +301,31 @@ mod tests {
         assert_eq!(unit.map(f32::to_bits), [3.0f32, 4.0].map(f32::to_bits));
         assert!(with_norm(&mut [3.0, 4.0], 5.0).unwrap_err().contains("length 5.000"));
         assert_eq!(with_norm(&mut [0.0, 0.0], 0.0), Ok(()));
+    }
+
+    #[test]
+    fn rows_speak_for_cosine_or_against_it() {
+        let evidence = |rows: &[(f64, f32)]| {
+            let mut evidence = Evidence::default();
+            rows.iter().for_each(|(square, norm)| evidence.take(*square, *norm));
+            evidence
+        };
+        let cosine = vec![(1.0, 5.0), (1.0, 0.2), (0.0, 0.0), (1.0, 1.0)];
+        assert_eq!(evidence(&cosine).doubt(true), None);
+        assert_eq!(evidence(&cosine).doubt(false), Some(Doubt { cosine: true, rows: 4, of: 4 }));
+        let unit = [(1.0, 1.0); 5];
+        assert_eq!((evidence(&unit).doubt(true), evidence(&unit).doubt(false)), (None, None));
+        for undefined in [0.0, f32::NAN, -7.0, f32::INFINITY, 24465.0] {
+            let other = [(29.0, undefined), (3.0, undefined), (1.0, 0.0)];
+            assert_eq!(evidence(&other).doubt(false), None, "{undefined}");
+            assert!(evidence(&other).doubt(true).is_some_and(|doubt| doubt.is_clear()), "{undefined}");
+        }
+        let mut few = vec![(1.0, 3.0); 300];
+        few.extend([(4.0, 3.0); 3]);
+        assert_eq!(evidence(&few).doubt(true), None, "3 of 303 are records of their own");
+        few.push((4.0, 3.0));
+        assert_eq!(evidence(&few).doubt(true), Some(Doubt { cosine: false, rows: 4, of: 304 }));
+        assert_eq!(evidence(&[(1.0, 3.0), (4.0, 3.0)]).doubt(true), None, "one row is a record of its own");
     }
 
     proptest! {

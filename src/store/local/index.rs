@@ -8,66 +8,41 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::Error;
 use super::super::spill::{self, Builder, Sorter, Table};
-use super::files::{self, Stamp, io_error};
-use super::hnsw::{self, Header, Row};
+use super::files::io_error;
+use super::hnsw::{self, Evidence, Header, Row};
 use super::labels::Labels;
 use super::pickle::{self, IndexMetadata};
+use super::stamps::{DATA, HEADER, LENGTHS, PICKLE};
 
-const PICKLE: &str = "index_metadata.pickle";
-const HEADER: &str = "header.bin";
-const DATA: &str = "data_level0.bin";
-const LENGTHS: &str = "length.bin";
 /// Rows beside each other are read at once, in this many bytes.
 const AT_ONCE: usize = 128 << 10;
-
-/// The stamps of the four files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamps([Option<Stamp>; 4]);
-
-impl Stamps {
-    /// Looks at the folder.
-    ///
-    /// # Errors
-    /// When the system refuses to say.
-    pub fn of(folder: &Path) -> Result<Self, Error> {
-        let stamp = |name| files::stamp(&folder.join(name));
-        Ok(Self([stamp(HEADER)?, stamp(DATA)?, stamp(LENGTHS)?, stamp(PICKLE)?]))
-    }
-
-    /// Whether a file has changed so recently that it may be changing still.
-    #[must_use]
-    pub fn are_fresh(&self) -> bool {
-        self.0.iter().flatten().any(Stamp::is_fresh)
-    }
-
-    /// Whether nobody has written a file for a while.
-    #[must_use]
-    pub fn are_settled(&self) -> bool {
-        self.0.iter().flatten().all(Stamp::is_settled)
-    }
-}
 
 /// What a collection's HNSW folder holds.
 #[derive(Debug)]
 pub enum Vectors {
-    /// Nothing was synced yet: every vector is in the write-ahead log.
+    /// There is no index. Nothing was synced yet, or it is gone.
     Nothing,
-    /// A sound index.
+    /// An index, of which all rows or some can be read.
     Index(Box<Index>),
-    /// An index whose rows cannot be read.
+    /// An index of which no row can be read.
     Broken {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        what: String,
-        /// Which ids it would hold, where that is known.
-        labels: Option<Labels>,
+        /// What is wrong.
+        wrong: Wrong,
         /// The pickle's own `max_seq_id`.
         max_seq_id: Option<i64>,
     },
 }
 
-/// A sound index.
+/// What is wrong with which file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// The file.
+    pub file: PathBuf,
+    /// A sentence without a subject.
+    pub what: String,
+}
+
+/// An index whose rows can be read.
 #[derive(Debug)]
 pub struct Index {
     header: Header,
@@ -76,6 +51,10 @@ pub struct Index {
     data: File,
     path: PathBuf,
     max_seq_id: Option<i64>,
+    /// Why rows are missing at the end.
+    pub cut: Option<Wrong>,
+    /// What the rows say of the distance.
+    pub evidence: Evidence,
 }
 
 /// The row of an id.
@@ -98,15 +77,32 @@ impl Vectors {
         }
     }
 
-    /// Whether the index holds the id.
+    /// What is wrong with the files.
+    #[must_use]
+    pub fn wrong(&self) -> Option<&Wrong> {
+        match self {
+            Self::Nothing => None,
+            Self::Index(index) => index.cut.as_ref(),
+            Self::Broken { wrong, .. } => Some(wrong),
+        }
+    }
+
+    /// Whether all rows of an index can be read.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        matches!(self, Self::Index(index) if index.cut.is_none())
+    }
+
+    /// Whether the index holds the id's vector; None where it cannot tell. `synced` says that there was an index once.
     ///
     /// # Errors
     /// When the scratch space fails.
-    pub fn holds(&self, id: &str) -> io::Result<bool> {
+    pub fn holds(&self, id: &str, synced: bool) -> io::Result<Option<bool>> {
         match self {
-            Self::Nothing | Self::Broken { labels: None, .. } => Ok(!matches!(self, Self::Nothing)),
-            Self::Index(index) => index.rows.position(id.as_bytes()).map(|place| place.is_some()),
-            Self::Broken { labels: Some(labels), .. } => labels.get(id).map(|label| label.is_some()),
+            Self::Nothing => Ok((!synced).then_some(false)),
+            Self::Broken { .. } => Ok(None),
+            Self::Index(index) if index.cut.is_none() && !index.knows(id)? => Ok(Some(false)),
+            Self::Index(index) => Ok(index.row(id)?.is_ok().then_some(true)),
         }
     }
 
@@ -124,26 +120,24 @@ impl Vectors {
         let metadata = match pickled? {
             None => return Ok(Self::Nothing),
             Some(Ok(metadata)) => metadata,
-            Some(Err(what)) => return Ok(Self::Broken { file: path, what, labels: None, max_seq_id: None }),
+            Some(Err(what)) => return Ok(Self::Broken { wrong: Wrong { file: path, what }, max_seq_id: None }),
         };
         if metadata.labels.is_empty() {
             return Ok(Self::Index(Box::new(Index::empty(folder, metadata.max_seq_id)?)));
         }
         let scanned = scanned.map_err(|_| io_error("scan", folder, io::Error::other("a thread panicked")))??;
+        let max_seq_id = metadata.max_seq_id;
         match scanned.and_then(|scanned| fits(&scanned.header, metadata.dimension).map(|()| scanned)) {
-            Ok(Scanned { header, rows, data }) => Ok(Self::Index(Box::new(Index {
+            Ok(Scanned { header, rows, data, cut, evidence }) => Ok(Self::Index(Box::new(Index {
                 header,
                 rows: join(&metadata.labels, rows).map_err(spill::failed)?,
                 data,
                 path: folder.join(DATA),
-                max_seq_id: metadata.max_seq_id,
+                max_seq_id,
+                cut: cut.map(|(file, what)| Wrong { file: folder.join(file), what }),
+                evidence,
             }))),
-            Err((file, what)) => Ok(Self::Broken {
-                file: folder.join(file),
-                what,
-                labels: Some(metadata.labels),
-                max_seq_id: metadata.max_seq_id,
-            }),
+            Err((file, what)) => Ok(Self::Broken { wrong: Wrong { file: folder.join(file), what }, max_seq_id }),
         }
     }
 }
@@ -164,8 +158,8 @@ fn read_pickle(path: &Path) -> Result<Option<Result<IndexMetadata, String>>, Err
     pickle::parse(BufReader::with_capacity(1 << 18, file), len).map(Some).map_err(spill::failed)
 }
 
-/// What is wrong with which file.
-type Wrong = (&'static str, String);
+/// The name of a file, and what is wrong with it.
+type Named = (&'static str, String);
 
 /// What the files beside the pickle hold.
 struct Scanned {
@@ -173,9 +167,12 @@ struct Scanned {
     /// Every row by label.
     rows: Sorter,
     data: File,
+    /// Why rows are missing at the end.
+    cut: Option<Named>,
+    evidence: Evidence,
 }
 
-fn fits(header: &Header, dimension: Option<i64>) -> Result<(), Wrong> {
+fn fits(header: &Header, dimension: Option<i64>) -> Result<(), Named> {
     match dimension.filter(|d| *d != i64::from(header.dimension)) {
         None => Ok(()),
         Some(other) => {
@@ -184,13 +181,13 @@ fn fits(header: &Header, dimension: Option<i64>) -> Result<(), Wrong> {
     }
 }
 
-fn scan(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Result<Scanned, Wrong>, Error> {
+fn scan(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Result<Scanned, Named>, Error> {
     let missing = |name: &'static str| Ok(Err((name, "it is missing".to_owned())));
     let Some((mut file, _)) = open(&folder.join(HEADER))? else { return missing(HEADER) };
     let mut bytes = Vec::new();
     let read = file.by_ref().take(hnsw::HEADER_LEN as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|e| io_error("read", &folder.join(HEADER), e))?;
-    let header = match hnsw::header(&bytes) {
+    let mut header = match hnsw::header(&bytes) {
         Ok(header) => header,
         Err(what) => return Ok(Err((HEADER, what))),
     };
@@ -198,23 +195,26 @@ fn scan(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Result<Sc
         return Ok(Err(wrong));
     }
     let Some((mut data, len)) = open(&folder.join(DATA))? else { return missing(DATA) };
+    let mut cut = None;
     if len < header.data_len() {
         let whole = len.checked_div(header.row_len).unwrap_or(0);
         let expected = header.data_len();
         let what = format!("it has {len} bytes where {} rows need {expected}; {whole} rows are whole", header.count);
-        return Ok(Err((DATA, what)));
+        cut = Some((DATA, what));
+        header.count = whole;
     }
-    let norms = if cosine {
-        let Some((file, len)) = open(&folder.join(LENGTHS))? else { return missing(LENGTHS) };
-        if len < header.count.saturating_mul(4) {
-            return Ok(Err((LENGTHS, format!("it has {len} bytes where {} norms need 4 each", header.count))));
+    let norms = match open(&folder.join(LENGTHS))? {
+        None if cosine => return missing(LENGTHS),
+        Some((_, len)) if cosine && len < header.count.saturating_mul(4) => {
+            cut = Some((LENGTHS, format!("it has {len} bytes where {} norms need 4 each", header.count)));
+            header.count = len / 4;
+            open(&folder.join(LENGTHS))?
         }
-        Some(BufReader::new(file))
-    } else {
-        None
+        found => found.filter(|(_, len)| *len >= header.count.saturating_mul(4)),
     };
-    let rows = by_label(folder, &header, &mut data, norms)?;
-    Ok(Ok(Scanned { header, rows, data }))
+    let norms = norms.map(|(file, _)| BufReader::new(file));
+    let (rows, evidence) = by_label(folder, &header, &mut data, norms, cosine)?;
+    Ok(Ok(Scanned { header, rows, data, cut, evidence }))
 }
 
 /// Every row by label: its number, whether it is deleted, and its norm in a cosine index.
@@ -223,22 +223,26 @@ fn by_label(
     header: &Header,
     data: &mut File,
     mut norms: Option<BufReader<File>>,
-) -> Result<Sorter, Error> {
-    let mut sorter = Sorter::default();
+    cosine: bool,
+) -> Result<(Sorter, Evidence), Error> {
+    let (mut sorter, mut evidence) = (Sorter::default(), Evidence::default());
     let mut failed = None;
-    let read = hnsw::rows(data, header, |row| {
+    let read = hnsw::rows(data, header, |row, square| {
         if failed.is_some() {
             return;
         }
         let norm = norms.as_mut().map(hnsw::length).transpose();
         let taken = norm.map_err(|e| io_error("read", &folder.join(LENGTHS), e)).and_then(|norm| {
-            let value = packed(row, norm);
+            if let Some(norm) = norm.filter(|_| !row.deleted) {
+                evidence.take(square, norm);
+            }
+            let value = packed(row, norm.filter(|_| cosine));
             sorter.push(&row.label.to_be_bytes(), &value).map_err(spill::failed)
         });
         failed = taken.err();
     });
     read.map_err(|e| io_error("read", &folder.join(DATA), e))?;
-    failed.map_or(Ok(sorter), Err)
+    failed.map_or(Ok((sorter, evidence)), Err)
 }
 
 /// Number, flag and norm of a row; no norm outside of a cosine index.
@@ -301,7 +305,13 @@ impl Index {
         let path = folder.join(PICKLE);
         let header = Header { count: 0, capacity: 0, row_len: 0, label_offset: 0, data_offset: 0, dimension: 0 };
         let data = File::open(&path).map_err(|e| io_error("open", &path, e))?;
-        Ok(Self { header, rows: Table::default(), data, path, max_seq_id })
+        let evidence = Evidence::default();
+        Ok(Self { header, rows: Table::default(), data, path, max_seq_id, cut: None, evidence })
+    }
+
+    /// Whether the pickle names the id.
+    fn knows(&self, id: &str) -> io::Result<bool> {
+        self.rows.position(id.as_bytes()).map(|place| place.is_some())
     }
 
     /// The row of an id; inside, a sentence that says why there is none.
@@ -317,7 +327,13 @@ impl Index {
             Some((label, 1, Some(found))) => {
                 Err(format!("its vector (label {label}) is marked deleted in row {} of {DATA}", found.row.number))
             }
-            Some((label, 0, _)) => Err(format!("its vector (label {label}) has no row in {DATA}")),
+            Some((label, 0, _)) => Err(match &self.cut {
+                None => format!("its vector (label {label}) has no row in {DATA}"),
+                Some(Wrong { file, what }) => {
+                    let name = file.file_name().unwrap_or_default().display();
+                    format!("its vector (label {label}) is lost: {name} is cut, {what}")
+                }
+            }),
             Some((label, many, _)) => Err(format!("its vector (label {label}) has {many} rows in {DATA}")),
             None => return Err(io::Error::new(io::ErrorKind::InvalidData, "a scratch file was changed")),
         })

@@ -65,6 +65,8 @@ async fn health(store: &LocalStore, collection: Collection) -> Result<Health> {
             Err(error) => return damaged(health, error),
         }
     }
+    let remarks = store.remarks(&health.collection).await?;
+    health.problems.extend(remarks.damage.into_iter().chain(remarks.refusal));
     if ids.len() as u64 != health.count {
         health.problems.push(format!("{} ids are listed, the count is {}", ids.len(), health.count));
     }

@@ -3,9 +3,9 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::store::{Error, Result};
 
@@ -17,12 +17,13 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock `NAME.memory-migration.lock` in the folder above the store.
+    /// Takes the lock `NAME.memory-migration.lock` in the folder above the store. Name and folder are those of the real
+    /// path, so that one store has one lock, whatever links or `..` lead to it.
     ///
     /// # Errors
     /// [`Error::Busy`] when another run holds it.
     pub fn take(store: &Path) -> Result<Self> {
-        let path = beside(store);
+        let path = beside(&real(store)?);
         loop {
             let file = open(&path)?;
             match file.try_lock() {
@@ -63,6 +64,23 @@ fn held(store: &Path, lock: &Path) -> Error {
         what: store.display().to_string(),
         by: format!("another memory-migration (process {}) writes it", holder.trim()),
         remedy: "wait until it has ended and run this again".to_owned(),
+    }
+}
+
+/// The path without links and `..`. What does not exist yet has neither: its name is put after the folder that does.
+fn real(store: &Path) -> Result<PathBuf> {
+    let failed = |source| Error::Io { attempt: "resolve", path: store.to_owned(), source };
+    let mut missing = Vec::new();
+    let mut at = std::path::absolute(store).map_err(failed)?;
+    loop {
+        match (at.canonicalize(), at.components().next_back()) {
+            (Ok(folder), _) => return Ok(missing.into_iter().rev().fold(folder, |path, name| path.join(name))),
+            (Err(e), Some(Component::Normal(name))) if e.kind() == io::ErrorKind::NotFound => {
+                missing.push(name.to_owned());
+                at.pop();
+            }
+            (Err(e), _) => return Err(failed(e)),
+        }
     }
 }
 
@@ -138,6 +156,32 @@ mod tests {
         drop(first);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         drop(Lock::take(&store).unwrap());
+    }
+
+    /// Two runs into one store by two names held two locks.
+    #[test]
+    fn one_store_has_one_lock_by_any_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(folder.join("claims/other")).unwrap();
+        std::os::unix::fs::symlink(folder.join("claims"), folder.join("link")).unwrap();
+        for exists in [false, true] {
+            if exists {
+                fs::create_dir(folder.join("claims/store")).unwrap();
+                std::os::unix::fs::symlink(folder.join("claims/store"), folder.join("alias")).unwrap();
+            }
+            let first = Lock::take(&folder.join("claims/store")).unwrap();
+            assert!(folder.join("claims/store.memory-migration.lock").exists());
+            let mut others = vec!["link/store", "claims/other/../store", "link/./store"];
+            others.extend(exists.then_some("alias"));
+            for other in others {
+                assert!(
+                    matches!(Lock::take(&folder.join(other)), Err(Error::Busy { .. })),
+                    "{other}, exists: {exists}"
+                );
+            }
+            drop(first);
+        }
     }
 
     #[test]

@@ -1,7 +1,5 @@
-//! The write-ahead log (`embeddings_queue`): which records its tail changes, and what a change does to a record.
-//! Replays as the engine does; reads no table itself.
-
-use std::collections::HashMap;
+//! The write-ahead log (`embeddings_queue`): its entries, and what one of them does to a record's content.
+//! Applies as the engine does; reads no table itself.
 
 use serde_json::Value as Json;
 
@@ -37,6 +35,17 @@ impl Operation {
             _ => None,
         }
     }
+
+    /// Its code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Add => 0,
+            Self::Update => 1,
+            Self::Upsert => 2,
+            Self::Delete => 3,
+        }
+    }
 }
 
 /// The head of one entry.
@@ -52,99 +61,6 @@ pub struct Entry {
     pub has_vector: bool,
 }
 
-/// Where the newest vector of a record is, if the log's tail says anything about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VectorAt {
-    /// In the entry with this `seq_id`.
-    Entry(i64),
-    /// Nowhere: the record was deleted.
-    Deleted,
-}
-
-/// What the log's tail changes, by id; holds ids and `seq_id`s only.
-#[derive(Debug, Default)]
-pub struct Overlay {
-    vectors: HashMap<String, VectorAt>,
-    changes: HashMap<String, Changes>,
-}
-
-/// What the tail does to a record beside its vector.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Whether the record exists after the tail.
-    pub exists: bool,
-    /// Whether the tables' row still counts; false once the tail has deleted it.
-    pub keeps_row: bool,
-    /// The entries to apply, in order.
-    pub entries: Vec<i64>,
-}
-
-impl Overlay {
-    /// Takes an entry that the HNSW index has not seen; `indexed` says whether the index holds the id.
-    ///
-    /// # Errors
-    /// Those of `indexed`.
-    pub fn vector<E>(&mut self, entry: &Entry, indexed: impl FnOnce(&str) -> Result<bool, E>) -> Result<(), E> {
-        let exists = match self.vectors.get(&entry.id) {
-            Some(at) => *at != VectorAt::Deleted,
-            None => indexed(&entry.id)?,
-        };
-        let at = match entry.operation {
-            Operation::Delete => VectorAt::Deleted,
-            Operation::Add if exists => return Ok(()),
-            Operation::Update if !exists => return Ok(()),
-            _ if !entry.has_vector => return Ok(()),
-            _ => VectorAt::Entry(entry.seq_id),
-        };
-        self.vectors.insert(entry.id.clone(), at);
-        Ok(())
-    }
-
-    /// Takes an entry that the tables have not seen; `tabled` says whether they hold the id.
-    ///
-    /// # Errors
-    /// Those of `tabled`.
-    pub fn change<E>(&mut self, entry: &Entry, tabled: impl FnOnce(&str) -> Result<bool, E>) -> Result<(), E> {
-        if !self.changes.contains_key(&entry.id) {
-            let exists = tabled(&entry.id)?;
-            self.changes.insert(entry.id.clone(), Changes { exists, keeps_row: exists, entries: Vec::new() });
-        }
-        let Some(changes) = self.changes.get_mut(&entry.id) else { return Ok(()) };
-        match entry.operation {
-            Operation::Delete => *changes = Changes::default(),
-            Operation::Add if changes.exists => {}
-            Operation::Update if !changes.exists => {}
-            _ => {
-                changes.exists = true;
-                changes.entries.push(entry.seq_id);
-            }
-        }
-        Ok(())
-    }
-
-    /// Where the tail leaves the id's vector; None where it says nothing.
-    #[must_use]
-    pub fn vector_of(&self, id: &str) -> Option<VectorAt> {
-        self.vectors.get(id).copied()
-    }
-
-    /// Sets where an id's vector is, found outside the tail.
-    pub fn set_vector(&mut self, id: String, at: VectorAt) {
-        self.vectors.insert(id, at);
-    }
-
-    /// What the tail does to the id; None where it says nothing.
-    #[must_use]
-    pub fn changes_of(&self, id: &str) -> Option<&Changes> {
-        self.changes.get(id)
-    }
-
-    /// All changed ids.
-    pub fn changed(&self) -> impl Iterator<Item = (&str, &Changes)> {
-        self.changes.iter().map(|(id, changes)| (id.as_str(), changes))
-    }
-}
-
 /// The content of a record beside its vector.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Content {
@@ -154,6 +70,9 @@ pub struct Content {
     pub uri: Option<String>,
     /// The user's metadata.
     pub metadata: Metadata,
+    /// Keys that were left out, for their value is NaN or infinite: so does Chroma's client read them (measured on 0.4.24,
+    /// 0.5.23 and 0.6.3, which take such values; newer ones make them null).
+    pub dropped: Vec<String>,
 }
 
 impl Content {
@@ -171,6 +90,21 @@ impl Content {
         Ok(())
     }
 
+    /// As [`Content::set`]; a value that no JSON has is left out.
+    ///
+    /// # Errors
+    /// When a document or uri is no text.
+    pub fn set_or_drop(&mut self, key: String, value: Option<Value>) -> Result<(), String> {
+        match value {
+            Some(value) => self.set(key, value),
+            None if key == DOCUMENT || key == URI => Err(format!("its {key} has no value")),
+            None => {
+                self.dropped.push(key);
+                Ok(())
+            }
+        }
+    }
+
     fn remove(&mut self, key: &str) {
         match key {
             DOCUMENT => self.document = None,
@@ -184,11 +118,19 @@ impl Content {
     /// # Errors
     /// When it is no JSON object, or holds what Chroma's record metadata cannot.
     pub fn merge(&mut self, json: &str) -> Result<(), String> {
-        let object: serde_json::Map<String, Json> =
-            serde_json::from_str(json).map_err(|e| format!("its metadata in the log cannot be read: {e}"))?;
+        let parsed = serde_json::from_str::<serde_json::Map<String, Json>>(json);
+        let finite = parsed.is_err().then(|| finite(json)).flatten();
+        let object = finite.as_ref().map_or(parsed, |finite| serde_json::from_str(finite));
+        let object = object.map_err(|e| format!("its metadata in the log cannot be read: {e}"))?;
         for (key, value) in object {
+            self.dropped.retain(|dropped| *dropped != key);
             match value {
-                Json::Null => self.remove(&key),
+                Json::Null => {
+                    self.remove(&key);
+                    if finite.is_some() && key != DOCUMENT && key != URI {
+                        self.dropped.push(key);
+                    }
+                }
                 // Chroma 1.x keeps no row for an empty array, so the key is gone once the entry is applied.
                 Json::Array(items) if items.is_empty() => self.remove(&key),
                 Json::Array(items) => self.set(key, list(&items)?)?,
@@ -200,6 +142,25 @@ impl Content {
         }
         Ok(())
     }
+}
+
+/// The text with null for the numbers that Python writes and JSON does not have; None where there are none.
+fn finite(json: &str) -> Option<String> {
+    let (mut text, mut rest, mut in_string, mut found) = (String::with_capacity(json.len()), json, false, false);
+    while let Some(first) = rest.chars().next() {
+        let word = ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| !in_string && rest.starts_with(word));
+        let taken = match word {
+            Some(word) => word.len(),
+            None if in_string && first == '\\' => rest.char_indices().nth(2).map_or(rest.len(), |(at, _)| at),
+            None => first.len_utf8(),
+        };
+        let (head, tail) = rest.split_at_checked(taken)?;
+        in_string ^= head == "\"";
+        found |= word.is_some();
+        text.push_str(if word.is_some() { "null" } else { head });
+        rest = tail;
+    }
+    found.then_some(text)
 }
 
 /// One JSON scalar; integers beyond i64 are floats, as in Chroma.
@@ -252,42 +213,6 @@ pub fn vector(bytes: &[u8], encoding: Option<&str>, dimension: Option<u32>) -> R
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::convert::Infallible;
-
-    fn replay(known: &[&str], tail: &[(Operation, &str, bool)]) -> Overlay {
-        let mut overlay = Overlay::default();
-        for (n, (operation, id, has_vector)) in tail.iter().enumerate() {
-            let seq_id = i64::try_from(n).unwrap() + 1;
-            let entry = Entry { seq_id, operation: *operation, id: (*id).to_owned(), has_vector: *has_vector };
-            overlay.vector(&entry, |id| Ok::<_, Infallible>(known.contains(&id))).unwrap();
-            overlay.change(&entry, |id| Ok::<_, Infallible>(known.contains(&id))).unwrap();
-        }
-        overlay
-    }
-
-    #[test]
-    fn an_add_of_a_known_id_and_an_update_of_an_unknown_one_are_ignored() {
-        use Operation::{Add, Update};
-        let overlay = replay(&["old"], &[(Add, "old", true), (Update, "new", true), (Update, "old", false)]);
-        assert_eq!((overlay.vector_of("old"), overlay.vector_of("new")), (None, None));
-        let old = Changes { exists: true, keeps_row: true, entries: vec![3] };
-        assert_eq!(overlay.changes_of("old"), Some(&old));
-        assert_eq!(overlay.changes_of("new"), Some(&Changes::default()));
-    }
-
-    #[test]
-    fn an_add_after_a_delete_starts_anew() {
-        use Operation::{Add, Delete, Update, Upsert};
-        let overlay =
-            replay(&["a", "b"], &[(Update, "a", true), (Delete, "a", false), (Add, "a", true), (Delete, "b", false)]);
-        assert_eq!(overlay.vector_of("a"), Some(VectorAt::Entry(3)));
-        assert_eq!(overlay.changes_of("a"), Some(&Changes { exists: true, keeps_row: false, entries: vec![3] }));
-        assert_eq!(overlay.vector_of("b"), Some(VectorAt::Deleted));
-        assert!(!overlay.changes_of("b").unwrap().exists);
-        let upserts = replay(&[], &[(Upsert, "a", true), (Upsert, "a", true), (Add, "a", true)]);
-        assert_eq!(upserts.vector_of("a"), Some(VectorAt::Entry(2)));
-        assert_eq!(upserts.changes_of("a").unwrap().entries, [1, 2]);
-    }
 
     #[test]
     fn keys_merge_and_null_removes() {
@@ -313,12 +238,24 @@ mod tests {
             r#"{"l": [1, "a"]}"#,
             r#"{"l": [[1]]}"#,
             r#"{"chroma:document": 5}"#,
-            r#"{"n": NaN}"#,
+            r#"{"n": nan}"#,
+            r#"{"n": [NaN]}"#,
             "[]",
             "",
         ] {
             assert!(Content::default().merge(json).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn a_number_that_json_does_not_have_is_left_out_and_named() {
+        let mut content = Content::default();
+        content.merge(r#"{"a": NaN, "b": -Infinity, "c": "NaN \" Infinity", "d": 1, "chroma:document": "x"}"#).unwrap();
+        assert_eq!(content.dropped, ["a", "b"]);
+        let expected = [("c", Value::Str("NaN \" Infinity".to_owned())), ("d", Value::Int(1))];
+        assert_eq!(content.metadata, expected.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
+        content.merge(r#"{"a": 2}"#).unwrap();
+        assert_eq!((content.dropped.len(), content.document.as_deref()), (1, Some("x")));
     }
 
     #[test]
@@ -337,8 +274,8 @@ mod tests {
         }
 
         #[test]
-        fn no_mutated_metadata_makes_it_panic(at in 0usize..60, byte in any::<u8>()) {
-            let mut json = br#"{"a": [1, 2.5], "chroma:document": "x", "n": null, "e": 1e309}"#.to_vec();
+        fn no_mutated_metadata_makes_it_panic(at in 0usize..75, byte in any::<u8>()) {
+            let mut json = br#"{"a": [1, 2.5], "chroma:document": "x", "n": null, "e": 1e309, "i": -Infinity}"#.to_vec();
             let at = at % json.len();
             json[at] = byte;
             if let Ok(json) = std::str::from_utf8(&json) {

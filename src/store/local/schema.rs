@@ -41,12 +41,13 @@ const KNOWN: [(&str, i64, i64); 3] = [("embeddings_queue", 1, 2), ("metadb", 2, 
 
 /// The tables that are read, with the columns that must and those that may be there. Any other column could hold
 /// content that this reader would miss.
-const TABLES: [(&str, &[&str], &[&str]); 9] = [
+const TABLES: [(&str, &[&str], &[&str]); 10] = [
     ("tenants", &["id"], &["resource_name"]),
     ("databases", &["id", "name", "tenant_id"], &[]),
     ("collections", &["id", "name", "dimension", "database_id"], &["topic", "config_json_str", "schema_str"]),
     ("collection_metadata", &["collection_id", "key", "str_value", "int_value", "float_value"], &["bool_value"]),
     ("segments", &["id", "type", "scope", "collection"], &["topic"]),
+    ("segment_metadata", &["segment_id", "key", "str_value", "int_value", "float_value"], &["bool_value"]),
     ("embeddings", &["id", "segment_id", "embedding_id", "seq_id"], &["created_at"]),
     ("embedding_metadata", &["id", "key", "string_value", "int_value", "float_value"], &["bool_value"]),
     ("embeddings_queue", &["seq_id", "operation", "topic", "id", "vector", "encoding", "metadata"], &["created_at"]),

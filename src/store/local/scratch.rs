@@ -174,6 +174,13 @@ fn damaged(database: &Path, what: String) -> Error {
     }
 }
 
+/// Whether `SQLite` found a page that is not as it must be.
+#[must_use]
+pub fn is_corrupt(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map_or(0, |e| e.extended_code);
+    error.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) || extended == ffi::SQLITE_IOERR_SHORT_READ
+}
+
 /// What an error of `SQLite` means for this store.
 #[must_use]
 pub fn failure(database: &Path, error: &rusqlite::Error) -> Failure {

@@ -1,4 +1,4 @@
-//! What is known of one collection between two windows: its index, the tail of its log, and the generation both are of.
+//! What is known of one collection between two windows: its index, what its log does, and the generation both are of.
 //! Reads through the caller's transaction; decides nothing about retries.
 
 use std::collections::HashMap;
@@ -11,9 +11,11 @@ use super::super::error::Error;
 use super::super::record::Fetched;
 use super::super::spill;
 use super::files::{Attempt, Failure};
-use super::index::{Stamps, Vectors};
-use super::queue::Overlay;
-use super::scratch::failure;
+use super::index::{Vectors, Wrong};
+use super::overlay::{Base, Log, Overlay};
+use super::replay::{Known, Watermarks};
+use super::scratch::{failure, is_corrupt};
+use super::stamps::{PICKLE, Stamps};
 use super::tables;
 
 /// A collection's two segments.
@@ -30,9 +32,9 @@ pub struct Segments {
 pub struct Sequence {
     /// The whole log's last entry.
     pub last: i64,
-    /// What the tables have applied.
+    /// What the tables have applied, by their own word.
     pub metadata: i64,
-    /// What the index has applied.
+    /// What the index has applied, by its own word.
     pub vector: i64,
 }
 
@@ -47,14 +49,19 @@ pub struct Shape {
 
 /// The indexes that all connections to one store use, by folder: whoever comes first loads one, the others wait for it.
 #[derive(Debug, Default)]
-pub struct Indexes(Mutex<HashMap<PathBuf, Loaded>>);
+pub struct Indexes {
+    loaded: Mutex<HashMap<PathBuf, Loaded>>,
+    /// What the first walk through a collection's log left for later ones.
+    bases: Mutex<HashMap<PathBuf, Base>>,
+}
 
-/// An index, and what it was loaded from.
+/// An index, what it was loaded from, and what the log does beside it.
 #[derive(Debug)]
 struct Loaded {
     stamps: Stamps,
     shape: Shape,
     vectors: Arc<Vectors>,
+    overlay: Option<(Sequence, Arc<Overlay>)>,
 }
 
 /// Collections whose index and state are kept in memory.
@@ -63,13 +70,13 @@ pub const KEPT: usize = 2;
 impl Indexes {
     /// The index of a folder as these stamps are of; loaded unless it is known.
     fn get(&self, folder: &Path, stamps: Stamps, shape: Shape) -> Attempt<Arc<Vectors>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = known.get(folder).filter(|loaded| loaded.stamps == stamps && loaded.shape == shape) {
             return Ok(Arc::clone(&loaded.vectors));
         }
         known.remove(folder);
         let vectors = Vectors::load(folder, shape.dimension, shape.cosine);
-        let torn = matches!(vectors, Err(_) | Ok(Vectors::Broken { .. })) && !stamps.are_settled();
+        let torn = vectors.as_ref().map_or(true, |vectors| vectors.wrong().is_some()) && !stamps.are_settled();
         if torn || Stamps::of(folder)? != stamps {
             return Err(moved(folder));
         }
@@ -77,12 +84,40 @@ impl Indexes {
         if known.len() >= KEPT {
             known.clear();
         }
-        known.insert(folder.to_owned(), Loaded { stamps, shape, vectors: Arc::clone(&vectors) });
+        let loaded = Loaded { stamps, shape, vectors: Arc::clone(&vectors), overlay: None };
+        known.insert(folder.to_owned(), loaded);
         Ok(vectors)
+    }
+
+    /// What the log does at this moment beside the index of a folder as these stamps are of; walked through unless it is
+    /// known.
+    fn overlay(
+        &self,
+        folder: &Path,
+        (stamps, now): (Stamps, Sequence),
+        walk: impl FnOnce(&Base) -> Attempt<(Overlay, Option<Base>)>,
+    ) -> Attempt<Arc<Overlay>> {
+        let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = known.get_mut(folder).filter(|loaded| loaded.stamps == stamps);
+        if let Some((_, overlay)) = loaded.as_ref().and_then(|l| l.overlay.as_ref()).filter(|(of, _)| *of == now) {
+            return Ok(Arc::clone(overlay));
+        }
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        // what a sound index had applied stays applied; of a damaged one nobody knows
+        if loaded.as_ref().is_some_and(|loaded| !loaded.vectors.is_sound()) {
+            bases.remove(folder);
+        }
+        let (overlay, base) = walk(bases.get(folder).unwrap_or(&Base::default()))?;
+        let overlay = Arc::new(overlay);
+        if let Some(loaded) = &mut loaded {
+            loaded.overlay = Some((now, Arc::clone(&overlay)));
+            base.into_iter().for_each(|base| drop(bases.insert(folder.to_owned(), base)));
+        }
+        Ok(overlay)
     }
 }
 
-/// One collection's index and log tail.
+/// One collection's index and log.
 #[derive(Debug)]
 pub struct State {
     /// Its segments.
@@ -93,10 +128,12 @@ pub struct State {
     pub stamps: Stamps,
     /// The index, which other connections to the store use too.
     pub vectors: Arc<Vectors>,
-    /// How far the overlay goes; None before the first look.
+    /// How the index is read.
+    pub shape: Shape,
+    /// What the overlay is of; None before the first look.
     pub sequence: Option<Sequence>,
-    /// The log's tail.
-    pub overlay: Overlay,
+    /// What the log does.
+    pub overlay: Arc<Overlay>,
 }
 
 impl State {
@@ -141,7 +178,7 @@ impl State {
             return Err(moved(&folder));
         }
         let vectors = indexes.get(&folder, stamps, shape)?;
-        Ok(Self { segments, folder, stamps, vectors, sequence: None, overlay: Overlay::default() })
+        Ok(Self { segments, folder, stamps, vectors, shape, sequence: None, overlay: Arc::default() })
     }
 
     /// Fails where the index's files are no longer those that were loaded.
@@ -155,87 +192,110 @@ impl State {
     /// Brings the overlay up to the transaction that `db` is in.
     ///
     /// # Errors
-    /// `SQLite`'s, and [`Error::Damaged`] for an entry that is none of Chroma's.
-    pub fn refresh(&mut self, db: &Connection, database: &Path, collection: &str) -> Attempt<()> {
+    /// `SQLite`'s, and those of the scratch space.
+    pub fn refresh(&mut self, db: &Connection, database: &Path, collection: &str, indexes: &Indexes) -> Attempt<()> {
         let sql = |e| failure(database, &e);
         let metadata = tables::max_seq_id(db, &self.segments.metadata).map_err(sql)?.unwrap_or(0);
         // From 0.5 on the table is the truth, and the pickle's own number a leftover.
         let vector = tables::max_seq_id(db, &self.segments.vector).map_err(sql)?;
         let vector = vector.or(self.vectors.max_seq_id()).unwrap_or(0);
         let now = Sequence { last: tables::last_entry(db).map_err(sql)?, metadata, vector };
-        if self.sequence == Some(now) {
-            return Ok(());
+        if self.sequence != Some(now) {
+            let walk = |base: &Base| self.walk(db, collection, now, base).map_err(|stop| stop.failure(database));
+            self.overlay = indexes.overlay(&self.folder, (self.stamps, now), walk)?;
+            self.sequence = Some(now);
+            // an index that is just being kept may be behind its watermark for a moment
+            if self.overlay.vectors.count > 0 && !self.stamps.are_settled() {
+                self.sequence = None;
+                return Err(moved(&self.folder));
+            }
         }
-        let mut overlay = Overlay::default();
-        let (vectors, segment) = (&self.vectors, &self.segments.metadata);
-        tables::entries(db, collection, metadata.min(vector), |entry| {
-            let entry = entry.map_err(Stop::Damage)?;
-            if entry.seq_id > vector {
-                overlay.vector(&entry, |id| vectors.holds(id).map_err(Stop::Scratch))?;
-            }
-            if entry.seq_id > metadata {
-                overlay.change(&entry, |id| tables::has_row(db, segment, id))?;
-            }
-            Ok(())
-        })
-        .map_err(|stop: Stop| match stop {
-            Stop::Sql(e) => failure(database, &e),
-            Stop::Scratch(e) => Failure::Final(spill::failed(e)),
-            Stop::Damage(what) => Failure::Final(Error::Damaged {
-                file: database.to_owned(),
-                what,
-                readable: "what was applied before that entry can be read by a Chroma of that store's version"
-                    .to_owned(),
-            }),
-        })?;
-        self.overlay = overlay;
-        self.sequence = Some(now);
         Ok(())
     }
 
-    /// The error for records whose vectors only a broken index has; None where the index is sound.
-    #[must_use]
-    pub fn damage(&self) -> Option<Error> {
-        let sequence = self.sequence.map_or(0, |s| s.vector);
-        match &*self.vectors {
-            Vectors::Index(_) => None,
-            Vectors::Nothing if sequence <= 0 => None,
-            Vectors::Nothing => Some(Error::Damaged {
-                file: self.folder.join("index_metadata.pickle"),
-                what: format!("it is missing although the index has followed the log up to {sequence}"),
-                readable: READABLE.to_owned(),
-            }),
-            Vectors::Broken { file, what, .. } => {
-                Some(Error::Damaged { file: file.clone(), what: what.clone(), readable: READABLE.to_owned() })
+    /// Walks through the log: each entry is held against its record's row and the index, whatever the watermarks say.
+    fn walk(
+        &self,
+        db: &Connection,
+        collection: &str,
+        now: Sequence,
+        base: &Base,
+    ) -> Result<(Overlay, Option<Base>), Stop> {
+        let (mut log, mut last, mut damage) = (Log::default(), base.settled, Vec::new());
+        let walked = tables::entries(db, collection, base.settled, |entry| match entry {
+            Ok(entry) => {
+                last = entry.seq_id;
+                log.push(&entry).map_err(Stop::Scratch)
             }
+            Err(what) => {
+                damage.push(what);
+                damage.truncate(NAMED);
+                Ok(())
+            }
+        });
+        match walked {
+            Err(Stop::Sql(e)) if is_corrupt(&e) => {
+                damage.push(format!("the log (embeddings_queue) can be read up to entry {last} only: {e}"));
+            }
+            other => other?,
         }
+        let synced = now.vector > 0;
+        let floor = if self.vectors.is_sound() { now.metadata.min(now.vector).min(now.last) } else { 0 };
+        let whole_log = base.settled == 0 && tables::is_never_purged(db)?;
+        let marks = Watermarks { metadata: now.metadata, vector: now.vector };
+        let (vectors, segment) = (&self.vectors, &self.segments.metadata);
+        let (mut overlay, next) = log.replay(base, marks, floor, |id| {
+            let row =
+                tables::row_seq_id(db, segment, id).or_else(|e| if is_corrupt(&e) { Ok(None) } else { Err(e) })?;
+            let indexed = vectors.holds(id, synced).map_err(Stop::Scratch)?;
+            Ok::<_, Stop>(Known { row, indexed, whole_log })
+        })?;
+        let next = next.filter(|_| damage.is_empty());
+        overlay.damage = damage;
+        Ok((overlay, next))
     }
 
-    /// Whether the id's vector would have to come from an index that is broken.
+    /// What is wrong with the index's files, if anything: a missing index counts from its first sync on.
     #[must_use]
-    pub fn is_lost(&self, id: &str) -> bool {
+    pub fn wrong(&self) -> Option<Wrong> {
+        let synced = self.sequence.map_or(0, |s| s.vector);
         match &*self.vectors {
-            Vectors::Index(_) => false,
-            // Without the ids of the index nobody knows which entries of the log were applied.
-            Vectors::Broken { labels: None, .. } => true,
-            Vectors::Nothing | Vectors::Broken { .. } => self.overlay.vector_of(id).is_none(),
+            Vectors::Nothing if synced > 0 => Some(Wrong {
+                file: self.folder.join(PICKLE),
+                what: format!("it is missing although the index has followed the log up to entry {synced}"),
+            }),
+            vectors => vectors.wrong().cloned(),
         }
     }
 }
 
-const READABLE: &str = "ids, documents and metadata can be read, and the vectors that are still in the write-ahead log; \
-                        restore the folder from a backup, or embed the documents again";
+/// Entries that are named.
+const NAMED: usize = 3;
 
 /// Why the walk through the log ended early.
 enum Stop {
     Sql(rusqlite::Error),
     Scratch(std::io::Error),
-    Damage(String),
+}
+
+impl Stop {
+    fn failure(self, database: &Path) -> Failure {
+        match self {
+            Self::Sql(e) => failure(database, &e),
+            Self::Scratch(e) => Failure::Final(spill::failed(e)),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for Stop {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Scratch(error)
     }
 }
 

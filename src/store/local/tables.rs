@@ -1,15 +1,15 @@
 //! The `SQLite` reads: each function is a few statements inside the caller's read transaction.
 //! Never writes, and opens nothing but the connection it is asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Result, Row, params, params_from_iter};
 
-use super::super::ids::IdList;
-use super::super::record::Metadata;
+use super::super::distance::SPACE;
+use super::super::record::{Metadata, Value};
 use super::content::{keyed, text};
 use super::queue::{Entry, Operation};
 use super::schema::{Columns, Layout, Migration};
@@ -139,7 +139,8 @@ pub fn collection_metadata(db: &Connection, columns: Columns, id: &str) -> Resul
     let mut metadata = Metadata::new();
     while let Some(row) = rows.next()? {
         match keyed(row, 0)? {
-            Ok((key, value)) => drop(metadata.insert(key, value)),
+            Ok((key, Some(value))) => drop(metadata.insert(key, value)),
+            Ok((key, None)) => return Ok(Err(format!("its metadata {key:?} is NaN or infinite"))),
             Err(why) => return Ok(Err(why)),
         }
     }
@@ -153,6 +154,17 @@ pub fn collection_metadata(db: &Connection, columns: Columns, id: &str) -> Resul
 pub fn segments(db: &Connection, collection: &str) -> Result<Vec<(String, String)>> {
     let mut statement = db.prepare_cached("SELECT id, scope FROM segments WHERE collection = ?")?;
     statement.query_map([collection], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// What a segment's own metadata says of its distance; empty where it says nothing. Up to 0.6 the engine goes by this.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn segment_space(db: &Connection, segment: &str) -> Result<Metadata> {
+    let sql = "SELECT key, str_value FROM segment_metadata WHERE segment_id = ? AND key = ? AND str_value IS NOT NULL";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map([segment, SPACE], |row| Ok((row.get(0)?, Value::Str(row.get(1)?))))?;
+    rows.collect()
 }
 
 /// Whether the collection still has its row.
@@ -215,15 +227,21 @@ pub fn entries<E: From<rusqlite::Error>>(
     Ok(())
 }
 
-/// Every entry that the log still has of one record, in order. Slow: the log has no index by id.
+/// Whether no Chroma ever removed entries from the log: 0.4 never does, and newer ones not where their settings say so
+/// (`embeddings_queue_config`, measured on 0.5.23 to 1.5.9).
 ///
 /// # Errors
-/// `SQLite`'s; inside, an entry that is none of Chroma's.
-pub fn entries_of(db: &Connection, collection: &str, id: &str) -> Result<Vec<std::result::Result<Entry, String>>> {
-    let sql = "SELECT seq_id, operation, id, vector IS NOT NULL FROM embeddings_queue \
-               WHERE id = ?1 AND substr(topic, -length(?2)) = ?2 ORDER BY seq_id";
-    let mut statement = db.prepare_cached(sql)?;
-    statement.query_map([id, &format!("/{collection}")], entry)?.collect()
+/// `SQLite`'s.
+pub fn is_never_purged(db: &Connection) -> Result<bool> {
+    let table = "SELECT 1 FROM sqlite_schema WHERE name = 'embeddings_queue_config'";
+    if !db.prepare_cached(table)?.exists([])? {
+        return Ok(true);
+    }
+    let mut statement = db.prepare_cached("SELECT config_json_str FROM embeddings_queue_config")?;
+    let settings = statement.query_map([], |row| row.get::<_, Option<String>>(0))?.collect::<Result<Vec<_>>>()?;
+    let purges =
+        |text: &str| serde_json::from_str::<serde_json::Value>(text).map(|s| s["automatically_purge"] != false);
+    Ok(!settings.is_empty() && settings.iter().all(|s| s.as_deref().is_some_and(|s| purges(s).is_ok_and(|p| !p))))
 }
 
 fn entry(row: &Row<'_>) -> Result<std::result::Result<Entry, String>> {
@@ -267,37 +285,15 @@ pub fn count(db: &Connection, segment: &str) -> Result<i64> {
     db.prepare_cached("SELECT count(*) FROM embeddings WHERE segment_id = ?")?.query_row([segment], |row| row.get(0))
 }
 
-/// Whether a METADATA segment has a row for the id.
+/// The `seq_id` of an id's row; None where a METADATA segment has none.
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn has_row(db: &Connection, segment: &str, id: &str) -> Result<bool> {
-    db.prepare_cached("SELECT 1 FROM embeddings WHERE segment_id = ? AND embedding_id = ?")?.exists([segment, id])
-}
-
-/// Every id of a METADATA segment for which `keep` is true. An id that is no UTF-8 is an error: it cannot be asked for.
-///
-/// # Errors
-/// `SQLite`'s; inside, which row's id cannot be read.
-pub fn ids(
-    db: &Connection,
-    segment: &str,
-    mut keep: impl FnMut(&str) -> bool,
-) -> Result<std::result::Result<IdList, String>> {
-    let mut statement = db.prepare_cached("SELECT embedding_id FROM embeddings WHERE segment_id = ?")?;
-    let mut rows = statement.query([segment])?;
-    let mut list = IdList::new();
-    while let Some(row) = rows.next()? {
-        match row.get_ref(0)? {
-            ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
-                Ok(id) if keep(id) => list.push(id),
-                Ok(_) => {}
-                Err(e) => return Ok(Err(format!("the table embeddings holds an id that is no UTF-8 ({e})"))),
-            },
-            other => return Ok(Err(format!("the table embeddings holds an id of type {}", other.data_type()))),
-        }
-    }
-    Ok(Ok(list))
+pub fn row_seq_id(db: &Connection, segment: &str, id: &str) -> Result<Option<i64>> {
+    let sql = "SELECT seq_id FROM embeddings WHERE segment_id = ? AND embedding_id = ?";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([segment, id])?;
+    rows.next()?.map(|row| seq_id(row, 0)).transpose().map(Option::flatten)
 }
 
 /// A row of the table `embeddings`.
@@ -309,14 +305,24 @@ pub struct Place {
     pub seq_id: Option<i64>,
 }
 
+/// How rows are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// By the index on ids.
+    Index,
+    /// By a walk through the whole table: slow.
+    Table,
+}
+
 /// The row of each of these ids, which are sorted and distinct; None for an id without one.
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn places(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<Option<Place>>> {
+pub fn places(db: &Connection, segment: &str, ids: &[&str], by: By) -> Result<Vec<Option<Place>>> {
     let mut places = vec![None; ids.len()];
     let sql = format!(
-        "SELECT embedding_id, id, seq_id FROM embeddings WHERE segment_id = ? AND embedding_id IN ({})",
+        "SELECT embedding_id, id, seq_id FROM embeddings {} WHERE segment_id = ? AND embedding_id IN ({})",
+        if by == By::Table { "NOT INDEXED" } else { "" },
         placeholders()
     );
     let mut statement = db.prepare_cached(&sql)?;
@@ -336,6 +342,27 @@ pub fn places(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<Option
         }
     }
     Ok(places)
+}
+
+/// The row of this number, if it is this id's.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn place_at(db: &Connection, segment: &str, id: &str, number: i64) -> Result<Option<Place>> {
+    let sql = "SELECT seq_id FROM embeddings NOT INDEXED WHERE id = ? AND segment_id = ? AND embedding_id = ?";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![number, segment, id])?;
+    rows.next()?.map(|row| Ok(Place { number, seq_id: seq_id(row, 0)? })).transpose()
+}
+
+/// The last `seq_id` that each segment has applied.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn watermarks(db: &Connection) -> Result<HashMap<String, i64>> {
+    let mut statement = db.prepare_cached("SELECT segment_id, seq_id FROM max_seq_id")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, seq_id(row, 1)?.unwrap_or(0))))?;
+    rows.collect()
 }
 
 /// As many placeholders as [`CHUNK`] takes; the last chunk is padded with nulls, which match nothing.

@@ -1,0 +1,129 @@
+"""Gives a local store a history that reports tell of: history.py STORE STEP...
+
+    cosine      makes the collection `meta` with the distance cosine and 33 records, then replaces its metadata by `modify`;
+                on 0.4.24 also `again`, whose metadata `get_or_create_collection` replaces
+    ef-search N sets `ef_search` of `meta` (1.x)
+    old         makes the collection `drawers` with 5 records
+    new         adds 3 records to it
+    many N      adds N records to the collection `many`, with documents of 300 characters
+    nan         makes the collection `numbers`, whose metadata holds NaN and infinity (0.4 to 0.6 take them)
+    read        prints, for each collection, what the client reads: vectors by id, and the distance of `id0` from [3, 4, 0]
+    integers    makes max_seq_id of 0.6 hold integers, as a repair tool did before Chroma's own migration to 1.x
+
+`id0` is [0, 5, 0]: its distance from [3, 4, 0] is 0.2 by cosine, 10 by l2 and -19 by ip.
+"""
+
+import json
+import os
+import random
+import sqlite3
+import sys
+
+os.environ["ANONYMIZED_TELEMETRY"] = "False"
+
+import chromadb  # noqa: E402
+from chromadb.config import Settings  # noqa: E402
+
+MODERN = int(chromadb.__version__.split(".")[0]) >= 1
+
+
+def vectors(count, dimension, seed):
+    source = random.Random(seed)
+    return [[source.gauss(0, 1) * (n + 1) for _ in range(dimension)] for n in range(count)]
+
+
+def add(collection, ids, embeddings):
+    for start in range(0, len(ids), 3):
+        part = slice(start, start + 3)
+        metadatas = [{"probe": int(id_ == "id0")} for id_ in ids[part]]
+        documents = [f"document of {id_}" for id_ in ids[part]]
+        collection.add(ids=ids[part], embeddings=embeddings[part], metadatas=metadatas, documents=documents)
+
+
+def cosine(client):
+    small = {"sync_threshold": 10, "batch_size": 5}
+    names = ["meta"] + ["again"] * chromadb.__version__.startswith("0.4")
+    for name in names:
+        if MODERN:
+            how = {"configuration": {"hnsw": {"space": "cosine", **small}}}
+        else:
+            how = {"metadata": {"hnsw:space": "cosine", **{f"hnsw:{key}": value for key, value in small.items()}}}
+        collection = client.create_collection(name, embedding_function=None, **how)
+        add(collection, [f"id{n}" for n in range(33)], [[0.0, 5.0, 0.0]] + vectors(32, 3, 1))
+        if name == "again":
+            client.get_or_create_collection(name, metadata={"topic": "b"}, embedding_function=None)
+        else:
+            collection.modify(metadata={"topic": "b"})
+
+
+def ef_search(client, value):
+    client.get_collection("meta").modify(configuration={"hnsw": {"ef_search": int(value)}})
+
+
+def old(client):
+    collection = client.create_collection("drawers", embedding_function=None)
+    add(collection, [f"old{n}" for n in range(5)], vectors(5, 4, 2))
+
+
+def new(client):
+    collection = client.get_collection("drawers", embedding_function=None)
+    add(collection, [f"new{n}" for n in range(3)], vectors(3, 4, 3))
+
+
+def many(client, count):
+    collection = client.get_or_create_collection("many", embedding_function=None)
+    ids = [f"many-{n}" for n in range(int(count))]
+    for start in range(0, len(ids), 500):
+        part = ids[start : start + 500]
+        documents = [f"{id_} " * 40 for id_ in part]
+        collection.add(ids=part, embeddings=vectors(len(part), 4, start), documents=documents, metadatas=[{"n": 1}] * len(part))
+
+
+def nan(client):
+    collection = client.create_collection("numbers", embedding_function=None)
+    for n, score in enumerate(["nan", "inf", "-inf", "1.5"]):
+        metadata = {"score": float(score), "source": "a"}
+        collection.add(ids=[score], embeddings=[[float(n), 1.0]], documents=[score], metadatas=[metadata])
+
+
+def read(client):
+    found = {}
+    for collection in client.list_collections():
+        # 0.6 lists names
+        name = str(collection) if isinstance(collection, str) else collection.name
+        collection = client.get_collection(name, embedding_function=None)
+        records = collection.get(include=["embeddings"])
+        pairs = zip(records["ids"], records["embeddings"])
+        nearest = None
+        if "id0" in records["ids"]:
+            nearest = collection.query(query_embeddings=[[3.0, 4.0, 0.0]], n_results=1, where={"probe": 1})["distances"][0][0]
+        found[name] = {"vectors": {id_: [float(x) for x in vector] for id_, vector in pairs}, "nearest": nearest}
+    print(json.dumps(found))
+
+
+def integers(store):
+    tables = sqlite3.connect(os.path.join(store, "chroma.sqlite3"))
+    for segment, blob in tables.execute("select segment_id, seq_id from max_seq_id").fetchall():
+        tables.execute("update max_seq_id set seq_id = ? where segment_id = ?", (int.from_bytes(blob, "big"), segment))
+    tables.commit()
+    tables.close()
+
+
+def main():
+    store, *steps = sys.argv[1:]
+    settings = Settings(anonymized_telemetry=False)
+    client = None
+    while steps:
+        step = steps.pop(0)
+        if step == "integers":
+            integers(store)
+            continue
+        client = client or chromadb.PersistentClient(store, settings=settings)
+        arguments = [steps.pop(0)] if step in ("ef-search", "many") else []
+        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "nan": nan, "read": read}[step](client, *arguments)
+    if client:
+        client._system.stop()
+
+
+if __name__ == "__main__":
+    main()
