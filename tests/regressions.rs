@@ -1,5 +1,7 @@
 //! One test for each bug that was found and fixed; its comment says what happened.
 
+mod http;
+
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 

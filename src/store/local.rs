@@ -1,6 +1,7 @@
 //! A local Chroma store: opens a folder read-only and finds its layout; refuses unknown ones.
 //! Nothing here writes; `server` starts the Chroma that does.
 
+pub mod birth;
 pub mod content;
 pub mod files;
 pub mod hnsw;
