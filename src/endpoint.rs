@@ -1,7 +1,10 @@
 //! From a description of two ends to open stores and the engine: the only place that picks an implementation.
 
 mod local_target;
+mod own_writer;
+pub mod serving;
 mod sidecar_target;
+mod sockets;
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -11,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::engine::progress::Tracker;
-use crate::engine::{self, Halt, Options, Outcome};
+use crate::engine::{self, Halt, Options, Outcome, Selection};
 use crate::report::Direction;
 use crate::store::http::{self, HttpWriter, ServerConfig};
-use crate::store::local::LocalStore;
+use crate::store::local::{LocalStore, birth};
 use crate::store::{Capabilities, Error, Finding, Problem, Reader, Result, Target, Writer};
 use local_target::LocalTarget;
 use sidecar_target::SidecarTarget;
@@ -64,12 +67,37 @@ impl Endpoint {
     /// # Errors
     /// As [`Error`] says.
     pub async fn open(self) -> Result<Box<dyn Reader>> {
+        self.open_for(None).await
+    }
+
+    /// As `open`, for a run that looks at collections of these names only; None: at all of them.
+    async fn open_for(self, names: Option<Vec<String>>) -> Result<Box<dyn Reader>> {
         Ok(match self {
             Self::Local(Folder { path, tenant, database }) => {
                 Box::new(LocalStore::open(&path, &tenant, &database).await?)
             }
-            Self::Remote(server) => Box::new(http::open(*server).await?),
+            Self::Remote(server) => {
+                let store = http::open(*server).await?;
+                Box::new(match names {
+                    Some(names) => store.probing_only(names),
+                    None => store,
+                })
+            }
         })
+    }
+}
+
+/// The collections that a run looks at, on each side: a server is not asked about any other.
+struct Names {
+    source: Option<Vec<String>>,
+    target: Option<Vec<String>>,
+}
+
+impl Names {
+    fn of(options: &Options) -> Self {
+        let all = &options.collections;
+        let names = |of: fn(&Selection) -> &String| (!all.is_empty()).then(|| all.iter().map(of).cloned().collect());
+        Self { source: names(|selection| &selection.name), target: names(|selection| &selection.target_name) }
     }
 }
 
@@ -105,9 +133,10 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
     let Request { source, target, options, writer } = request;
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();
+    let names = Names::of(&options);
     let opened = async {
-        let source = source.open().await.map_err(Halt::Source)?;
-        Ok((source, open_target(target, writer).await.map_err(Halt::Target)?))
+        let source = source.open_for(names.source).await.map_err(Halt::Source)?;
+        Ok((source, open_target(target, writer, names.target).await.map_err(Halt::Target)?))
     };
     match opened.await {
         Ok((source, target)) => engine::migrate(&*source, &*target, direction, &options, tracker, stop).await,
@@ -125,9 +154,10 @@ pub async fn verify(
 ) -> Outcome {
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();
+    let names = Names::of(options);
     let opened = async {
-        let source = source.open().await.map_err(Halt::Source)?;
-        Ok((source, target.open().await.map_err(Halt::Target)?))
+        let source = source.open_for(names.source).await.map_err(Halt::Source)?;
+        Ok((source, target.open_for(names.target).await.map_err(Halt::Target)?))
     };
     match opened.await {
         Ok((source, target)) => engine::verify(&*source, &*target, direction, options, tracker, stop).await,
@@ -135,9 +165,15 @@ pub async fn verify(
     }
 }
 
-async fn open_target(target: Endpoint, writer: LocalWriter) -> Result<Box<dyn Target>> {
+async fn open_target(target: Endpoint, writer: LocalWriter, names: Option<Vec<String>>) -> Result<Box<dyn Target>> {
     Ok(match target {
-        Endpoint::Remote(server) => Box::new(RemoteTarget(http::open(*server).await?.into_writer().await?)),
+        Endpoint::Remote(server) => {
+            let writer = http::open(*server).await?.into_writer().await?;
+            Box::new(RemoteTarget(match names {
+                Some(names) => writer.probing_only(names),
+                None => writer,
+            }))
+        }
         Endpoint::Local(folder) => match writer {
             LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, program).await?),
             LocalWriter::Sidecar { url, image } => Box::new(SidecarTarget::open(folder, url, image).await?),
@@ -183,8 +219,8 @@ async fn open_files(folder: &Folder) -> Result<LocalStore> {
     LocalStore::open(&folder.path, &folder.tenant, &folder.database).await
 }
 
-/// What is in the folder before anything is written: None for no store yet, or not this tenant and database, which the
-/// server makes.
+/// What is in the folder before anything is written: None for no store yet, for one whose making was cut short, and for
+/// one without this tenant and database, which the server makes.
 async fn before(folder: &Folder) -> Result<Option<LocalStore>> {
     let found = async {
         let store = open_files(folder).await?;
@@ -194,6 +230,9 @@ async fn before(folder: &Folder) -> Result<Option<LocalStore>> {
     match found.await {
         Ok(store) => Ok(Some(store)),
         Err(Error::NotFound { .. }) => Ok(None),
+        Err(error @ (Error::Unsupported { .. } | Error::Damaged { .. })) => {
+            birth::or_empty(&folder.path, error).map(|()| None)
+        }
         Err(error) => Err(error),
     }
 }

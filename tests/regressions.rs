@@ -2,6 +2,7 @@
 
 mod engine;
 mod files;
+mod http;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};

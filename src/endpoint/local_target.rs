@@ -1,5 +1,5 @@
 //! A local store as a target: read from its files before and after, written by a Chroma server started on it in between.
-//! Never writes a file of the store itself.
+//! Writes no file of the store itself; only tables that were never finished and hold nothing are taken away.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,15 +9,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{Folder, open_files, passed, refused};
+use super::own_writer::OwnWriter;
+use super::{Folder, open_files, passed, refused, serving};
 use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::local::lock::{self, Lock};
 use crate::store::local::server::{Program, Server};
-use crate::store::local::{self, Layout, LocalStore, Order};
+use crate::store::local::{self, Layout, LocalStore, Order, birth};
 use crate::store::{Capabilities, Error, Finding, Problem, Reader, Result, Target, Writer};
 
 /// How long a server may take until it answers: one that opens a large store reads its index first.
 const STARTING: Duration = Duration::from_secs(120);
+/// How many ports are tried.
+const PORTS: usize = 3;
 /// Disk that Chroma needs for a record, in sizes of its plain content: log, index, columns and full-text index.
 const DISK_FACTOR: u64 = 5;
 
@@ -37,8 +40,7 @@ struct Engine {
 }
 
 struct Running {
-    writer: HttpWriter,
-    files: LocalStore,
+    writer: OwnWriter,
     held: Mutex<Option<(Server, Lock)>>,
 }
 
@@ -68,11 +70,12 @@ impl LocalTarget {
         let lock = Lock::take(path)?;
         lock::refuse_users(path)?;
         std::fs::create_dir_all(path).map_err(io_error("create", path))?;
-        let mut server = self.program.start(path)?;
-        let writer = ready(&mut server, &self.folder).await?;
-        let files = open_files(&self.folder).await?;
+        clear(path, &self.engine().await?.layout)?;
+        let (server, writer) = started(&self.program, &self.folder).await?;
+        writer.ensure_database().await?;
+        let writer = OwnWriter::new(writer, open_files(&self.folder).await?).await?;
         tracing::info!(folder = %path.display(), "a Chroma server writes the target");
-        Ok(Running { writer, files, held: Mutex::new(Some((server, lock))) })
+        Ok(Running { writer, held: Mutex::new(Some((server, lock))) })
     }
 
     fn layout_finding(&self, engine: &Engine) -> Result<Finding> {
@@ -80,6 +83,9 @@ impl LocalTarget {
         let engine = &engine.layout;
         if !self.folder.path.join("chroma.sqlite3").exists() {
             return Ok(passed(check, format!("a new store: {}", engine.version())));
+        }
+        if birth::empty(&self.folder.path)?.is_some_and(|there| birth::is_beginning(&there, engine)) {
+            return Ok(passed(check, format!("an empty store, which is made ready: {}", engine.version())));
         }
         let there = local::layout(&self.folder.path)?;
         let message = |relation| format!("the store has the {}, {relation} {}", there.version(), engine.version());
@@ -125,7 +131,7 @@ impl Target for LocalTarget {
     }
 
     fn files(&self) -> Option<&dyn Reader> {
-        self.running.get().map(|running| &running.files as &dyn Reader)
+        self.running.get().map(|running| running.writer.files() as &dyn Reader)
     }
 
     async fn close(&self) -> Result<()> {
@@ -138,17 +144,70 @@ impl Target for LocalTarget {
     }
 }
 
-/// Waits until the server answers, or has ended.
+/// Takes away the tables that an engine with this layout did not finish, where they hold nothing: 0.6.3 does not go on
+/// from its own half-made ones (measured). Called only while our lock is held and nobody has the folder open.
+fn clear(folder: &Path, whole: &Layout) -> Result<()> {
+    let database = folder.join(local::DATABASE);
+    if !database.exists() {
+        return Ok(());
+    }
+    let half_made = |there: &Layout| birth::is_beginning(there, whole) && there.compare(whole) != Order::Equal;
+    if !birth::empty(folder)?.is_some_and(|there| half_made(&there)) {
+        return Ok(());
+    }
+    tracing::info!(folder = %folder.display(), "the store there is empty and was never finished: it is made anew");
+    // in this order, so that an end in between leaves what the next run takes for empty, too
+    std::fs::File::create(&database).map_err(io_error("empty", &database))?;
+    for ending in ["-journal", "-wal", "-shm", ""] {
+        let file = folder.join(format!("{}{ending}", local::DATABASE));
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &file)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Starts a server on the folder, and waits until it answers itself: its port was free a moment before, and another
+/// process may have taken it since. Then there is another port.
+async fn started(program: &Program, folder: &Folder) -> Result<(Server, HttpWriter)> {
+    let mut last = None;
+    for _ in 0..PORTS {
+        let mut server = program.start(&folder.path)?;
+        let opened = ready(&mut server, folder).await;
+        let port = server.port();
+        // a server that has ended has no process, and whoever answers is another one
+        let ours = server.process().map_or(Some(false), |process| serving::is_port_of(process, port));
+        match (opened, ours) {
+            (Ok(writer), Some(true) | None) => return Ok((server, writer)),
+            (Err(error), Some(true) | None) => return Err(error),
+            (Err(error), Some(false)) if !is_taken(port) => return Err(error),
+            (_, Some(false)) => {}
+        }
+        last = Some(server.failed(&format!("was given port {port}, where another process answers")));
+        tracing::warn!(port, "another process took the port of the Chroma server; trying another one");
+        // nothing was written through it, so how it ends does not matter
+        drop(server.stop().await);
+    }
+    Err(last.unwrap_or_else(|| Error::Unavailable {
+        store: format!("the Chroma server on {}", folder.path.display()),
+        attempt: "its start".to_owned(),
+        why: "it was not tried".to_owned(),
+    }))
+}
+
+/// Whether something listens on a port after our own server there has ended.
+fn is_taken(port: u16) -> bool {
+    std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_err()
+}
+
+/// Waits until the server answers, or has ended. Writes nothing.
 async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
     let mut config = ServerConfig::new(server.url()?);
     config.tenant.clone_from(&folder.tenant);
     config.database.clone_from(&folder.database);
     config.timeouts.start = STARTING;
-    let opened = async {
-        let writer = http::open(config).await?.into_writer().await?;
-        writer.ensure_database().await?;
-        Ok(writer)
-    };
+    let opened = async { http::open(config).await?.into_writer().await };
     let opened = tokio::select! {
         opened = opened => opened,
         error = server.ended() => return Err(error),
@@ -163,8 +222,7 @@ async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
 async fn probe(program: &Program) -> Result<Engine> {
     let scratch = tempfile::Builder::new().prefix("memory-migration-probe-").tempdir();
     let scratch = scratch.map_err(io_error("create a scratch folder in", &std::env::temp_dir()))?;
-    let mut server = program.start(scratch.path())?;
-    let writer = ready(&mut server, &Folder::new(scratch.path().to_owned())).await?;
+    let (server, writer) = started(program, &Folder::new(scratch.path().to_owned())).await?;
     let engine = Engine { capabilities: writer.capabilities(), layout: local::layout(scratch.path())? };
     server.stop().await?;
     Ok(engine)

@@ -10,9 +10,10 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::local_target::{disk_space, existing};
+use super::own_writer::OwnWriter;
 use super::{Folder, before, open_files, passed, refused};
-use crate::store::http::{self, HttpWriter, ServerConfig};
-use crate::store::local::{self, LocalStore};
+use crate::store::http::{self, ServerConfig};
+use crate::store::local::{self, LocalStore, birth};
 use crate::store::{Capabilities, Error, Finding, Reader, Result, Target, Writer};
 
 /// How long the server may take until it answers: one that opens a large store reads its index first.
@@ -24,12 +25,7 @@ pub(super) struct SidecarTarget {
     url: Option<Url>,
     image: Option<String>,
     before: Option<LocalStore>,
-    running: OnceCell<Running>,
-}
-
-struct Running {
-    writer: HttpWriter,
-    files: LocalStore,
+    running: OnceCell<OwnWriter>,
 }
 
 impl SidecarTarget {
@@ -52,11 +48,11 @@ impl SidecarTarget {
         Some(config)
     }
 
-    async fn running(&self) -> Result<&Running> {
+    async fn running(&self) -> Result<&OwnWriter> {
         self.running.get_or_try_init(|| self.connect()).await
     }
 
-    async fn connect(&self) -> Result<Running> {
+    async fn connect(&self) -> Result<OwnWriter> {
         let Some(config) = self.server() else {
             return Err(Error::Unsupported {
                 store: self.name(),
@@ -66,7 +62,7 @@ impl SidecarTarget {
         };
         let writer = http::open(config).await?.into_writer().await?;
         writer.ensure_database().await?;
-        Ok(Running { writer, files: open_files(&self.folder).await? })
+        OwnWriter::new(writer, open_files(&self.folder).await?).await
     }
 
     /// Before the server runs only its image's tag tells what it will make of an existing store.
@@ -74,6 +70,9 @@ impl SidecarTarget {
         let check = "target-layout";
         if self.url.is_some() || !self.folder.path.join(local::DATABASE).exists() {
             return Ok(passed(check, "the server's own".to_owned()));
+        }
+        if let Some(there) = birth::empty(&self.folder.path)?.filter(|there| there.check().is_err()) {
+            return Ok(passed(check, format!("an empty store, which was not made to its end: {}", there.version())));
         }
         let there = local::layout(&self.folder.path)?.version();
         let wanted = family(self.image.as_deref());
@@ -160,7 +159,7 @@ impl Target for SidecarTarget {
 
     async fn capabilities(&self) -> Result<Capabilities> {
         match self.url {
-            Some(_) => Ok(self.running().await?.writer.capabilities()),
+            Some(_) => Ok(self.running().await?.capabilities()),
             None => Ok(expected(self.image.as_deref())),
         }
     }
@@ -170,11 +169,11 @@ impl Target for SidecarTarget {
     }
 
     async fn open(&self) -> Result<&dyn Writer> {
-        Ok(&self.running().await?.writer)
+        Ok(self.running().await?)
     }
 
     fn files(&self) -> Option<&dyn Reader> {
-        self.running.get().map(|running| &running.files as &dyn Reader)
+        self.running.get().map(|writer| writer.files() as &dyn Reader)
     }
 
     async fn close(&self) -> Result<()> {

@@ -2,6 +2,7 @@
 //! Nothing here writes; `server` starts the Chroma that does.
 
 pub mod audit;
+pub mod birth;
 pub mod check;
 pub mod content;
 mod core;

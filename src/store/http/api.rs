@@ -1,49 +1,71 @@
-//! What reading over both APIs has in common: list, count, ids, records by id.
-//! Knows paths and quirks of neither: `v1` and `v2` do.
+//! What reading over both APIs has in common: list, count, ids, records by id, and the probe of a distance.
+//! Knows no path and no quirk of a version: `paths` does. Judges no distance: `probe` does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures::StreamExt as _;
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio_util::bytes::Bytes;
-use url::Url;
 
-use super::decision::{Failure, Kind};
+use super::bounded::{DOCUMENT, LIST, RECORD, RECORDS, SMALL, whole};
+use super::decision::{Failed, Failure, Kind, Reason};
+use super::paths::{Dialect, Path, Place};
 use super::payload::Payload;
-use super::transport::{Failed, Request, Transport, whole};
-use super::wire::{self, CollectionAnswer, GetAnswer};
-use super::{probe, stream, v1, v2};
+use super::probe::{self, Answer, Probe, Verdict};
+use super::stream;
+use super::transport::{Request, Transport};
+use super::wire::{self, CollectionAnswer, GetAnswer, IdsAnswer, QueryAnswer, VectorAnswer};
+use crate::store::Remarks;
 use crate::store::collection::Collection;
 use crate::store::error::{Error, Result};
-use crate::store::ids::SortedIds;
+use crate::store::ids::{IdList, SortedIds};
 use crate::store::record::Fetched;
 use crate::store::spill;
 
 /// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
 /// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
 const FETCH: usize = 1000;
-
-/// How often a listing that other clients' writes made inconsistent is read again.
+/// How often a list of collections that other clients' writes made inconsistent is read again.
 const LISTINGS: usize = 3;
-
-/// Which of Chroma's APIs a server is spoken to in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// `/api/v1`, servers 0.4.15 to 0.5.15.
-    V1,
-    /// `/api/v2`, servers from 0.5.16.
-    V2,
-}
+/// Collections in one page, where a server limits its list.
+const PAGE: usize = 100;
+/// How often all ids are asked for at once before they are asked for by pages.
+const WHOLE_LISTINGS: usize = 2;
+/// Ids in one page.
+const IDS_PAGE: usize = 1000;
+/// Bytes of a list of ids beside those of the ids that the server counts, and for each of those.
+const IDS_SPARE: u64 = 16 << 20;
+const ID_BYTES: u64 = 64 << 10;
+/// Probes under way at once.
+const PROBES: usize = 4;
+/// How long one query of a probe is tried again.
+const PROBE_RETRIES: Duration = Duration::from_secs(2);
+/// How long the failing probes of one listing may take together, before the rest are left out.
+const PROBE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// One database of one server.
 #[derive(Debug)]
 pub(super) struct Api {
     pub(super) transport: Transport,
-    pub(super) dialect: Dialect,
+    pub(super) place: Place,
     pub(super) version: String,
-    pub(super) tenant: String,
-    pub(super) database: String,
+    /// The collections whose distance is probed; None: all.
+    pub(super) probed: Option<BTreeSet<String>>,
+    known: Mutex<Known>,
+}
+
+/// What was found out of collections, by UUID.
+#[derive(Debug, Default)]
+struct Known {
+    /// A collection's distance never changes, so that it is asked for once.
+    distances: HashMap<String, Verdict>,
+    /// The last list of ids was shorter than the count, in words.
+    short: HashMap<String, String>,
 }
 
 /// The body of a `get` by ids.
@@ -54,29 +76,41 @@ struct ByIds<'a> {
 }
 
 impl Api {
-    /// The URL of the collections, or of something below them.
-    pub(super) fn url(&self, below: &[&str]) -> Url {
-        match self.dialect {
-            Dialect::V1 => v1::collections(self, below),
-            Dialect::V2 => v2::collections(self, below),
-        }
+    pub(super) fn new(transport: Transport, place: Place, version: String) -> Self {
+        Self { transport, place, version, probed: None, known: Mutex::default() }
     }
 
-    /// A read of a collection; `body` makes it a POST.
-    pub(super) fn read(url: Url, body: Option<Bytes>, subject: String) -> Request<'static> {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Whoever panicked while holding it left whole entries.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A read; `body` makes it a POST.
+    pub(super) fn read(&self, path: &Path, body: Option<Bytes>, subject: String) -> Request<'static> {
         let method = if body.is_some() { Method::POST } else { Method::GET };
+        let url = self.transport.url(path);
         Request { kind: Kind::Read, method, url, body: body.map(Payload::Kept), subject }
     }
 
-    /// Sends a request and parses its answer.
-    pub(super) async fn json<T: DeserializeOwned>(&self, request: &Request<'_>) -> Result<T> {
-        self.transport.call(request, |response| async { wire::parse(&whole(response).await?) }).await
+    /// Sends a request and parses its answer, of at most `limit` bytes.
+    pub(super) async fn json<T: DeserializeOwned>(&self, request: &Request<'_>, limit: usize) -> Result<T> {
+        self.transport.call(request, |response| async move { wire::parse(&whole(response, limit).await?) }).await
     }
 
-    /// Every collection of the database, by name.
+    /// Every collection of the database, by name, each with the distance that its server goes by.
     pub(super) async fn collections(&self) -> Result<Vec<Collection>> {
-        let answers = match self.dialect {
-            Dialect::V1 => self.list(self.url(&[])).await?,
+        let declared = self.declared().await?;
+        let lost = Mutex::new(Duration::ZERO);
+        let probes = futures::stream::iter(declared).map(|collection| self.with_distance(collection, &lost));
+        let mut collections: Vec<Collection> = probes.buffer_unordered(PROBES).collect().await;
+        collections.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(collections)
+    }
+
+    /// Every collection with the distance that its documents declare; nothing is probed.
+    pub(super) async fn declared(&self) -> Result<Vec<Collection>> {
+        let answers = match self.place.dialect {
+            Dialect::V1 => self.list(&self.place.collections()).await?,
             Dialect::V2 => self.complete_list().await?,
         };
         if answers.is_empty() {
@@ -85,19 +119,18 @@ impl Api {
         }
         let mut collections = Vec::with_capacity(answers.len());
         for answer in answers {
-            let collection = answer.into_collection(&self.tenant, &self.database);
-            let mut collection = collection.map_err(|why| self.unsupported(why))?;
-            if let Some(distance) = probe::effective(self, &collection).await? {
-                collection.distance = distance;
+            let collection = answer.into_collection(&self.place.tenant, &self.place.database);
+            let collection = collection.map_err(|why| self.unsupported(why))?;
+            if self.transport.is_secret_in(&collection.name) {
+                return Err(self.unsupported("a collection's name holds the credentials that were sent".to_owned()));
             }
             collections.push(collection);
         }
-        collections.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(collections)
     }
 
-    async fn list(&self, url: Url) -> Result<Vec<CollectionAnswer>> {
-        self.json(&Self::read(url, None, self.database_words())).await
+    async fn list(&self, path: &Path) -> Result<Vec<CollectionAnswer>> {
+        self.json(&self.read(path, None, self.database_words()), LIST).await
     }
 
     /// Chroma's own servers list everything at once; one that limits the list is paged, and the server's own count
@@ -105,8 +138,9 @@ impl Api {
     async fn complete_list(&self) -> Result<Vec<CollectionAnswer>> {
         for _ in 0..LISTINGS {
             let mut found: BTreeMap<String, CollectionAnswer> = BTreeMap::new();
-            let mut page = self.list(self.url(&[])).await?;
-            let count: usize = self.json(&Self::read(v2::collections_count(self), None, self.database_words())).await?;
+            let mut page = self.list(&self.place.collections()).await?;
+            let count = self.read(&self.place.collections_count(), None, self.database_words());
+            let count: usize = self.json(&count, SMALL).await?;
             loop {
                 let before = found.len();
                 found.extend(page.into_iter().map(|answer| (answer.id().to_owned(), answer)));
@@ -116,61 +150,218 @@ impl Api {
                 if found.len() == before {
                     break;
                 }
-                page = self.list(v2::page(self, found.len())).await?;
+                page = self.list(&self.place.page(found.len(), PAGE)).await?;
             }
         }
         Err(self.unsupported(format!("{LISTINGS} times it listed fewer collections than it counts")))
     }
 
     async fn database_exists(&self) -> Result<()> {
-        let url = match self.dialect {
-            Dialect::V1 => v1::database(self),
-            Dialect::V2 => v2::database(self),
+        let request = self.read(&self.place.database(), None, self.database_words());
+        self.json::<serde::de::IgnoredAny>(&request, DOCUMENT).await.map(|_| ())
+    }
+
+    /// The collection with the distance that its server goes by, and in v1 with its dimension, which that does not tell.
+    /// Nothing that fails here is more than a remark.
+    async fn with_distance(&self, mut collection: Collection, lost: &Mutex<Duration>) -> Collection {
+        let is_v1 = self.place.dialect == Dialect::V1;
+        if is_v1 && collection.dimension.is_none() {
+            collection.dimension = self.dimension(&collection).await.and_then(|n| u32::try_from(n).ok());
+        }
+        let known = self.known().distances.get(&collection.id).cloned();
+        let is_probed = self.probed.as_ref().is_none_or(|names| names.contains(&collection.name));
+        let dimension = collection.dimension.and_then(|d| usize::try_from(d).ok()).filter(|_| is_probed);
+        collection.distance = match (known, dimension) {
+            (Some(verdict), _) => verdict.distance,
+            // Without a dimension there was never a record.
+            (None, None | Some(0)) => probe::expected(&collection),
+            (None, Some(dimension)) => self.probe(&collection, dimension, lost).await,
         };
-        self.json::<serde::de::IgnoredAny>(&Self::read(url, None, self.database_words())).await.map(|_| ())
+        collection
+    }
+
+    async fn probe(
+        &self,
+        collection: &Collection,
+        dimension: usize,
+        lost: &Mutex<Duration>,
+    ) -> crate::store::distance::Distance {
+        let started = Instant::now();
+        let taken = || *lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut probe = Probe::new(collection, dimension);
+        let verdict = loop {
+            let answer = if taken() > PROBE_PATIENCE {
+                Answer::Failed("queries of other collections failed for minutes".to_owned())
+            } else {
+                self.nearest(collection, probe.vector()).await
+            };
+            if matches!(answer, Answer::Failed(_)) {
+                *lost.lock().unwrap_or_else(PoisonError::into_inner) += started.elapsed();
+            }
+            let empty = answer == Answer::Empty;
+            if let Some(verdict) = probe.take(answer) {
+                if empty {
+                    // the next record may tell
+                    return verdict.distance;
+                }
+                break verdict;
+            }
+        };
+        let distance = verdict.distance;
+        self.known().distances.insert(collection.id.clone(), verdict);
+        distance
+    }
+
+    /// One query for the nearest record.
+    async fn nearest(&self, collection: &Collection, asked: &[f32]) -> Answer {
+        let body = json!({"query_embeddings": [asked], "n_results": 1, "include": ["distances", "embeddings"]});
+        let path = self.place.collection(&collection.id, "query");
+        let request = self.read(&path, Some(body.to_string().into()), words(collection));
+        let take = |response| async move { wire::parse::<QueryAnswer>(&whole(response, DOCUMENT).await?) };
+        let nearest = match self.transport.try_call(PROBE_RETRIES, &request, take).await {
+            Ok(answer) => answer.nearest(),
+            Err(stopped) if stopped.reason == Reason::Missing => return Answer::Empty,
+            Err(stopped) => return Answer::Failed(stopped.words()),
+        };
+        match nearest {
+            Ok(Some((told, found))) => Answer::Nearest { found, told },
+            // The absence of records is looked at in another way.
+            Ok(None) => match self.count(collection).await {
+                Ok(0) | Err(_) => Answer::Empty,
+                Ok(count) => Answer::Failed(format!("a query finds none of its {count} records")),
+            },
+            Err(why) => Answer::Failed(why),
+        }
+    }
+
+    /// The components of the first record's vector; None where there is none, or none can be read.
+    async fn dimension(&self, collection: &Collection) -> Option<usize> {
+        let body = Bytes::from_static(br#"{"limit":1,"offset":0,"include":["embeddings"]}"#);
+        let request = self.read(&self.place.collection(&collection.id, "get"), Some(body), words(collection));
+        let take = |response| async move { wire::parse::<VectorAnswer>(&whole(response, DOCUMENT).await?) };
+        self.transport.try_call(PROBE_RETRIES, &request, take).await.ok()?.dimension()
+    }
+
+    /// What the probe and the last list of ids have shown.
+    pub(super) fn remarks(&self, collection: &Collection) -> Remarks {
+        let known = self.known();
+        let (note, refusal) = match known.distances.get(&collection.id) {
+            Some(Verdict { note, refusal, .. }) => (note.clone(), refusal.clone()),
+            None => (None, None),
+        };
+        Remarks {
+            damage: known.short.get(&collection.id).cloned().into_iter().collect(),
+            notes: note.into_iter().collect(),
+            refusal,
+        }
     }
 
     /// How many records the collection holds.
     pub(super) async fn count(&self, collection: &Collection) -> Result<u64> {
-        self.json(&Self::read(self.url(&[&collection.id, "count"]), None, words(collection))).await
+        let request = self.read(&self.place.collection(&collection.id, "count"), None, words(collection));
+        self.json(&request, SMALL).await
     }
 
-    /// Every id, streamed. The counts around it show a server that limits its answers.
+    /// Every id, streamed. The counts around it show a server that limits its answers: that one is asked by pages, too,
+    /// and what is missing then is a remark.
     pub(super) async fn ids(&self, collection: &Collection) -> Result<SortedIds> {
-        let body = Bytes::from_static(br#"{"include":[]}"#);
-        let request = Self::read(self.url(&[&collection.id, "get"]), Some(body), words(collection));
-        let mut seen = (0, 0);
-        for _ in 0..LISTINGS {
+        let mut listed = SortedIds::default();
+        let mut counted = 0;
+        for _ in 0..WHOLE_LISTINGS {
             let before = self.count(collection).await?;
-            let ids = self.transport.call(&request, stream::ids).await?.sort().map_err(spill::failed)?;
-            let after = self.count(collection).await?;
-            if ids.len() as u64 >= before.min(after) {
-                return Ok(ids);
+            listed = self.listed(collection, before).await?;
+            counted = before.min(self.count(collection).await?);
+            if listed.len() as u64 >= counted {
+                self.known().short.remove(&collection.id);
+                return Ok(listed);
             }
-            seen = (ids.len(), before.min(after));
         }
-        let (listed, counted) = seen;
-        Err(self.unsupported(format!("it lists {listed} ids of {}, but counts {counted} records", words(collection))))
+        let merged = self.with_pages(collection, &listed).await?;
+        counted = counted.min(self.count(collection).await?);
+        let short = (merged.len() as u64) < counted;
+        let mut known = self.known();
+        if short {
+            let text = format!(
+                "the server lists {} ids but counts {counted} records: check that nothing between here and the server \
+                 limits or changes its answers",
+                merged.len()
+            );
+            known.short.insert(collection.id.clone(), text);
+        } else {
+            known.short.remove(&collection.id);
+        }
+        Ok(merged)
     }
 
-    /// The records with these ids.
+    async fn listed(&self, collection: &Collection, counted: u64) -> Result<SortedIds> {
+        let body = Bytes::from_static(br#"{"include":[]}"#);
+        let request = self.read(&self.place.collection(&collection.id, "get"), Some(body), words(collection));
+        let limit = counted.saturating_mul(ID_BYTES).saturating_add(IDS_SPARE);
+        self.transport.call(&request, |response| stream::ids(response, limit)).await?.sort().map_err(spill::failed)
+    }
+
+    /// These ids and those that come by pages, until a page is empty or repeats the one before.
+    async fn with_pages(&self, collection: &Collection, listed: &SortedIds) -> Result<SortedIds> {
+        let mut merged = IdList::new();
+        for id in listed {
+            merged.push(&id.map_err(spill::failed)?);
+        }
+        let path = self.place.collection(&collection.id, "get");
+        let (mut offset, mut before) = (0, Vec::new());
+        loop {
+            let body = json!({"limit": IDS_PAGE, "offset": offset, "include": []}).to_string();
+            let request = self.read(&path, Some(body.into()), words(collection));
+            let IdsAnswer { ids } = self.json(&request, RECORDS).await?;
+            if ids.is_empty() || ids == before {
+                return merged.sort().map_err(spill::failed);
+            }
+            offset += ids.len();
+            for id in &ids {
+                merged.push(id);
+            }
+            before = ids;
+        }
+    }
+
+    /// The records with these ids. An answer that would be too long is asked for in halves.
     pub(super) async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
-        let url = self.url(&[&collection.id, "get"]);
         let mut fetched = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(FETCH) {
-            let body = ByIds { ids, include: ["documents", "metadatas", "embeddings", "uris"] };
-            let body = serde_json::to_vec(&body).map_err(|e| self.unsupported(e.to_string()))?;
-            let request = Self::read(url.clone(), Some(body.into()), words(collection));
-            let answer = self.transport.call(&request, |response| async {
-                let body = whole(response).await?;
-                // Megabytes of decimals: not on a thread that serves connections.
-                let answer = tokio::task::spawn_blocking(move || wire::parse::<GetAnswer>(&body)).await;
-                let answer = answer.map_err(|e| Failed { failure: Failure::Broken, detail: e.to_string() })??;
-                answer.into_fetched(ids).map_err(|detail| Failed { failure: Failure::Foreign, detail })
-            });
-            fetched.extend(answer.await?);
+        let mut waiting: Vec<&[String]> = ids.chunks(FETCH).rev().collect();
+        while let Some(ids) = waiting.pop() {
+            match (self.get(collection, ids).await?, ids) {
+                (Some(records), _) => fetched.extend(records),
+                (None, [id]) => fetched.push(Fetched::Unreadable {
+                    id: id.clone(),
+                    why: format!("the server's answer for it alone is longer than {RECORD} bytes"),
+                }),
+                (None, _) => {
+                    let (first, second) = ids.split_at(ids.len() / 2);
+                    waiting.extend([second, first]);
+                }
+            }
         }
         Ok(fetched)
+    }
+
+    /// The records with these ids in one answer; None where that is too long.
+    async fn get(&self, collection: &Collection, ids: &[String]) -> Result<Option<Vec<Fetched>>> {
+        let body = ByIds { ids, include: ["documents", "metadatas", "embeddings", "uris"] };
+        let body = serde_json::to_vec(&body).map_err(|e| self.unsupported(e.to_string()))?;
+        let path = self.place.collection(&collection.id, "get");
+        let request = self.read(&path, Some(body.into()), words(collection));
+        let limit = if ids.len() == 1 { RECORD } else { RECORDS };
+        let take = |response| async move {
+            let body = whole(response, limit).await?;
+            // Megabytes of decimals: not on a thread that serves connections.
+            let answer = tokio::task::spawn_blocking(move || wire::parse::<GetAnswer>(&body)).await;
+            let answer = answer.map_err(|e| Failed::new(Failure::Broken, e.to_string()))??;
+            answer.into_fetched(ids).map_err(|why| Failed::new(Failure::Contradictory, why))
+        };
+        match self.transport.try_call(self.transport.retry(), &request, take).await {
+            Ok(records) => Ok(Some(records)),
+            Err(stopped) if stopped.reason == Reason::TooLong => Ok(None),
+            Err(stopped) => Err(self.transport.error(&request, &stopped)),
+        }
     }
 
     pub(super) fn unsupported(&self, why: String) -> Error {
@@ -179,7 +370,7 @@ impl Api {
     }
 
     pub(super) fn database_words(&self) -> String {
-        format!("database {:?} of tenant {:?}", self.database, self.tenant)
+        format!("database {:?} of tenant {:?}", self.place.database, self.place.tenant)
     }
 }
 

@@ -6,6 +6,11 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::redact::blank;
+
+/// Bytes of a secret that is in no name by chance; a password like "test" may be.
+const NO_CHANCE: usize = 16;
+
 /// How a client proves who it is. Its `Debug` shows no secret.
 #[derive(Clone, Debug, Default)]
 pub enum Auth {
@@ -58,16 +63,31 @@ impl Auth {
         }
     }
 
-    /// The text with every trace of the secret blanked: a server may echo what it was sent.
+    /// The text with every trace of the secret blanked: a server may echo what it was sent. To be called before a text is
+    /// cut, or what is left of the secret is not found.
     pub(super) fn redact(&self, text: &str) -> String {
-        let secrets = match self {
-            Self::None => return text.to_owned(),
-            Self::Bearer(secret) | Self::Header { value: secret, .. } => vec![secret.expose_secret().to_owned()],
-            Self::Basic { user, password } => vec![encoded(user, password), password.expose_secret().to_owned()],
-        };
-        let visible = secrets.iter().map(|s| s.trim()).filter(|s| !s.is_empty());
-        visible.fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
+        self.secrets().iter().fold(text.to_owned(), |text, secret| blank(&text, secret.trim()))
     }
+
+    /// Whether a name holds a secret that is too long to be in it by chance.
+    pub(super) fn is_in(&self, name: &str) -> bool {
+        self.secrets().iter().any(|secret| secret.trim().len() >= NO_CHANCE && name.contains(secret.trim()))
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Bearer(secret) => vec![secret.expose_secret().to_owned()],
+            Self::Header { value, .. } => with_last_word(value.expose_secret()),
+            Self::Basic { user, password } => vec![encoded(user, password), password.expose_secret().to_owned()],
+        }
+    }
+}
+
+/// A header's value, and the token in it: `Token abc` may come back as `abc`.
+fn with_last_word(value: &str) -> Vec<String> {
+    let word = value.split_whitespace().last().filter(|word| word.len() >= 8);
+    [value].into_iter().chain(word).map(str::to_owned).collect()
 }
 
 fn encoded(user: &str, password: &SecretString) -> String {

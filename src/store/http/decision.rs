@@ -17,7 +17,7 @@ pub(super) enum Kind {
 /// What came of one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// An answer with this HTTP status, as corrected by `wire::true_status`.
+    /// An answer with this HTTP status, as corrected by [`true_status`].
     Status(u16),
     /// No whole answer.
     Failed(Failure),
@@ -36,6 +36,39 @@ pub(super) enum Failure {
     Broken,
     /// A complete answer that no Chroma gives.
     Foreign,
+    /// An answer that contradicts what was asked, as a record that nobody asked for.
+    Contradictory,
+    /// An answer beyond its bound.
+    TooLong,
+}
+
+/// An attempt without a whole answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) failure: Failure,
+    /// What happened. May quote the answer, so it is shown only after secrets were blanked and it was cut.
+    pub(super) detail: String,
+    /// The answer's beginning, where that tells who answers.
+    pub(super) quoted: Option<String>,
+}
+
+impl Failed {
+    pub(super) fn new(failure: Failure, detail: impl Into<String>) -> Self {
+        Self { failure, detail: detail.into(), quoted: None }
+    }
+}
+
+/// The status that says what happened. Servers before 1.0 answer 400 for a missing collection, and before 0.5 a 500
+/// with the Python exception (measured on 0.4.24, 0.5.23 and 0.6.3).
+pub(super) fn true_status(status: u16, text: &str) -> u16 {
+    let says = |word: &str| text.contains(word);
+    match status {
+        400 if says("\"InvalidCollection\"") => 404,
+        500 if says("\"NotFoundError(") || says("coroutine raised StopIteration") => 404,
+        500 if says("\"InvalidCollectionException(") => 404,
+        500 if says("\"UniqueConstraintError(") => 409,
+        _ => status,
+    }
 }
 
 /// What to do next.
@@ -72,10 +105,15 @@ pub(super) enum Reason {
     Missing,
     /// 413.
     TooLarge,
-    /// 3xx. Never followed: a write would turn into a read, and a custom credential header would reach another host.
+    /// 3xx. Never followed by a request: a write would turn into a read, and a custom credential header would reach another
+    /// host. A server that is opened is looked for by https, if its own host says so.
     Redirected,
     /// Not the answer of a Chroma server.
     Foreign,
+    /// An answer that contradicts what was asked, on a read.
+    Contradictory,
+    /// An answer beyond its bound, on a read.
+    TooLong,
     /// Any other 4xx.
     Refused,
 }
@@ -99,6 +137,8 @@ pub(super) const fn decide(kind: Kind, outcome: Outcome) -> Decision {
         (Outcome::Failed(Failure::Tls), _) => Stop(Reason::Tls),
         (Outcome::Failed(Failure::TimedOut), Kind::Read) => Retry(Reason::TimedOut),
         (Outcome::Failed(Failure::Broken), Kind::Read) => Retry(Reason::Broken),
+        (Outcome::Failed(Failure::Contradictory), Kind::Read) => Retry(Reason::Contradictory),
+        (Outcome::Failed(Failure::TooLong), Kind::Read) => Stop(Reason::TooLong),
         (Outcome::Failed(Failure::Foreign) | Outcome::Status(_), Kind::Read) => Stop(Reason::Foreign),
         (Outcome::Failed(_) | Outcome::Status(_), Kind::Write) => Stop(Reason::MaybeApplied),
     }
@@ -116,11 +156,24 @@ pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
     steps().with_jitter().build().zip(steps().build()).map(|(jittered, step)| jittered.saturating_sub(step))
 }
 
-/// The pause before the next attempt, or None when it would end past the deadline.
-/// `wanted` is the server's `Retry-After`, which is kept to.
-pub(super) fn pause(jittered: Duration, wanted: Option<Duration>, left: Duration) -> Option<Duration> {
+/// The pause before the next attempt, or None when there is none: it would end past the deadline. `wanted` is the
+/// server's `Retry-After`, which is kept to.
+///
+/// A first timeout is always followed by a second attempt: a server that stood still for longer than one timeout would
+/// else have used up the budget of both. A contradictory answer is asked for once more and not again.
+pub(super) fn pause(
+    reason: Reason,
+    attempts: u32,
+    jittered: Duration,
+    wanted: Option<Duration>,
+    left: Duration,
+) -> Option<Duration> {
     let pause = jittered.max(wanted.unwrap_or_default());
-    (pause < left).then_some(pause)
+    match reason {
+        Reason::TimedOut if attempts == 1 => Some(pause),
+        Reason::Contradictory if attempts > 1 => None,
+        _ => (pause < left).then_some(pause),
+    }
 }
 
 #[cfg(test)]
@@ -156,6 +209,8 @@ mod tests {
             (Failed(Failure::TimedOut), Retry(Reason::TimedOut), Stop(Reason::MaybeApplied)),
             (Failed(Failure::Broken), Retry(Reason::Broken), Stop(Reason::MaybeApplied)),
             (Failed(Failure::Foreign), Stop(Reason::Foreign), Stop(Reason::MaybeApplied)),
+            (Failed(Failure::Contradictory), Retry(Reason::Contradictory), Stop(Reason::MaybeApplied)),
+            (Failed(Failure::TooLong), Stop(Reason::TooLong), Stop(Reason::MaybeApplied)),
         ];
         for (outcome, read, write) in table {
             assert_eq!(decide(Kind::Read, outcome), read, "read, {outcome:?}");
@@ -175,8 +230,31 @@ mod tests {
     #[test]
     fn a_wish_of_the_server_is_kept_within_the_deadline() {
         let seconds = Duration::from_secs;
-        assert_eq!(pause(seconds(1), Some(seconds(7)), seconds(60)), Some(seconds(7)));
-        assert_eq!(pause(seconds(9), Some(seconds(7)), seconds(60)), Some(seconds(9)));
-        assert_eq!(pause(seconds(1), Some(seconds(61)), seconds(60)), None);
+        let pause = |wanted, left| pause(Reason::Busy, 3, seconds(9), wanted, left);
+        assert_eq!(pause(Some(seconds(17)), seconds(60)), Some(seconds(17)));
+        assert_eq!(pause(Some(seconds(7)), seconds(60)), Some(seconds(9)));
+        assert_eq!(pause(Some(seconds(61)), seconds(60)), None);
+    }
+
+    #[test]
+    fn one_timeout_never_ends_a_read_and_a_contradiction_is_asked_once_more() {
+        let again = |reason, attempts, left| {
+            pause(reason, attempts, Duration::from_secs(1), None, Duration::from_secs(left)).is_some()
+        };
+        assert!(again(Reason::TimedOut, 1, 0));
+        assert!(!again(Reason::TimedOut, 2, 0));
+        assert!(again(Reason::TimedOut, 2, 60));
+        assert!(again(Reason::Contradictory, 1, 60));
+        assert!(!again(Reason::Contradictory, 2, 60));
+        assert!(!again(Reason::ServerError, 1, 0));
+    }
+
+    #[test]
+    fn old_statuses_are_corrected() {
+        assert_eq!(true_status(400, r#"{"error":"InvalidCollection","message":"Collection x does not exist."}"#), 404);
+        assert_eq!(true_status(500, r#"{"error":"RuntimeError('coroutine raised StopIteration')"}"#), 404);
+        assert_eq!(true_status(500, r#"{"error":"NotFoundError('Database nope not found')"}"#), 404);
+        assert_eq!(true_status(500, r#"{"error":"UniqueConstraintError('Collection x already exists')"}"#), 409);
+        assert_eq!(true_status(500, "boom"), 500);
     }
 }

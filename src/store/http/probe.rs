@@ -1,72 +1,343 @@
-//! Finds the distance that a server really uses where a collection's own documents contradict each other.
-//! Reads with one query; `closest` is pure.
+//! Which distance a server really goes by, from what its collection's documents say and what it answers to queries.
+//! Pure: vectors and numbers in, a verdict out. `api` sends the queries.
+//!
+//! Documents lie (measured on 0.4.24 to 1.5.9): `modify(metadata=…)` replaces a collection's metadata with the distance in
+//! it, 0.5 and 0.6 write l2 into every configuration, and 1.x reports l2 for each store that an older version wrote. The
+//! engine goes on as the collection was created. So it is asked; but one answer decides only where it agrees with the
+//! documents, and against them it takes two.
 
-use serde_json::json;
-
-use super::api::{Api, words};
-use super::wire::QueryAnswer;
 use crate::store::collection::Collection;
 use crate::store::distance::Distance;
-use crate::store::error::Result;
-use crate::store::record::{Metadata, Value};
+use crate::store::record::Value;
 
-/// The distance by which the server answers, if it had to be asked.
-///
-/// A store that 0.5 or 0.6 wrote and 1.x serves reports l2 in its configuration, while its metadata says and its
-/// distances are cosine (measured). An empty collection cannot be asked: there, l2 is taken for that report, and any
-/// other word for a configuration that someone wrote, which wins over the metadata (measured).
-pub(super) async fn effective(api: &Api, collection: &Collection) -> Result<Option<Distance>> {
-    let Some(wished) = of_metadata(&collection.metadata).filter(|wished| *wished != collection.distance) else {
-        return Ok(None);
-    };
-    let unasked = if collection.distance == Distance::L2 { wished } else { collection.distance };
-    let Some(dimension) = collection.dimension.and_then(|d| usize::try_from(d).ok()) else {
-        return Ok(Some(unasked));
-    };
-    // No unit vector, and no other vector's multiple by chance: each distance gives another number.
-    let asked: Vec<f32> = (0_u16..).map(|n| 1.5 + f32::from(n % 7)).take(dimension).collect();
-    let body = json!({"query_embeddings": [asked], "n_results": 1, "include": ["distances", "embeddings"]});
-    let url = api.url(&[&collection.id, "query"]);
-    let answer: QueryAnswer = api.json(&Api::read(url, Some(body.to_string().into()), words(collection))).await?;
-    Ok(answer.nearest().and_then(|(told, found)| closest(&asked, &found, told)).or(Some(unasked)))
+/// Queries of one probe, at most.
+const QUERIES: usize = 3;
+
+/// What came of one query for the nearest record.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// There is no record.
+    Empty,
+    /// The nearest record's vector, and how far the server says it is.
+    Nearest {
+        /// The vector of the record.
+        found: Vec<f32>,
+        /// The distance, in whatever measure the engine has.
+        told: f64,
+    },
+    /// The server could not answer, in words that can be shown.
+    Failed(String),
 }
 
-fn of_metadata(metadata: &Metadata) -> Option<Distance> {
-    match metadata.get("hnsw:space")? {
-        Value::Str(word) => Distance::parse(word),
-        _ => None,
+/// What is known of a collection's distance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) distance: Distance,
+    /// What a person should know.
+    pub(super) note: Option<String>,
+    /// Why the collection must not be moved.
+    pub(super) refusal: Option<String>,
+}
+
+/// A probe under way.
+#[derive(Clone, Debug)]
+pub(super) struct Probe {
+    /// Of the documents, by this version's order of truth.
+    expected: Distance,
+    /// Of schema or configuration, where there is one.
+    declared: Distance,
+    /// What documents say that somebody must have written: an l2 in a configuration is a default, too.
+    stated: Vec<(&'static str, Distance)>,
+    dimension: usize,
+    asked: Vec<f32>,
+    seen: Vec<Distance>,
+    troubles: Vec<String>,
+    queries: usize,
+}
+
+impl Probe {
+    /// For a collection whose `distance` is what its documents declare, with vectors of so many components.
+    pub(super) fn new(collection: &Collection, dimension: usize) -> Self {
+        let metadata = match collection.metadata.get("hnsw:space") {
+            Some(Value::Str(word)) => Distance::parse(word),
+            _ => None,
+        };
+        let configured = Some(collection.distance).filter(|distance| Some(*distance) != metadata);
+        let configured = configured.filter(|distance| *distance != Distance::L2);
+        let stated = [("configuration", configured), ("metadata", metadata)];
+        let stated = stated.into_iter().filter_map(|(place, distance)| Some((place, distance?))).collect();
+        Self {
+            expected: expected(collection),
+            declared: collection.distance,
+            stated,
+            dimension,
+            asked: irregular(dimension, 0),
+            seen: Vec::new(),
+            troubles: Vec::new(),
+            queries: 0,
+        }
+    }
+
+    /// The vector to ask for next.
+    pub(super) fn vector(&self) -> &[f32] {
+        &self.asked
+    }
+
+    /// Takes the answer; a verdict ends the probe.
+    pub(super) fn take(&mut self, answer: Answer) -> Option<Verdict> {
+        self.queries += 1;
+        let mut next = irregular(self.dimension, self.queries);
+        match answer {
+            Answer::Empty => return Some(self.unprobed(None)),
+            Answer::Failed(why) => self.troubles.push(why),
+            Answer::Nearest { found, told } => {
+                match fitting(&self.asked, &found, told).as_slice() {
+                    [one] if *one == self.expected => return Some(self.unprobed(None)),
+                    [one] if self.seen.contains(one) => return Some(self.contradicted(*one)),
+                    [one] => self.seen.push(*one),
+                    [] => self.troubles.push(format!("no distance gives {told} between the vectors of its answer")),
+                    several => self.troubles.push(format!("{} give the same number for its answer", words(several))),
+                }
+                if let Some(along) = along(&found).filter(|_| self.queries == 1) {
+                    next = along;
+                }
+            }
+        }
+        self.asked = next;
+        // A second vector for an answer that told nothing; a third only to confirm what contradicts the documents.
+        let enough = if self.seen.is_empty() { QUERIES - 1 } else { QUERIES };
+        (self.queries >= enough).then(|| {
+            let why = self.troubles.first().cloned().unwrap_or_else(|| "its answers contradict each other".to_owned());
+            self.unprobed(Some(why))
+        })
+    }
+
+    fn unprobed(&self, why: Option<String>) -> Verdict {
+        let expected = self.expected;
+        let note = why
+            .map(|why| format!("its distance was not probed ({why}); its documents say {expected}, and that is taken"));
+        Verdict { distance: expected, note, refusal: None }
+    }
+
+    fn contradicted(&self, distance: Distance) -> Verdict {
+        let Self { expected, declared, stated, .. } = self;
+        if stated.is_empty() || *declared == distance || stated.iter().any(|(_, said)| *said == distance) {
+            let note =
+                format!("its server compares by {distance}, as queries show, where its documents say {expected}");
+            return Verdict { distance, note: Some(note), refusal: None };
+        }
+        let said: Vec<String> = stated.iter().map(|(place, said)| format!("its {place} {said}")).collect();
+        let refusal = format!(
+            "queries show that its server compares by {distance}, but {} says otherwise ({}): take hnsw:space out of its \
+             metadata (modify), or leave the collection out",
+            if said.len() == 1 { "its only document" } else { "each document" },
+            said.join(", ")
+        );
+        Verdict { distance, note: None, refusal: Some(refusal) }
     }
 }
 
-/// The distance that gives `told` between two vectors; None if none or several do.
-fn closest(a: &[f32], b: &[f32], told: f64) -> Option<Distance> {
-    let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
-    let dot: f64 = pairs().map(|(a, b)| a * b).sum();
-    let norms = pairs().map(|(a, _)| a * a).sum::<f64>().sqrt() * pairs().map(|(_, b)| b * b).sum::<f64>().sqrt();
-    let l2 = pairs().map(|(a, b)| (a - b) * (a - b)).sum();
-    let candidates = [(Distance::L2, l2), (Distance::Cosine, 1.0 - dot / norms), (Distance::Ip, 1.0 - dot)];
-    // f32 sums over thousands of components, and a cosine near zero is the difference of two ones.
-    let near = |expected: f64| (expected - told).abs() <= 1e-3 * expected.abs().max(1e-2);
-    let mut matching = candidates.into_iter().filter(|(_, expected)| near(*expected)).map(|(distance, _)| distance);
-    matching.next().filter(|_| matching.next().is_none())
+/// What the documents say, by this version's order of truth: where 1.x reports l2 that is a default, and the metadata of
+/// the version that wrote the store is in effect; any other word is a configuration that somebody wrote, and wins.
+pub(super) fn expected(collection: &Collection) -> Distance {
+    let wished = match collection.metadata.get("hnsw:space") {
+        Some(Value::Str(word)) => Distance::parse(word),
+        _ => None,
+    };
+    if collection.distance == Distance::L2 { wished.unwrap_or(Distance::L2) } else { collection.distance }
+}
+
+/// A vector that is no unit vector, and no multiple of another one by chance: each distance gives another number.
+fn irregular(dimension: usize, seed: usize) -> Vec<f32> {
+    let component = |n: usize| {
+        // Bits of a multiplicative hash: anything that looks like no embedding does.
+        let mixed = (n + 1 + seed * 65_537).wrapping_mul(0x9E37_79B9) >> 7;
+        let size = 0.75 + f32::from(mixed.to_le_bytes()[0]) / 128.0;
+        if mixed & 0x100 == 0 { size } else { -size }
+    };
+    (0..dimension).map(component).collect()
+}
+
+/// A vector along this one, so long that no two distances agree there; None for a zero vector and one out of reach.
+fn along(found: &[f32]) -> Option<Vec<f32>> {
+    let norm = found.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
+    // cosine gives 0, l2 4 and ip 2 - (norm + 1)^2, which is 0 at 0.414 only
+    let longer = if (norm - 0.414).abs() < 0.05 { 3.0 } else { 2.0 };
+    let factor = (norm + longer) / norm;
+    #[allow(clippy::cast_possible_truncation)]
+    let scaled: Vec<f32> = found.iter().map(|c| (f64::from(*c) * factor) as f32).collect();
+    (norm.is_normal() && scaled.iter().all(|c| c.is_finite())).then_some(scaled)
+}
+
+/// The distances that give `told` between two vectors, as exactly as an engine computes in f32.
+fn fitting(asked: &[f32], found: &[f32], told: f64) -> Vec<Distance> {
+    if asked.len() != found.len() {
+        return Vec::new();
+    }
+    let pairs = || asked.iter().zip(found).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+    let sum = |of: &dyn Fn(f64, f64) -> f64| pairs().map(|(a, b)| of(a, b)).sum::<f64>();
+    let (dot, size, l2) = (sum(&|a, b| a * b), sum(&|a, b| (a * b).abs()), sum(&|a, b| (a - b).powi(2)));
+    let norms = sum(&|a, _| a * a).sqrt() * sum(&|_, b| b * b).sqrt();
+    let terms = sum(&|a, b| a * a + b * b);
+    // A sum of terms in f32 is off by some units in the last place of their size, not of the sum's.
+    let exact = 2e-5;
+    let candidates = [
+        (Distance::L2, l2, exact * l2.max(terms * 1e-3)),
+        (Distance::Cosine, 1.0 - if norms > 0.0 { dot / norms } else { 0.0 }, exact),
+        (Distance::Ip, 1.0 - dot, exact * (1.0 + size)),
+    ];
+    let near = |(_, expected, within): &(_, f64, f64)| (expected - told).abs() <= *within;
+    candidates.into_iter().filter(near).map(|(distance, ..)| distance).collect()
+}
+
+fn words(distances: &[Distance]) -> String {
+    distances.iter().map(|distance| distance.as_str()).collect::<Vec<_>>().join(" and ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn each_distance_is_recognised() {
-        let (a, b) = ([1.5, 2.5, 3.5], [3.0, 4.0, 0.0]);
-        assert_eq!(closest(&a, &b, 2.25 + 2.25 + 12.25), Some(Distance::L2));
-        assert_eq!(closest(&a, &b, 1.0 - 14.5), Some(Distance::Ip));
-        assert_eq!(closest(&a, &b, 1.0 - 14.5 / (20.75_f64.sqrt() * 5.0)), Some(Distance::Cosine));
-        assert_eq!(closest(&a, &b, 77.0), None);
+    const ALL: [Distance; 3] = [Distance::L2, Distance::Cosine, Distance::Ip];
+
+    fn collection(declared: Distance, metadata: Option<&str>) -> Collection {
+        let metadata = metadata.map(|word| ("hnsw:space".to_owned(), Value::Str(word.to_owned())));
+        Collection {
+            id: "c1".into(),
+            name: "memories".into(),
+            tenant: "t".into(),
+            database: "d".into(),
+            dimension: Some(3),
+            distance: declared,
+            metadata: metadata.into_iter().collect(),
+            configuration: None,
+            schema: None,
+        }
+    }
+
+    /// What an engine computes, in f32.
+    fn engine(distance: Distance, a: &[f32], b: &[f32]) -> f64 {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let unit = |v: &[f32]| {
+            let norm = dot(v, v).sqrt() + 1e-30;
+            v.iter().map(|c| c / norm).collect::<Vec<_>>()
+        };
+        f64::from(match distance {
+            Distance::L2 => a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f32>(),
+            Distance::Cosine => 1.0 - dot(&unit(a), &unit(b)),
+            Distance::Ip => 1.0 - dot(a, b),
+        })
+    }
+
+    /// Probes a server that goes by `really` and holds these vectors; also how many queries it took.
+    fn probed(collection: &Collection, really: Distance, held: &[Vec<f32>]) -> (Verdict, usize) {
+        let mut probe = Probe::new(collection, held[0].len());
+        for queries in 1.. {
+            let asked = probe.vector().to_vec();
+            let far = |v: &&Vec<f32>| engine(really, &asked, v);
+            let found = held.iter().min_by(|a, b| far(a).total_cmp(&far(b))).unwrap().clone();
+            let told = engine(really, &asked, &found);
+            if let Some(verdict) = probe.take(Answer::Nearest { found, told }) {
+                return (verdict, queries);
+            }
+        }
+        unreachable!()
     }
 
     #[test]
-    fn a_vector_that_tells_nothing_gives_no_answer() {
-        // Of a zero vector, inner product is 1 whatever was asked, and cosine has none.
-        assert_eq!(closest(&[1.0, 0.0], &[0.0, 0.0], 1.0), None);
+    fn the_table_of_documents_and_engines() {
+        use Distance::{Cosine, Ip, L2};
+        let held = [vec![3.0, 4.0, 0.0], vec![1.0, 2.0, 2.0]];
+        // declared, metadata, really: taken, noted, refused, queries
+        for (declared, metadata, really, taken, noted, refused, queries) in [
+            (L2, None, L2, L2, false, false, 1),
+            (Cosine, None, Cosine, Cosine, false, false, 1),
+            (Cosine, Some("cosine"), Cosine, Cosine, false, false, 1),
+            // an old store behind 1.x, whose configuration says l2 by default
+            (L2, Some("cosine"), Cosine, Cosine, false, false, 1),
+            // the metadata was replaced
+            (L2, None, Cosine, Cosine, true, false, 2),
+            (L2, None, Ip, Ip, true, false, 2),
+            // a configuration wins over a stale word in the metadata
+            (Cosine, Some("l2"), Cosine, Cosine, false, false, 1),
+            (Cosine, Some("l2"), L2, L2, true, false, 2),
+            (L2, Some("cosine"), L2, L2, true, false, 2),
+            (L2, Some("l2"), Cosine, Cosine, false, true, 2),
+            (Cosine, Some("l2"), Ip, Ip, false, true, 2),
+            (Ip, None, Cosine, Cosine, false, true, 2),
+            (L2, Some("nonsense"), Cosine, Cosine, true, false, 2),
+        ] {
+            let (verdict, asked) = probed(&collection(declared, metadata), really, &held);
+            let case = format!("{declared} {metadata:?} {really}: {verdict:?}");
+            assert_eq!(verdict.distance, taken, "{case}");
+            assert_eq!((verdict.note.is_some(), verdict.refusal.is_some(), asked), (noted, refused, queries), "{case}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_tells_nothing_decides_nothing() {
+        let cosine = collection(Distance::Cosine, None);
+        // Of a zero vector, inner product and cosine are 1 whatever is asked.
+        let (verdict, queries) = probed(&cosine, Distance::Ip, &[vec![0.0; 3]]);
+        assert_eq!((verdict.distance, queries), (Distance::Cosine, 2));
+        assert!(verdict.refusal.is_none() && verdict.note.unwrap().contains("cosine and ip give the same number"));
+
+        let failing = |answers: Vec<Answer>| {
+            let mut probe = Probe::new(&cosine, 3);
+            answers.into_iter().find_map(|answer| probe.take(answer))
+        };
+        let failed = || Answer::Failed("status 500: boom".into());
+        let note = failing(vec![failed(), failed()]).unwrap().note.unwrap();
+        assert!(note.contains("not probed") && note.contains("boom") && note.contains("cosine"), "{note}");
+        assert_eq!(failing(vec![failed()]), None);
+        assert_eq!(failing(vec![Answer::Empty]).unwrap().note, None);
+        let odd = || Answer::Nearest { found: vec![3.0, 4.0, 0.0], told: 77.0 };
+        assert!(failing(vec![odd(), odd()]).unwrap().note.unwrap().contains("no distance gives 77"));
+        let other_dimension = || Answer::Nearest { found: vec![3.0, 4.0], told: 1.0 };
+        assert!(failing(vec![other_dimension(), other_dimension()]).unwrap().note.is_some());
+    }
+
+    /// One contradiction is confirmed before it counts, and one that is not confirmed counts for nothing.
+    #[test]
+    fn one_contradiction_alone_is_not_believed() {
+        let mut probe = Probe::new(&collection(Distance::L2, None), 3);
+        let found = vec![3.0, 4.0, 0.0];
+        let told = engine(Distance::Cosine, probe.vector(), &found);
+        assert_eq!(probe.take(Answer::Nearest { found, told }), None);
+        assert_eq!(probe.take(Answer::Failed("status 500".into())), None);
+        let verdict = probe.take(Answer::Failed("status 500".into())).unwrap();
+        assert_eq!((verdict.distance, verdict.refusal), (Distance::L2, None));
+        assert!(verdict.note.unwrap().contains("not probed"));
+    }
+
+    proptest! {
+        #[test]
+        fn every_engine_is_recognised(
+            vectors in (1_usize..64).prop_flat_map(|n| proptest::collection::vec(
+                proptest::collection::vec(-4.0_f32..4.0, n), 1..5)),
+            really in proptest::sample::select(ALL.to_vec()),
+            declared in proptest::sample::select(ALL.to_vec()),
+            scale in proptest::sample::select(vec![1e-6_f32, 1.0, 1e4]),
+        ) {
+            let held: Vec<Vec<f32>> = vectors.iter().map(|v| v.iter().map(|c| c * scale).collect()).collect();
+            prop_assume!(held.iter().all(|v| v.iter().any(|c| c.abs() > scale * 1e-2)));
+            let (verdict, queries) = probed(&collection(declared, None), really, &held);
+            // It may be left open, but never be another one than the engine's and the documents'.
+            prop_assert!(verdict.distance == really || verdict.distance == declared, "{:?}", verdict);
+            prop_assert!(verdict.refusal.is_none() || verdict.distance == really);
+            prop_assert!(queries <= QUERIES && (really != declared || queries == 1), "{}", queries);
+            if (0.5..2.0).contains(&scale) {
+                prop_assert_eq!(verdict.distance, really);
+            }
+        }
+
+        #[test]
+        fn no_numbers_make_it_panic(found in proptest::collection::vec(any::<f32>(), 0..5), told in any::<f64>()) {
+            let mut probe = Probe::new(&collection(Distance::L2, None), 3);
+            for _ in 0..QUERIES {
+                let _ = probe.take(Answer::Nearest { found: found.clone(), told });
+            }
+        }
     }
 }

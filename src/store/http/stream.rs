@@ -9,19 +9,25 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use tokio::sync::mpsc;
 use tokio_util::bytes::{Buf, Bytes};
 
-use super::decision::Failure;
-use super::transport::Failed;
+use super::bounded::too_long;
+use super::decision::{Failed, Failure};
 use crate::store::ids::IdList;
 
+/// Bytes without a quotation mark that end the reading: no id is as long, and the parser holds one id as a whole.
+const LONGEST: usize = 64 << 20;
 /// Chunks of a body between the connection and the parser.
 const CHUNKS: usize = 8;
 
-/// The ids of a `get` answer, in its order.
-pub(super) async fn ids(mut response: Response) -> Result<IdList, Failed> {
+/// The ids of a `get` answer in its order, or a failure as soon as it is longer than `limit` bytes.
+pub(super) async fn ids(mut response: Response, limit: u64) -> Result<IdList, Failed> {
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let parser = tokio::task::spawn_blocking(move || parse(Chunks { receiver, current: Bytes::new() }));
+    let mut bounds = Bounds { left: limit, unquoted: 0 };
     loop {
         let chunk = response.chunk().await;
+        if chunk.as_ref().is_ok_and(|chunk| chunk.as_ref().is_some_and(|chunk| bounds.are_passed_by(chunk))) {
+            return Err(too_long(limit));
+        }
         let failed = chunk.is_err();
         let Some(chunk) = chunk.transpose() else { break };
         // A parser that has stopped says itself why.
@@ -30,7 +36,23 @@ pub(super) async fn ids(mut response: Response) -> Result<IdList, Failed> {
         }
     }
     drop(sender);
-    parser.await.map_err(|e| Failed { failure: Failure::Broken, detail: format!("the ids were not read: {e}") })?
+    parser.await.map_err(|e| Failed::new(Failure::Broken, format!("the ids were not read: {e}")))?
+}
+
+/// What is left of an answer that may not stop, and of one id that may not.
+struct Bounds {
+    left: u64,
+    unquoted: usize,
+}
+
+impl Bounds {
+    fn are_passed_by(&mut self, chunk: &[u8]) -> bool {
+        let Some(left) = self.left.checked_sub(chunk.len() as u64) else { return true };
+        self.left = left;
+        let since = chunk.iter().rev().position(|byte| *byte == b'"');
+        self.unquoted = since.unwrap_or(self.unquoted + chunk.len());
+        self.unquoted > LONGEST
+    }
 }
 
 /// The body as a blocking reader. Ends as soon as the other side is dropped, so that an aborted call leaves no thread.
@@ -57,9 +79,9 @@ impl Read for Chunks {
 fn parse(body: impl Read) -> Result<IdList, Failed> {
     let mut deserializer = serde_json::Deserializer::from_reader(io::BufReader::with_capacity(64 * 1024, body));
     let ids = Answer.deserialize(&mut deserializer).and_then(|ids| deserializer.end().map(|()| ids));
-    ids.map_err(|e| Failed {
-        failure: if e.is_io() || e.is_eof() { Failure::Broken } else { Failure::Foreign },
-        detail: format!("the list of ids: {e}"),
+    ids.map_err(|e| {
+        let failure = if e.is_io() || e.is_eof() { Failure::Broken } else { Failure::Foreign };
+        Failed::new(failure, format!("the list of ids: {e}"))
     })
 }
 
@@ -157,6 +179,19 @@ mod tests {
         let text = r#"{"documents":null,"ids":["b","a\u0000\"é","🙂"],"include":[{"x":[1]}]}"#;
         assert_eq!(ids(text), Ok(vec!["a\0\"é".to_owned(), "b".to_owned(), "🙂".to_owned()]));
         assert_eq!(ids(r#"{"ids":[]}"#), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_does_not_stop_is_stopped() {
+        let mut bounds = Bounds { left: 100, unquoted: 0 };
+        assert!(!bounds.are_passed_by(&[b'a'; 60]));
+        assert!(!bounds.are_passed_by(&[b'"'; 40]));
+        assert!(bounds.are_passed_by(b"a"));
+        let mut bounds = Bounds { left: u64::MAX, unquoted: LONGEST - 10 };
+        assert!(!bounds.are_passed_by(&[b'a'; 10]));
+        assert!(bounds.are_passed_by(b"a"));
+        assert!(!bounds.are_passed_by(b"\"aaa"));
+        assert_eq!(bounds.unquoted, 3);
     }
 
     #[test]

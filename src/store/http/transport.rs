@@ -7,18 +7,20 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use reqwest::{Certificate, Client, Method, Response, redirect};
 use tokio::time::Instant;
-use tokio_util::bytes::Bytes;
 use url::Url;
 
 use super::auth::Auth;
-use super::decision::{Decision, Failure, Kind, Outcome, Reason, decide, pause, pauses};
+use super::config::ServerConfig;
+use super::decision::{Decision, Failed, Failure, Kind, Outcome, Reason, decide, pause, pauses, true_status};
+use super::paths::Path;
 use super::payload::Payload;
-use super::{ServerConfig, wire};
 use crate::store::error::{Error, Result};
 
-/// Of an error's answer, this much is read and this much is shown.
+/// Bytes of an error's answer that are read.
 const READ_OF_ERROR: usize = 64 * 1024;
+/// Characters of a foreign text that are shown: of an error's answer, and of one that is no Chroma's.
 const SHOWN_OF_ERROR: usize = 300;
+const SHOWN_OF_FOREIGN: usize = 100;
 
 /// One server, with everything needed to send it a request.
 #[derive(Debug)]
@@ -42,18 +44,37 @@ pub(super) struct Request<'a> {
     pub(super) subject: String,
 }
 
-/// An attempt without a whole answer.
+/// What the last attempt of a request came to. Its text shows no secret.
 #[derive(Debug)]
-pub(super) struct Failed {
-    pub(super) failure: Failure,
-    pub(super) detail: String,
+pub(super) struct Refusal {
+    /// 0 where there was no whole answer.
+    pub(super) status: u16,
+    wanted_pause: Option<Duration>,
+    /// The server's own words, or what broke.
+    pub(super) text: String,
+    /// Where a redirect leads.
+    pub(super) location: Option<Url>,
 }
 
-/// An attempt's answer that is not a success.
-struct Refusal {
-    status: u16,
-    wanted_pause: Option<Duration>,
-    text: String,
+impl Refusal {
+    fn without_answer(text: String) -> Self {
+        Self { status: 0, wanted_pause: None, text, location: None }
+    }
+}
+
+/// A request that was given up.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    pub(super) reason: Reason,
+    pub(super) refusal: Refusal,
+}
+
+impl Stopped {
+    /// Why, as "status 500: boom".
+    pub(super) fn words(&self) -> String {
+        let Refusal { status, text, .. } = &self.refusal;
+        if *status == 0 { text.clone() } else { format!("status {status}: {text}") }
+    }
 }
 
 impl Transport {
@@ -84,6 +105,25 @@ impl Transport {
         })
     }
 
+    /// The server's URL by https, where a request that was given up was redirected there: the same path on the same host.
+    pub(super) fn over_https(&self, stopped: &Stopped) -> Option<Url> {
+        let to = stopped.refusal.location.as_ref().filter(|_| stopped.reason == Reason::Redirected)?;
+        let mut url = self.base.clone();
+        let same_path = to.path().starts_with(url.path().trim_end_matches('/')) && to.path().ends_with("/version");
+        let moved = url.scheme() == "http" && to.scheme() == "https" && to.host() == url.host() && same_path;
+        (moved && url.set_scheme("https").is_ok() && url.set_port(to.port()).is_ok()).then_some(url)
+    }
+
+    /// How long one read may take with all its retries.
+    pub(super) fn retry(&self) -> Duration {
+        self.retry
+    }
+
+    /// Whether a text holds the credentials.
+    pub(super) fn is_secret_in(&self, text: &str) -> bool {
+        self.auth.is_in(text)
+    }
+
     /// How often the server has told to come back later.
     pub(super) fn pushed_back(&self) -> u64 {
         self.pushed_back.load(Ordering::Relaxed)
@@ -94,11 +134,14 @@ impl Transport {
         format!("server {}", self.base.as_str().trim_end_matches('/'))
     }
 
-    /// The URL of a path below the server's, each segment percent-encoded.
-    pub(super) fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
+    /// The URL of a path below the server's, each part percent-encoded.
+    pub(super) fn url(&self, path: &Path) -> Url {
         let mut url = self.base.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(segments);
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(&path.segments);
+        }
+        if !path.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&path.query);
         }
         url
     }
@@ -108,16 +151,16 @@ impl Transport {
     where
         F: Future<Output = Result<T, Failed>>,
     {
-        self.call_within(self.retry, request, take).await
+        self.try_call(self.retry, request, take).await.map_err(|stopped| self.error(request, &stopped))
     }
 
-    /// As `call`, with another deadline.
-    pub(super) async fn call_within<T, F>(
+    /// As `call`, with another deadline, and why it was given up.
+    pub(super) async fn try_call<T, F>(
         &self,
         deadline: Duration,
         request: &Request<'_>,
         take: impl Fn(Response) -> F,
-    ) -> Result<T>
+    ) -> Result<T, Stopped>
     where
         F: Future<Output = Result<T, Failed>>,
     {
@@ -131,34 +174,36 @@ impl Transport {
             };
             let reason = match decide(request.kind, outcome) {
                 Decision::Retry(reason) => reason,
-                Decision::Stop(reason) => return Err(self.error(request, reason, &refusal)),
+                Decision::Stop(reason) => return Err(Stopped { reason, refusal }),
                 // A success never comes here; were it to, it would not be one.
-                Decision::Done => return Err(self.error(request, Reason::Foreign, &refusal)),
+                Decision::Done => return Err(Stopped { reason: Reason::Foreign, refusal }),
             };
             if reason == Reason::Busy {
                 self.pushed_back.fetch_add(1, Ordering::Relaxed);
             }
             let left = deadline.saturating_sub(started.elapsed());
-            let Some(pause) = pause(jittered, refusal.wanted_pause, left) else {
-                let tried = format!("{} (tried {attempts}x in {} s)", refusal.text, started.elapsed().as_secs());
-                return Err(self.error(request, reason, &Refusal { text: tried, ..refusal }));
+            let Some(pause) = pause(reason, attempts, jittered, refusal.wanted_pause, left) else {
+                let text = format!("{} (tried {attempts}x in {} s)", refusal.text, started.elapsed().as_secs());
+                return Err(Stopped { reason, refusal: Refusal { text, ..refusal } });
             };
             tracing::debug!(attempt = %self.label(request), attempts, ?reason, ?pause, "will try again");
             tokio::time::sleep(pause).await;
         }
-        Err(self.error(request, Reason::Unreached, &Refusal { status: 0, wanted_pause: None, text: String::new() }))
+        Err(Stopped { reason: Reason::Unreached, refusal: Refusal::without_answer(String::new()) })
     }
 
     async fn attempt<T, F>(&self, request: &Request<'_>, take: impl Fn(Response) -> F) -> Result<T, (Outcome, Refusal)>
     where
         F: Future<Output = Result<T, Failed>>,
     {
-        let failed = |Failed { failure, detail }| {
-            (Outcome::Failed(failure), Refusal { status: 0, wanted_pause: None, text: self.auth.redact(&detail) })
+        let failed = |Failed { failure, detail, quoted }| {
+            let quoted = quoted.map(|text| format!("; it begins with {:?}", self.shown(&text, SHOWN_OF_FOREIGN)));
+            let text = self.shown(&detail, SHOWN_OF_ERROR) + &quoted.unwrap_or_default();
+            (Outcome::Failed(failure), Refusal::without_answer(text))
         };
         let mut builder = self.client.request(request.method.clone(), request.url.clone());
         if let Some(payload) = &request.body {
-            let unsent = |e: Error| failed(Failed { failure: Failure::Unreached, detail: e.to_string() });
+            let unsent = |e: Error| failed(Failed::new(Failure::Unreached, e.to_string()));
             builder = builder.header(CONTENT_TYPE, "application/json").body(payload.body().map_err(unsent)?);
         }
         let response = builder.send().await.map_err(|e| failed(Failed::from(e)))?;
@@ -167,12 +212,20 @@ impl Transport {
         }
         let wanted_pause = wanted_pause(response.headers());
         let status = response.status().as_u16();
-        let text = match redirect_target(&response) {
-            Some(target) => format!("redirects to {target}"),
+        let location = redirect_target(&request.url, &response);
+        let text = match &location {
+            // A query may carry a session or a token.
+            Some(target) => format!("redirects to {}", bare(target)),
             None => beginning(response).await,
         };
-        let status = wire::true_status(status, &text);
-        Err((Outcome::Status(status), Refusal { status, wanted_pause, text: self.auth.redact(&shortened(&text)) }))
+        let status = true_status(status, &text);
+        let text = self.shown(&text, SHOWN_OF_ERROR);
+        Err((Outcome::Status(status), Refusal { status, wanted_pause, text, location }))
+    }
+
+    /// A foreign text as it may be shown: secrets are blanked first, for what is cut in the middle of one is not found.
+    pub(super) fn shown(&self, text: &str, characters: usize) -> String {
+        shortened(&self.auth.redact(text), characters)
     }
 
     /// "GET /api/v2/version".
@@ -181,10 +234,10 @@ impl Transport {
         format!("{} {}", request.method, path.strip_prefix(self.base.path().trim_end_matches('/')).unwrap_or(path))
     }
 
-    fn error(&self, request: &Request<'_>, reason: Reason, refusal: &Refusal) -> Error {
-        let Refusal { status, text, .. } = refusal;
-        let (store, attempt, status) = (self.name(), self.label(request), *status);
-        let why = if status == 0 { text.clone() } else { format!("status {status}: {text}") };
+    /// What a request that was given up means for the store.
+    pub(super) fn error(&self, request: &Request<'_>, stopped: &Stopped) -> Error {
+        let Stopped { reason, refusal: Refusal { status, text, .. } } = stopped;
+        let (store, attempt, status, why) = (self.name(), self.label(request), *status, stopped.words());
         let unsupported = |why: String, remedy: &str| Error::Unsupported {
             store: self.name(),
             why: format!("{}: {why}", self.label(request)),
@@ -213,6 +266,10 @@ impl Transport {
                 body: format!("the body of {} bytes is beyond the server's limit: {text}", request.body_len()),
             },
             Reason::Redirected => unsupported(why, "give the URL that it redirects to"),
+            Reason::Contradictory => {
+                unsupported(why, "check that nothing between here and the server changes its answers")
+            }
+            Reason::TooLong => unsupported(why, "check the URL, its port and its path: no Chroma answers like that"),
             Reason::Foreign => unsupported(why, "check the URL, its port and its path: no Chroma answers there"),
             Reason::Refused => Error::Rejected { store, attempt, status, body: text.clone() },
         }
@@ -233,23 +290,13 @@ impl From<reqwest::Error> for Failed {
             () if error.is_timeout() => Failure::TimedOut,
             () => Failure::Broken,
         };
-        Self { failure, detail: chain(&error.without_url()) }
+        Self::new(failure, chain(&error.without_url()))
     }
-}
-
-/// The whole body of a success.
-pub(super) async fn whole(response: Response) -> Result<Bytes, Failed> {
-    Ok(response.bytes().await?)
 }
 
 /// The URL without what must not be printed; an error says what cannot be in one.
 fn checked(url: &Url) -> Result<Url> {
-    let mut shown = url.clone();
-    // Neither can fail on a URL with a host; on one without, there is nothing to hide.
-    let _ = shown.set_username("");
-    let _ = shown.set_password(None);
-    shown.set_query(None);
-    shown.set_fragment(None);
+    let shown = bare(url);
     let why = match () {
         () if !matches!(url.scheme(), "http" | "https") || !url.has_host() => "its URL is no http:// or https:// URL",
         () if !url.username().is_empty() || url.password().is_some() => "its URL holds credentials",
@@ -298,13 +345,22 @@ fn wanted_pause(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn redirect_target(response: &Response) -> Option<String> {
+fn redirect_target(from: &Url, response: &Response) -> Option<Url> {
     if !response.status().is_redirection() {
         return None;
     }
-    let location = response.headers().get(LOCATION)?.to_str().ok()?;
-    // A query may carry a session or a token.
-    location.split(['?', '#']).next().map(str::to_owned)
+    from.join(response.headers().get(LOCATION)?.to_str().ok()?).ok()
+}
+
+/// A URL without credentials, query and fragment.
+fn bare(url: &Url) -> Url {
+    let mut bare = url.clone();
+    // neither can fail on a URL with a host; on one without, there is nothing to hide
+    let _ = bare.set_username("");
+    let _ = bare.set_password(None);
+    bare.set_query(None);
+    bare.set_fragment(None);
+    bare
 }
 
 async fn beginning(mut response: Response) -> String {
@@ -318,9 +374,9 @@ async fn beginning(mut response: Response) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-fn shortened(text: &str) -> String {
+fn shortened(text: &str, characters: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(SHOWN_OF_ERROR) {
+    match line.char_indices().nth(characters) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None if line.is_empty() => "an empty answer".to_owned(),
         None => line,

@@ -8,24 +8,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
-use super::decision::Failure;
-use super::transport::Failed;
+use super::decision::{Failed, Failure};
 use crate::store::collection::Collection;
 use crate::store::distance;
 use crate::store::record::{Fetched, Metadata, Origin, Record, Value};
 
-/// The status that says what happened. Servers before 1.0 answer 400 for a missing collection, and before 0.5 a 500
-/// with the Python exception (measured on 0.4.24, 0.5.23 and 0.6.3).
-pub(super) fn true_status(status: u16, text: &str) -> u16 {
-    let says = |word: &str| text.contains(word);
-    match status {
-        400 if says("\"InvalidCollection\"") => 404,
-        500 if says("\"NotFoundError(") || says("coroutine raised StopIteration") => 404,
-        500 if says("\"InvalidCollectionException(") => 404,
-        500 if says("\"UniqueConstraintError(") => 409,
-        _ => status,
-    }
-}
+/// Bytes of a foreign answer that are kept to be quoted. Less is shown, after secrets were blanked.
+const QUOTED: usize = 4096;
 
 /// Reads a whole answer; text that is no such JSON is not Chroma's.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failed> {
@@ -33,10 +22,9 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failed> {
 }
 
 fn foreign(error: &serde_json::Error, body: &[u8]) -> Failed {
-    let beginning: String = String::from_utf8_lossy(&body[..body.len().min(400)]).chars().take(100).collect();
-    let beginning = beginning.split_whitespace().collect::<Vec<_>>().join(" ");
     let failure = if error.is_eof() { Failure::Broken } else { Failure::Foreign };
-    Failed { failure, detail: format!("the answer is not Chroma's ({error}); it begins with {beginning:?}") }
+    let beginning = String::from_utf8_lossy(&body[..body.len().min(QUOTED)]).into_owned();
+    Failed { failure, detail: format!("the answer is not Chroma's ({error})"), quoted: Some(beginning) }
 }
 
 /// A collection as every version describes it.
@@ -131,6 +119,25 @@ fn one(
     }
 }
 
+/// The answer to a `get` of which only ids are asked for.
+#[derive(Debug, Deserialize)]
+pub(super) struct IdsAnswer {
+    pub(super) ids: Vec<String>,
+}
+
+/// The answer to a `get` of one record's vector.
+#[derive(Debug, Deserialize)]
+pub(super) struct VectorAnswer {
+    embeddings: Option<Vec<Option<Vector>>>,
+}
+
+impl VectorAnswer {
+    /// How many components the first vector has; None where there is none.
+    pub(super) fn dimension(self) -> Option<usize> {
+        self.embeddings?.into_iter().flatten().next().map(|vector| vector.components.len())
+    }
+}
+
 /// The answer to `query`, of which only the nearest record's distance and vector are asked for.
 #[derive(Debug, Deserialize)]
 pub(super) struct QueryAnswer {
@@ -139,11 +146,14 @@ pub(super) struct QueryAnswer {
 }
 
 impl QueryAnswer {
-    /// Distance and vector of the nearest record, if there is one that can be read.
-    pub(super) fn nearest(self) -> Option<(f64, Vec<f32>)> {
-        let distance = (*self.distances?.first()?.first()?)?;
-        let vector = self.embeddings?.into_iter().next()??.into_iter().next()??;
-        Some((distance, vector.into_components().ok()?))
+    /// Distance and vector of the nearest record; None where no record was found. An error says what is missing.
+    pub(super) fn nearest(self) -> Result<Option<(f64, Vec<f32>)>, String> {
+        let distances = self.distances.and_then(|all| all.into_iter().next()).unwrap_or_default();
+        let Some(distance) = distances.first() else { return Ok(None) };
+        let distance = distance.ok_or("the distance of the nearest record is not finite")?;
+        let vectors = self.embeddings.and_then(|all| all.into_iter().next()).flatten().unwrap_or_default();
+        let vector = vectors.into_iter().next().flatten().ok_or("the nearest record has no vector")?;
+        Ok(Some((distance, vector.into_components()?)))
     }
 }
 
@@ -381,15 +391,6 @@ mod tests {
         assert_eq!(failure(r#"{"ids":["a"],"emb"#), Failure::Broken);
         assert_eq!(failure("<!DOCTYPE html><html>"), Failure::Foreign);
         assert_eq!(failure(r#"{"status":"ok"}"#), Failure::Foreign);
-    }
-
-    #[test]
-    fn old_statuses_are_corrected() {
-        assert_eq!(true_status(400, r#"{"error":"InvalidCollection","message":"Collection x does not exist."}"#), 404);
-        assert_eq!(true_status(500, r#"{"error":"RuntimeError('coroutine raised StopIteration')"}"#), 404);
-        assert_eq!(true_status(500, r#"{"error":"NotFoundError('Database nope not found')"}"#), 404);
-        assert_eq!(true_status(500, r#"{"error":"UniqueConstraintError('Collection x already exists')"}"#), 409);
-        assert_eq!(true_status(500, "boom"), 500);
     }
 
     proptest! {

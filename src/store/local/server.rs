@@ -15,6 +15,8 @@ use crate::store::{Error, Result};
 
 /// How long a server may take to close after a termination signal.
 const CLOSING: Duration = Duration::from_secs(60);
+/// Environment variables of ours begin like this; some hold tokens and passwords.
+const OURS: &str = "MEMORY_MIGRATION_";
 /// How much of its log's end is quoted.
 const QUOTED: u64 = 2000;
 
@@ -72,7 +74,14 @@ impl Program {
         let out = File::create(&log).map_err(io("create", &log))?;
         let err = out.try_clone().map_err(io("create", &log))?;
         let port = free_port().map_err(io("find a free port for", &self.path))?;
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        // what proves who we are to servers is no affair of a program that somebody named
+        for name in std::env::vars_os().map(|(name, _)| name) {
+            if name.to_string_lossy().starts_with(OURS) {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
             .args(["-c", GUARD, "sh"])
             .arg(&self.path)
             .args(["run", "--host", "127.0.0.1", "--port", &port.to_string(), "--path"])
@@ -117,6 +126,18 @@ impl Server {
     pub fn url(&self) -> Result<Url> {
         let text = format!("http://127.0.0.1:{}", self.port);
         Url::parse(&text).map_err(|e| self.failed(&format!("has the address {text}, which is none ({e})")))
+    }
+
+    /// Its port on the loopback interface.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The process that all of its processes come from; None once it has ended.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Waits until it ends by itself, which it should not, and tells why.

@@ -1,57 +1,50 @@
-//! API v2: its paths, what its servers can take, and writing. Servers from 0.5.16.
+//! A Chroma server as a store to write, by API v2: what it can take, and every write. Servers from 0.5.16.
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio_util::bytes::Bytes;
-use url::Url;
 
 use super::api::{Api, words};
+use super::body;
+use super::bounded::{DOCUMENT, SMALL, whole};
 use super::decision::Kind;
+use super::paths::{Dialect, Path};
 use super::payload::Payload;
-use super::transport::{Request, whole};
+use super::reader::{HttpStore, numbers, unsupported};
+use super::transport::Request;
 use super::wire::{self, CollectionAnswer};
-use super::{HttpStore, body};
 use crate::store::collection::Collection;
 use crate::store::creation::{Capabilities, NewCollection};
 use crate::store::error::{Error, Result};
 use crate::store::ids::SortedIds;
 use crate::store::record::{Fetched, Record};
-use crate::store::{Amendment, Reader, Writer, rules};
+use crate::store::{Amendment, Reader, Remarks, Writer, rules};
 
 /// What Chroma 1.x takes in one body; beyond it answers 413. Older servers have no limit of their own, but what stands
 /// before them often has, and larger bodies are no faster.
 const MAX_BODY: usize = 40 * 1024 * 1024;
 
-/// Collections in one page, where a server limits its list.
-const PAGE: &str = "100";
+/// The first version with API v2, and so the first that can be written.
+const FIRST_WRITABLE: [u32; 3] = [0, 5, 16];
 
-/// The URL of the database's collections, or of something below them.
-pub(super) fn collections(api: &Api, below: &[&str]) -> Url {
-    under_database(api, &[&["collections"], below].concat())
-}
-
-/// The URL of the number of collections.
-pub(super) fn collections_count(api: &Api) -> Url {
-    under_database(api, &["collections_count"])
-}
-
-/// The URL of the list of collections from this one on.
-pub(super) fn page(api: &Api, offset: usize) -> Url {
-    let mut url = collections(api, &[]);
-    url.query_pairs_mut().append_pair("limit", PAGE).append_pair("offset", &offset.to_string());
-    url
-}
-
-/// The URL of the database itself.
-pub(super) fn database(api: &Api) -> Url {
-    under_database(api, &[])
-}
-
-fn under_database(api: &Api, below: &[&str]) -> Url {
-    let database = ["api", "v2", "tenants", &api.tenant, "databases", &api.database];
-    api.transport.url(database.into_iter().chain(below.iter().copied()))
+impl HttpStore {
+    /// Makes it writable: asks the server what it can take.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a server before 0.5.16, which can only be read; else as [`Error`] says.
+    pub async fn into_writer(self) -> Result<HttpWriter> {
+        let Api { transport, place, version, .. } = &self.api;
+        let old = numbers(version).is_some_and(|numbers| numbers < FIRST_WRITABLE);
+        if place.dialect == Dialect::V1 || old {
+            let why = format!("it is Chroma {version}, which this program only reads");
+            return Err(unsupported(transport, why, "upgrade the target to Chroma 0.5.16 or later"));
+        }
+        HttpWriter::new(self).await
+    }
 }
 
 /// A Chroma server that can be written.
@@ -86,6 +79,20 @@ impl HttpWriter {
         Ok(Self { store, capabilities })
     }
 
+    /// As [`HttpStore::probing_only`].
+    #[must_use]
+    pub fn probing_only(self, names: impl IntoIterator<Item = String>) -> Self {
+        Self { store: self.store.probing_only(names), ..self }
+    }
+
+    /// As [`HttpStore::uuids`].
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn uuids(&self) -> Result<BTreeSet<String>> {
+        self.store.uuids().await
+    }
+
     /// Creates the tenant and the database where they are missing. For a local store, whose server nobody else can reach;
     /// on a shared server a missing one is the user's to create.
     ///
@@ -94,8 +101,8 @@ impl HttpWriter {
     pub async fn ensure_database(&self) -> Result<()> {
         let api = &self.store.api;
         let tenants = ["api", "v2", "tenants"];
-        let databases = [tenants.as_slice(), &[api.tenant.as_str(), "databases"]].concat();
-        for (path, name) in [(tenants.as_slice(), &api.tenant), (databases.as_slice(), &api.database)] {
+        let databases = [tenants.as_slice(), &[api.place.tenant.as_str(), "databases"]].concat();
+        for (path, name) in [(tenants.as_slice(), &api.place.tenant), (databases.as_slice(), &api.place.database)] {
             let there = get::<Json>(api, &[path, &[name.as_str()]].concat()).await;
             match there {
                 Ok(_) => continue,
@@ -105,29 +112,34 @@ impl HttpWriter {
             let request = Request {
                 kind: Kind::Write,
                 method: Method::POST,
-                url: api.transport.url(path.iter().copied()),
+                url: api.transport.url(&Path::of(path.iter().copied())),
                 body: Some(Payload::Kept(serde_json::json!({ "name": name }).to_string().into())),
                 subject: format!("{name:?}"),
             };
-            api.transport.call(&request, whole).await?;
+            api.transport.call(&request, |response| whole(response, SMALL)).await?;
         }
         Ok(())
     }
 
-    async fn write(&self, below: &[&str], body: Payload<'_>, subject: String) -> Result<Bytes> {
+    async fn write(&self, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
         let request = Request {
             kind: Kind::Write,
             method: Method::POST,
-            url: self.store.api.url(below),
+            url: self.store.api.transport.url(path),
             body: Some(body),
             subject,
         };
         let take = |response| async {
-            let body = whole(response).await?;
+            let body = whole(response, DOCUMENT).await?;
             // Whatever a server says it did is JSON; a proxy's page is no proof of anything.
             wire::parse::<serde::de::IgnoredAny>(&body).map(|_| body)
         };
         self.store.api.transport.call(&request, take).await
+    }
+
+    async fn change(&self, collection: &Collection, verb: &str, body: Payload<'_>) -> Result<()> {
+        let path = self.store.api.place.collection(&collection.id, verb);
+        self.write(&path, body, words(collection)).await.map(|_| ())
     }
 
     fn encoded(&self, body: serde_json::Result<Bytes>) -> Result<Bytes> {
@@ -136,8 +148,7 @@ impl HttpWriter {
 }
 
 async fn get<T: serde::de::DeserializeOwned>(api: &Api, path: &[&str]) -> Result<T> {
-    let url = api.transport.url(path.iter().copied());
-    api.json(&Api::read(url, None, path.join("/"))).await
+    api.json(&api.read(&Path::of(path.iter().copied()), None, path.join("/")), DOCUMENT).await
 }
 
 fn capabilities(version: &str, checks: &Checks, description: &Json) -> Capabilities {
@@ -148,7 +159,7 @@ fn capabilities(version: &str, checks: &Checks, description: &Json) -> Capabilit
         max_batch: checks.max_batch_size.max(1),
         max_body: MAX_BODY,
         base64: checks.supports_base64_encoding,
-        configuration: super::numbers(version).is_some_and(|[major, ..]| major >= 1),
+        configuration: numbers(version).is_some_and(|[major, ..]| major >= 1),
         schema,
         arrays: schema,
     }
@@ -179,6 +190,10 @@ impl Reader for HttpWriter {
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
         self.store.fetch(collection, ids).await
     }
+
+    async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
+        self.store.remarks(collection).await
+    }
 }
 
 #[async_trait]
@@ -190,10 +205,11 @@ impl Writer for HttpWriter {
     async fn create(&self, new: &NewCollection) -> Result<Collection> {
         let api = &self.store.api;
         let subject = api.database_words();
-        let answer = self.write(&[], Payload::Kept(self.encoded(body::create(new))?), subject).await?;
+        let answer =
+            self.write(&api.place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject).await?;
         let collection = wire::parse::<CollectionAnswer>(&answer)
             .map_err(|failed| failed.detail)
-            .and_then(|answer| answer.into_collection(&api.tenant, &api.database));
+            .and_then(|answer| answer.into_collection(&api.place.tenant, &api.place.database));
         collection.map_err(|why| Error::Uncertain {
             store: self.name(),
             attempt: format!("the creation of collection {:?}", new.name),
@@ -207,17 +223,17 @@ impl Writer for HttpWriter {
 
     async fn add_prepared(&self, collection: &Collection, records: &[Record], body: Bytes) -> Result<()> {
         let again = || self.prepare(records);
-        self.write(&[&collection.id, "add"], Payload::once(body, &again), words(collection)).await.map(|_| ())
+        self.change(collection, "add", Payload::once(body, &again)).await
     }
 
     async fn update(&self, collection: &Collection, amendments: &[Amendment]) -> Result<()> {
         let body = self.encoded(body::update(amendments, self.capabilities.base64))?;
-        self.write(&[&collection.id, "update"], Payload::Kept(body), words(collection)).await.map(|_| ())
+        self.change(collection, "update", Payload::Kept(body)).await
     }
 
     async fn delete(&self, collection: &Collection, ids: &[String]) -> Result<()> {
         let body = self.encoded(serde_json::to_vec(&serde_json::json!({ "ids": ids })).map(Bytes::from))?;
-        self.write(&[&collection.id, "delete"], Payload::Kept(body), words(collection)).await.map(|_| ())
+        self.change(collection, "delete", Payload::Kept(body)).await
     }
 
     fn encoded_len(&self, record: &Record) -> usize {

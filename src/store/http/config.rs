@@ -1,0 +1,69 @@
+//! Where a server is, what it is sent to prove who asks, what TLS trusts, and how long to wait. Opens nothing.
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::auth::Auth;
+
+/// Where a server is, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// `http://` or `https://`, host, port and, behind a gateway, a path. No credentials.
+    pub url: Url,
+    /// The tenant, `default_tenant` unless the server has several.
+    pub tenant: String,
+    /// The database, `default_database` unless the tenant has several.
+    pub database: String,
+    /// Credentials; none by default.
+    pub auth: Auth,
+    /// What TLS trusts.
+    pub tls: Tls,
+    /// How long to wait.
+    pub timeouts: Timeouts,
+}
+
+impl ServerConfig {
+    /// The default tenant and database of a server, without credentials.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            tenant: "default_tenant".to_owned(),
+            database: "default_database".to_owned(),
+            auth: Auth::None,
+            tls: Tls::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// What TLS trusts, beyond the system's own authorities.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// PEM certificates of further authorities, in any number; empty for none.
+    pub ca_pem: Vec<u8>,
+    /// Trusts every certificate. For tests: whoever is on the way reads every memory and every credential.
+    pub insecure_skip_verify: bool,
+}
+
+/// How long to wait for a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection, each time; 5 s.
+    pub connect: Duration,
+    /// For one request with its whole answer; 60 s.
+    pub request: Duration,
+    /// For one read with all its retries, and for a write as long as it was surely not received; 150 s, more than two
+    /// requests may take.
+    pub retry: Duration,
+    /// For the first answer when a server is opened; 10 s.
+    pub start: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(5), request: seconds(60), retry: seconds(150), start: seconds(10) }
+    }
+}
