@@ -2,6 +2,7 @@
 
 mod local_target;
 mod own_writer;
+mod relation;
 pub mod serving;
 mod sidecar_target;
 mod sockets;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::engine::progress::Tracker;
-use crate::engine::{self, Halt, Options, Outcome, Selection};
+use crate::engine::{self, Halt, Options, Outcome, Relation, Selection};
 use crate::report::Direction;
 use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::local::{LocalStore, birth};
@@ -130,7 +131,8 @@ pub enum LocalWriter {
 
 /// Opens both ends and migrates. Whatever happens is in the outcome.
 pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToken) -> Outcome {
-    let Request { source, target, options, writer } = request;
+    let Request { source, target, mut options, writer } = request;
+    options.relation = related(&source, &target).await;
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();
     let names = Names::of(&options);
@@ -163,6 +165,12 @@ pub async fn verify(
         Ok((source, target)) => engine::verify(&*source, &*target, direction, options, tracker, stop).await,
         Err(halt) => engine::not_started(&halt, direction, started),
     }
+}
+
+/// Looks at files and processes, beside the runtime's threads.
+async fn related(source: &Endpoint, target: &Endpoint) -> Relation {
+    let (source, target) = (source.clone(), target.clone());
+    tokio::task::spawn_blocking(move || relation::of(&source, &target)).await.unwrap_or_default()
 }
 
 async fn open_target(target: Endpoint, writer: LocalWriter, names: Option<Vec<String>>) -> Result<Box<dyn Target>> {

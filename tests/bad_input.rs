@@ -330,11 +330,11 @@ fn a_source_that_is_the_target() {
     let other_name = format!("http://localhost:{}", server.port);
     for target in [there.as_str(), other_name.as_str()] {
         let report = Migration::new(&there, target).only(&["single"]);
-        report.refused(&["same-store: ", "they are one store", "name another target"]);
+        report.refused(&["same-store: ", "the same UUID", "one store", "name another target"]);
         let report = Migration::new(&there, target).only(&["single=renamed"]);
-        report.refused(&["same-store: ", "they are one store"]);
+        report.refused(&["same-store: ", "one store"]);
     }
-    Migration::new(store.path(), &there).only(&["single"]).refused(&["they are one store"]);
+    Migration::new(store.path(), &there).only(&["single"]).refused(&["one store"]);
     assert_eq!(snapshot(&server, DEFAULT), before);
 }
 

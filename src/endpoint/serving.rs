@@ -15,7 +15,7 @@ use super::sockets::{self, Listener};
 /// Whether all that takes connections to this port of the loopback interface belongs to a process or what came from it;
 /// None where /proc does not tell.
 #[must_use]
-pub fn is_port_of(root: u32, port: u16) -> Option<bool> {
+pub(super) fn is_port_of(root: u32, port: u16) -> Option<bool> {
     let listeners = listening(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], port)?;
     let ours = sockets::descendants(root, &parents()?);
     let held: BTreeSet<u64> = ours.iter().flat_map(|pid| sockets_of(*pid).unwrap_or_default()).collect();
