@@ -380,7 +380,8 @@ async fn a_generation_changes_with_each_write() {
 /// chroma#1623, chroma#872, MemPalace#1710: without an index each vector that the log has was lost, too.
 #[tokio::test]
 async fn without_its_index_a_collection_has_what_the_log_has() {
-    let spoil: [(&str, fn(&Path)); 4] = [
+    type Spoil = (&'static str, fn(&Path));
+    let spoil: [Spoil; 4] = [
         ("an empty pickle", |folder| std::fs::write(folder.join("index_metadata.pickle"), "").unwrap()),
         ("no .bin file", |folder| {
             for name in ["header.bin", "data_level0.bin", "length.bin", "link_lists.bin"] {

@@ -139,7 +139,9 @@ impl Core {
         if shared.check.get().is_none() {
             let is_copy = shared.is_copy.load(Ordering::Relaxed);
             let found = self.read(|db, _, _| check::check(db, &file, is_copy).map_err(|e| failure(&file, &e)))?;
-            found.into_iter().for_each(|findings| shared.check.set(findings));
+            if let Some(findings) = found {
+                shared.check.set(findings);
+            }
         }
         self.with(collection, |db, file, _, state| window::ids(db, file, state, &collection.id, &shared))
     }

@@ -307,7 +307,9 @@ mod tests {
     fn rows_speak_for_cosine_or_against_it() {
         let evidence = |rows: &[(f64, f32)]| {
             let mut evidence = Evidence::default();
-            rows.iter().for_each(|(square, norm)| evidence.take(*square, *norm));
+            for (square, norm) in rows {
+                evidence.take(*square, *norm);
+            }
             evidence
         };
         let cosine = vec![(1.0, 5.0), (1.0, 0.2), (0.0, 0.0), (1.0, 1.0)];

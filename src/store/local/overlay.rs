@@ -101,7 +101,7 @@ impl Log {
             }
             let Some(record) = &mut current else { continue };
             if seq_id > floor && record.settled.is_none() {
-                record.settled = Some(record.replay.end().0.vector);
+                record.settled = Some(record.replay.end().0);
             }
             record.replay.take(seq_id, operation, has_vector);
         }
@@ -120,8 +120,8 @@ impl Log {
 struct Record {
     id: String,
     replay: Replay,
-    /// What the entries up to the floor say of the vector; None until one past it comes.
-    settled: Option<Option<VectorAt>>,
+    /// What the entries up to the floor do; None until one past it comes.
+    settled: Option<Effect>,
 }
 
 #[derive(Default)]
@@ -135,7 +135,7 @@ impl Made {
     fn take(&mut self, record: &Record) -> io::Result<()> {
         let Record { id, replay, settled } = record;
         let (effect, Hidden { change, vector, lost }) = replay.end();
-        let vector_before = settled.unwrap_or(effect.vector);
+        let vector_before = settled.as_ref().unwrap_or(&effect).vector;
         if vector_before.is_some() {
             self.settled.push(id.as_bytes(), &packed(&Effect { changes: None, vector: vector_before }))?;
         }

@@ -130,17 +130,29 @@ impl Replay {
         let Known { row, indexed, whole_log } = self.known;
         match (operation, self.vector) {
             (Operation::Delete, _) => Some(At::Deleted(seq_id)),
-            (Operation::Add, Some(At::Entry(_) | At::Doubtful(_))) => self.vector,
-            (Operation::Add, None) if indexed == Some(true) => self.vector,
-            (Operation::Update, Some(At::Deleted(_))) => self.vector,
-            // the engine ignores it; only where the tables have the record, there was a vector to update
-            (Operation::Update, None) if indexed == Some(false) && row.is_none() => self.vector,
-            _ if !has_vector => self.vector,
+            _ if !has_vector || self.ignores(operation) => self.vector,
             (Operation::Add, None) if indexed.is_none() => {
                 let is_first = whole_log || row.is_none_or(|row| row == seq_id);
                 Some(if is_first { At::Entry(seq_id) } else { At::Doubtful(seq_id) })
             }
             _ => Some(At::Entry(seq_id)),
+        }
+    }
+
+    /// Whether the index ignores it: an add of a vector that it has, an update of one that it has not. Where it lacks a
+    /// record that the tables have, there was a vector to update.
+    fn ignores(&self, operation: Operation) -> bool {
+        let Known { row, indexed, .. } = self.known;
+        match operation {
+            Operation::Add => match self.vector {
+                Some(at) => !matches!(at, At::Deleted(_)),
+                None => indexed == Some(true),
+            },
+            Operation::Update => match self.vector {
+                Some(at) => matches!(at, At::Deleted(_)),
+                None => indexed == Some(false) && row.is_none(),
+            },
+            Operation::Upsert | Operation::Delete => false,
         }
     }
 
@@ -191,14 +203,14 @@ mod tests {
         replay.end()
     }
 
-    fn changes(exists: bool, keeps_row: bool, entries: &[i64]) -> Option<Changes> {
-        Some(Changes { exists, keeps_row, entries: entries.to_vec() })
+    fn changes(exists: bool, keeps_row: bool, entries: &[i64]) -> Changes {
+        Changes { exists, keeps_row, entries: entries.to_vec() }
     }
 
     #[test]
     fn an_add_of_a_known_id_and_an_update_of_an_unknown_one_are_ignored() {
         let (effect, hidden) = replay(Some(0), Some(true), 0, &[(Add, true), (Update, false)]);
-        assert_eq!((effect.vector, effect.changes), (None, changes(true, true, &[2])));
+        assert_eq!((effect.vector, effect.changes), (None, Some(changes(true, true, &[2]))));
         assert_eq!(hidden, Hidden::default());
         assert_eq!(replay(None, Some(false), 0, &[(Update, true)]), (Effect::default(), Hidden::default()));
     }
@@ -206,24 +218,24 @@ mod tests {
     #[test]
     fn an_add_after_a_delete_starts_anew() {
         let (effect, _) = replay(Some(0), Some(true), 0, &[(Update, true), (Delete, false), (Add, true)]);
-        assert_eq!((effect.vector, effect.changes), (Some(VectorAt::Entry(3)), changes(true, false, &[3])));
+        assert_eq!((effect.vector, effect.changes), (Some(VectorAt::Entry(3)), Some(changes(true, false, &[3]))));
         let (effect, _) = replay(Some(0), Some(true), 0, &[(Delete, false)]);
-        assert_eq!((effect.vector, effect.changes), (Some(VectorAt::Deleted), changes(false, false, &[])));
+        assert_eq!((effect.vector, effect.changes), (Some(VectorAt::Deleted), Some(changes(false, false, &[]))));
         let (effect, _) = replay(None, Some(false), 0, &[(Upsert, true), (Upsert, true), (Add, true)]);
-        assert_eq!((effect.vector, effect.changes), (Some(VectorAt::Entry(2)), changes(true, false, &[1, 2])));
+        assert_eq!((effect.vector, effect.changes), (Some(VectorAt::Entry(2)), Some(changes(true, false, &[1, 2]))));
     }
 
-    #[test]
-    fn what_a_watermark_hides_counts_and_what_was_applied_does_not() {
-        type Case<'a> = (&'a str, Option<i64>, Option<bool>, &'a [(Operation, bool)], Effect, Hidden);
+    type Case<'a> = (&'a str, Option<i64>, Option<bool>, &'a [(Operation, bool)], Effect, Hidden);
+
+    fn written() -> [Case<'static>; 5] {
         let hidden = Hidden { change: true, vector: true, lost: false };
-        let table: [Case; 9] = [
+        [
             (
                 "an add that neither has",
                 None,
                 Some(false),
                 &[(Add, true)],
-                Effect { changes: changes(true, false, &[1]), vector: Some(VectorAt::Entry(1)) },
+                Effect { changes: Some(changes(true, false, &[1])), vector: Some(VectorAt::Entry(1)) },
                 hidden,
             ),
             ("an add that both have", Some(1), Some(true), &[(Add, true)], Effect::default(), Hidden::default()),
@@ -233,7 +245,7 @@ mod tests {
                 Some(0),
                 Some(true),
                 &[(Update, false)],
-                Effect { changes: changes(true, true, &[1]), vector: None },
+                Effect { changes: Some(changes(true, true, &[1])), vector: None },
                 Hidden { change: true, ..Hidden::default() },
             ),
             (
@@ -244,6 +256,11 @@ mod tests {
                 Effect { changes: None, vector: Some(VectorAt::Either(1)) },
                 Hidden::default(),
             ),
+        ]
+    }
+
+    fn deleted() -> [Case<'static>; 4] {
+        [
             (
                 "a vector that only the index lacks",
                 Some(1),
@@ -273,11 +290,15 @@ mod tests {
                 Some(0),
                 Some(true),
                 &[(Delete, false)],
-                Effect { changes: changes(false, false, &[]), vector: None },
+                Effect { changes: Some(changes(false, false, &[])), vector: None },
                 Hidden { change: true, ..Hidden::default() },
             ),
-        ];
-        for (case, row, indexed, log, effect, hidden) in table {
+        ]
+    }
+
+    #[test]
+    fn what_a_watermark_hides_counts_and_what_was_applied_does_not() {
+        for (case, row, indexed, log, effect, hidden) in written().into_iter().chain(deleted()) {
             for mark in [i64::try_from(log.len()).unwrap(), FAR] {
                 assert_eq!(replay(row, indexed, mark, log), (effect.clone(), hidden), "{case}, watermark {mark}");
             }

@@ -111,7 +111,9 @@ impl Indexes {
         let overlay = Arc::new(overlay);
         if let Some(loaded) = &mut loaded {
             loaded.overlay = Some((now, Arc::clone(&overlay)));
-            base.into_iter().for_each(|base| drop(bases.insert(folder.to_owned(), base)));
+            if let Some(base) = base {
+                bases.insert(folder.to_owned(), base);
+            }
         }
         Ok(overlay)
     }
