@@ -46,7 +46,8 @@ pub fn process_has_files_of(server: &Url, folder: &Path) -> Option<bool> {
         match uses(pid, folder, &files) {
             Some(true) => return Some(true),
             Some(false) => {}
-            None => known = false,
+            // one that ended meanwhile uses nothing
+            None => known &= !is_running(pid),
         }
     }
     known.then_some(false)
@@ -73,6 +74,11 @@ fn parents() -> Option<HashMap<u32, u32>> {
         fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let parent = |pid| sockets::parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
     Some(pids.filter_map(|pid| Some((pid, parent(pid)?))).collect())
+}
+
+fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    sockets::is_running(&stat)
 }
 
 /// The sockets that a process has open; None where it may not be looked at.

@@ -72,6 +72,12 @@ pub(super) fn parent(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Whether `/proc/PID/stat` is that of a process that has not ended, waited for (Z) or not.
+pub(super) fn is_running(stat: &str) -> bool {
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next());
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
+}
+
 /// A process and all that come from it, by each one's parent.
 pub(super) fn descendants(root: u32, parents: &HashMap<u32, u32>) -> BTreeSet<u32> {
     let mut found = BTreeSet::from([root]);
@@ -137,6 +143,7 @@ mod tests {
         assert_eq!(parent("12 (sh) S 7 12 12 0 -1"), Some(7));
         assert_eq!(parent("12 (a) b) (c)) R 8 12"), Some(8));
         assert_eq!([parent(""), parent("12 (sh) S"), parent("12 sh S 7")], [None, None, None]);
+        assert!(is_running("12 (sh) S 7") && !is_running("12 (Z) Z 7") && !is_running(""));
         let parents = HashMap::from([(2, 1), (3, 2), (4, 3), (9, 8), (8, 9)]);
         assert_eq!(descendants(2, &parents), BTreeSet::from([2, 3, 4]));
         assert_eq!(descendants(7, &parents), BTreeSet::from([7]));

@@ -1,6 +1,8 @@
 //! A Chroma server over HTTP, to read (any from 0.4.15) and to write (from 0.5.16).
 //! The list of parts and of what others may use; no part of it imports this file.
 
+#[cfg(test)]
+mod answer_tests;
 mod api;
 mod auth;
 mod body;
@@ -12,6 +14,8 @@ mod payload;
 mod probe;
 mod reader;
 mod redact;
+#[cfg(test)]
+mod scripted;
 mod stream;
 #[cfg(test)]
 mod tests;

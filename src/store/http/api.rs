@@ -357,7 +357,7 @@ impl Api {
             let answer = answer.map_err(|e| Failed::new(Failure::Broken, e.to_string()))??;
             answer.into_fetched(ids).map_err(|why| Failed::new(Failure::Contradictory, why))
         };
-        match self.transport.try_call(self.transport.retry(), &request, take).await {
+        match self.transport.try_call(self.transport.retry, &request, take).await {
             Ok(records) => Ok(Some(records)),
             Err(stopped) if stopped.reason == Reason::TooLong => Ok(None),
             Err(stopped) => Err(self.transport.error(&request, &stopped)),

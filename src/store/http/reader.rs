@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use url::Url;
 
 use super::api::Api;
 use super::bounded::{SMALL, whole};
@@ -43,7 +44,7 @@ pub async fn open(mut config: ServerConfig) -> Result<HttpStore> {
     }
     let start = config.timeouts.start;
     let mut newer = version(&transport, "v2", start).await;
-    if let Some(url) = newer.as_ref().err().and_then(|stopped| transport.over_https(stopped)) {
+    if let Some(url) = newer.as_ref().err().and_then(|stopped| over_https(transport.base(), stopped)) {
         // the first request has no body that could be lost, and every further one goes there at once
         config.url = url;
         transport = Transport::new(&config)?;
@@ -72,6 +73,15 @@ pub async fn open(mut config: ServerConfig) -> Result<HttpStore> {
 
 /// Characters of a version that are kept: no Chroma says more.
 const VERSION: usize = 40;
+
+/// The server's URL by https, where a request that was given up was redirected there: the same path on the same host.
+fn over_https(base: &Url, stopped: &Stopped) -> Option<Url> {
+    let to = stopped.refusal.location.as_ref().filter(|_| stopped.reason == Reason::Redirected)?;
+    let mut url = base.clone();
+    let same_path = to.path().starts_with(url.path().trim_end_matches('/')) && to.path().ends_with("/version");
+    let moved = url.scheme() == "http" && to.scheme() == "https" && to.host() == url.host() && same_path;
+    (moved && url.set_scheme("https").is_ok() && url.set_port(to.port()).is_ok()).then_some(url)
+}
 
 fn asked_for_version(transport: &Transport, api: &str) -> Request<'static> {
     Request {

@@ -28,7 +28,8 @@ pub(super) struct Transport {
     client: Client,
     base: Url,
     auth: Auth,
-    retry: Duration,
+    /// For one read with all its retries.
+    pub(super) retry: Duration,
     pushed_back: AtomicU64,
 }
 
@@ -105,18 +106,9 @@ impl Transport {
         })
     }
 
-    /// The server's URL by https, where a request that was given up was redirected there: the same path on the same host.
-    pub(super) fn over_https(&self, stopped: &Stopped) -> Option<Url> {
-        let to = stopped.refusal.location.as_ref().filter(|_| stopped.reason == Reason::Redirected)?;
-        let mut url = self.base.clone();
-        let same_path = to.path().starts_with(url.path().trim_end_matches('/')) && to.path().ends_with("/version");
-        let moved = url.scheme() == "http" && to.scheme() == "https" && to.host() == url.host() && same_path;
-        (moved && url.set_scheme("https").is_ok() && url.set_port(to.port()).is_ok()).then_some(url)
-    }
-
-    /// How long one read may take with all its retries.
-    pub(super) fn retry(&self) -> Duration {
-        self.retry
+    /// The server's own URL.
+    pub(super) const fn base(&self) -> &Url {
+        &self.base
     }
 
     /// Whether a text holds the credentials.

@@ -1,0 +1,190 @@
+//! Answers that a server must not give, over real sockets: too few, too many, others, endless, with a secret in them.
+//! Sends nothing to a real server; those are in `tests/`.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::auth::Auth;
+use super::reader::open;
+use super::scripted::{Act, Scripted, answer, collection};
+use crate::store::distance::Distance;
+use crate::store::{Error, Fetched, Reader};
+
+/// What of a `get` for ids a request asks for: from which one on, and at most how many.
+fn page(request: &str) -> Option<(usize, usize)> {
+    let body: serde_json::Value = serde_json::from_str(request.split("\r\n\r\n").nth(1)?).ok()?;
+    let number = |key: &str| usize::try_from(body[key].as_u64()?).ok();
+    Some((number("offset")?, number("limit")?))
+}
+
+fn ids_answer(ids: impl Iterator<Item = usize>) -> Act {
+    let ids: Vec<String> = ids.map(|n| format!("\"{n:03}\"")).collect();
+    answer(200, &format!("{{\"ids\":[{}]}}", ids.join(",")))
+}
+
+#[tokio::test]
+async fn a_server_that_limits_its_answers_is_asked_for_ids_by_pages() {
+    let server = Scripted::chroma(move |_, request| {
+        if request.contains("/count") {
+            return answer(200, "250");
+        }
+        let (offset, limit) = page(request).unwrap_or((0, 250));
+        ids_answer(offset..250.min(offset + limit.min(100)))
+    })
+    .await;
+    let store = server.store().await;
+    assert_eq!(store.ids(&collection()).await.unwrap().len(), 250);
+    assert_eq!(store.remarks(&collection()).await.unwrap().damage, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_list_that_stays_shorter_than_the_count_is_damage() {
+    let short = Arc::new(Mutex::new(true));
+    let is_short = short.clone();
+    let server = Scripted::chroma(move |_, request| {
+        if request.contains("/count") {
+            return answer(200, "3");
+        }
+        // whatever page is asked for
+        ids_answer(0..if *is_short.lock().unwrap() { 2 } else { 3 })
+    })
+    .await;
+    let store = server.store().await;
+    assert_eq!(store.ids(&collection()).await.unwrap().len(), 2);
+    let damage = store.remarks(&collection()).await.unwrap().damage;
+    assert!(damage.len() == 1 && damage[0].contains("lists 2 ids but counts 3 records"), "{damage:?}");
+    *short.lock().unwrap() = false;
+    assert_eq!(store.ids(&collection()).await.unwrap().len(), 3);
+    assert_eq!(store.remarks(&collection()).await.unwrap().damage, Vec::<String>::new());
+}
+
+const ONE: &str = r#"{"ids":["b"],"embeddings":[[1.0]],"documents":[null],"uris":[null],"metadatas":[null]}"#;
+
+#[tokio::test]
+async fn an_answer_with_other_records_is_asked_for_once_more_and_then_an_error() {
+    let server = Scripted::chroma(move |_, _| answer(200, ONE)).await;
+    let error = server.store().await.fetch(&collection(), &["a".into()]).await.unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    assert_eq!(server.sent().len(), 2);
+    let found = server.store().await.fetch(&collection(), &["b".into()]).await.unwrap();
+    assert!(matches!(&found[0], Fetched::Record { .. }), "{found:?}");
+
+    let twice =
+        ONE.replace("[\"b\"]", "[\"b\",\"b\"]").replace("[null]", "[null,null]").replace("[[1.0]]", "[[1.0],[2.0]]");
+    let server = Scripted::chroma(move |n, _| answer(200, if n == 0 { &twice } else { ONE })).await;
+    let found = server.store().await.fetch(&collection(), &["b".into()]).await.unwrap();
+    assert_eq!((found.len(), server.sent().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_stop_is_stopped() {
+    let endless = Scripted::start(|_, _| Act::Endless).await;
+    let mut config = endless.config();
+    config.timeouts.request = Duration::from_secs(60);
+    let error = open(config).await.unwrap_err();
+    assert!(matches!(&error, Error::Unsupported { why, .. } if why.contains("longer than 1048576 bytes")), "{error}");
+    // also one that does not say how long it is, where ids are read while they arrive
+    let server = Scripted::chroma(|_, r| if r.contains("/count") { answer(200, "1") } else { Act::Endless }).await;
+    let mut config = server.config();
+    config.timeouts.request = Duration::from_secs(60);
+    let error = open(config).await.unwrap().ids(&collection()).await.unwrap_err();
+    assert!(matches!(&error, Error::Unsupported { why, .. } if why.contains("longer than")), "{error}");
+    let promised =
+        Scripted::start(|_, _| Act::With(200, "x-is: long", "\"1.0.0".to_owned() + &" ".repeat(2 << 20))).await;
+    let error = open(promised.config()).await.unwrap_err();
+    assert!(matches!(&error, Error::Unsupported { why, .. } if why.contains("longer than")), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_for_longer_than_one_timeout_is_asked_again() {
+    let server = Scripted::chroma(|n, _| if n == 0 { Act::Hang } else { answer(200, "7") }).await;
+    let mut config = server.config();
+    config.timeouts.retry = config.timeouts.request;
+    assert_eq!(open(config).await.unwrap().count(&collection()).await.unwrap(), 7);
+    assert_eq!(server.sent().len(), 2);
+}
+
+/// One that puts a token into whatever it answers, at a place where the text is cut.
+#[tokio::test]
+async fn no_part_of_a_secret_is_shown_wherever_a_text_is_cut() {
+    let secret = "Tk-S3cr3t\"V4lue/S3cr3tV4lue-end";
+    let json = serde_json::to_string(secret).unwrap();
+    let escaped = json.trim_matches('"').to_owned();
+    for filled in [0, 40, 85, 95, 99, 285, 295, 299] {
+        for spelling in [secret.to_owned(), escaped.clone(), escaped.replace('/', "\\/")] {
+            for (status, quoted) in [(200, false), (200, true), (400, false), (401, false), (500, false)] {
+                let text = "z".repeat(filled) + &spelling;
+                let body = if quoted { format!("\"{text}\"") } else { format!("<html>{text}") };
+                let server = Scripted::start(move |_, _| answer(status, &body)).await;
+                let mut config = server.config();
+                config.auth = Auth::Bearer(SecretString::from(secret));
+                config.timeouts.start = Duration::ZERO;
+                let shown = match open(config).await {
+                    Ok(store) => format!("{} {store:?}", store.version()),
+                    Err(error) => format!("{error} {error:?}"),
+                };
+                assert!(!shown.contains("Tk-S"), "{filled} {spelling} {status}: {shown}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_echoes_a_secret_is_refused() {
+    let list = r#"[{"id":"1","name":"the-s3cret-token","metadata":null}]"#;
+    let count = |request: &str| request.contains("collections_count");
+    let server = Scripted::chroma(move |_, r| if count(r) { answer(200, "1") } else { answer(200, list) }).await;
+    let mut config = server.config();
+    config.auth = Auth::Bearer(SecretString::from("the-s3cret-token"));
+    let error = open(config).await.unwrap().collections().await.unwrap_err().to_string();
+    assert!(error.contains("credentials") && !error.contains("s3cret"), "{error}");
+}
+
+/// A database of a 1.x server whose collections have one record each; `query` answers the queries.
+async fn database(names: &'static [&'static str], query: impl Fn(&str) -> Act + Send + Sync + 'static) -> Scripted {
+    Scripted::chroma(move |_, request| {
+        let target = request.split_whitespace().nth(1).unwrap_or_default();
+        if target.ends_with("collections_count") {
+            return answer(200, &names.len().to_string());
+        }
+        if target.ends_with("/query") {
+            return query(target);
+        }
+        let one = |name: &&str| format!(r#"{{"id":"id-{name}","name":"{name}","metadata":null,"dimension":2}}"#);
+        answer(200, &format!("[{}]", names.iter().map(one).collect::<Vec<_>>().join(",")))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_query_that_fails_stops_no_collection_and_is_a_note() {
+    let server = database(&["bad", "good"], |target| {
+        if target.contains("id-bad") { answer(500, "index gone") } else { answer(200, r#"{"distances":[[]]}"#) }
+    })
+    .await;
+    let store = server.store().await;
+    let collections = store.collections().await.unwrap();
+    assert_eq!(collections.iter().map(|c| c.distance).collect::<Vec<_>>(), [Distance::L2, Distance::L2]);
+    let remarks = store.remarks(&collections[0]).await.unwrap();
+    assert!(remarks.notes[0].contains("not probed (status 500: index gone"), "{remarks:?}");
+    assert_eq!((remarks.refusal, remarks.damage.len()), (None, 0));
+    // what was found out once is not asked again
+    let sent = server.sent().len();
+    store.collections().await.unwrap();
+    let again: Vec<String> = server.sent().split_off(sent);
+    assert!(!again.iter().any(|line| line.contains("id-bad/query")), "{again:?}");
+}
+
+#[tokio::test]
+async fn only_the_collections_that_are_asked_for_are_probed() {
+    let server = database(&["mine", "other"], |_| answer(200, r#"{"distances":[[]]}"#)).await;
+    let store = server.store().await.probing_only(["mine".to_owned()]);
+    assert_eq!(store.collections().await.unwrap().len(), 2);
+    let queries: Vec<String> = server.sent().into_iter().filter(|line| line.contains("/query")).collect();
+    assert!(!queries.is_empty() && queries.iter().all(|line| line.contains("id-mine")), "{queries:?}");
+    let server = database(&["mine", "other"], |_| answer(200, r#"{"distances":[[]]}"#)).await;
+    assert_eq!(server.store().await.uuids().await.unwrap().len(), 2);
+    assert!(!server.sent().iter().any(|line| line.contains("/query")));
+}
