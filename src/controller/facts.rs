@@ -64,6 +64,7 @@ pub fn pod(pod: &Pod, events: &[Event]) -> PodFact {
         summary: last.and_then(|end| summary(end.message.as_deref()?)),
         exit: failed.map(|end| end.exit_code),
         trouble: alive.then(|| trouble::of_pod(pod, events)).flatten(),
+        cause: None,
         speaker: speaker(&runners),
     }
 }

@@ -81,6 +81,8 @@ pub struct PodFact {
     pub exit: Option<i32>,
     /// Why it does not start, or does not get on.
     pub trouble: Option<Trouble>,
+    /// Why it ended, where Kubernetes knows more than the runner could say.
+    pub cause: Option<Trouble>,
     /// The container whose log tells the progress.
     pub speaker: Option<&'static str>,
 }

@@ -198,7 +198,7 @@ pub fn refused(migration: &MemoryMigration, observed: &Observed, code: u16, why:
     } else {
         let message =
             format!("the runner's Job may not be made ({why}): raise the namespace's quota, or allow the Job there");
-        (Reason::QuotaExceeded, message, Some(WHILE_WAITING))
+        (Reason::NotAdmitted, message, Some(WHILE_WAITING))
     };
     carry_out(migration, &hash, &before, observed, Decision::Say { reason, message, after }, now)
 }

@@ -75,8 +75,8 @@ pub fn next(
     let mut status = MemoryMigrationStatus {
         run_hash: hash.into(),
         failures: before.failures.max(failures),
-        source: place(spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.source.remote.as_ref()),
-        target: place(spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.target.remote.as_ref()),
+        source_name: place(spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.source.remote.as_ref()),
+        target_name: place(spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.target.remote.as_ref()),
         completion_time: None,
         counts: None,
         verification: None,

@@ -21,7 +21,7 @@ pub fn of_pod(pod: &Pod, events: &[Event]) -> Option<Trouble> {
 pub fn of_job(name: &str, events: &[Event]) -> Option<Trouble> {
     let event = last(events, &["FailedCreate"])?;
     Some(Trouble {
-        reason: Reason::QuotaExceeded,
+        reason: Reason::NotAdmitted,
         message: format!(
             "Job {name} may make no pod: {}; raise the namespace's quota or lower runner.resources, or correct what else of \
              spec.runner is refused (serviceAccountName, priorityClassName, the pod-security level)",

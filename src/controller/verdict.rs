@@ -96,15 +96,16 @@ fn of_failed(hash: &str, job: &JobFact, word: &str, observed: &Observed) -> End 
     let summary = pod.and_then(|pod| valid(hash, pod));
     let said = summary.map(|s| of_report(s.reason));
     let exit = pod.and_then(|pod| pod.exit);
+    let cause = pod.and_then(|pod| pod.cause.as_ref()).map(|cause| cause.reason);
     let reason = match word {
         "DeadlineExceeded" => Reason::DeadlineExceeded,
         "PodFailurePolicy" => permanent(said, exit),
         _ if said == Some(Reason::SourceChanging) => Reason::SourceChanging,
+        _ if cause == Some(Reason::OutOfMemory) => Reason::OutOfMemory,
         _ if exit == Some(i32::from(Exit::Bug.code())) => Reason::InternalError,
         _ => Reason::BackoffLimitExceeded,
     };
-    let last = summary.map_or_else(|| no_words(exit), |s| s.message.clone());
-    let message = format!("{last}{}{}", output(reason, job), remedy(reason));
+    let message = format!("{}{}{}", last_words(pod, summary), output(reason, job), remedy(reason));
     End::Final { reason, message, summary: summary.cloned().map(Box::new) }
 }
 
@@ -122,9 +123,21 @@ fn permanent(said: Option<Reason>, exit: Option<i32>) -> Reason {
             reason @ (Reason::PreflightRefused
             | Reason::VerificationFailed
             | Reason::RecordConflict
+            | Reason::SourceReplaced
             | Reason::InvalidSpec),
         ) => reason,
         _ => by_code,
+    }
+}
+
+/// What the runner said at its end, and what Kubernetes knows besides.
+fn last_words(pod: Option<&PodFact>, summary: Option<&Summary>) -> String {
+    let cause = pod.and_then(|pod| pod.cause.as_ref()).map(|cause| cause.message.as_str());
+    match (summary, cause) {
+        (Some(summary), Some(cause)) => format!("{}; {cause}", summary.message),
+        (Some(summary), None) => summary.message.clone(),
+        (None, Some(cause)) => cause.to_owned(),
+        (None, None) => no_words(pod.and_then(|pod| pod.exit)),
     }
 }
 
@@ -157,7 +170,9 @@ fn remedy(reason: Reason) -> &'static str {
         }
         Reason::RecordConflict => "; set onConflict to Skip or Overwrite, or mend the records and change runId",
         Reason::VerificationFailed => "; then change runId to compare and repair again",
+        Reason::SourceReplaced => "; if the source is as it should be, change runId to migrate what it holds now",
         Reason::SourceChanging => "; stop what writes the source, then change runId",
+        Reason::OutOfMemory => "; no retries are left (backoffLimit). Then change runId: it goes on where it stopped",
         Reason::BackoffLimitExceeded => {
             "; no retries are left (backoffLimit). Mend the cause, then change runId: it goes on where it stopped"
         }
@@ -262,7 +277,7 @@ pub fn between_tries(hash: &str, job: &JobFact, observed: &Observed) -> Option<(
         }
         _ => Reason::Retrying,
     };
-    let said = summary.map_or_else(|| no_words(pod.exit), |s| s.message.clone());
+    let said = last_words(Some(pod), summary);
     Some((reason, format!("{said}; it is tried again and goes on where it stopped")))
 }
 

@@ -83,7 +83,7 @@ async fn a_job_that_a_quota_refuses_is_a_condition_and_no_error() {
     let (looked, calls) = server.look(&case.migration).await;
     assert_eq!(looked.unwrap(), Some(Duration::from_secs(15)));
     let status = written_status(&calls);
-    assert_eq!((reason_of(&status), status.attempts), (Reason::QuotaExceeded, 0));
+    assert_eq!((reason_of(&status), status.attempts), (Reason::NotAdmitted, 0));
     assert!(status.conditions[0].message.contains("the server's words"));
 }
 

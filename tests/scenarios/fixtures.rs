@@ -191,6 +191,7 @@ pub(crate) fn pod_fact(job: &str) -> PodFact {
         summary: None,
         exit: None,
         trouble: None,
+        cause: None,
         speaker: Some("mover"),
     }
 }

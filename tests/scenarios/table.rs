@@ -27,7 +27,7 @@ fn a_new_object_starts_its_first_attempt_under_the_lock() {
     assert!(plan.take_lock.is_some() && plan.delete.is_empty());
     assert_eq!((status.attempts, status.job_name.clone()), (1, case.job_name(1)));
     assert_eq!((status.observed_generation, status.phase), (1, Some(Phase::Pending)));
-    assert_eq!((status.source.as_str(), status.target.as_str()), ("dev:chroma_db", "prod/chroma"));
+    assert_eq!((status.source_name.as_str(), status.target_name.as_str()), ("dev:chroma_db", "prod/chroma"));
     assert_eq!(plan.notices[0].reason, "Started");
     assert_eq!(reason_of(&status), Reason::Preflight);
 }
@@ -301,11 +301,11 @@ fn pods_that_never_start_are_a_condition_with_the_remedy() {
 #[test]
 fn a_job_that_may_make_no_pod_says_so() {
     let trouble = memory_migration_operator::controller::observed::Trouble {
-        reason: Reason::QuotaExceeded,
+        reason: Reason::NotAdmitted,
         message: "raise the quota".into(),
     };
     let case = Case::to_server().started().see(|o| o.jobs[0].trouble = Some(trouble));
-    says(&case, Reason::QuotaExceeded, "raise the quota");
+    says(&case, Reason::NotAdmitted, "raise the quota");
 }
 
 #[test]
@@ -593,7 +593,7 @@ fn a_job_that_the_api_server_refuses_is_said_and_not_counted() {
         memory_migration_operator::controller::plan::refused(&case.migration, &case.observed, code, why, &at(0))
     };
     let plan = refused(403, "exceeded quota: jobs");
-    assert_eq!((reason(&plan), plan.status.as_ref().unwrap().attempts), (Reason::QuotaExceeded, 0));
+    assert_eq!((reason(&plan), plan.status.as_ref().unwrap().attempts), (Reason::NotAdmitted, 0));
     assert!(message(&plan).contains("exceeded quota: jobs"));
     assert_eq!(reason(&refused(422, "bad label")), Reason::InvalidSpec);
     let in_the_way = refused(409, "a Job move-1 of somebody else is in the way: delete it");

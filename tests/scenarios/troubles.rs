@@ -95,7 +95,7 @@ fn a_job_that_may_make_no_pod() {
     let job: Job = from_value(json!({"metadata": {"name": "j"}})).unwrap();
     let quota = event("FailedCreate", "Error creating: pods \"j-x\" is forbidden: exceeded quota: compute");
     let trouble = facts::job(&job, &[quota]).trouble.unwrap();
-    assert_eq!(trouble.reason, Reason::QuotaExceeded);
+    assert_eq!(trouble.reason, Reason::NotAdmitted);
     assert!(trouble.message.contains("exceeded quota: compute"), "{}", trouble.message);
 }
 
