@@ -34,7 +34,8 @@ pub fn of_job(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: &
 }
 
 fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: &Observed) -> End {
-    let Some(summary) = latest(job, observed).and_then(|pod| valid(hash, pod)) else {
+    let pod = latest(job, observed);
+    let Some(summary) = pod.and_then(|pod| valid(hash, pod)) else {
         return End::Unproved(format!(
             "Job {} is complete, but no pod is left that says what it found: verifying again",
             job.name
@@ -42,7 +43,7 @@ fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: 
     };
     match proof(spec, summary) {
         Ok(reason) => {
-            let message = format!("{}{}{}", summary.message, weaker(reason), output(reason, job));
+            let message = format!("{}{}{}", summary.message, weaker(reason), output(reason, job, pod));
             End::Final { reason, message, summary: Some(Box::new(summary.clone())) }
         }
         Err(why) => End::Final {
@@ -50,7 +51,7 @@ fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: 
             message: format!(
                 "the runner said {} without its proof ({why}){}{}",
                 summary.reason.as_str(),
-                output(Reason::InternalError, job),
+                output(Reason::InternalError, job, pod),
                 remedy(Reason::InternalError)
             ),
             summary: Some(Box::new(summary.clone())),
@@ -105,7 +106,7 @@ fn of_failed(hash: &str, job: &JobFact, word: &str, observed: &Observed) -> End 
         _ if exit == Some(i32::from(Exit::Bug.code())) => Reason::InternalError,
         _ => Reason::BackoffLimitExceeded,
     };
-    let message = format!("{}{}{}", last_words(pod, summary), output(reason, job), remedy(reason));
+    let message = format!("{}{}{}", last_words(pod, summary), output(reason, job, pod), remedy(reason));
     End::Final { reason, message, summary: summary.cloned().map(Box::new) }
 }
 
@@ -146,8 +147,9 @@ fn no_words(exit: Option<i32>) -> String {
     format!("the runner ended {code} and left no message: its log may say more")
 }
 
-/// Where the runner's output is, for a reader whom its message sends there: it may be preflight's or the mover's.
-fn output(reason: Reason, job: &JobFact) -> String {
+/// Where the runner's output is, for a reader whom its message sends there: it may be preflight's or the mover's. By the
+/// pod: of a Job that tried again, `kubectl logs` shows the first one.
+fn output(reason: Reason, job: &JobFact, pod: Option<&PodFact>) -> String {
     let listed = [
         Reason::PreflightRefused,
         Reason::VerificationFailed,
@@ -155,11 +157,8 @@ fn output(reason: Reason, job: &JobFact) -> String {
         Reason::VerifiedWithSkips,
         Reason::InternalError,
     ];
-    if listed.contains(&reason) {
-        format!("; see kubectl logs job/{} --all-containers", job.name)
-    } else {
-        String::new()
-    }
+    let place = pod.map_or_else(|| format!("job/{}", job.name), |pod| pod.name.clone());
+    if listed.contains(&reason) { format!("; see kubectl logs {place} --all-containers") } else { String::new() }
 }
 
 /// What to do after a run that ended badly.

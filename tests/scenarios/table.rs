@@ -60,7 +60,7 @@ fn a_milestone_is_told_once() {
     assert!(case.plan().notices.is_empty());
     let case = case.done().at_stage(Stage::Copying, 80, 100);
     let notices = case.plan().notices;
-    assert_eq!((notices.len(), notices[0].note.as_str()), (1, "75% copied: 80 of 100 records"));
+    assert_eq!((notices.len(), notices[0].note.as_str()), (1, "80% copied: 80 of 100 records"));
     // Events that agree in reason and action are shown as one, with the first one's note.
     assert_ne!(notices[0].action, at(30).plan().notices[1].action);
 }
@@ -92,7 +92,7 @@ fn a_verified_run_is_ready_and_counted_once() {
 #[test]
 fn the_other_ways_to_be_done() {
     let case = Case::to_server().running().succeeded(report::Reason::VerifiedWithSkips);
-    says(&case, Reason::VerifiedWithSkips, "the runner says VerifiedWithSkips; see kubectl logs job/move-");
+    says(&case, Reason::VerifiedWithSkips, "the runner says VerifiedWithSkips; see kubectl logs move-");
     let counts = Case::to_server().edit(|m| m.spec.verification = Verification::Counts);
     says(&counts.running().succeeded(report::Reason::CountsVerified), Reason::CountsVerified, "weaker than Verified");
     let dry = Case::to_server().edit(|m| m.spec.dry_run = true);
@@ -156,8 +156,8 @@ fn verdicts_that_vanish_do_so_only_so_often() {
 #[test]
 fn what_a_rerun_cannot_mend_needs_a_person() {
     let run = |exit, reason| Case::to_server().running().failed_for_good(exit, reason);
-    says(&run(3, report::Reason::PreflightRefused), Reason::PreflightRefused, "kubectl logs job/move-");
-    says(&run(5, report::Reason::VerificationFailed), Reason::VerificationFailed, "kubectl logs job/move-");
+    says(&run(3, report::Reason::PreflightRefused), Reason::PreflightRefused, "kubectl logs move-");
+    says(&run(5, report::Reason::VerificationFailed), Reason::VerificationFailed, "kubectl logs move-");
     says(&run(6, report::Reason::RecordConflict), Reason::RecordConflict, "set onConflict to Skip or Overwrite");
     says(&run(2, report::Reason::InvalidSpec), Reason::InvalidSpec, "correct the spec");
     let status = run(3, report::Reason::PreflightRefused).plan().status.unwrap();
