@@ -1,0 +1,33 @@
+"""What a person reads is what happens: a runner out of memory, and a pod that another container keeps."""
+
+from kit import BOX, COLLECTION, changed, equal, local
+
+
+def out_of_memory(s):
+    """A runner that is killed for its memory says so, with the field to raise; raised, it goes on."""
+    s.claim("dev", 2000)
+    tight = {"resources": {"limits": {"memory": "12Mi"}, "requests": {"memory": "8Mi"}}}
+    m = s.migrate("tight", local("dev"), s.prod.endpoint(), runner=tight, backoffLimit=1)
+    said = m.reaches("OutOfMemory")
+    equal("it says what to raise", "12Mi" in said and "runner.resources" in said, True)
+    m.patch(runner={"resources": None}, runId="2")
+    m.verified(2000)
+    s.prod.holds(COLLECTION, 2000)
+
+
+def sidecar_that_stays(s):
+    """A proxy that was put into the pod and does not end with the mover is named; once it ends, the run is verified."""
+    s.claim("dev", 300)
+    kind = "Object.spec.containers"
+    security = f"allowPrivilegeEscalation: false, capabilities: {kind}.securityContext.capabilities{{drop: ['ALL']}}"
+    command = "['/bin/sh', '-c', 'until [ -e /tmp/quit ]; do sleep 1; done']"
+    proxy = f"name: 'istio-proxy', image: '{BOX}', command: {command}, securityContext: {kind}.securityContext{{{security}}}"
+    with changed(s, "pods", "/spec/containers/-", f"{kind}{{{proxy}}}", '"istio-proxy"') as there:
+        if not there:
+            return
+        m = s.migrate("meshed", local("dev"), s.prod.endpoint())
+        said = m.reaches("NoProgress")
+    equal("the container and a way out are named", "istio-proxy" in said and "sidecar.istio.io/inject" in said, True)
+    s.k("exec", m.running_pod(), "-c", "istio-proxy", "--", "touch", "/tmp/quit")
+    m.verified(300)
+    s.prod.holds(COLLECTION, 300)
