@@ -1,6 +1,9 @@
-"""What a person reads is what happens: a runner out of memory, and a pod that another container keeps."""
+"""What a person reads is what happens: a runner out of memory, a pod that another container keeps, a node that is lost."""
 
-from kit import BOX, COLLECTION, changed, equal, local
+import os
+import signal
+
+from kit import BOX, COLLECTION, changed, equal, local, process, slow
 
 
 def out_of_memory(s):
@@ -31,3 +34,22 @@ def sidecar_that_stays(s):
     s.k("exec", m.running_pod(), "-c", "istio-proxy", "--", "touch", "/tmp/quit")
     m.verified(300)
     s.prod.holds(COLLECTION, 300)
+
+
+def node_lost(s):
+    """The node stops answering in the middle: said, with the way out, and nothing else is started; it goes on when it is back."""
+    m = s.migrate("alone", local("dev"), s.prod.endpoint(), batch=slow(100, "2s"))
+    m.copying()
+    kubelet = process(["kubelet", "--hostname-override"])
+    os.kill(kubelet, signal.SIGSTOP)
+    try:
+        # Kubernetes takes 50 s to believe it.
+        said = m.reaches("NodeLost")
+        equal("the way out is said", "out-of-service" in said, True)
+    finally:
+        os.kill(kubelet, signal.SIGCONT)
+    equal("attempts", m.verified(2000)["attempts"], 1)
+    s.prod.holds(COLLECTION, 2000)
+
+
+node_lost.alone = node_lost.own_cluster = True
