@@ -45,5 +45,7 @@ def reader_that_becomes_a_writer(s):
     equal("the pod is named", "uses-into" in m.reaches("VolumeInUse"), True)
     until("no runner pod is left", lambda: not m.pods(alive=True))
     s.free("into")
+    # The store belongs to the user of the pod that was on the claim when the run began.
+    s.use("into", read_only=True)
     m.patch(batch={"size": 500, "delay": "0s"})
     m.verified(2000)

@@ -31,7 +31,7 @@ def sidecar_that_stays(s):
         m = s.migrate("meshed", local("dev"), s.prod.endpoint())
         said = m.reaches("NoProgress")
     equal("the container and a way out are named", "istio-proxy" in said and "sidecar.istio.io/inject" in said, True)
-    s.k("exec", m.running_pod(), "-c", "istio-proxy", "--", "touch", "/tmp/quit")
+    s.k("exec", m.running_pod(), "-c", "istio-proxy", "--", "sh", "-c", ": > /tmp/quit")
     m.verified(300)
     s.prod.holds(COLLECTION, 300)
 
