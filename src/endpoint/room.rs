@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::local_target::existing;
 use crate::engine::Outcome;
-use crate::exit::Exit;
 use crate::report::Reason;
 
 /// How often the disk is looked at.
@@ -66,10 +65,15 @@ where
     };
     // Also where the server failed before the second look, or with more room than a look takes for none.
     let room = Room::below(&folder).filter(|room| own.is_cancelled() || room.free < ENOUGH);
-    if let Some(room) = room.filter(|_| outcome.exit == Exit::Interrupted && !stop.is_cancelled()) {
+    if let Some(room) = room.filter(|_| may_be_for_it(outcome.report.reason) && !stop.is_cancelled()) {
         explain(&mut outcome, &folder, room, own.is_cancelled());
     }
     outcome
+}
+
+/// Whether a full disk can have ended the run: the server failed, or it was stopped for that.
+fn may_be_for_it(reason: Reason) -> bool {
+    matches!(reason, Reason::Unavailable | Reason::Interrupted)
 }
 
 /// Ends when the disk was full in two looks, one after the other.
