@@ -3,6 +3,7 @@
 
 pub mod act;
 mod decide;
+pub mod ending;
 pub mod events;
 pub mod facts;
 pub mod job;
@@ -14,6 +15,7 @@ pub mod placement;
 pub mod plan;
 pub mod pod;
 pub mod setup;
+pub mod shown;
 pub mod statuses;
 pub mod sweep;
 pub mod trouble;

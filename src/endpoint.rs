@@ -3,6 +3,7 @@
 mod local_target;
 mod own_writer;
 mod relation;
+mod room;
 pub mod serving;
 mod sidecar_target;
 mod sockets;
@@ -136,12 +137,20 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();
     let names = Names::of(&options);
+    let written = match &target {
+        Endpoint::Local(folder) if !options.dry_run => Some(folder.path.clone()),
+        _ => None,
+    };
     let opened = async {
         let source = source.open_for(names.source).await.map_err(Halt::Source)?;
         Ok((source, open_target(target, writer, names.target).await.map_err(Halt::Target)?))
     };
     match opened.await {
-        Ok((source, target)) => engine::migrate(&*source, &*target, direction, &options, tracker, stop).await,
+        Ok((source, target)) => {
+            let work =
+                |stop| async move { engine::migrate(&*source, &*target, direction, &options, tracker, &stop).await };
+            room::watched(written, stop, work).await
+        }
         Err(halt) => engine::not_started(&halt, direction, started),
     }
 }

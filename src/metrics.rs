@@ -1,11 +1,12 @@
 //! Every metric's name and labels: no other file names one. Labels are bounded: namespace and name only while the
 //! object exists, everything else from closed lists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::report::{Counts, Direction, Verdict};
@@ -23,13 +24,17 @@ pub struct Metrics {
     failures: IntCounterVec,
     run_duration: HistogramVec,
     records_total: IntCounterVec,
+    build: IntGaugeVec,
+    leader: IntGauge,
     phase: IntGaugeVec,
+    waiting: IntGaugeVec,
     records: IntGaugeVec,
     progress: GaugeVec,
     rate: GaugeVec,
     last_success: IntGaugeVec,
     attempts: IntGaugeVec,
-    objects: Mutex<BTreeSet<Key>>,
+    /// The objects that are shown, and what each waits for.
+    objects: Mutex<BTreeMap<Key, Option<&'static str>>>,
 }
 
 /// What the metrics show of one object.
@@ -37,9 +42,13 @@ pub struct Metrics {
 pub struct Shown {
     /// The phase that is 1; the others are 0.
     pub phase: &'static str,
+    /// The reason for which it waits, if it does.
+    pub waiting: Option<&'static str>,
     /// Numbers of records, once a run has ended.
     pub counts: Option<Counts>,
-    /// Share of the stage's records, 0 to 1.
+    /// The run was a dry run: what it would do has not become of any record, so none are shown.
+    pub planned: bool,
+    /// Share of the whole run, 0 to 1.
     pub progress: f64,
     /// Records per second.
     pub records_per_second: f64,
@@ -50,6 +59,8 @@ pub struct Shown {
 }
 
 const OBJECT: [&str; 2] = ["namespace", "name"];
+/// What can fail in a look at an object.
+const ERRORS: [&str; 5] = ["forbidden", "conflict", "api", "unreadable", "connection"];
 
 impl Metrics {
     /// Registers every family. `failures`: the reasons for which a run can fail.
@@ -79,17 +90,24 @@ impl Metrics {
                 "Records of ended runs, by what became of them.",
                 &["direction", "outcome"],
             )?,
+            build: integer("build_info", "1, with the version of this operator.", &["version"])?,
+            leader: IntGauge::new("leader", "1 for the replica that leads, 0 for the others.")?,
             phase: integer(
                 "status_phase",
                 "1 for the object's phase, 0 for the others.",
                 &["namespace", "name", "phase"],
             )?,
+            waiting: integer(
+                "waiting",
+                "1 for an object that waits, with the reason in its conditions.",
+                &["namespace", "name", "reason"],
+            )?,
             records: integer("records", "Records of the object's last ended run.", &["namespace", "name", "state"])?,
-            progress: real("progress_ratio", "Share of the current stage's records, 0 to 1.")?,
+            progress: real("progress_ratio", "Share of the whole run, 0 to 1.")?,
             rate: real("records_per_second", "Records per second of the current stage.")?,
             last_success: integer(
                 "last_success_timestamp_seconds",
-                "When the object's last run succeeded; none for a dry run.",
+                "When a run of the object last succeeded; a dry run is none.",
                 &OBJECT,
             )?,
             attempts: integer("attempts", "Jobs that the object's run has had.", &OBJECT)?,
@@ -102,14 +120,17 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let families: [Box<dyn prometheus::core::Collector>; 12] = [
+        let families: [Box<dyn prometheus::core::Collector>; 15] = [
             Box::new(self.reconcile_duration.clone()),
             Box::new(self.reconcile_errors.clone()),
             Box::new(self.runs.clone()),
             Box::new(self.failures.clone()),
             Box::new(self.run_duration.clone()),
             Box::new(self.records_total.clone()),
+            Box::new(self.build.clone()),
+            Box::new(self.leader.clone()),
             Box::new(self.phase.clone()),
+            Box::new(self.waiting.clone()),
             Box::new(self.records.clone()),
             Box::new(self.progress.clone()),
             Box::new(self.rate.clone()),
@@ -119,9 +140,13 @@ impl Metrics {
         families.into_iter().try_for_each(|family| self.registry.register(family))
     }
 
-    /// Each series of ended runs is there from the start: one that came with its first run would hide that run, for
-    /// Prometheus sees an increase only between two samples.
+    /// Each series that counts is there from the start: one that came with its first run, or its first error, would hide
+    /// that one, for Prometheus sees an increase only between two samples.
     fn begin(&self, failures: &[&'static str]) {
+        self.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for reason in ERRORS {
+            self.reconcile_errors.with_label_values(&[reason]);
+        }
         for direction in Direction::ALL.map(Direction::as_str) {
             self.run_duration.with_label_values(&[direction]);
             for verdict in [Verdict::Succeeded, Verdict::Failed, Verdict::DryRun] {
@@ -134,6 +159,11 @@ impl Metrics {
                 self.records_total.with_label_values(&[direction, outcome]);
             }
         }
+    }
+
+    /// This replica leads from now on. It never stops leading: a process that lost the Lease ends.
+    pub fn leads(&self) {
+        self.leader.set(1);
     }
 
     /// One look at an object took this long.
@@ -175,7 +205,10 @@ impl Metrics {
         for phase in phases {
             self.phase.with_label_values(&[namespace, name, phase]).set(i64::from(*phase == shown.phase));
         }
-        for (state, number) in shown.counts.iter().flat_map(states) {
+        if shown.planned {
+            self.forget_records(namespace, name);
+        }
+        for (state, number) in shown.counts.iter().filter(|_| !shown.planned).flat_map(states) {
             let number = i64::try_from(number).unwrap_or(i64::MAX);
             self.records.with_label_values(&[namespace, name, state]).set(number);
         }
@@ -185,34 +218,49 @@ impl Metrics {
         if let Some(second) = shown.last_success {
             self.last_success.with_label_values(&labels).set(second);
         }
-        if let Ok(mut objects) = self.objects.lock() {
-            objects.insert((namespace.into(), name.into()));
+        let Ok(mut objects) = self.objects.lock() else { return };
+        let before = objects.insert((namespace.into(), name.into()), shown.waiting).flatten();
+        // A series that was never shown cannot be removed: that is no error.
+        if let Some(before) = before.filter(|before| Some(*before) != shown.waiting) {
+            let _ = self.waiting.remove_label_values(&[namespace, name, before]);
+        }
+        if let Some(reason) = shown.waiting {
+            self.waiting.with_label_values(&[namespace, name, reason]).set(1);
         }
     }
 
     /// Drops the series of all objects that are not there any more.
     pub fn keep_only(&self, existing: &BTreeSet<Key>, phases: &[&'static str]) {
         let Ok(mut objects) = self.objects.lock() else { return };
-        let gone: Vec<Key> = objects.difference(existing).cloned().collect();
-        for (namespace, name) in gone {
-            self.forget(&namespace, &name, phases);
-            objects.remove(&(namespace, name));
-        }
+        objects.retain(|key, waiting| {
+            let exists = existing.contains(key);
+            if !exists {
+                self.forget(key, *waiting, phases);
+            }
+            exists
+        });
     }
 
     /// A series that was never shown cannot be removed: that is no error.
-    fn forget(&self, namespace: &str, name: &str, phases: &[&'static str]) {
+    fn forget(&self, (namespace, name): &Key, waiting: Option<&'static str>, phases: &[&'static str]) {
+        let labels = [namespace.as_str(), name.as_str()];
         for phase in phases {
-            let _ = self.phase.remove_label_values(&[namespace, name, phase]);
+            let _ = self.phase.remove_label_values(&[labels[0], labels[1], phase]);
         }
-        for (state, _) in states(&Counts::default()) {
-            let _ = self.records.remove_label_values(&[namespace, name, state]);
+        if let Some(reason) = waiting {
+            let _ = self.waiting.remove_label_values(&[labels[0], labels[1], reason]);
         }
-        let labels = [namespace, name];
+        self.forget_records(namespace, name);
         let _ = self.progress.remove_label_values(&labels);
         let _ = self.rate.remove_label_values(&labels);
         let _ = self.attempts.remove_label_values(&labels);
         let _ = self.last_success.remove_label_values(&labels);
+    }
+
+    fn forget_records(&self, namespace: &str, name: &str) {
+        for (state, _) in states(&Counts::default()) {
+            let _ = self.records.remove_label_values(&[namespace, name, state]);
+        }
     }
 
     /// The text that Prometheus reads.
@@ -336,6 +384,47 @@ mod tests {
         let text = metrics.text().unwrap();
         let mut records = text.lines().filter(|l| l.starts_with("memory_migration_records_total"));
         assert!(records.all(|line| line.ends_with(" 0")), "{text}");
+    }
+
+    #[test]
+    fn a_replica_says_its_version_and_whether_it_leads() {
+        let metrics = Metrics::new(&REASONS).unwrap();
+        let build = format!("memory_migration_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"));
+        let text = metrics.text().unwrap();
+        assert!(text.contains(&build) && text.contains("memory_migration_leader 0\n"), "{text}");
+        metrics.leads();
+        assert!(metrics.text().unwrap().contains("memory_migration_leader 1\n"));
+    }
+
+    #[test]
+    fn what_an_object_waits_for_is_one_series_as_long_as_it_waits() {
+        let metrics = Metrics::new(&REASONS).unwrap();
+        let show = |waiting| metrics.show("ns", "a", &PHASES, &Shown { phase: "Copying", waiting, ..Shown::default() });
+        let seen = || -> Vec<String> {
+            let text = metrics.text().unwrap();
+            text.lines().filter(|l| l.starts_with("memory_migration_waiting")).map(Into::into).collect()
+        };
+        show(Some("VolumeInUse"));
+        assert_eq!(seen(), ["memory_migration_waiting{name=\"a\",namespace=\"ns\",reason=\"VolumeInUse\"} 1"]);
+        show(Some("TargetBusy"));
+        assert_eq!(seen(), ["memory_migration_waiting{name=\"a\",namespace=\"ns\",reason=\"TargetBusy\"} 1"]);
+        show(None);
+        assert!(seen().is_empty());
+        show(Some("TargetBusy"));
+        metrics.keep_only(&BTreeSet::new(), &PHASES);
+        assert!(seen().is_empty());
+    }
+
+    /// An alert asked people to keep a source of which nothing had been moved.
+    #[test]
+    fn a_dry_run_shows_no_records_not_even_those_of_the_run_before() {
+        let metrics = Metrics::new(&REASONS).unwrap();
+        let bad = Counts { unreadable: 2, ..counts() };
+        let shown = |planned| Shown { phase: "Succeeded", counts: Some(bad), planned, ..Shown::default() };
+        metrics.show("ns", "a", &PHASES, &shown(false));
+        assert!(metrics.text().unwrap().contains("state=\"unreadable\"} 2"));
+        metrics.show("ns", "a", &PHASES, &shown(true));
+        assert!(!metrics.text().unwrap().contains("memory_migration_records{"));
     }
 
     #[test]

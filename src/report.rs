@@ -338,6 +338,12 @@ pub struct Progress {
     pub records: u64,
     /// Records to do in this stage.
     pub total: u64,
+    /// Records of the source that are in the target or are skipped. Rises over the whole run.
+    pub done: u64,
+    /// Records of the source.
+    pub of: u64,
+    /// Percent of the whole run, 0 to 99: what is left is the verdict. Never falls.
+    pub percent: u8,
     /// Records per second, over the last seconds.
     pub records_per_second: f64,
     /// Seconds left in this stage at this rate; absent when not known.

@@ -1,6 +1,7 @@
 //! `/healthz`, `/readyz` and `/metrics` over HTTP. Serves what it is handed; knows no cluster and no migration.
 
 use std::future::Future;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, RwLock};
 
 use axum::Router;
@@ -54,6 +55,21 @@ fn ready(readiness: &Readiness) -> Response {
     (code, format!("{reason}\n")).into_response()
 }
 
+/// Listens; where the address is `[::]` and the machine has no IPv6, on `0.0.0.0`.
+///
+/// # Errors
+/// When the port is taken, or the address is none of this machine's.
+pub async fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let refused = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(refused) => refused,
+    };
+    if address.ip() != Ipv6Addr::UNSPECIFIED || refused.kind() == std::io::ErrorKind::AddrInUse {
+        return Err(refused);
+    }
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+}
+
 /// Serves until `stop` resolves.
 ///
 /// # Errors
@@ -78,6 +94,22 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// A kubelet of an IPv6-only cluster asks the pod's IPv6 address, any other its IPv4 address.
+    #[tokio::test]
+    async fn both_families_are_answered_where_both_are_there() {
+        let listener = listen((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(serve(listener, router(Readiness::default(), String::new), std::future::pending()));
+        assert!(ask((Ipv4Addr::LOCALHOST, port).into(), "/healthz").await.starts_with("HTTP/1.1 200"));
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await {
+            Ok(_) => assert!(ask((Ipv6Addr::LOCALHOST, port).into(), "/healthz").await.starts_with("HTTP/1.1 200")),
+            Err(error) => eprintln!("IPv6 is not looked at: this machine has none ({error})"),
+        }
+        let taken = listen((Ipv6Addr::UNSPECIFIED, port).into()).await.unwrap_err();
+        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+        server.abort();
     }
 
     #[tokio::test]

@@ -242,8 +242,11 @@ fn exposed() -> String {
     for verdict in [Verdict::Succeeded, Verdict::Failed, Verdict::DryRun] {
         metrics.ended(Direction::LocalToRemote, verdict, "InternalError", 1.0, Some(&Counts::default()));
     }
-    let shown = Shown { counts: Some(Counts::default()), last_success: Some(1), ..Shown::default() };
-    metrics.show("ns", "name", &Phase::ALL.map(Phase::as_str), &shown);
+    for (name, reason) in [("one", Reason::NoProgress), ("two", Reason::VolumeInUse)] {
+        let waiting = Some(reason.as_str());
+        let shown = Shown { waiting, counts: Some(Counts::default()), last_success: Some(1), ..Shown::default() };
+        metrics.show("ns", name, &Phase::ALL.map(Phase::as_str), &shown);
+    }
     metrics.text().unwrap()
 }
 

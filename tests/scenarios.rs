@@ -3,6 +3,7 @@
 
 mod api_server;
 mod calls;
+mod edges;
 mod fixtures;
 mod job;
 mod mock;

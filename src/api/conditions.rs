@@ -73,8 +73,12 @@ reasons! {
     TargetNotFound => Waiting,
     /// A Secret, or a key in it, is not there.
     SecretNotReady => Waiting,
-    /// The namespace's quota or an admission rule refuses the pod.
-    QuotaExceeded => Waiting,
+    /// The API server refuses the Job or its pod: a quota, an admission policy, the pod-security level.
+    NotAdmitted => Waiting,
+    /// The pod's node does not answer, and nobody knows whether the pod still runs there.
+    NodeLost => Waiting,
+    /// The runner's log has said nothing for 5 minutes, or another container keeps its pod from ending.
+    NoProgress => Waiting,
     /// An image cannot be pulled.
     ImagePullFailed => Waiting,
     /// No node takes the pod.
@@ -97,6 +101,8 @@ reasons! {
     BackoffLimitExceeded => NeedsPerson,
     /// `activeDeadlineSeconds` have passed.
     DeadlineExceeded => NeedsPerson,
+    /// The runner was killed for its memory, in the last try too.
+    OutOfMemory => NeedsPerson,
     /// The source changes faster than it can be copied.
     SourceChanging => NeedsPerson,
     /// A collection of the source was replaced or emptied while the run was under way.

@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(names.categories, Some(vec!["memory".into()]));
         let columns = crd().spec.versions[0].additional_printer_columns.clone().unwrap();
         let columns: Vec<String> = columns.into_iter().filter(|c| c.priority.is_none()).map(|c| c.name).collect();
-        assert_eq!(columns, ["Source", "Target", "Phase", "Progress", "Records", "Verified", "Age"]);
+        assert_eq!(columns, ["Source", "Target", "Phase", "Reason", "Progress", "Records", "Verified", "Age"]);
     }
 
     /// Words that CEL keeps for itself: the API server knows a property of such a name as `__name__` only. The rules that

@@ -40,7 +40,7 @@ pub struct Source {
 #[x_kube(validation = Rule::new(ONE_OF).message(ONE_OF_SAYS))]
 pub struct Target {
     /// A Chroma store on a PersistentVolumeClaim. A Chroma server is started on it for the length of the migration, so
-    /// nothing else may use the claim meanwhile. Exactly one of local and remote is needed.
+    /// nothing else may write the claim meanwhile; readers may. Exactly one of local and remote is needed.
     /// Example: `{claimName: prod-memories, path: chroma_db}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalTarget>,
@@ -82,7 +82,8 @@ pub struct LocalSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalTarget {
-    /// The PersistentVolumeClaim, in this object's namespace. No other pod may use it while the migration runs.
+    /// The PersistentVolumeClaim, in this object's namespace. No other pod may write it while the migration runs;
+    /// one that mounts it read-only may stay.
     /// Example: `prod-memories`.
     #[x_kube(validation = Rule::new(CLAIM).message(CLAIM_SAYS))]
     #[schemars(length(min = 1, max = 253))]

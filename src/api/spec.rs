@@ -53,13 +53,13 @@ const COLLECTION_NAME: &str =
     printcolumn(
         name = "Source",
         type_ = "string",
-        json_path = ".status.source",
+        json_path = ".status.sourceName",
         description = "Where the memories are read"
     ),
     printcolumn(
         name = "Target",
         type_ = "string",
-        json_path = ".status.target",
+        json_path = ".status.targetName",
         description = "Where they are written"
     ),
     printcolumn(
@@ -69,29 +69,28 @@ const COLLECTION_NAME: &str =
         description = "What the migration is doing"
     ),
     printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why"
+    ),
+    printcolumn(
         name = "Progress",
         type_ = "integer",
         json_path = ".status.progress.percent",
-        description = "Percent of the stage's records"
+        description = "Percent of the whole run"
     ),
     printcolumn(
         name = "Records",
-        type_ = "integer",
-        json_path = ".status.counts.source",
-        description = "Records in the source"
+        type_ = "string",
+        json_path = ".status.records",
+        description = "Records of the source that the target has, of all"
     ),
     printcolumn(
         name = "Verified",
         type_ = "integer",
         json_path = ".status.counts.verified",
         description = "Records compared and equal"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Why",
-        priority = 1
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

@@ -21,20 +21,24 @@ pub struct MemoryMigrationStatus {
     /// One word for people. Programs read the conditions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Where the memories are read, in one word.
+    /// Where the memories are read, in one word: claim:path or namespace/service, and the database unless it is Chroma's
+    /// default.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub source: String,
+    pub source_name: String,
     /// Where they are written, in one word.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub target: String,
+    pub target_name: String,
     /// Ready, Reconciling and Stalled. Wait for Ready=True, and beside it for Stalled=True, which a failure sets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// When the run's first Job was made.
+    /// When the run's first Job was made. A suspension does not change it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
-    /// When the run ended.
+    /// Since when `activeDeadlineSeconds` counts: as startTime, but set anew when a suspended run goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_since: Option<Time>,
+    /// When the run ended, by the runner's own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
     /// How many Jobs this run has had.
@@ -44,6 +48,12 @@ pub struct MemoryMigrationStatus {
     /// The Job of the last attempt.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub job_name: String,
+    /// The pod of the last try: `kubectl logs POD --all-containers`. After a retry `kubectl logs job/NAME` shows an older one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pod_name: String,
+    /// Records of the source that the target has, of all, for people. Example: `900/2000`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub records: String,
     /// How far the run is, about every 5 seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -60,6 +70,9 @@ pub struct MemoryMigrationStatus {
     /// What verification found. Set when the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
+    /// The last run of this object that succeeded, but for dry runs. No later run removes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<LastSuccess>,
 }
 
 impl Default for MemoryMigrationStatus {
@@ -68,21 +81,46 @@ impl Default for MemoryMigrationStatus {
             observed_generation: -1,
             run_hash: String::new(),
             phase: None,
-            source: String::new(),
-            target: String::new(),
+            source_name: String::new(),
+            target_name: String::new(),
             conditions: Vec::new(),
             start_time: None,
+            active_since: None,
             completion_time: None,
             attempts: 0,
             failures: 0,
             job_name: String::new(),
+            pod_name: String::new(),
+            records: String::new(),
             progress: None,
             counts: None,
             collections: Vec::new(),
             collections_left_out: 0,
             verification: None,
+            last_success: None,
         }
     }
+}
+
+/// A run that succeeded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LastSuccess {
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// Its `spec.runId`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_id: String,
+    /// Which run it was, as `status.runHash`.
+    pub run_hash: String,
+    /// Where it wrote, as `status.targetName`.
+    pub target_name: String,
+    /// SHA-256 over all collections' fingerprints; empty without a full verification.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+    /// Records that its source held.
+    pub records: i64,
 }
 
 /// One word for people.
@@ -135,17 +173,17 @@ impl Phase {
     }
 }
 
-/// How far a run is.
+/// How far a run is. Records and percent rise over the whole run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Progress {
     /// Preflight, Copying, Verifying or Repairing.
     pub stage: String,
-    /// Records done in this stage.
+    /// Records of the source that the target has.
     pub records: i64,
-    /// Records to do in this stage.
+    /// Records of the source.
     pub total: i64,
-    /// Percent of this stage's records, 0 to 100.
+    /// Percent of the whole run, 0 to 100. Copying ends at about 50; the rest is verification.
     pub percent: i32,
     /// Records per second, over the last seconds.
     pub records_per_second: f64,

@@ -20,8 +20,8 @@ pub(super) struct Args {
     /// Look at this namespace only; may be given more than once. Default: all
     #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
     watch_namespaces: Vec<String>,
-    /// Where /healthz, /readyz and /metrics are served
-    #[arg(long, default_value = "0.0.0.0:8080")]
+    /// Where /healthz, /readyz and /metrics are served; [::] is 0.0.0.0, too, and that alone where there is no IPv6
+    #[arg(long, default_value = "[::]:8080")]
     listen: SocketAddr,
     /// Objects looked at at the same time, in each namespace where some are named
     #[arg(long, default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]

@@ -86,10 +86,12 @@ impl Pod {
     }
 }
 
-/// One line a collection for the controller, its differences left out.
+/// One line a collection for the controller, its differences left out. The first ones come last: the controller reads the
+/// log's end, and shows the first ones.
 fn report_lines(report: &Report) {
     let of = u32::try_from(report.collections.len()).unwrap_or(u32::MAX);
-    for (number, collection) in (1..).zip(&report.collections) {
+    let numbered: Vec<_> = (1..).zip(&report.collections).collect();
+    for (number, collection) in numbered.into_iter().rev() {
         let collection = CollectionReport { differences: Vec::new(), ..collection.clone() };
         machine_line(&Line::Collection { number, of, report: Box::new(collection) });
     }
@@ -176,7 +178,8 @@ fn line(progress: &Progress, format: LogFormat) {
     match format {
         LogFormat::Json => machine_line(&Line::Progress(*progress)),
         LogFormat::Text => {
-            let Progress { stage, records, total, records_per_second, eta_seconds } = progress;
+            let Progress { stage, records, total, done: _, of: _, percent: _, records_per_second, eta_seconds } =
+                progress;
             let left = eta_seconds.map(|s| format!(", {} left", humantime::format_duration(Duration::from_secs(s))));
             let left = left.unwrap_or_default();
             tracing::info!("{}: {records} of {total} records, {records_per_second} a second{left}", word(*stage));

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::observe::failed;
 use super::plan::{Handle, Outcome, Plan};
 use super::{Context, Error, lock};
-use crate::api::conditions::{Reason, Situation};
+use crate::api::conditions::{self, Reason, Situation};
 use crate::api::{API_VERSION, KIND, LABEL_UID, MANAGER, MemoryMigration, MemoryMigrationStatus, Phase};
 use crate::metrics::Shown;
 use crate::report::{Counts, Verdict};
@@ -199,13 +199,20 @@ fn show(context: &Context, migration: &MemoryMigration, written: Option<&MemoryM
     let Some(status) = written.or(migration.status.as_ref()) else { return };
     let (namespace, name) = (migration.namespace().unwrap_or_default(), migration.name_any());
     let progress = status.progress.clone().unwrap_or_default();
-    let succeeded = status.phase == Some(Phase::Succeeded) && !migration.spec.dry_run;
+    let reason = conditions::agreed_reason(&status.conditions);
+    let waiting = reason.filter(|reason| reason.situation() == Situation::Waiting);
+    // From an operator that did not keep the last success.
+    let succeeded = status.phase == Some(Phase::Succeeded) && reason != Some(Reason::DryRunCompleted);
+    let ended = status.completion_time.as_ref().filter(|_| succeeded);
+    let success = status.last_success.as_ref().and_then(|success| success.time.as_ref()).or(ended);
     let shown = Shown {
         phase: status.phase.map(Phase::as_str).unwrap_or_default(),
+        waiting: waiting.map(Reason::as_str),
         counts: status.counts.map(Into::into),
+        planned: reason == Some(Reason::DryRunCompleted),
         progress: f64::from(progress.percent) / 100.0,
         records_per_second: progress.records_per_second,
-        last_success: status.completion_time.as_ref().filter(|_| succeeded).map(|time| time.0.as_second()),
+        last_success: success.map(|time| time.0.as_second()),
         attempts: i64::from(status.attempts),
     };
     context.metrics.show(&namespace, &name, &Phase::ALL.map(Phase::as_str), &shown);

@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::observed::{Endpoint, JobFact, Lock, Observed};
+use super::observed::{Endpoint, JobFact, Lock, Observed, PodFact};
 use super::verdict::{self, End};
 use super::{Settings, job, lock, placement, statuses};
 use crate::api::conditions::Reason;
@@ -66,6 +66,9 @@ pub(super) fn decide(
         if let Some(why) = placement::in_use(&migration.spec, observed) {
             return stop_others(Reason::VolumeInUse, why);
         }
+        if let Some(lost) = observed.alive().find_map(PodFact::lost) {
+            return stop_others(Reason::NodeLost, lost.message.clone());
+        }
         let message =
             format!("{what} belongs to a run that was edited, stopped or replaced: waiting until it has ended");
         return stop_others(Reason::Retrying, message);
@@ -85,6 +88,9 @@ fn stop_others(reason: Reason, message: String) -> Decision {
 }
 
 fn suspended(observed: &Observed) -> String {
+    if let Some(lost) = observed.alive().find_map(PodFact::lost) {
+        return format!("spec.suspend is true; {}", lost.message);
+    }
     match observed.alive().next() {
         Some(pod) => format!("spec.suspend is true: pod {} is ending", pod.name),
         None => "spec.suspend is true: set it to false, and the migration goes on where it stopped".into(),
@@ -125,6 +131,9 @@ fn start(
     }
     if let Some(message) = placement::in_use(spec, observed) {
         return say(Reason::VolumeInUse, message);
+    }
+    if let Some(message) = placement::apart(spec, observed) {
+        return say(Reason::ClaimsOnDifferentNodes, message);
     }
     match &observed.lock {
         Lock::Theirs { holder } => {
@@ -173,7 +182,7 @@ fn watch(
         Some(ended) => return end(ended),
         None => {}
     }
-    if let Some(why) = placement::in_use(spec, observed) {
+    if let Some(why) = placement::second_writer(spec, observed) {
         return stop_others(Reason::VolumeInUse, format!("the run was stopped: {why}"));
     }
     let Some(pod) = observed.alive().max_by_key(|pod| pod.created) else {
@@ -193,7 +202,9 @@ fn watch(
         return say(trouble.reason, trouble.message.clone());
     }
     let stage = observed.log.as_ref().and_then(|log| log.progress).map(|progress| progress.stage);
-    let reason = stage.map_or_else(|| statuses::running_reason(before), Reason::from);
+    // What the pod before did says nothing about this one.
+    let known = if before.pod_name == pod.name { statuses::running_reason(before) } else { Reason::Preflight };
+    let reason = stage.map_or(known, Reason::from);
     say(reason, format!("{} in pod {}", statuses::doing(reason), pod.name))
 }
 
@@ -220,7 +231,7 @@ fn end(end: End) -> Decision {
 /// Seconds that the run has left; None without a deadline.
 fn seconds_left(spec: &MemoryMigrationSpec, before: &MemoryMigrationStatus, now: &Time) -> Option<i64> {
     let limit = spec.active_deadline_seconds?;
-    let used = before.start_time.as_ref().map_or(0, |start| now.0.as_second() - start.0.as_second());
+    let used = before.active_since.as_ref().map_or(0, |start| now.0.as_second() - start.0.as_second());
     Some(limit.saturating_sub(used.max(0)))
 }
 

@@ -3,6 +3,7 @@
 use super::statuses::shorten;
 use crate::api::MemoryMigrationStatus;
 use crate::api::conditions::{Reason, Situation, agreed_reason};
+use crate::api::status::Progress;
 
 /// One Kubernetes event about a migration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Notice {
 }
 
 /// Percent of copied records at which people are told.
-const MILESTONES: [i32; 3] = [25, 50, 75];
+const MILESTONES: [i64; 3] = [25, 50, 75];
 
 const NOT_BELIEVED: &str = "the status said that this run had ended, but contradicts itself or the run's Job: somebody else \
     wrote it. It is not believed, and the run goes on; see who may write memorymigrations/status";
@@ -50,11 +51,16 @@ pub fn notices(old: &MemoryMigrationStatus, new: &MemoryMigrationStatus, reason:
     notices
 }
 
+/// Percent of the source's records that are copied.
+fn share(progress: &Progress) -> i64 {
+    progress.records.saturating_mul(100) / progress.total.max(1)
+}
+
 fn milestone(old: &MemoryMigrationStatus, new: &MemoryMigrationStatus) -> Option<Notice> {
     let now = new.progress.as_ref().filter(|p| p.stage == Reason::Copying.as_str())?;
-    let before = old.progress.as_ref().filter(|p| p.stage == now.stage && old.run_hash == new.run_hash);
-    let before = before.map_or(0, |p| p.percent);
-    let reached = MILESTONES.into_iter().rev().find(|mark| before < *mark && *mark <= now.percent)?;
-    let note = format!("{reached}% copied: {} of {} records", now.records, now.total);
+    let before = old.progress.as_ref().filter(|_| old.run_hash == new.run_hash).map_or(0, share);
+    let share = share(now);
+    let reached = MILESTONES.into_iter().rev().find(|mark| before < *mark && *mark <= share)?;
+    let note = format!("{share}% copied: {} of {} records", now.records, now.total);
     Some(Notice { action: format!("Copied{reached}Percent"), ..Notice::new(false, "Progress", note) })
 }

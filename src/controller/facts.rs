@@ -1,14 +1,20 @@
 //! From Kubernetes' objects to the facts that `plan` decides on. Pure: takes what `observe` read.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, PersistentVolumeClaim, Pod, PodSecurityContext};
+use k8s_openapi::api::core::v1::{
+    ContainerStatus, Event, PersistentVolumeClaim, Pod, PodSecurityContext, Volume, VolumeDevice, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::job::{ANNOTATION_FAILED, ANNOTATION_PIN};
 use super::observed::{Endpoint, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact};
 use super::pod::{MOVER, PREFLIGHT};
-use super::trouble;
+use super::{ending, trouble};
 use crate::api::LABEL_RUN;
+use crate::api::status::MAX_COLLECTIONS;
 use crate::report::{Line, Summary};
 
 /// The facts of a Job; `events` are those about it.
@@ -46,7 +52,7 @@ pub fn job_phase(job: &Job) -> JobPhase {
 
 /// The facts of a pod of ours; `events` are those about it.
 #[must_use]
-pub fn pod(pod: &Pod, events: &[Event]) -> PodFact {
+pub fn pod(pod: &Pod, events: &[Event], now: &Time) -> PodFact {
     let runners: Vec<&ContainerStatus> =
         containers(pod).filter(|c| [PREFLIGHT, MOVER].contains(&c.name.as_str())).collect();
     let ends = runners.iter().filter_map(|c| c.state.as_ref()?.terminated.as_ref());
@@ -61,16 +67,36 @@ pub fn pod(pod: &Pod, events: &[Event]) -> PodFact {
         created: pod.creation_timestamp().map_or(0, |t| t.0.as_second()),
         alive,
         started: trouble::has_started(pod),
-        summary: last.and_then(|end| summary(end.message.as_deref()?)),
+        summary: last.and_then(|end| summary(pod, end.message.as_deref()?)),
         exit: failed.map(|end| end.exit_code),
-        trouble: alive.then(|| trouble::of_pod(pod, events)).flatten(),
+        trouble: alive.then(|| trouble::of_pod(pod, events, now)).flatten(),
+        cause: (!alive || failed.is_some()).then(|| ending::cause(pod)).flatten(),
         speaker: speaker(&runners),
+        ended: last.and_then(|end| end.finished_at.clone()),
     }
 }
 
 /// Other containers can write around our JSON; only a whole object is believed.
-fn summary(message: &str) -> Option<Summary> {
-    serde_json::from_str(message.trim()).ok()
+fn summary(pod: &Pod, message: &str) -> Option<Summary> {
+    let summary: Summary = serde_json::from_str(message.trim()).ok()?;
+    Some(Summary { message: in_claims(pod, &summary.message), ..summary })
+}
+
+/// The message with claims in place of the folders where only this pod has them: `dev:chroma_db`.
+fn in_claims(pod: &Pod, message: &str) -> String {
+    let spec = pod.spec.as_ref();
+    let mover = spec.and_then(|spec| spec.containers.iter().find(|c| c.name == MOVER));
+    let mut text = message.to_owned();
+    for mount in mover.and_then(|mover| mover.volume_mounts.as_ref()).into_iter().flatten() {
+        let volumes = spec.and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
+        let volume =
+            volumes.filter(|volume| volume.name == mount.name).find_map(|v| v.persistent_volume_claim.as_ref());
+        if let Some(volume) = volume {
+            text = text.replace(&format!("{}/", mount.mount_path), &format!("{}:", volume.claim_name));
+            text = text.replace(&mount.mount_path, &volume.claim_name);
+        }
+    }
+    text
 }
 
 fn speaker(runners: &[&ContainerStatus]) -> Option<&'static str> {
@@ -111,14 +137,31 @@ pub fn users(pod: &Pod, claims: &[&str]) -> Vec<UserFact> {
             claim,
             node: spec.and_then(|s| s.node_name.clone()),
             running: pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running"),
+            read_only: is_read_only(pod, volume),
             tolerations: spec.and_then(|s| s.tolerations.clone()).unwrap_or_default(),
             ids: ids(pod, &volume.name),
         })
         .collect()
 }
 
+/// Whether the pod cannot write to this volume. A container that may be added later, for debugging, counts by its own mounts.
+fn is_read_only(pod: &Pod, volume: &Volume) -> bool {
+    if volume.persistent_volume_claim.as_ref().is_some_and(|claim| claim.read_only == Some(true)) {
+        return true;
+    }
+    let Some(spec) = &pod.spec else { return false };
+    let of = |mounts: &Option<Vec<VolumeMount>>, devices: &Option<Vec<VolumeDevice>>| {
+        let written = |m: &VolumeMount| m.name == volume.name && m.read_only != Some(true);
+        mounts.iter().flatten().any(written) || devices.iter().flatten().any(|d| d.name == volume.name)
+    };
+    let mut containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut added = spec.ephemeral_containers.iter().flatten();
+    !containers.any(|c| of(&c.volume_mounts, &c.volume_devices))
+        && !added.any(|c| of(&c.volume_mounts, &c.volume_devices))
+}
+
 /// The claim of a volume: named, or made for the pod (then it is called POD-VOLUME).
-fn claim_of(pod: &Pod, volume: &k8s_openapi::api::core::v1::Volume) -> Option<String> {
+fn claim_of(pod: &Pod, volume: &Volume) -> Option<String> {
     let named = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
     named.or_else(|| volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.name_any(), volume.name)))
 }
@@ -134,6 +177,7 @@ fn ids(pod: &Pod, volume: &str) -> Ids {
         user: of_container.run_as_user.or(of_pod.run_as_user),
         group: of_container.run_as_group.or(of_pod.run_as_group),
         fs_group: of_pod.fs_group,
+        supplemental: of_pod.supplemental_groups.unwrap_or_default(),
         se_linux: of_container.se_linux_options.or(of_pod.se_linux_options),
     }
 }
@@ -162,15 +206,19 @@ pub fn claim(name: &str, claim: Option<&PersistentVolumeClaim>) -> Endpoint {
 #[must_use]
 pub fn log(text: &str) -> LogFact {
     let mut fact = LogFact::default();
+    let mut collections = BTreeMap::new();
     for line in text.lines().filter_map(Line::parse) {
         match line {
             Line::Progress(progress) => fact.progress = Some(progress),
             Line::Listed(_) => {}
-            Line::Collection { of, report, .. } => {
+            Line::Collection { number, of, report } => {
                 fact.of = of;
-                fact.collections.push(*report);
+                collections.insert(number, *report);
             }
         }
     }
+    // By their numbers: the runner writes the first ones last, so that they are in whatever part of the log is read.
+    let listed = collections.into_iter().filter(|(number, _)| *number as usize <= MAX_COLLECTIONS);
+    fact.collections = listed.map(|(_, report)| report).collect();
     fact
 }

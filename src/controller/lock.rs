@@ -58,7 +58,7 @@ fn authority(text: &str) -> String {
 pub fn lease(migration: &MemoryMigration, name: &str) -> Lease {
     let uid = migration.uid().unwrap_or_default();
     let holder = format!("{}/{}", migration.namespace().unwrap_or_default(), migration.name_any());
-    let what = migration.status.as_ref().map(|s| s.target.clone()).unwrap_or_default();
+    let what = migration.status.as_ref().map(|s| s.target_name.clone()).unwrap_or_default();
     Lease {
         metadata: ObjectMeta {
             name: Some(name.into()),

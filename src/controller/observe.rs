@@ -45,7 +45,7 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
     let mut observed = Observed { held: held.iter().map(ResourceExt::name_any).collect(), ..Observed::default() };
     for pod in &own {
         let events = if facts::is_alive(pod) { events_of(context, &namespace, pod.uid()).await } else { Vec::new() };
-        observed.pods.push(facts::pod(pod, &events));
+        observed.pods.push(facts::pod(pod, &events, now));
     }
     for job in &jobs {
         let podless = observed.pods.iter().all(|pod| pod.job != job.name_any());

@@ -1,6 +1,7 @@
 //! What was seen of one migration, as plain facts: all that `plan` decides on. No client, no I/O, no decision.
 
 use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::Reason;
 use crate::report::{CollectionReport, Progress, Summary};
@@ -81,8 +82,12 @@ pub struct PodFact {
     pub exit: Option<i32>,
     /// Why it does not start, or does not get on.
     pub trouble: Option<Trouble>,
+    /// Why it ended, where Kubernetes knows more than the runner could say.
+    pub cause: Option<Trouble>,
     /// The container whose log tells the progress.
     pub speaker: Option<&'static str>,
+    /// When its mover, or a preflight that failed, ended: by the node's clock.
+    pub ended: Option<Time>,
 }
 
 /// Something that keeps a pod from starting, with its remedy.
@@ -124,6 +129,8 @@ pub struct UserFact {
     pub node: Option<String>,
     /// Whether it runs; otherwise it is about to.
     pub running: bool,
+    /// It cannot write there: its volume, or each of its mounts, is read-only.
+    pub read_only: bool,
     /// What it tolerates.
     pub tolerations: Vec<Toleration>,
     /// Its user and groups.
@@ -139,6 +146,8 @@ pub struct Ids {
     pub group: Option<i64>,
     /// fsGroup.
     pub fs_group: Option<i64>,
+    /// supplementalGroups.
+    pub supplemental: Vec<i64>,
     /// seLinuxOptions.
     pub se_linux: Option<SELinuxOptions>,
 }
@@ -168,10 +177,18 @@ pub enum Lock {
 pub struct LogFact {
     /// The last progress line.
     pub progress: Option<Progress>,
-    /// The collections' outcomes, in their order.
+    /// The first collections' outcomes, in their order, at most fifty.
     pub collections: Vec<CollectionReport>,
     /// How many collections the run has.
     pub of: u32,
+}
+
+impl PodFact {
+    /// What is wrong with its node, if that does not answer.
+    #[must_use]
+    pub fn lost(&self) -> Option<&Trouble> {
+        self.trouble.as_ref().filter(|trouble| trouble.reason == Reason::NodeLost)
+    }
 }
 
 impl Observed {

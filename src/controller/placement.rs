@@ -10,57 +10,92 @@ use crate::api::{LABEL_UID, MemoryMigrationSpec};
 /// The node that the runner is bound to, and what it tolerates there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pin {
-    /// The node, if a claim that only one node can use is in use.
+    /// The node, if a claim that only one node can use is used there.
     pub node: Option<String>,
     /// What the claim's user tolerates: its node may be tainted.
     pub tolerations: Vec<Toleration>,
 }
 
-/// Where the pods that use the source's claim leave room for the runner.
+/// Where the pods that use the source's or the target's claim leave room for the runner.
 /// A pod that runs counts before one that is about to.
 #[must_use]
 pub fn pin(spec: &MemoryMigrationSpec, observed: &Observed) -> Pin {
-    let Some(local) = &spec.source.local else { return Pin::default() };
-    if !matches!(observed.source, Endpoint::Found { one_node: true, .. }) {
-        return Pin::default();
-    }
-    let user = users_of(observed, &local.claim_name).filter(|user| user.node.is_some()).max_by_key(|user| user.running);
+    let user = bound(spec, observed).into_iter().flatten().max_by_key(|user| user.running);
     user.map(|user| Pin { node: user.node.clone(), tolerations: user.tolerations.clone() }).unwrap_or_default()
 }
 
-/// Why the run must not (go on to) write now: another pod uses a claim that it needs for itself.
+/// Why no node can take the runner: both claims can be used on one node only, and are in use on two.
+#[must_use]
+pub fn apart(spec: &MemoryMigrationSpec, observed: &Observed) -> Option<String> {
+    let [Some(source), Some(target)] = bound(spec, observed) else { return None };
+    (source.running && target.running && source.node != target.node).then(|| {
+        format!(
+            "claim {} is used on node {} (pod {}) and claim {} on node {} (pod {}), and each can be used on one node only: \
+             end one of these pods, or migrate through a server",
+            source.claim,
+            source.node.as_deref().unwrap_or_default(),
+            source.pod,
+            target.claim,
+            target.node.as_deref().unwrap_or_default(),
+            target.pod
+        )
+    })
+}
+
+/// The pods that bind source and target to a node: of each claim that only one node can use, one user that has a node.
+fn bound<'a>(spec: &'a MemoryMigrationSpec, observed: &'a Observed) -> [Option<&'a UserFact>; 2] {
+    let user = |claim: Option<&'a str>, endpoint: &Endpoint| {
+        let claim = claim.filter(|_| matches!(endpoint, Endpoint::Found { one_node: true, .. }))?;
+        users_of(observed, claim).filter(|user| user.node.is_some()).max_by_key(|user| user.running)
+    };
+    [user(source_claim(spec), &observed.source), user(target_claim(spec), &observed.target)]
+}
+
+/// Why the run must not go on to write now: another pod can write the target's claim.
+#[must_use]
+pub fn second_writer(spec: &MemoryMigrationSpec, observed: &Observed) -> Option<String> {
+    let claim = target_claim(spec).filter(|_| !spec.dry_run)?;
+    let user = users_of(observed, claim).find(|user| !user.read_only)?;
+    Some(uses(user, "a second process that writes a Chroma store destroys it"))
+}
+
+/// Why the run must not begin now: another pod uses a claim that it needs for itself.
 #[must_use]
 pub fn in_use(spec: &MemoryMigrationSpec, observed: &Observed) -> Option<String> {
-    let target = spec.target.local.as_ref().filter(|_| !spec.dry_run).map(|local| local.claim_name.as_str());
-    let source = spec.source.local.as_ref().map(|local| local.claim_name.as_str());
-    let source = source.filter(|_| matches!(observed.source, Endpoint::Found { one_pod: true, .. }));
-    let user = observed
-        .users
-        .iter()
-        .find(|user| Some(user.claim.as_str()) == target || Some(user.claim.as_str()) == source)?;
-    let why = if Some(user.claim.as_str()) == target {
-        "a second process that writes a Chroma store destroys it"
-    } else {
-        "only one pod can use this claim at a time"
+    let alone = |claim: Option<&str>, endpoint: &Endpoint| {
+        let claim = claim.filter(|_| matches!(endpoint, Endpoint::Found { one_pod: true, .. }))?;
+        users_of(observed, claim).next().map(|user| uses(user, "only one pod can use this claim at a time"))
     };
-    Some(format!(
+    second_writer(spec, observed)
+        .or_else(|| alone(source_claim(spec), &observed.source))
+        .or_else(|| alone(target_claim(spec), &observed.target))
+}
+
+fn uses(user: &UserFact, why: &str) -> String {
+    format!(
         "pod {} uses claim {}, and {why}: scale its workload to 0; the migration goes on by itself when the pod is gone",
         user.pod, user.claim
-    ))
+    )
+}
+
+fn source_claim(spec: &MemoryMigrationSpec) -> Option<&str> {
+    spec.source.local.as_ref().map(|local| local.claim_name.as_str())
+}
+
+fn target_claim(spec: &MemoryMigrationSpec) -> Option<&str> {
+    spec.target.local.as_ref().map(|local| local.claim_name.as_str())
 }
 
 /// Ids that can read and write what is on the claims. Root is not taken over: the runner is never root by itself.
 #[must_use]
 pub fn ids(spec: &MemoryMigrationSpec, observed: &Observed) -> Ids {
-    let claims = [
-        spec.target.local.as_ref().map(|local| local.claim_name.as_str()),
-        spec.source.local.as_ref().map(|local| local.claim_name.as_str()),
-    ];
+    let claims = [target_claim(spec), source_claim(spec)];
     let user = claims.into_iter().flatten().find_map(|claim| users_of(observed, claim).max_by_key(|user| user.running));
     let mut ids = user.map(|user| user.ids.clone()).unwrap_or_default();
     for id in [&mut ids.user, &mut ids.group, &mut ids.fs_group] {
         *id = id.filter(|id| *id != 0);
     }
+    ids.supplemental.retain(|group| *group != 0);
     ids
 }
 

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::decide::{Decision, SOON, WHILE_RUNNING, WHILE_WAITING, decide};
 use super::observed::Observed;
-use super::{Settings, events, lock, statuses};
+use super::{Settings, events, lock, shown, statuses};
 use crate::api::conditions::{self, Reason};
 use crate::api::{MemoryMigration, MemoryMigrationStatus, Phase};
 use crate::report::{Direction, Summary};
@@ -103,7 +103,7 @@ fn carry_out(
             plan.requeue = after;
             if reason == Reason::Suspended && observed.is_quiet() {
                 // As with a Job that is suspended: going on starts the deadline's clock anew.
-                status.start_time = None;
+                status.active_since = None;
             }
             (reason, message)
         }
@@ -116,8 +116,9 @@ fn carry_out(
         Decision::Start { job, lock, take } => {
             status.attempts = status.attempts.saturating_add(1);
             status.job_name = job.name_any();
+            shown::begin_again(&mut status);
             status.start_time = status.start_time.or_else(|| Some(now.clone()));
-            status.progress = None;
+            status.active_since = status.active_since.or_else(|| Some(now.clone()));
             plan.release = observed.held.iter().filter(|held| Some(*held) != lock.as_ref()).cloned().collect();
             plan.take_lock = lock.filter(|_| take);
             plan.requeue = Some(WHILE_RUNNING);
@@ -126,7 +127,7 @@ fn carry_out(
             (Reason::Preflight, message)
         }
         Decision::End { reason, message, summary } => {
-            statuses::finish(&mut status, reason, summary.as_deref(), observed, now);
+            statuses::finish(&migration.spec, &mut status, reason, summary.as_deref(), observed, now);
             plan.outcome = Some(outcome(migration, &status, reason, summary, now));
             plan.requeue = Some(SOON);
             (reason, message)
@@ -182,7 +183,8 @@ fn outcome(
     now: &Time,
 ) -> Outcome {
     let start = status.start_time.as_ref().unwrap_or(now);
-    let seconds = now.0.duration_since(start.0).as_secs_f64();
+    let end = status.completion_time.as_ref().unwrap_or(now);
+    let seconds = end.0.duration_since(start.0).as_secs_f64().max(0.0);
     Outcome { direction: statuses::direction(&migration.spec), reason, seconds, summary }
 }
 
@@ -198,7 +200,7 @@ pub fn refused(migration: &MemoryMigration, observed: &Observed, code: u16, why:
     } else {
         let message =
             format!("the runner's Job may not be made ({why}): raise the namespace's quota, or allow the Job there");
-        (Reason::QuotaExceeded, message, Some(WHILE_WAITING))
+        (Reason::NotAdmitted, message, Some(WHILE_WAITING))
     };
     carry_out(migration, &hash, &before, observed, Decision::Say { reason, message, after }, now)
 }

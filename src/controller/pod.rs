@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar,
+    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar, KeyToPath,
     ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, ResourceRequirements,
     SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
@@ -14,7 +14,7 @@ use kube::ResourceExt;
 
 use super::job::{ANNOTATION_MANIFEST, Input};
 use super::{Platform, Settings, placement};
-use crate::api::{LocalTarget, MemoryMigration, MemoryMigrationSpec, Remote, Runner, endpoint};
+use crate::api::{Auth, LocalTarget, MemoryMigration, MemoryMigrationSpec, Remote, Runner, endpoint};
 
 /// The container that checks before anything is written.
 pub const PREFLIGHT: &str = "preflight";
@@ -78,7 +78,7 @@ pub fn spec(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> P
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(pod_security(runner, settings, input)),
-        node_selector: (!runner.node_selector.is_empty()).then(|| runner.node_selector.clone()),
+        node_selector: Some(node_selector(runner)),
         tolerations: Some(tolerations),
         affinity: placement::affinity(runner.affinity.as_ref(), input.pin.node.as_deref()),
         service_account_name: runner.service_account_name.clone(),
@@ -86,6 +86,13 @@ pub fn spec(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> P
         priority_class_name: runner.priority_class_name.clone(),
         ..PodSpec::default()
     }
+}
+
+/// The images are Linux': in a mixed cluster nothing else keeps the pod from a Windows node.
+fn node_selector(runner: &Runner) -> BTreeMap<String, String> {
+    let mut selector = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
+    selector.extend(runner.node_selector.clone());
+    selector
 }
 
 /// A container with this program.
@@ -165,7 +172,7 @@ fn worker_mounts(spec: &MemoryMigrationSpec, input: &Input) -> Vec<VolumeMount> 
         let volume = if dir == SOURCE_DIR { "source" } else { "target" };
         mount(volume, dir, true)
     }));
-    for (n, secret) in secrets(spec).into_iter().enumerate() {
+    for (n, secret) in secrets(spec).into_keys().enumerate() {
         mounts.push(mount(&format!("secret-{n}"), &format!("{SECRETS_DIR}/{secret}"), true));
     }
     mounts
@@ -192,14 +199,19 @@ fn volumes(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> Ve
     if spec.target.local.is_some() && !spec.dry_run {
         volumes.push(scratch("server-scratch", "1Gi"));
     }
-    for (n, secret) in secrets(spec).into_iter().enumerate() {
-        volumes.push(Volume {
-            name: format!("secret-{n}"),
-            secret: Some(SecretVolumeSource { secret_name: Some(secret.into()), ..Default::default() }),
-            ..Volume::default()
-        });
-    }
+    volumes.extend(secrets(spec).into_iter().enumerate().map(|(n, (secret, keys))| secret_volume(n, secret, &keys)));
     volumes
+}
+
+/// With its keys by name: a pod whose Secret lacks one waits for it.
+fn secret_volume(number: usize, secret: &str, keys: &BTreeSet<&str>) -> Volume {
+    let item = |key: &&str| KeyToPath { key: (*key).into(), path: (*key).into(), mode: None };
+    let source = SecretVolumeSource {
+        secret_name: Some(secret.into()),
+        items: Some(keys.iter().map(item).collect()),
+        ..SecretVolumeSource::default()
+    };
+    Volume { name: format!("secret-{number}"), secret: Some(source), ..Volume::default() }
 }
 
 fn manifest_file() -> DownwardAPIVolumeFile {
@@ -221,27 +233,32 @@ fn scratch(name: &str, limit: &str) -> Volume {
     }
 }
 
-/// Every Secret that the spec names, once each. The kubelet mounts them; the controller cannot read them.
+/// Every Secret that the spec names, with the keys that are needed of it. The kubelet mounts them; the controller cannot
+/// read them.
 #[must_use]
-pub fn secrets(spec: &MemoryMigrationSpec) -> BTreeSet<&str> {
-    let mut found: BTreeSet<&str> = BTreeSet::new();
+pub fn secrets(spec: &MemoryMigrationSpec) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for remote in [spec.source.remote.as_ref(), spec.target.remote.as_ref()].into_iter().flatten() {
-        found.extend(secrets_of(remote));
+        for (secret, key) in secrets_of(remote) {
+            found.entry(secret).or_default().insert(key);
+        }
     }
     found
 }
 
-fn secrets_of(remote: &Remote) -> impl Iterator<Item = &str> {
+/// Secret and key of each credential.
+fn secrets_of(remote: &Remote) -> Vec<(&str, &str)> {
     let Remote { service: _, url: _, tenant: _, database: _, auth, tls } = remote;
-    let auth = auth.as_ref();
-    [
-        auth.and_then(|a| a.bearer.as_ref()).map(|b| b.secret_name.as_str()),
-        auth.and_then(|a| a.basic.as_ref()).map(|b| b.secret_name.as_str()),
-        auth.and_then(|a| a.header.as_ref()).map(|h| h.secret_name.as_str()),
-        tls.as_ref().and_then(|t| t.ca_secret_name.as_deref()),
-    ]
-    .into_iter()
-    .flatten()
+    let mut found = Vec::new();
+    if let Some(Auth { bearer, basic, header }) = auth {
+        found.extend(bearer.iter().map(|b| (b.secret_name.as_str(), b.key.as_str())));
+        found.extend(basic.iter().map(|b| (b.secret_name.as_str(), b.username_key.as_str())));
+        found.extend(basic.iter().map(|b| (b.secret_name.as_str(), b.password_key.as_str())));
+        found.extend(header.iter().map(|h| (h.secret_name.as_str(), h.key.as_str())));
+    }
+    let authority = tls.as_ref().and_then(|t| Some((t.ca_secret_name.as_deref()?, t.ca_secret_key.as_str())));
+    found.extend(authority);
+    found
 }
 
 fn resources(own: Option<&ResourceRequirements>, cpu: &str, memory: &str) -> ResourceRequirements {
@@ -284,6 +301,7 @@ fn pod_security(runner: &Runner, settings: &Settings, input: &Input) -> PodSecur
         context.run_as_group = Some(ids.group.unwrap_or(user));
         context.fs_group = Some(ids.fs_group.or(ids.group).unwrap_or(user));
         context.fs_group_change_policy = Some("OnRootMismatch".into());
+        context.supplemental_groups = (!ids.supplemental.is_empty()).then(|| ids.supplemental.clone());
         context.se_linux_options.clone_from(&ids.se_linux);
     }
     if let Some(own) = &runner.pod_security_context {

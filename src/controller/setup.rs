@@ -12,7 +12,6 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Config as Pace, Controller, watcher};
 use kube::{Api, Client, ResourceExt};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -66,6 +65,7 @@ async fn lead(
         () = stopped(stop.clone()) => { election.leave().await; return Ok(()); }
     }
     readiness.set(true, "leading");
+    metrics.leads();
     let lost = election.lost();
     let worked = work(config, client, metrics, stop.clone(), &election);
     tokio::select! {
@@ -176,7 +176,7 @@ async fn probes(
     metrics: &Arc<Metrics>,
     stop: watch::Receiver<bool>,
 ) -> Result<tokio::task::JoinHandle<std::io::Result<()>>, Error> {
-    let listener = TcpListener::bind(config.listen).await.map_err(|e| Error::Start {
+    let listener = serve::listen(config.listen).await.map_err(|e| Error::Start {
         attempt: "listen for probes and metrics",
         why: format!("{}: {e}", config.listen),
     })?;

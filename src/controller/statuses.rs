@@ -4,16 +4,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::observed::Observed;
-use super::{job, verdict};
+use super::{job, shown, verdict};
 use crate::api::conditions::{Reason, Situation, agreed_reason};
-use crate::api::status::{CollectionStatus, Counts, MAX_COLLECTIONS, Progress, VerificationStatus};
-use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus, Remote, Verification};
-use crate::report::{self, Direction, Summary};
+use crate::api::status::{CollectionStatus, Counts, MAX_COLLECTIONS, VerificationStatus};
+use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus, Verification};
+use crate::report::{Direction, Summary};
 
 /// Bytes of a message: a condition's may have 32 KiB and an event's note 1 KiB; people read less.
 const MAX_MESSAGE: usize = 1000;
 
-/// The status as far as it is about this run: of another run only the conditions remain, for their transition times.
+/// The status as far as it is about this run: of another run only the conditions remain, for their transition times, and
+/// the last success.
 #[must_use]
 pub fn of_run(migration: &MemoryMigration, hash: &str) -> MemoryMigrationStatus {
     let status = migration.status.clone().unwrap_or_default();
@@ -24,6 +25,7 @@ pub fn of_run(migration: &MemoryMigration, hash: &str) -> MemoryMigrationStatus 
         observed_generation: status.observed_generation,
         run_hash: hash.into(),
         conditions: status.conditions,
+        last_success: status.last_success,
         ..MemoryMigrationStatus::default()
     }
 }
@@ -75,8 +77,9 @@ pub fn next(
     let mut status = MemoryMigrationStatus {
         run_hash: hash.into(),
         failures: before.failures.max(failures),
-        source: place(spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.source.remote.as_ref()),
-        target: place(spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path)), spec.target.remote.as_ref()),
+        source_name: shown::source(spec),
+        target_name: shown::target(spec),
+        pod_name: shown::pod(&before.pod_name, job, observed),
         completion_time: None,
         counts: None,
         verification: None,
@@ -84,21 +87,29 @@ pub fn next(
         collections_left_out: 0,
         ..before.clone()
     };
+    if status.pod_name != before.pod_name {
+        shown::begin_again(&mut status);
+    }
     if let Some(progress) = observed.log.as_ref().and_then(|log| log.progress.as_ref()) {
-        status.progress = Some(of_progress(progress, now));
+        shown::progress(&mut status, progress, now);
     }
     status
 }
 
 /// Puts a run's end into its status.
 pub fn finish(
+    spec: &MemoryMigrationSpec,
     status: &mut MemoryMigrationStatus,
     reason: Reason,
     summary: Option<&Summary>,
     observed: &Observed,
     now: &Time,
 ) {
-    status.completion_time = Some(now.clone());
+    // The pod whose verdict it is, by the node's clock; the controller may have been away meanwhile.
+    let said = observed.pods.iter().find(|pod| summary.is_some() && pod.summary.as_ref() == summary);
+    let last = observed.pods.iter().find(|pod| pod.name == status.pod_name && reason != Reason::DeadlineExceeded);
+    let ended = said.or(last).and_then(|pod| pod.ended.clone()).unwrap_or_else(|| now.clone());
+    status.completion_time = Some(ended.clone());
     let Some(summary) = summary else { return };
     let counts = Counts::from(summary.counts);
     status.counts = Some(counts);
@@ -106,48 +117,22 @@ pub fn finish(
         result: reason.as_str().into(),
         fingerprint: summary.fingerprint.clone(),
         max_ulps: i64::from(summary.max_ulps),
-        compared_at: compared(reason).then(|| now.clone()),
+        compared_at: compared(reason).then(|| ended.clone()),
     });
     if let Some(log) = &observed.log {
         status.collections = log.collections.iter().take(MAX_COLLECTIONS).map(CollectionStatus::from).collect();
         status.collections_left_out =
             i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);
     }
-    if reason.situation() == Situation::Done {
-        let stage = status.progress.take().map(|p| p.stage).unwrap_or_default();
-        status.progress = Some(Progress {
-            stage,
-            records: counts.source,
-            total: counts.source,
-            percent: 100,
-            updated_at: Some(now.clone()),
-            ..Progress::default()
-        });
+    shown::ended(status, reason, &counts, &ended);
+    if let Some(success) = shown::success(spec, status, reason) {
+        status.last_success = Some(success);
     }
 }
 
 /// Whether a run that ended so had compared both sides.
 fn compared(reason: Reason) -> bool {
     matches!(reason, Reason::Verified | Reason::VerifiedWithSkips | Reason::CountsVerified | Reason::VerificationFailed)
-}
-
-fn of_progress(progress: &report::Progress, now: &Time) -> Progress {
-    let report::Progress { stage, records, total, records_per_second, eta_seconds } = *progress;
-    Progress {
-        stage: Reason::from(stage).as_str().into(),
-        records: i64::try_from(records).unwrap_or(i64::MAX),
-        total: i64::try_from(total).unwrap_or(i64::MAX),
-        percent: percent(records, total),
-        records_per_second: (records_per_second * 10.0).round() / 10.0,
-        eta_seconds: eta_seconds.map(|eta| i64::try_from(eta).unwrap_or(i64::MAX)),
-        updated_at: Some(now.clone()),
-    }
-}
-
-/// Whole percent, 100 only when all is done.
-fn percent(records: u64, total: u64) -> i32 {
-    let share = u128::from(records.min(total)) * 100 / u128::from(total.max(1));
-    i32::try_from(share).unwrap_or(100)
 }
 
 /// The reason of a run whose log has not been read this time: what it said last.
@@ -176,21 +161,6 @@ pub fn direction(spec: &MemoryMigrationSpec) -> Direction {
         (true, false) => Direction::LocalToRemote,
         (false, true) => Direction::RemoteToLocal,
         (false, false) => Direction::RemoteToRemote,
-    }
-}
-
-/// An endpoint in one word: `claim:path`, `namespace/service` or the url.
-fn place(local: Option<(&String, &String)>, remote: Option<&Remote>) -> String {
-    if let Some((claim, path)) = local {
-        return if path.is_empty() { claim.clone() } else { format!("{claim}:{path}") };
-    }
-    let Some(remote) = remote else { return String::new() };
-    match (&remote.service, &remote.url) {
-        (Some(service), _) => match &service.namespace {
-            Some(namespace) => format!("{namespace}/{}", service.name),
-            None => service.name.clone(),
-        },
-        (None, url) => url.clone().unwrap_or_default(),
     }
 }
 

@@ -34,7 +34,8 @@ pub fn of_job(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: &
 }
 
 fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: &Observed) -> End {
-    let Some(summary) = latest(job, observed).and_then(|pod| valid(hash, pod)) else {
+    let pod = latest(job, observed);
+    let Some(summary) = pod.and_then(|pod| valid(hash, pod)) else {
         return End::Unproved(format!(
             "Job {} is complete, but no pod is left that says what it found: verifying again",
             job.name
@@ -42,7 +43,7 @@ fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: 
     };
     match proof(spec, summary) {
         Ok(reason) => {
-            let message = format!("{}{}{}", summary.message, weaker(reason), output(reason, job));
+            let message = format!("{}{}{}", summary.message, weaker(reason), output(reason, job, pod));
             End::Final { reason, message, summary: Some(Box::new(summary.clone())) }
         }
         Err(why) => End::Final {
@@ -50,7 +51,7 @@ fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: 
             message: format!(
                 "the runner said {} without its proof ({why}){}{}",
                 summary.reason.as_str(),
-                output(Reason::InternalError, job),
+                output(Reason::InternalError, job, pod),
                 remedy(Reason::InternalError)
             ),
             summary: Some(Box::new(summary.clone())),
@@ -96,15 +97,16 @@ fn of_failed(hash: &str, job: &JobFact, word: &str, observed: &Observed) -> End 
     let summary = pod.and_then(|pod| valid(hash, pod));
     let said = summary.map(|s| of_report(s.reason));
     let exit = pod.and_then(|pod| pod.exit);
+    let cause = pod.and_then(|pod| pod.cause.as_ref()).map(|cause| cause.reason);
     let reason = match word {
         "DeadlineExceeded" => Reason::DeadlineExceeded,
         "PodFailurePolicy" => permanent(said, exit),
         _ if said == Some(Reason::SourceChanging) => Reason::SourceChanging,
+        _ if cause == Some(Reason::OutOfMemory) => Reason::OutOfMemory,
         _ if exit == Some(i32::from(Exit::Bug.code())) => Reason::InternalError,
         _ => Reason::BackoffLimitExceeded,
     };
-    let last = summary.map_or_else(|| no_words(exit), |s| s.message.clone());
-    let message = format!("{last}{}{}", output(reason, job), remedy(reason));
+    let message = format!("{}{}{}", last_words(pod, summary), output(reason, job, pod), remedy(reason));
     End::Final { reason, message, summary: summary.cloned().map(Box::new) }
 }
 
@@ -122,9 +124,21 @@ fn permanent(said: Option<Reason>, exit: Option<i32>) -> Reason {
             reason @ (Reason::PreflightRefused
             | Reason::VerificationFailed
             | Reason::RecordConflict
+            | Reason::SourceReplaced
             | Reason::InvalidSpec),
         ) => reason,
         _ => by_code,
+    }
+}
+
+/// What the runner said at its end, and what Kubernetes knows besides.
+fn last_words(pod: Option<&PodFact>, summary: Option<&Summary>) -> String {
+    let cause = pod.and_then(|pod| pod.cause.as_ref()).map(|cause| cause.message.as_str());
+    match (summary, cause) {
+        (Some(summary), Some(cause)) => format!("{}; {cause}", summary.message),
+        (Some(summary), None) => summary.message.clone(),
+        (None, Some(cause)) => cause.to_owned(),
+        (None, None) => no_words(pod.and_then(|pod| pod.exit)),
     }
 }
 
@@ -133,8 +147,9 @@ fn no_words(exit: Option<i32>) -> String {
     format!("the runner ended {code} and left no message: its log may say more")
 }
 
-/// Where the runner's output is, for a reader whom its message sends there: it may be preflight's or the mover's.
-fn output(reason: Reason, job: &JobFact) -> String {
+/// Where the runner's output is, for a reader whom its message sends there: it may be preflight's or the mover's. By the
+/// pod: of a Job that tried again, `kubectl logs` shows the first one.
+fn output(reason: Reason, job: &JobFact, pod: Option<&PodFact>) -> String {
     let listed = [
         Reason::PreflightRefused,
         Reason::VerificationFailed,
@@ -142,11 +157,8 @@ fn output(reason: Reason, job: &JobFact) -> String {
         Reason::VerifiedWithSkips,
         Reason::InternalError,
     ];
-    if listed.contains(&reason) {
-        format!("; see kubectl logs job/{} --all-containers", job.name)
-    } else {
-        String::new()
-    }
+    let place = pod.map_or_else(|| format!("job/{}", job.name), |pod| pod.name.clone());
+    if listed.contains(&reason) { format!("; see kubectl logs {place} --all-containers") } else { String::new() }
 }
 
 /// What to do after a run that ended badly.
@@ -157,7 +169,9 @@ fn remedy(reason: Reason) -> &'static str {
         }
         Reason::RecordConflict => "; set onConflict to Skip or Overwrite, or mend the records and change runId",
         Reason::VerificationFailed => "; then change runId to compare and repair again",
+        Reason::SourceReplaced => "; if the source is as it should be, change runId to migrate what it holds now",
         Reason::SourceChanging => "; stop what writes the source, then change runId",
+        Reason::OutOfMemory => "; no retries are left (backoffLimit). Then change runId: it goes on where it stopped",
         Reason::BackoffLimitExceeded => {
             "; no retries are left (backoffLimit). Mend the cause, then change runId: it goes on where it stopped"
         }
@@ -262,7 +276,7 @@ pub fn between_tries(hash: &str, job: &JobFact, observed: &Observed) -> Option<(
         }
         _ => Reason::Retrying,
     };
-    let said = summary.map_or_else(|| no_words(pod.exit), |s| s.message.clone());
+    let said = last_words(Some(pod), summary);
     Some((reason, format!("{said}; it is tried again and goes on where it stopped")))
 }
 

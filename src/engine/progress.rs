@@ -10,6 +10,12 @@ use crate::report::{Listed, Progress, Stage};
 /// How far back the rate looks.
 const HORIZON: Duration = Duration::from_secs(15);
 
+/// Percent at which copying begins, and verification. Both read every record once, and preflight is the quicker one.
+const COPYING: u64 = 5;
+const VERIFYING: u64 = 50;
+/// The verdict is all that is left.
+const LAST: u64 = 99;
+
 /// Publishes [`Progress`].
 pub struct Tracker {
     sender: watch::Sender<Progress>,
@@ -41,19 +47,31 @@ impl Tracker {
     /// A stage with so many records to do begins.
     pub fn begin(&mut self, stage: Stage, total: u64) {
         self.samples.clear();
-        self.now = Progress { stage, total, ..Progress::default() };
+        let Progress { of, percent, .. } = self.now;
+        // Preflight lists the whole source; `verify` begins with the comparison.
+        let of = if stage == Stage::Preflight || of == 0 { total } else { of };
+        let done = match stage {
+            Stage::Preflight => 0,
+            Stage::Copying => of.saturating_sub(total),
+            Stage::Verifying | Stage::Repairing => of,
+        };
+        self.now = Progress { stage, total, done: done.max(self.now.done), of, percent, ..Progress::default() };
         self.publish(Instant::now());
     }
 
     /// So many more records are done.
     pub fn advance(&mut self, records: u64) {
         self.now.records += records;
+        if self.now.stage == Stage::Copying {
+            self.now.done = (self.now.done + records).min(self.now.of);
+        }
         self.publish(Instant::now());
     }
 
     /// So many more records are to do in this stage.
     pub fn extend(&mut self, records: u64) {
         self.now.total += records;
+        self.now.of += records;
     }
 
     fn publish(&mut self, now: Instant) {
@@ -63,8 +81,24 @@ impl Tracker {
         }
         self.now.records_per_second = rate(&self.samples);
         self.now.eta_seconds = eta(&self.now);
+        self.now.percent = self.now.percent.max(percent(&self.now));
         self.sender.send_replace(self.now);
     }
+}
+
+/// Percent of the whole run by the stage and its records.
+fn percent(progress: &Progress) -> u8 {
+    let share = |records: u64, of: u64, width: u64| {
+        let share = u128::from(records.min(of)) * u128::from(width) / u128::from(of.max(1));
+        u64::try_from(share).unwrap_or(width)
+    };
+    let percent = match progress.stage {
+        Stage::Preflight => share(progress.records, progress.total, COPYING),
+        Stage::Copying => COPYING + share(progress.done, progress.of, VERIFYING - COPYING),
+        Stage::Verifying => VERIFYING + share(progress.records, progress.total, LAST - VERIFYING),
+        Stage::Repairing => LAST,
+    };
+    u8::try_from(percent).unwrap_or(u8::MAX)
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a rate shown to people")]
@@ -102,6 +136,34 @@ mod tests {
         let seen = *receiver.borrow();
         assert_eq!((seen.stage, seen.records, seen.total), (Stage::Verifying, 0, 20));
         assert!(seen.records_per_second.abs() < f64::EPSILON);
+    }
+
+    /// A person who resumes a run sees what is there already, and numbers that only rise.
+    #[test]
+    fn the_whole_run_rises_once() {
+        let (mut tracker, receiver) = Tracker::new();
+        let seen = || {
+            let Progress { done, of, percent, .. } = *receiver.borrow();
+            (done, of, percent)
+        };
+        tracker.begin(Stage::Preflight, 2000);
+        assert_eq!(seen(), (0, 2000, 0));
+        tracker.advance(2000);
+        assert_eq!(seen(), (0, 2000, 5));
+        tracker.begin(Stage::Copying, 1100);
+        assert_eq!(seen(), (900, 2000, 25));
+        tracker.advance(600);
+        assert_eq!(seen(), (1500, 2000, 38));
+        tracker.extend(100);
+        tracker.advance(600);
+        assert_eq!(seen(), (2100, 2100, 50));
+        tracker.begin(Stage::Verifying, 2100);
+        assert_eq!(seen(), (2100, 2100, 50));
+        tracker.advance(1050);
+        assert_eq!(seen(), (2100, 2100, 74));
+        tracker.begin(Stage::Repairing, 10);
+        tracker.begin(Stage::Verifying, 2100);
+        assert_eq!(seen(), (2100, 2100, 99));
     }
 
     #[test]

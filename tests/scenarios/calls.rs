@@ -83,7 +83,7 @@ async fn a_job_that_a_quota_refuses_is_a_condition_and_no_error() {
     let (looked, calls) = server.look(&case.migration).await;
     assert_eq!(looked.unwrap(), Some(Duration::from_secs(15)));
     let status = written_status(&calls);
-    assert_eq!((reason_of(&status), status.attempts), (Reason::QuotaExceeded, 0));
+    assert_eq!((reason_of(&status), status.attempts), (Reason::NotAdmitted, 0));
     assert!(status.conditions[0].message.contains("the server's words"));
 }
 
@@ -202,7 +202,8 @@ async fn a_pod_of_somebody_else_on_the_target_claim_holds_the_run_back() {
     let case = Case::to_claim();
     let mut server = Server::with(&case.migration);
     let user = json!({"metadata": {"name": "chroma-0"}, "status": {"phase": "Pending"},
-        "spec": {"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "prod"}}]}});
+        "spec": {"containers": [{"name": "c", "volumeMounts": [{"name": "v", "mountPath": "/data"}]}],
+                 "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "prod"}}]}});
     // Our own pods are asked for by label, everybody's by phase.
     server.answer(&format!("GET {NS}/pods?labels"), 200, items(&[]));
     server.answer(&format!("GET {NS}/pods?fields"), 200, items(&[user]));

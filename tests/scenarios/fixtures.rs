@@ -124,7 +124,9 @@ impl Case {
     }
 
     pub(crate) fn at_stage(self, stage: Stage, records: u64, total: u64) -> Self {
-        let progress = Progress { stage, records, total, records_per_second: 10.0, eta_seconds: Some(3) };
+        let percent = u8::try_from(records * 100 / total.max(1)).unwrap();
+        let whole = Progress { done: records, of: total, percent, ..Progress::default() };
+        let progress = Progress { stage, records, total, records_per_second: 10.0, eta_seconds: Some(3), ..whole };
         self.see(|o| o.log = Some(LogFact { progress: Some(progress), ..LogFact::default() }))
     }
 
@@ -191,7 +193,9 @@ pub(crate) fn pod_fact(job: &str) -> PodFact {
         summary: None,
         exit: None,
         trouble: None,
+        cause: None,
         speaker: Some("mover"),
+        ended: None,
     }
 }
 

@@ -135,7 +135,7 @@ fn the_ids_are_those_of_the_pod_on_the_claim_but_never_root() {
     let used_as = |user| UserFact {
         claim: "dev".into(),
         running: true,
-        ids: Ids { user: Some(user), group: Some(user), fs_group: Some(3000), se_linux: None },
+        ids: Ids { user: Some(user), group: Some(user), fs_group: Some(3000), ..Ids::default() },
         ..UserFact::default()
     };
     let ids = |user| {

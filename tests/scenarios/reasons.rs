@@ -31,8 +31,10 @@ fn reached(reason: Reason) -> Case {
         }
         Reason::TargetNotFound => Case::to_server().see(|o| o.target = gone("no Service chroma: create it")),
         // From the quota's event about a Job that may make no pod; these come from the pod: see `troubles`.
-        Reason::QuotaExceeded => Case::to_server().started().see(|o| o.jobs[0].trouble = Some(trouble())),
+        Reason::NotAdmitted => Case::to_server().started().see(|o| o.jobs[0].trouble = Some(trouble())),
         Reason::SecretNotReady
+        | Reason::NodeLost
+        | Reason::NoProgress
         | Reason::ImagePullFailed
         | Reason::PodUnschedulable
         | Reason::MountFailed
@@ -46,6 +48,10 @@ fn reached(reason: Reason) -> Case {
         Reason::VerificationFailed => run().failed_for_good(5, report::Reason::VerificationFailed),
         Reason::RecordConflict => run().failed_for_good(6, report::Reason::RecordConflict),
         Reason::BackoffLimitExceeded => gave_up(report::Reason::Unavailable),
+        Reason::OutOfMemory => {
+            let gave_up = JobPhase::Failed("BackoffLimitExceeded".into());
+            run().ended(137, None, Some(gave_up)).see(|o| o.pods[0].cause = Some(trouble()))
+        }
         Reason::DeadlineExceeded => run().ended(4, None, Some(JobPhase::Failed("DeadlineExceeded".into()))),
         Reason::SourceReplaced => run().failed_for_good(3, report::Reason::SourceReplaced),
         Reason::SourceChanging => gave_up(report::Reason::SourceChanging),

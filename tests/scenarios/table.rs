@@ -27,7 +27,7 @@ fn a_new_object_starts_its_first_attempt_under_the_lock() {
     assert!(plan.take_lock.is_some() && plan.delete.is_empty());
     assert_eq!((status.attempts, status.job_name.clone()), (1, case.job_name(1)));
     assert_eq!((status.observed_generation, status.phase), (1, Some(Phase::Pending)));
-    assert_eq!((status.source.as_str(), status.target.as_str()), ("dev:chroma_db", "prod/chroma"));
+    assert_eq!((status.source_name.as_str(), status.target_name.as_str()), ("dev:chroma_db", "prod/chroma"));
     assert_eq!(plan.notices[0].reason, "Started");
     assert_eq!(reason_of(&status), Reason::Preflight);
 }
@@ -60,7 +60,7 @@ fn a_milestone_is_told_once() {
     assert!(case.plan().notices.is_empty());
     let case = case.done().at_stage(Stage::Copying, 80, 100);
     let notices = case.plan().notices;
-    assert_eq!((notices.len(), notices[0].note.as_str()), (1, "75% copied: 80 of 100 records"));
+    assert_eq!((notices.len(), notices[0].note.as_str()), (1, "80% copied: 80 of 100 records"));
     // Events that agree in reason and action are shown as one, with the first one's note.
     assert_ne!(notices[0].action, at(30).plan().notices[1].action);
 }
@@ -92,7 +92,7 @@ fn a_verified_run_is_ready_and_counted_once() {
 #[test]
 fn the_other_ways_to_be_done() {
     let case = Case::to_server().running().succeeded(report::Reason::VerifiedWithSkips);
-    says(&case, Reason::VerifiedWithSkips, "the runner says VerifiedWithSkips; see kubectl logs job/move-");
+    says(&case, Reason::VerifiedWithSkips, "the runner says VerifiedWithSkips; see kubectl logs move-");
     let counts = Case::to_server().edit(|m| m.spec.verification = Verification::Counts);
     says(&counts.running().succeeded(report::Reason::CountsVerified), Reason::CountsVerified, "weaker than Verified");
     let dry = Case::to_server().edit(|m| m.spec.dry_run = true);
@@ -156,8 +156,8 @@ fn verdicts_that_vanish_do_so_only_so_often() {
 #[test]
 fn what_a_rerun_cannot_mend_needs_a_person() {
     let run = |exit, reason| Case::to_server().running().failed_for_good(exit, reason);
-    says(&run(3, report::Reason::PreflightRefused), Reason::PreflightRefused, "kubectl logs job/move-");
-    says(&run(5, report::Reason::VerificationFailed), Reason::VerificationFailed, "kubectl logs job/move-");
+    says(&run(3, report::Reason::PreflightRefused), Reason::PreflightRefused, "kubectl logs move-");
+    says(&run(5, report::Reason::VerificationFailed), Reason::VerificationFailed, "kubectl logs move-");
     says(&run(6, report::Reason::RecordConflict), Reason::RecordConflict, "set onConflict to Skip or Overwrite");
     says(&run(2, report::Reason::InvalidSpec), Reason::InvalidSpec, "correct the spec");
     let status = run(3, report::Reason::PreflightRefused).plan().status.unwrap();
@@ -301,11 +301,11 @@ fn pods_that_never_start_are_a_condition_with_the_remedy() {
 #[test]
 fn a_job_that_may_make_no_pod_says_so() {
     let trouble = memory_migration_operator::controller::observed::Trouble {
-        reason: Reason::QuotaExceeded,
+        reason: Reason::NotAdmitted,
         message: "raise the quota".into(),
     };
     let case = Case::to_server().started().see(|o| o.jobs[0].trouble = Some(trouble));
-    says(&case, Reason::QuotaExceeded, "raise the quota");
+    says(&case, Reason::NotAdmitted, "raise the quota");
 }
 
 #[test]
@@ -593,7 +593,7 @@ fn a_job_that_the_api_server_refuses_is_said_and_not_counted() {
         memory_migration_operator::controller::plan::refused(&case.migration, &case.observed, code, why, &at(0))
     };
     let plan = refused(403, "exceeded quota: jobs");
-    assert_eq!((reason(&plan), plan.status.as_ref().unwrap().attempts), (Reason::QuotaExceeded, 0));
+    assert_eq!((reason(&plan), plan.status.as_ref().unwrap().attempts), (Reason::NotAdmitted, 0));
     assert!(message(&plan).contains("exceeded quota: jobs"));
     assert_eq!(reason(&refused(422, "bad label")), Reason::InvalidSpec);
     let in_the_way = refused(409, "a Job move-1 of somebody else is in the way: delete it");

@@ -25,7 +25,7 @@ fn waiting(container: &str, reason: &str, message: &str) -> Value {
 }
 
 fn trouble(status: &Value, events: &[Event]) -> (Reason, String) {
-    let trouble = facts::pod(&pod(status), events).trouble.expect("there must be a trouble");
+    let trouble = facts::pod(&pod(status), events, &at(0)).trouble.expect("there must be a trouble");
     (trouble.reason, trouble.message)
 }
 
@@ -75,7 +75,7 @@ fn a_mount_that_failed_once_is_forgotten_when_the_pod_runs() {
     let running = json!({"name": "mover", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
                          "state": {"running": {}}});
     let status = json!({"phase": "Running", "containerStatuses": [running]});
-    let fact = facts::pod(&pod(&status), &[event("FailedMount", "secret \"token\" not found")]);
+    let fact = facts::pod(&pod(&status), &[event("FailedMount", "secret \"token\" not found")], &at(0));
     assert_eq!((fact.trouble, fact.started, fact.speaker), (None, true, Some("mover")));
 }
 
@@ -95,7 +95,7 @@ fn a_job_that_may_make_no_pod() {
     let job: Job = from_value(json!({"metadata": {"name": "j"}})).unwrap();
     let quota = event("FailedCreate", "Error creating: pods \"j-x\" is forbidden: exceeded quota: compute");
     let trouble = facts::job(&job, &[quota]).trouble.unwrap();
-    assert_eq!(trouble.reason, Reason::QuotaExceeded);
+    assert_eq!(trouble.reason, Reason::NotAdmitted);
     assert!(trouble.message.contains("exceeded quota: compute"), "{}", trouble.message);
 }
 
@@ -125,15 +125,15 @@ fn the_verdict_is_the_message_of_the_container_that_decided() {
     let refused = summary("h", memory_migration_operator::report::Reason::PreflightRefused).to_json();
     let status = json!({"phase": "Succeeded", "initContainerStatuses": [ended("preflight", 0, "{}"), ended("chroma", 143, "bye")],
                         "containerStatuses": [ended("mover", 0, &good)]});
-    let fact = facts::pod(&pod(&status), &[]);
+    let fact = facts::pod(&pod(&status), &[], &at(0));
     assert_eq!((fact.alive, fact.exit, fact.summary.unwrap().to_json()), (false, None, good));
     let status = json!({"phase": "Failed", "initContainerStatuses": [ended("preflight", 3, &refused)],
                         "containerStatuses": [waiting("mover", "PodInitializing", "")]});
-    let fact = facts::pod(&pod(&status), &[]);
+    let fact = facts::pod(&pod(&status), &[], &at(0));
     assert_eq!((fact.exit, fact.speaker), (Some(3), Some("preflight")));
     assert_eq!(fact.summary.unwrap().to_json(), refused);
     let status = json!({"phase": "Failed", "containerStatuses": [ended("mover", 4, "Error: injected text")]});
-    assert_eq!(facts::pod(&pod(&status), &[]).summary, None);
+    assert_eq!(facts::pod(&pod(&status), &[], &at(0)).summary, None);
 }
 
 #[test]

@@ -74,6 +74,17 @@ async fn a_write_that_was_surely_not_applied_is_sent_again() {
     assert_eq!(server.sent().len(), 3);
 }
 
+/// A name that nobody knows was told as `timed out`.
+#[tokio::test]
+async fn a_name_that_does_not_resolve_says_what_to_check() {
+    let mut config = ServerConfig::new("http://no-such-service.invalid:8000".parse().unwrap());
+    config.timeouts.connect = Duration::from_secs(1);
+    config.timeouts.start = Duration::from_millis(300);
+    config.timeouts.retry = Duration::from_millis(300);
+    let error = open(config).await.err().unwrap().to_string();
+    assert!(error.contains("check the Service's name and the cluster's DNS"), "{error}");
+}
+
 #[tokio::test]
 async fn a_server_that_is_gone_is_unavailable_for_reads_and_writes() {
     let server = Scripted::chroma(|_, _| Act::Close).await;

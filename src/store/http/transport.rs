@@ -282,7 +282,22 @@ impl From<reqwest::Error> for Failed {
             () if error.is_timeout() => Failure::TimedOut,
             () => Failure::Broken,
         };
-        Self::new(failure, chain(&error.without_url()))
+        let late = error.is_connect() && error.is_timeout();
+        let detail = chain(&error.without_url());
+        Self::new(failure, explained(detail, late))
+    }
+}
+
+/// A name that does not resolve says so, and how it may be put right. A look-up that takes too long looks like a server that
+/// does not answer: both are named then.
+fn explained(detail: String, late: bool) -> String {
+    const CHECK: &str = "check the Service's name and the cluster's DNS";
+    if detail.contains("dns error") {
+        format!("its name cannot be resolved: {CHECK} ({detail})")
+    } else if late {
+        format!("no connection in time ({detail}); if its name does not resolve, {CHECK}")
+    } else {
+        detail
     }
 }
 

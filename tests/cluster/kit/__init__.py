@@ -2,6 +2,7 @@
 
 from .chroma import COLLECTION
 from .cluster import (
+    BOX,
     CHART,
     CHROMA,
     HERE,
@@ -22,7 +23,10 @@ from .cluster import (
     kubectl,
     process,
     process_of,
+    scale,
     until,
+    writes_by_name,
 )
 from .migration import Migration
+from .policy import changed, refused
 from .scenario import Scenario, local, renamed, slow

@@ -92,11 +92,12 @@ def api():
     return Api()
 
 
-def kubectl(*args, stdin=None, check=True):
+def kubectl(*args, stdin=None, check=True, errors=False):
+    """What it prints; with `errors` also what it says of a failure."""
     done = subprocess.run(["kubectl", *args], input=stdin, capture_output=True, text=not isinstance(stdin, bytes))
     if check and done.returncode:
         raise Failed(f"kubectl {' '.join(args)}: {done.stderr}")
-    return done.stdout
+    return done.stdout + done.stderr if errors else done.stdout
 
 
 # Also over what kubectl has applied: the scenarios of an earlier run end so.
@@ -125,6 +126,21 @@ def install_into_its_namespace():
     api()  # one for all threads
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM, "labels": OF_TESTS}})
     install()
+
+
+def scale(replicas):
+    """So many replicas of the controller."""
+    kubectl("-n", SYSTEM, "scale", f"deployment/{OPERATOR}", f"--replicas={replicas}")
+    kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
+
+
+def writes_by_name(namespace, seconds):
+    """What the operator wrote within the last seconds, refused writes too, by the audit log: by the name of each migration of
+    a namespace, and for all of them together by `lock`. Only in the cluster of tests."""
+    user = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
+    command = ["python3", str(HERE / "audit.py"), os.environ["STATE"] + "/log/audit.jsonl", user, str(seconds), namespace]
+    counted = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {name: int(count) for count, name in (line.split() for line in counted.splitlines())}
 
 
 def apply(*objects, namespace=None):

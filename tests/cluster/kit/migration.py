@@ -1,6 +1,6 @@
 """A MemoryMigration as its user sees it: conditions, counts, pods, Events."""
 
-from .cluster import Failed, api, equal, until
+from .cluster import SYSTEM, Failed, api, equal, until
 
 GROUP = "/apis/memory-migration.dev/v1alpha1"
 
@@ -91,6 +91,12 @@ class Migration:
 
     def delete(self):
         api().call("DELETE", self.path)
+
+    def locks(self):
+        """The names of the locks that it holds."""
+        label = f"memory-migration.dev%2Fuid%3D{self.object()['metadata']['uid']}"
+        leases = api().get(f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases?labelSelector={label}")
+        return [lease["metadata"]["name"] for lease in leases["items"]]
 
     def pods(self, alive=False):
         uid = self.object()["metadata"]["uid"]

@@ -81,7 +81,7 @@ class Scenario:
         if not keep:
             self.free(name)
 
-    def use(self, claim, user=1000):
+    def use(self, claim, user=1000, read_only=False, wait=True):
         """A pod that has the claim open and does nothing."""
         security = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "seccompProfile": {"type": "RuntimeDefault"}}
         if user:
@@ -98,10 +98,11 @@ class Scenario:
             "securityContext": security,
             "terminationGracePeriodSeconds": 0,
             "containers": [box],
-            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}}],
         }
         self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"uses-{claim}"}, "spec": spec})
-        self.k("wait", "--for=condition=Ready", f"pod/uses-{claim}", f"--timeout={SECONDS}s")
+        if wait:
+            self.k("wait", "--for=condition=Ready", f"pod/uses-{claim}", f"--timeout={SECONDS}s")
 
     def free(self, claim):
         self.delete("pod", f"uses-{claim}")
@@ -184,6 +185,12 @@ class Scenario:
         )
         self.k("wait", "--for=condition=Ready", f"pod/{name}", f"--timeout={SECONDS}s")
         return ca
+
+    def quota(self, name, **hard):
+        """A ResourceQuota, in force."""
+        self.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": hard}})
+        path = f"/api/v1/namespaces/{self.namespace}/resourcequotas/{name}"
+        until(f"the quota {name} is in force", lambda: api().get(path).get("status", {}).get("hard") == hard)
 
     def secret(self, name, **data):
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from kit import COLLECTION, HERE, OPERATOR, SYSTEM, api, equal, install, kill, kubectl, local, process, process_of, slow, until
+from kit import COLLECTION, HERE, OPERATOR, SYSTEM, api, equal, install, kill, kubectl, local, process, process_of, scale, slow, until
 
 LEADER = "/apis/coordination.k8s.io/v1/namespaces/memory-migration-system/leases/memory-migration-operator-leader"
 
@@ -27,11 +27,6 @@ def _controllers():
     return [p["metadata"]["name"] for p in pods if not p["metadata"].get("deletionTimestamp")]
 
 
-def _scale(replicas):
-    kubectl("-n", SYSTEM, "scale", f"deployment/{OPERATOR}", f"--replicas={replicas}")
-    kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
-
-
 @_alone
 def controller_killed(s):
     """The controller is killed in the middle and comes back: the run goes on, and is counted once."""
@@ -49,7 +44,7 @@ def controller_killed(s):
 @_alone
 def leader_change(s):
     """Of two replicas the leader dies without a word: the other leads in under 20 s and finishes the run."""
-    _scale(2)
+    scale(2)
     try:
         m = s.migrate("handed-over", local("dev"), s.prod.endpoint(), batch=slow(100))
         m.copying()
@@ -65,7 +60,7 @@ def leader_change(s):
         m.verified(2000)
         s.prod.holds(COLLECTION, 2000)
     finally:
-        _scale(1)
+        scale(1)
 
 
 leader_change.own_cluster = True
@@ -110,14 +105,14 @@ def drained_node(s):
 @_alone
 def one_namespace(s):
     """A controller with Roles only, told to watch one namespace, works there without an error in its log."""
-    _scale(0)
+    scale(0)
     try:
         install(s.namespace, **{"watchNamespaces[0]": s.namespace, "crds.enabled": "false"})
         s.migrate("here", local("dev"), s.prod.endpoint()).verified(2000)
         s.prod.holds(COLLECTION, 2000)
         equal("errors in its log", _errors(s.namespace), [])
     finally:
-        _scale(1)
+        scale(1)
 
 
 def _errors(namespace):

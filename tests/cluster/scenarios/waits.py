@@ -58,7 +58,7 @@ def quota(s):
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
     s.apply(quota | {"spec": {"hard": {"pods": "0"}}})
     m = s.migrate("crowded", local("dev"), s.prod.endpoint(), collections=renamed("quota"))
-    equal("the quota is named", "small" in m.reaches("QuotaExceeded"), True)
+    equal("the quota is named", "small" in m.reaches("NotAdmitted"), True)
     s.apply(quota | {"spec": {"hard": {"pods": "5"}}})
     m.verified(300)
     s.prod.holds("quota", 300)
