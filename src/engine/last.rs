@@ -25,14 +25,14 @@ pub(super) async fn look(
     pairs: &mut [Pair],
     is_final: bool,
 ) -> Result<(), Halt> {
-    let sources = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
+    let sources = sources(context, pairs).await?;
     for pair in pairs.iter_mut() {
         (pair.problems, pair.named) = (Vec::new(), Vec::new());
         same_source(context, &sources, pair)?;
         source(context, pair, is_final).await?;
     }
     // after the source, so that what was compared before is not older than what the target shows now
-    let targets = context.until_stopped(sides.server.collections()).await?.map_err(Halt::Target)?;
+    let targets = targets(context, sides.server, pairs).await?;
     for pair in pairs.iter_mut() {
         if let Some(collection) = same_target(&targets, pair) {
             held(context, sides, pair, &collection).await?;
@@ -46,7 +46,7 @@ pub(super) async fn look(
         }
     }
     // the looks took a while, and a name can have moved meanwhile
-    let targets = context.until_stopped(sides.server.collections()).await?.map_err(Halt::Target)?;
+    let targets = self::targets(context, sides.server, pairs).await?;
     for pair in pairs.iter_mut().filter(|pair| pair.problems.is_empty()) {
         pair.problems.extend(other_target(&targets, pair));
     }
@@ -55,8 +55,7 @@ pub(super) async fn look(
 
 /// The weaker proof: both sides are counted once more, by name, and every record of the source is accounted for.
 pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut [Pair]) -> Result<(), Halt> {
-    let sources = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
-    let targets = context.until_stopped(sides.server.collections()).await?.map_err(Halt::Target)?;
+    let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
     for pair in pairs {
         same_source(context, &sources, pair)?;
         let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
@@ -79,10 +78,35 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
     Ok(())
 }
 
-/// The collection of that name in the source is the one that was copied.
-fn same_source(context: &Context<'_>, all: &[Collection], pair: &Pair) -> Result<(), Halt> {
+/// The source's collections; listed once more, a while later, where one of ours is not among them.
+async fn sources(context: &Context<'_>, pairs: &[Pair]) -> Result<Vec<Collection>, Halt> {
+    let has =
+        |all: &[Collection], pair: &Pair| all.iter().any(|c| c.name == pair.source.name && c.id == pair.source.id);
+    let all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
+    if pairs.iter().all(|pair| has(&all, pair)) {
+        return Ok(all);
+    }
+    context.until_stopped(tokio::time::sleep(context.options.second_look)).await?;
+    context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)
+}
+
+/// As [`sources`], of the target.
+async fn targets(context: &Context<'_>, target: &dyn Reader, pairs: &[Pair]) -> Result<Vec<Collection>, Halt> {
+    let all = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
+    if pairs.iter().all(|pair| other_target(&all, pair).is_none()) {
+        return Ok(all);
+    }
+    context.until_stopped(tokio::time::sleep(context.options.second_look)).await?;
+    context.until_stopped(target.collections()).await?.map_err(Halt::Target)
+}
+
+/// The collection of that name in the source is the one that was copied; its settings are those that it has now.
+fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Result<(), Halt> {
     let found = all.iter().find(|c| c.name == pair.source.name);
-    if found.is_some_and(|now| now.id == pair.source.id) {
+    if let Some(now) = found.filter(|now| now.id == pair.source.id) {
+        // the distance and the dimension are what the records were compared by
+        let (distance, dimension) = (pair.source.distance, pair.source.dimension.or(now.dimension));
+        pair.source = Collection { distance, dimension, ..now.clone() };
         return Ok(());
     }
     Err(Halt::SourceReplaced(format!(

@@ -149,6 +149,11 @@ impl Notes {
         if self.listed.iter().any(|listed| listed.id == id && listed.field == field) {
             return;
         }
+        self.list(id, field, detail);
+    }
+
+    /// Lists what is not about a record that is listed already; an empty id is the collection itself.
+    pub(super) fn list(&mut self, id: &str, field: &str, detail: impl Into<String>) {
         if self.listed.len() < LISTED {
             let (id, field, detail) = (id.to_owned(), field.to_owned(), detail.into());
             self.listed.push(Difference { id, field, detail });

@@ -1,5 +1,6 @@
 //! The engine on stores in memory: faults at every write, moving sources, conflicts. Real Chroma has its own tests.
 
+mod ends;
 mod holes;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::halt::{Halt, exit_of};
 use super::verify::Compared;
 use super::{Context, Outcome, Pair, Run};
+use crate::exit::Exit;
 use crate::report::{Check, CollectionReport, Counts, Direction, Reason, Report, SCHEMA, Verdict};
 use crate::store::{Finding, Target};
 
@@ -36,7 +37,10 @@ pub(super) fn outcome(
         Ok(End::Proved(proofs)) => proved(run, &counts, proofs),
     };
     let names = format!("{} to {}", context.source.name(), target.name());
-    finished(&checks(run), direction, started, reason, format!("{names}: {message}"), collections)
+    let outcome = finished(&checks(run), direction, started, reason, format!("{names}: {message}"), collections);
+    // a refusal says that nothing was written
+    let exit = if reason == Reason::SourceReplaced && run.written { Exit::Different } else { outcome.exit };
+    Outcome { exit, ..outcome }
 }
 
 /// The outcome of a comparison that wrote nothing.
@@ -48,7 +52,12 @@ pub(super) fn verified_only(
     started: SystemTime,
     ended: &Result<End, Halt>,
 ) -> Outcome {
-    let collections = reports(run, ended.as_ref().ok());
+    let mut collections = reports(run, ended.as_ref().ok());
+    for CollectionReport { counts, .. } in &mut collections {
+        // nothing was copied: what is equal was there
+        counts.present += counts.copied + counts.overwritten;
+        (counts.copied, counts.overwritten) = (0, 0);
+    }
     let counts = total(&collections);
     let (reason, message) = match ended {
         Ok(End::Proved(proofs)) => proved(run, &counts, proofs),
@@ -257,9 +266,13 @@ fn beside(run: &Run, counts: &Counts) -> String {
         ));
     }
     let named: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.named.iter().map(String::as_str)).collect();
-    if let Some(first) = named.first() {
-        let more = if named.len() > 1 { format!(" and {} more", named.len() - 1) } else { String::new() };
-        told.push(format!("the target keeps settings of its own: {first}{more}"));
+    if !named.is_empty() {
+        let left_out = named.len().saturating_sub(NAMED);
+        let more = if left_out > 0 { format!(" and {left_out} more") } else { String::new() };
+        told.push(format!(
+            "the target keeps settings of its own: {}{more}",
+            named[..named.len().min(NAMED)].join("; ")
+        ));
     }
     told.iter().map(|text| [". ", &text[..1].to_uppercase(), &text[1..]].concat()).collect()
 }

@@ -211,7 +211,7 @@ fn own_keys(schema: &Json) -> Vec<String> {
 pub struct Differences {
     /// Distance, dimension and embedding function: with another one the records are not the same memories.
     pub vital: Vec<String>,
-    /// Metadata, index parameters, and an embedding function that the target does not record.
+    /// Metadata, index parameters, and an embedding function that only one side records.
     pub others: Vec<String>,
 }
 
@@ -242,6 +242,11 @@ pub fn differences(source: &Collection, target: &Collection, new: Option<&NewCol
     match function_difference(source, target) {
         Some((told, true)) => vital.push(told),
         Some((told, false)) => others.push(told),
+        // whoever adds by text there gets another embedding than the source's records have
+        None if new.is_none() && function(source).is_none() => others.extend(
+            function(target)
+                .map(|theirs| format!("it records the embedding function {:?}, the source records none", theirs.name)),
+        ),
         None => {}
     }
     Differences { vital, others }

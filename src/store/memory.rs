@@ -49,6 +49,8 @@ pub(crate) struct State {
     pub(crate) cap: Option<usize>,
     /// Ids of one listing, at most.
     pub(crate) listing_cap: Option<usize>,
+    /// So many listings of collections are empty.
+    pub(crate) hidden_listings: usize,
     /// What is said of the collections beside their records.
     pub(crate) remarks: Remarks,
     /// What the next writes do.
@@ -177,7 +179,12 @@ impl Reader for MemoryStore {
     }
 
     async fn collections(&self) -> Result<Vec<Collection>> {
-        Ok(self.state().collections.values().map(|(c, _)| c.clone()).collect())
+        let mut state = self.state();
+        if state.hidden_listings > 0 {
+            state.hidden_listings -= 1;
+            return Ok(Vec::new());
+        }
+        Ok(state.collections.values().map(|(c, _)| c.clone()).collect())
     }
 
     async fn count(&self, collection: &Collection) -> Result<u64> {
