@@ -122,6 +122,7 @@ fn two_claims_in_use_on_two_nodes_are_said_before_a_job_is_made() {
 }
 
 /// The runner's pod on a node, with these words of its own.
+#[expect(clippy::needless_pass_by_value, reason = "tests hand in literals")]
 fn runner(metadata: Value, status: Value) -> Pod {
     let limits = json!({"limits": {"memory": "2Gi"}});
     let mounts = json!([{"name": "source", "mountPath": "/volumes/source", "readOnly": true}]);
@@ -139,6 +140,7 @@ fn runner(metadata: Value, status: Value) -> Pod {
     }))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "tests hand in literals")]
 fn container(name: &str, state: Value) -> Value {
     json!({"name": name, "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": state})
 }
