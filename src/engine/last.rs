@@ -106,7 +106,7 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
     if let Some(now) = found.filter(|now| now.id == pair.source.id) {
         // the distance and the dimension are what the records were compared by
         let (distance, dimension) = (pair.source.distance, pair.source.dimension.or(now.dimension));
-        pair.source = Collection { distance, dimension, ..now.clone() };
+        pair.source = Collection { dimension, distance, ..now.clone() };
         return Ok(());
     }
     Err(Halt::SourceReplaced(format!(

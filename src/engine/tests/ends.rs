@@ -152,8 +152,8 @@ async fn settings_that_change_in_the_source_during_the_run_are_found() {
     let target = MemoryStore::new("target");
     let moving = source.clone();
     target.after_write(move |_| {
-        let collection = &mut moving.state().collections.get_mut("memories").unwrap().0;
-        collection.metadata.insert("team".into(), Value::Str("new".into()));
+        let mut state = moving.state();
+        state.collections.get_mut("memories").unwrap().0.metadata.insert("team".into(), Value::Str("new".into()));
     });
     let outcome = run(&source, &target, &fast()).await;
     assert_eq!(outcome.report.reason, Reason::VerificationFailed, "{}", outcome.report.message);
