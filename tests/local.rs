@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-use memory_migration_operator::store::local::{self, LocalStore, Order, Place};
+use memory_migration_operator::store::local::{self, AtPath, LocalStore, Order};
 use memory_migration_operator::store::{self, Collection, Error, Fetched, Origin, Reader};
 
 use super::support::chroma::VERSIONS;
@@ -181,10 +181,10 @@ async fn a_folder_that_is_no_store_says_what_it_is() {
     let store = Store::absent();
     let opened = async || LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap_err();
     assert!(matches!(opened().await, Error::NotFound { .. }));
-    assert_eq!(local::place(&store.path), Place::Missing);
+    assert_eq!(local::place(&store.path), AtPath::Missing);
     std::fs::create_dir(&store.path).unwrap();
     assert!(matches!(opened().await, Error::NotFound { .. }));
-    assert_eq!(local::place(&store.path), Place::Empty);
+    assert_eq!(local::place(&store.path), AtPath::Empty);
     std::fs::write(store.path.join("notes.txt"), "text").unwrap();
     let error = opened().await;
     assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("notes.txt"), "{error}");

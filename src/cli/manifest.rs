@@ -17,7 +17,7 @@ const SLOWDOWN: f64 = 2.0;
 
 /// What stands for claims, Secrets and the image's program outside a cluster.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct Mounts {
     /// A folder for each claim.
     pub(super) volumes: Vec<(String, PathBuf)>,
     /// The folder with a folder for each Secret.
@@ -34,7 +34,7 @@ pub(super) struct Places {
 ///
 /// # Errors
 /// A sentence that names the field and what is missing.
-pub(super) fn request(migration: &MemoryMigration, places: Places) -> Result<Request, String> {
+pub(super) fn request(migration: &MemoryMigration, places: Mounts) -> Result<Request, String> {
     let spec = &migration.spec;
     let namespace = migration.metadata.namespace.as_deref().unwrap_or("default");
     let source = match (&spec.source.local, &spec.source.remote) {
@@ -92,7 +92,7 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
     })
 }
 
-impl Places {
+impl Mounts {
     fn folder(&self, field: &str, claim: &str, path: &str) -> Result<PathBuf, String> {
         let found = self.volumes.iter().find(|(name, _)| name == claim);
         let (_, dir) = found.ok_or_else(|| {
@@ -172,7 +172,7 @@ spec:
   batch: {size: 100, delay: 500ms}
 ";
 
-    fn parsed(places: Places) -> Result<Request, String> {
+    fn parsed(places: Mounts) -> Result<Request, String> {
         request(&api::parse_manifest(MANIFEST).unwrap(), places)
     }
 
@@ -182,7 +182,7 @@ spec:
         fs::create_dir(dir.path().join("s")).unwrap();
         fs::write(dir.path().join("s/token"), "secret\n").unwrap();
         let volumes = vec![("dev-memories".to_owned(), PathBuf::from("/data"))];
-        let request = parsed(Places { volumes, secrets: Some(dir.path().to_owned()), ..Places::default() }).unwrap();
+        let request = parsed(Mounts { volumes, secrets: Some(dir.path().to_owned()), ..Mounts::default() }).unwrap();
         let (Endpoint::Local(source), Endpoint::Remote(target)) = (&request.source, &request.target) else {
             panic!("{request:?}")
         };
@@ -196,10 +196,10 @@ spec:
 
     #[test]
     fn what_is_missing_is_named() {
-        let error = parsed(Places::default()).unwrap_err();
+        let error = parsed(Mounts::default()).unwrap_err();
         assert!(error.contains("--volume dev-memories=DIR"), "{error}");
         let volumes = vec![("dev-memories".to_owned(), PathBuf::from("/data"))];
-        let error = parsed(Places { volumes, ..Places::default() }).unwrap_err();
+        let error = parsed(Mounts { volumes, ..Mounts::default() }).unwrap_err();
         assert!(error.contains("--secrets-dir DIR") && error.contains("s/token"), "{error}");
     }
 }

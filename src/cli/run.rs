@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::flags::Telling;
-use super::manifest::{self, Places};
+use super::manifest::{self, Mounts};
 use super::session::{self, Failure, Pod};
 use crate::api;
 use crate::exit::Exit;
@@ -60,7 +60,7 @@ pub(super) async fn run(args: Args) -> Exit {
         let yaml = read(&args.file).map_err(Failure::usage)?;
         let migration =
             api::parse_manifest(&yaml).map_err(|e| Failure::usage(format!("{}: {e}", args.file.display())))?;
-        let places = Places {
+        let places = Mounts {
             volumes: args.volumes,
             secrets: args.secrets_dir,
             chroma_bin: args.chroma_bin,

@@ -39,13 +39,13 @@ pub fn first(sizes: impl Iterator<Item = usize>, bound: Bound) -> usize {
 
 /// How many records to read at once, so that a window stays within a number of bytes whatever the size of a record.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub struct WindowSize {
     bytes: usize,
     most: usize,
     next: usize,
 }
 
-impl Window {
+impl WindowSize {
     /// Records of the first window: small, for nothing is known of their size yet.
     const FIRST: usize = 64;
 
@@ -93,7 +93,7 @@ mod tests {
 
         #[test]
         fn a_window_stays_in_its_bounds(reads in proptest::collection::vec((0..2000_usize, 0..1usize << 40), 0..20)) {
-            let mut window = Window::new(1 << 22, 1000);
+            let mut window = WindowSize::new(1 << 22, 1000);
             for (records, bytes) in reads {
                 window.observe(records, bytes);
                 prop_assert!((1..=1000).contains(&window.size()));
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn huge_records_are_read_one_by_one() {
-        let mut window = Window::new(4 << 20, 1000);
+        let mut window = WindowSize::new(4 << 20, 1000);
         window.observe(64, 64 * (39 << 20));
         assert_eq!(window.size(), 1);
         window.observe(1, 1000);

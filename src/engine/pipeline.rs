@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio_util::bytes::Bytes;
 
-use super::batch::{Bound, Window, first};
+use super::batch::{Bound, WindowSize, first};
 use super::halt::Halt;
 use super::judge::Known;
 use super::ledger::Plan;
@@ -68,7 +68,7 @@ struct Pipeline<'p, 'a> {
     pair: &'p mut Pair,
     tracker: &'p mut Tracker,
     source: Arc<Collection>,
-    sizes: Window,
+    sizes: WindowSize,
     from: usize,
     /// Whether everything has been read.
     is_read: bool,

@@ -7,7 +7,7 @@ use futures::stream::{self, FuturesOrdered};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::Context;
-use super::batch::Window;
+use super::batch::WindowSize;
 use super::halt::Halt;
 use super::ledger::{Entry, Ledger};
 use crate::store::{Collection, Fetched, Reader, Record, Value};
@@ -26,8 +26,8 @@ const ALONE: usize = 8;
 pub(super) type Answers = HashMap<String, Fetched>;
 
 /// A window sized for records of any size.
-pub(super) fn sized() -> Window {
-    Window::new(WINDOW_BYTES, WINDOW_RECORDS)
+pub(super) fn sized() -> WindowSize {
+    WindowSize::new(WINDOW_BYTES, WINDOW_RECORDS)
 }
 
 /// Reads these ids of a collection of the source. An id that an answer leaves out is asked for again, with the others that
@@ -74,7 +74,7 @@ pub(super) async fn of_target(
 
 /// Windows of a ledger's records, in order, each read while those before it are worked on.
 pub(super) struct Ahead<F: Future> {
-    sizes: Window,
+    sizes: WindowSize,
     from: usize,
     is_read: bool,
     under_way: FuturesOrdered<F>,

@@ -41,7 +41,7 @@ pub const DATABASE: &str = "chroma.sqlite3";
 
 /// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum AtPath {
     /// Nothing.
     Missing,
     /// A folder without anything in it.
@@ -56,41 +56,41 @@ pub enum Place {
 
 /// Looks at a path: is there a store?
 #[must_use]
-pub fn place(path: &Path) -> Place {
+pub fn place(path: &Path) -> AtPath {
     match std::fs::metadata(path) {
-        Ok(found) if !found.is_dir() => return Place::Foreign("a file, where a folder is expected".to_owned()),
+        Ok(found) if !found.is_dir() => return AtPath::Foreign("a file, where a folder is expected".to_owned()),
         Ok(_) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Place::Missing,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return AtPath::Missing,
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-            return Place::Foreign("below a file, where a folder is expected".to_owned());
+            return AtPath::Foreign("below a file, where a folder is expected".to_owned());
         }
-        Err(e) => return Place::Unknown(e.kind(), e.to_string()),
+        Err(e) => return AtPath::Unknown(e.kind(), e.to_string()),
     }
     match std::fs::metadata(path.join(DATABASE)) {
-        Ok(found) if found.is_file() => Place::Store,
-        Ok(_) => Place::Foreign(format!("a folder whose {DATABASE} is no file")),
+        Ok(found) if found.is_file() => AtPath::Store,
+        Ok(_) => AtPath::Foreign(format!("a folder whose {DATABASE} is no file")),
         Err(e) if e.kind() == io::ErrorKind::NotFound => without_database(path),
-        Err(e) => Place::Unknown(e.kind(), e.to_string()),
+        Err(e) => AtPath::Unknown(e.kind(), e.to_string()),
     }
 }
 
-fn without_database(path: &Path) -> Place {
+fn without_database(path: &Path) -> AtPath {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
-        Err(e) => return Place::Unknown(e.kind(), e.to_string()),
+        Err(e) => return AtPath::Unknown(e.kind(), e.to_string()),
     };
     // An ext4 volume is born with lost+found: a claim that holds only that is empty.
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|n| n != "lost+found");
     let mut names: Vec<String> = names.take(4).collect();
     names.sort();
     match names.len() {
-        0 => Place::Empty,
-        1..=3 => Place::Foreign(format!("a folder without {DATABASE}; it holds {}", names.join(", "))),
-        _ => Place::Foreign(format!("a folder without {DATABASE}; it holds {} and more", names[..3].join(", "))),
+        0 => AtPath::Empty,
+        1..=3 => AtPath::Foreign(format!("a folder without {DATABASE}; it holds {}", names.join(", "))),
+        _ => AtPath::Foreign(format!("a folder without {DATABASE}; it holds {} and more", names[..3].join(", "))),
     }
 }
 
-impl Place {
+impl AtPath {
     /// Nothing for a store, otherwise why it cannot be read as one.
     ///
     /// # Errors

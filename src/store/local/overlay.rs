@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::spill::{Builder, Entries, Sorter, Table};
-use super::queue::{Entry, Operation};
+use super::queue::{LogEntry, Operation};
 use super::replay::{Changes, Effect, Hidden, Known, Replay, VectorAt, Watermarks};
 
 /// How many records something is true of, and one of them.
@@ -64,7 +64,7 @@ impl Log {
     ///
     /// # Errors
     /// When the scratch space fails.
-    pub fn push(&mut self, entry: &Entry) -> io::Result<()> {
+    pub fn push(&mut self, entry: &LogEntry) -> io::Result<()> {
         let mut value = [0; PACKED];
         // with the sign turned, numbers sort as bytes
         value[..8].copy_from_slice(&(entry.seq_id.cast_unsigned() ^ (1 << 63)).to_be_bytes());
@@ -260,7 +260,7 @@ mod tests {
     fn walk(base: &Base, floor: i64, log: &[(i64, Operation, &str)], known: Known) -> (Overlay, Option<Base>) {
         let mut all = Log::default();
         for (seq_id, operation, id) in log.iter().rev() {
-            let entry = Entry { seq_id: *seq_id, operation: *operation, id: (*id).to_owned(), has_vector: true };
+            let entry = LogEntry { seq_id: *seq_id, operation: *operation, id: (*id).to_owned(), has_vector: true };
             all.push(&entry).unwrap();
         }
         let marks = Watermarks { metadata: floor, vector: floor };

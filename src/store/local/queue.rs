@@ -50,7 +50,7 @@ impl Operation {
 
 /// The head of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct LogEntry {
     /// Its place in the log.
     pub seq_id: i64,
     /// What it does.

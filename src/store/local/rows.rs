@@ -12,13 +12,13 @@ use super::listing;
 use super::replay::{Effect, VectorAt};
 use super::scratch::{failure, is_corrupt};
 use super::state::State;
-use super::tables::{self, By, Place};
+use super::tables::{self, By, EmbeddingRow};
 
 /// Where a record's row is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// There.
-    Row(Place),
+    Row(EmbeddingRow),
     /// It has none: two looks agree.
     Missing,
     /// It is listed, and its row cannot be read.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, Result, Row, params, params_from_iter};
 use super::super::distance::SPACE;
 use super::super::record::{Metadata, Value};
 use super::content::{keyed, text};
-use super::queue::{Entry, Operation};
+use super::queue::{LogEntry, Operation};
 use super::schema::{Columns, Layout, Migration};
 
 /// How long `SQLite` waits for a writer's lock before it answers "busy".
@@ -215,7 +215,7 @@ pub fn entries<E: From<rusqlite::Error>>(
     db: &Connection,
     collection: &str,
     after: i64,
-    mut each: impl FnMut(std::result::Result<Entry, String>) -> std::result::Result<(), E>,
+    mut each: impl FnMut(std::result::Result<LogEntry, String>) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
     let sql = "SELECT seq_id, operation, id, vector IS NOT NULL FROM embeddings_queue \
                WHERE seq_id > ?1 AND substr(topic, -length(?2)) = ?2 ORDER BY seq_id";
@@ -244,10 +244,10 @@ pub fn is_never_purged(db: &Connection) -> Result<bool> {
     Ok(!settings.is_empty() && settings.iter().all(|s| s.as_deref().is_some_and(|s| purges(s).is_ok_and(|p| !p))))
 }
 
-fn entry(row: &Row<'_>) -> Result<std::result::Result<Entry, String>> {
+fn entry(row: &Row<'_>) -> Result<std::result::Result<LogEntry, String>> {
     let (seq_id, code): (i64, i64) = (row.get(0)?, row.get(1)?);
     Ok(match (Operation::from_code(code), text(row, 2)?) {
-        (Some(operation), Ok(id)) => Ok(Entry { seq_id, operation, id, has_vector: row.get(3)? }),
+        (Some(operation), Ok(id)) => Ok(LogEntry { seq_id, operation, id, has_vector: row.get(3)? }),
         (None, _) => Err(format!("entry {seq_id} of embeddings_queue has the unknown operation {code}")),
         (_, Err(why)) => Err(format!("entry {seq_id} of embeddings_queue has an id that {why}")),
     })
@@ -298,7 +298,7 @@ pub fn row_seq_id(db: &Connection, segment: &str, id: &str) -> Result<Option<i64
 
 /// A row of the table `embeddings`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct EmbeddingRow {
     /// Its number, by which the metadata tables refer to it.
     pub number: i64,
     /// The record's last applied change.
@@ -318,7 +318,7 @@ pub enum By {
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn places(db: &Connection, segment: &str, ids: &[&str], by: By) -> Result<Vec<Option<Place>>> {
+pub fn places(db: &Connection, segment: &str, ids: &[&str], by: By) -> Result<Vec<Option<EmbeddingRow>>> {
     let mut places = vec![None; ids.len()];
     let sql = format!(
         "SELECT embedding_id, id, seq_id FROM embeddings {} WHERE segment_id = ? AND embedding_id IN ({})",
@@ -336,7 +336,7 @@ pub fn places(db: &Connection, segment: &str, ids: &[&str], by: By) -> Result<Ve
             let is_next = chunk.get(next).is_some_and(|wanted| wanted.as_bytes() == id);
             let at = if is_next { Ok(next) } else { chunk.binary_search_by(|wanted| wanted.as_bytes().cmp(id)) };
             if let Ok(at) = at {
-                places[at] = Some(Place { number: row.get(1)?, seq_id: seq_id(row, 2)? });
+                places[at] = Some(EmbeddingRow { number: row.get(1)?, seq_id: seq_id(row, 2)? });
                 next = at + 1;
             }
         }
@@ -348,11 +348,11 @@ pub fn places(db: &Connection, segment: &str, ids: &[&str], by: By) -> Result<Ve
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn place_at(db: &Connection, segment: &str, id: &str, number: i64) -> Result<Option<Place>> {
+pub fn place_at(db: &Connection, segment: &str, id: &str, number: i64) -> Result<Option<EmbeddingRow>> {
     let sql = "SELECT seq_id FROM embeddings NOT INDEXED WHERE id = ? AND segment_id = ? AND embedding_id = ?";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![number, segment, id])?;
-    rows.next()?.map(|row| Ok(Place { number, seq_id: seq_id(row, 0)? })).transpose()
+    rows.next()?.map(|row| Ok(EmbeddingRow { number, seq_id: seq_id(row, 0)? })).transpose()
 }
 
 /// The last `seq_id` that each segment has applied.

@@ -107,7 +107,7 @@ fn lost(state: &State, ids: &SortedIds) -> std::io::Result<(u64, usize)> {
 
 /// Records whose HNSW rows are still to be read.
 #[derive(Debug, Default)]
-pub struct Window {
+pub struct Pending {
     done: Vec<Fetched>,
     rows: Vec<Waiting>,
     /// What is to be said of these records.
@@ -134,9 +134,9 @@ pub fn read(
     state: &State,
     collection: &Collection,
     (ids, audit): (&[String], &Audit),
-) -> Attempt<Window> {
+) -> Attempt<Pending> {
     let sql = |e| failure(file, &e);
-    let mut window = Window::default();
+    let mut window = Pending::default();
     let wanted = distinct(ids.iter().map(String::as_str).collect());
     let effects = wanted.iter().map(|id| state.overlay.of(id)).collect::<std::io::Result<Vec<_>>>();
     let effects = effects.map_err(spill::failed)?;
@@ -201,7 +201,7 @@ fn replayed(
     Ok(Some(Ok(content)))
 }
 
-impl Window {
+impl Pending {
     /// Takes a vector from the log, or notes the row that has it.
     fn place(
         &mut self,

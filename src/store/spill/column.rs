@@ -13,11 +13,11 @@ use super::HELD_BYTES;
 pub struct Column<const N: usize> {
     /// Values of one page.
     values: usize,
-    state: Mutex<State>,
+    state: Mutex<HeldPage>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct HeldPage {
     file: Option<File>,
     /// Which page is held.
     page: usize,
@@ -66,7 +66,7 @@ impl<const N: usize> Column<N> {
     }
 
     /// The state with the page of a place, and where in it the value begins.
-    fn loaded(&self, at: usize) -> io::Result<(MutexGuard<'_, State>, usize)> {
+    fn loaded(&self, at: usize) -> io::Result<(MutexGuard<'_, HeldPage>, usize)> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let page = at / self.values;
         if state.page != page || state.bytes.is_empty() {
@@ -82,7 +82,7 @@ impl<const N: usize> Column<N> {
     }
 }
 
-impl State {
+impl HeldPage {
     /// Keeps the page that is held, and loads another.
     fn turn(&mut self, page: usize, len: usize) -> io::Result<()> {
         if self.changed {
