@@ -34,7 +34,9 @@ fn memories(server: &ChromaServer, records: &[(&str, &str)]) {
 fn the_controller_knows_the_flags_that_the_chart_gives_it() {
     let install = fs::read_to_string(crate_path("deploy/install.yaml")).unwrap();
     let lines = install.lines().map(str::trim).skip_while(|line| *line != "- controller");
-    let mut args: Vec<&str> = lines.map_while(|line| line.strip_prefix("- ")).collect();
+    // YAML quotes what would not be plain text
+    let mut args: Vec<&str> =
+        lines.map_while(|line| line.strip_prefix("- ")).map(|arg| arg.trim_matches('"')).collect();
     assert!(args.len() > 5, "{args:?}");
     args.extend(["--watch-namespace=team-a", "--watch-namespace=team-b", "--help"]);
     TestCommand::new().args(args).run().code(0).stdout("--watch-namespace <NAMESPACE>");
