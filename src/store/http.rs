@@ -21,6 +21,7 @@ mod stream;
 mod tests;
 mod transport;
 mod wire;
+mod words;
 mod writer;
 
 pub use self::auth::Auth;

@@ -14,6 +14,7 @@ use super::config::ServerConfig;
 use super::decision::{Decision, Failed, Failure, Kind, Outcome, Reason, decide, pause, pauses, true_status};
 use super::paths::Path;
 use super::payload::Payload;
+use super::words::{chain, explained, is_tls, shortened};
 use crate::store::error::{Error, Result};
 
 /// Bytes of an error's answer that are read.
@@ -288,19 +289,6 @@ impl From<reqwest::Error> for Failed {
     }
 }
 
-/// A name that does not resolve says so, and how it may be put right. A look-up that takes too long looks like a server that
-/// does not answer: both are named then.
-fn explained(detail: String, late: bool) -> String {
-    const CHECK: &str = "check the Service's name and the cluster's DNS";
-    if detail.contains("dns error") {
-        format!("its name cannot be resolved: {CHECK} ({detail})")
-    } else if late {
-        format!("no connection in time ({detail}); if its name does not resolve, {CHECK}")
-    } else {
-        detail
-    }
-}
-
 /// The URL without what must not be printed; an error says what cannot be in one.
 fn checked(url: &Url) -> Result<Url> {
     let shown = bare(url);
@@ -379,34 +367,4 @@ async fn beginning(mut response: Response) -> String {
     }
     text.truncate(READ_OF_ERROR);
     String::from_utf8_lossy(&text).into_owned()
-}
-
-fn shortened(text: &str, characters: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(characters) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None if line.is_empty() => "an empty answer".to_owned(),
-        None => line,
-    }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Whether TLS itself failed, as opposed to the connection under it.
-fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
-    // An I/O error carries another one that its `source` passes over.
-    let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.is::<rustls::Error>() || carried.map_or_else(|| error.source().is_some_and(is_tls), |carried| is_tls(carried))
 }

@@ -1,0 +1,45 @@
+//! Errors in words: what failed, in one line, and what may put it right. Pure.
+
+/// A name that does not resolve says so, and how it may be put right. A look-up that takes too long looks like a server that
+/// does not answer: both are named then.
+pub(super) fn explained(detail: String, late: bool) -> String {
+    const CHECK: &str = "check the Service's name and the cluster's DNS";
+    if detail.contains("dns error") {
+        format!("its name cannot be resolved: {CHECK} ({detail})")
+    } else if late {
+        format!("no connection in time ({detail}); if its name does not resolve, {CHECK}")
+    } else {
+        detail
+    }
+}
+
+/// A text in one line, cut after so many characters.
+pub(super) fn shortened(text: &str, characters: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None if line.is_empty() => "an empty answer".to_owned(),
+        None => line,
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Whether TLS itself failed, as opposed to the connection under it.
+pub(super) fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // An I/O error carries another one that its `source` passes over.
+    let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || carried.map_or_else(|| error.source().is_some_and(is_tls), |carried| is_tls(carried))
+}
