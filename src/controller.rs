@@ -2,6 +2,7 @@
 //! it knows `api`, `report`, `exit`, `metrics` and `serve`, never `engine` or `store`.
 
 pub mod act;
+pub mod crd_gap;
 mod decide;
 pub mod ending;
 pub mod events;
@@ -9,11 +10,15 @@ pub mod facts;
 pub mod job;
 pub mod lease;
 pub mod lock;
+mod log;
+pub mod look;
+pub mod memory;
 pub mod observe;
 pub mod observed;
 pub mod placement;
 pub mod plan;
 pub mod pod;
+pub mod proof;
 pub mod setup;
 pub mod shown;
 pub mod statuses;
@@ -32,11 +37,16 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::{Client, ResourceExt};
+use tokio::time::timeout;
 use tracing::Instrument;
 
+use self::act::Done;
+use self::look::Look;
+use self::memory::Memory;
 use crate::api::MemoryMigration;
 use crate::api::run_hash::short_hash;
 use crate::metrics::Metrics;
+use crate::serve::Readiness;
 
 pub use setup::run;
 
@@ -103,6 +113,14 @@ pub enum Error {
         /// The cause.
         why: String,
     },
+    /// It took too long: whatever was under way is looked at anew.
+    #[error("failed to look at {object} within {limit:?}: the API server does not answer")]
+    Late {
+        /// namespace/name.
+        object: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// Another replica may lead now: the process has to end.
     #[error("the leader's Lease was lost: ending, so that only one replica writes; the next start waits for it")]
     LeaseLost,
@@ -120,6 +138,7 @@ impl Error {
                 kube::Error::SerdeError(_) => "unreadable",
                 _ => "connection",
             },
+            Self::Late { .. } => "timeout",
             Self::Start { .. } => "start",
             Self::LeaseLost => "lease",
         }
@@ -138,9 +157,28 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Tells people.
     pub recorder: Recorder,
-    /// Failures in a row of each object, for the backoff: kube has none for one object.
-    pub failures: std::sync::Mutex<std::collections::HashMap<String, u32>>,
+    /// What is remembered between looks.
+    pub memory: Memory,
+    /// What the probe says.
+    pub readiness: Readiness,
 }
+
+impl Context {
+    /// The API server's answer to a status: what its CRD lacks is said by the probe, which stays ready.
+    pub fn answered(&self, sent: &serde_json::Value, answer: &serde_json::Value) {
+        self.memory.answered(sent, answer);
+        let lacking = self.memory.lacking();
+        let (ready, _) = self.readiness.get();
+        if ready {
+            self.readiness.set(true, &crd_gap::named("leading".into(), &lacking));
+        }
+    }
+}
+
+/// Looks at an object that changes while it is looked at, before it is left for a moment.
+const ROUNDS: usize = 4;
+/// A look that takes longer is given up.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// One look at one object.
 ///
@@ -150,54 +188,60 @@ pub async fn reconcile(found: Arc<Found>, context: Arc<Context>) -> Result<Actio
     let (namespace, name) = (found.namespace().unwrap_or_default(), found.name_any());
     let span = tracing::info_span!("reconcile", namespace, name, trace_id = trace_id());
     let started = Instant::now();
-    let result = look(&namespace, &name, &context).instrument(span).await;
+    let key = memory::key(&namespace, &name);
+    let looked = timeout(LIMIT, look(&namespace, &name, &context)).instrument(span).await;
+    let result = looked.unwrap_or_else(|_| Err(Error::Late { object: key.clone(), limit: LIMIT }));
     context.metrics.reconciled(started.elapsed().as_secs_f64());
-    if result.is_ok()
-        && let Ok(mut failures) = context.failures.lock()
-    {
-        failures.remove(&format!("{namespace}/{name}"));
+    if result.is_ok() {
+        context.memory.succeeded(&key);
     }
     result
 }
 
 async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, Error> {
-    // The cache may not hold our own last write yet: a verdict must not be counted twice.
-    let migration = match observe::object(context, namespace, name).await? {
-        Some(DeserializeGuard(Ok(migration))) => migration,
-        Some(DeserializeGuard(Err(unreadable))) => {
-            context.metrics.failed("unreadable");
-            let why = unreadable.error;
-            tracing::error!(why, "the object cannot be read and is left alone: correct it, or upgrade the operator");
-            return Ok(Action::await_change());
+    for _ in 0..ROUNDS {
+        // The cache may not hold our own last write yet: a verdict must not be counted twice.
+        let Some(seen) = observe::object(context, namespace, name).await? else { return Ok(Action::await_change()) };
+        let migration = match seen.migration {
+            Ok(migration) => migration,
+            Err(why) => {
+                context.metrics.failed("unreadable");
+                tracing::error!(
+                    why,
+                    "the object cannot be read and is left alone: correct it, or upgrade the operator"
+                );
+                return Ok(Action::await_change());
+            }
+        };
+        let now = now();
+        let observed = observe::observe(context, &migration, &now).await?;
+        let look = Look::new(&migration, &observed, &context.settings, &now);
+        let mut plan = plan::plan(&look);
+        let mut done = act::act(context, &look, &seen.status, &plan).await?;
+        if let Done::Refused(refusal) = &done {
+            plan = plan::refused(&look, refusal);
+            done = act::act(context, &look, &seen.status, &plan).await?;
         }
-        None => return Ok(Action::await_change()),
-    };
-    let observed = observe::observe(context, &migration, &now()).await?;
-    let mut plan = plan::plan(&migration, &observed, &context.settings, &now());
-    if let act::Done::JobRefused { code, why } = act::act(context, &migration, &plan).await? {
-        plan = plan::refused(&migration, &observed, code, &why, &now());
-        act::act(context, &migration, &plan).await?;
+        context.memory.change_pause(&memory::key(namespace, name), &plan.pause);
+        if done != Done::Changed && !plan.again {
+            return Ok(plan.requeue.map_or_else(Action::await_change, Action::requeue));
+        }
     }
-    Ok(plan.requeue.map_or_else(Action::await_change, Action::requeue))
+    Ok(Action::requeue(decide::SOON))
 }
 
 /// What happens to an object whose look failed: the same again, later and later.
 #[expect(clippy::needless_pass_by_value, reason = "the signature that kube asks for")]
 pub fn error_policy(found: Arc<Found>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.failed(error.label());
-    let key = format!("{}/{}", found.namespace().unwrap_or_default(), found.name_any());
+    let key = memory::key(&found.namespace().unwrap_or_default(), &found.name_any());
     tracing::warn!(object = key, error = error.to_string(), "a reconcile failed");
-    let failures = context.failures.lock().map_or(1, |mut failures| {
-        let count = failures.entry(key).or_default();
-        *count = count.saturating_add(1);
-        *count
-    });
-    Action::requeue(backoff(failures))
+    Action::requeue(backoff(context.memory.failed(&key)))
 }
 
-/// 2 s, 4 s, and so on to 5 min.
+/// 10 s, 20 s, and so on to 5 min: not more than three writes a minute, whatever refuses them.
 fn backoff(failures: u32) -> Duration {
-    Duration::from_secs(2_u64.saturating_pow(failures.clamp(1, 9)).min(300))
+    Duration::from_secs(10_u64.saturating_mul(1 << (failures.clamp(1, 6) - 1)).min(300))
 }
 
 /// The time in whole seconds, as Kubernetes keeps it: otherwise a status would differ from what was read back.

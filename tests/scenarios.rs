@@ -4,13 +4,16 @@
 mod api_server;
 mod calls;
 mod edges;
+mod ends;
 mod fixtures;
 mod job;
 mod mock;
 mod process;
 mod property;
 mod reasons;
+mod refusals;
 mod refused;
 mod rights;
 mod table;
 mod troubles;
+mod waits;

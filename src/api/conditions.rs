@@ -11,6 +11,8 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Stalled=True: a person is needed.
 pub const STALLED: &str = "Stalled";
+/// The conditions that the controller writes; others beside them are left as they are.
+const TYPES: [&str; 3] = [READY, RECONCILING, STALLED];
 
 /// What a reason says of the three conditions: the rows of the table of situations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -171,49 +173,72 @@ impl From<report::Stage> for Reason {
     }
 }
 
-/// The three conditions for this reason. A condition whose status does not change keeps its transition time.
+/// The three conditions for this reason, and those of other types as they are. A condition whose status does not change
+/// keeps its transition time.
 #[must_use]
 pub fn conditions(before: &[Condition], reason: Reason, message: &str, generation: i64, now: &Time) -> Vec<Condition> {
-    let situation = reason.situation();
-    let is = [
-        (READY, situation == Situation::Done),
-        (RECONCILING, matches!(situation, Situation::Running | Situation::Waiting)),
-        (STALLED, situation == Situation::NeedsPerson),
-    ];
-    is.into_iter()
-        .map(|(kind, on)| {
-            let status = if on { "True" } else { "False" };
-            let kept = before.iter().find(|c| c.type_ == kind && c.status == status);
-            Condition {
-                type_: kind.into(),
-                status: status.into(),
-                reason: reason.as_str().into(),
-                message: message.into(),
-                observed_generation: Some(generation),
-                last_transition_time: kept.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
-            }
-        })
-        .collect()
+    let ours = TYPES.into_iter().zip(row(reason.situation())).map(|(kind, status)| {
+        let kept = before.iter().find(|c| c.type_ == kind && c.status == status);
+        Condition {
+            type_: kind.into(),
+            status: status.into(),
+            reason: reason.as_str().into(),
+            message: message.into(),
+            observed_generation: Some(generation),
+            last_transition_time: kept.map_or_else(|| now.clone(), |c| c.last_transition_time.clone()),
+        }
+    });
+    let theirs = before.iter().filter(|c| !TYPES.contains(&c.type_.as_str())).cloned();
+    ours.chain(theirs).collect()
 }
 
-/// The reason that conditions agree on; None where they are not what [`conditions`] makes, for instance because
-/// somebody else wrote them.
+/// The status of Ready, Reconciling and Stalled in this situation.
+const fn row(situation: Situation) -> [&'static str; 3] {
+    match situation {
+        Situation::Running | Situation::Waiting => ["False", "True", "False"],
+        Situation::NeedsPerson => ["False", "False", "True"],
+        Situation::Suspended => ["False", "False", "False"],
+        Situation::Done => ["True", "False", "False"],
+    }
+}
+
+/// The situation and the word that our three conditions agree on, also where the word is another version's; None where
+/// they are not what [`conditions`] makes, for instance because somebody else wrote them.
+#[must_use]
+pub fn said(conditions: &[Condition]) -> Option<(Situation, &str)> {
+    let of_type = |kind: &str| conditions.iter().find(|c| c.type_ == kind && c.observed_generation.is_some());
+    let [ready, reconciling, stalled] = [of_type(READY)?, of_type(RECONCILING)?, of_type(STALLED)?];
+    let word = ready.reason.as_str();
+    if reconciling.reason != word || stalled.reason != word {
+        return None;
+    }
+    let statuses = [ready.status.as_str(), reconciling.status.as_str(), stalled.status.as_str()];
+    let situation = match Reason::parse(word) {
+        Some(reason) => reason.situation(),
+        None => [Situation::Waiting, Situation::NeedsPerson, Situation::Suspended, Situation::Done]
+            .into_iter()
+            .find(|situation| row(*situation) == statuses)?,
+    };
+    (row(situation) == statuses).then_some((situation, word))
+}
+
+/// The reason that conditions agree on; None also for a word of another version.
 #[must_use]
 pub fn agreed_reason(conditions: &[Condition]) -> Option<Reason> {
-    let [first, ..] = conditions else { return None };
-    let reason = Reason::parse(&first.reason)?;
-    let generation = first.observed_generation?;
-    let expected = self::conditions(conditions, reason, &first.message, generation, &first.last_transition_time);
-    let same = |wanted: &Condition| {
-        conditions.iter().any(|c| c.type_ == wanted.type_ && c.status == wanted.status && c.reason == wanted.reason)
-    };
-    (conditions.len() == expected.len() && expected.iter().all(same)).then_some(reason)
+    said(conditions).and_then(|(_, word)| Reason::parse(word))
 }
 
-/// What conditions say in words; all three say the same.
+/// What our conditions say in words; all three say the same.
 #[must_use]
 pub fn message(conditions: &[Condition]) -> String {
-    conditions.first().map(|c| c.message.clone()).unwrap_or_default()
+    conditions.iter().find(|c| c.type_ == READY).map(|c| c.message.clone()).unwrap_or_default()
+}
+
+/// The same, said of this generation.
+pub fn observe_generation(conditions: &mut [Condition], generation: i64) {
+    for condition in conditions.iter_mut().filter(|c| TYPES.contains(&c.type_.as_str())) {
+        condition.observed_generation = Some(generation);
+    }
 }
 
 #[cfg(test)]

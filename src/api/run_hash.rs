@@ -246,7 +246,102 @@ mod tests {
         assert!(!starts_a_run(|s| s.runner = Runner { priority_class_name: Some("x".into()), ..Runner::default() }));
     }
 
-    /// A finished migration must not run again because the operator was upgraded.
+    /// A finished migration must not run again because the operator was upgraded: every shape of an endpoint, and every
+    /// field that starts a run.
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
+    fn the_hash_of_every_shape_is_the_same_in_every_version() {
+        let local = "local: {claimName: dev}";
+        let server = "remote: {service: {name: chroma}}";
+        let shapes = [
+            ("local, plain", local, server, "", "1186810287cb9ce9"),
+            (
+                "local, all",
+                "local: {claimName: dev, path: a/b, tenant: t, database: d, copyMethod: Direct}",
+                server,
+                "",
+                "13e6cd855a34065a",
+            ),
+            (
+                "service, all",
+                "remote: {service: {name: c, namespace: prod, port: 9000}, tenant: t, database: d}",
+                local,
+                "",
+                "6ff5627f62f40de0",
+            ),
+            ("url", "remote: {url: \"https://c.example.com:8443/x\"}", local, "", "c3970d4ec4f358b1"),
+            (
+                "bearer",
+                "remote: {url: \"https://c\", auth: {bearer: {secretName: s, key: k}}}",
+                local,
+                "",
+                "16eebd243cbcb945",
+            ),
+            (
+                "basic",
+                "remote: {url: \"https://c\", auth: {basic: {secretName: s, usernameKey: u, passwordKey: p}}}",
+                local,
+                "",
+                "bd3991d42b0cffcc",
+            ),
+            (
+                "header",
+                "remote: {url: \"https://c\", auth: {header: {name: X-Chroma-Token, secretName: s, key: k}}}",
+                local,
+                "",
+                "7b27ac19a26c6fca",
+            ),
+            (
+                "tls",
+                "remote: {url: \"https://c\", tls: {caSecretName: ca, caSecretKey: k}}",
+                local,
+                "",
+                "c2c50d14ca3a6c03",
+            ),
+            (
+                "target, all",
+                server,
+                "local: {claimName: p, path: x, tenant: t, database: d, image: \"chroma:2\", resources: {}}",
+                "",
+                "90fb5e8df2ec5c51",
+            ),
+            (
+                "collections",
+                local,
+                server,
+                "collections: [{name: b, targetName: ccc}, {name: aaa}]",
+                "da24d5206d5eea34",
+            ),
+            (
+                "policies",
+                local,
+                server,
+                "onConflict: Fail\n  duplicates: ByContent\n  verification: Counts",
+                "af952ab8e1d91e50",
+            ),
+            ("flags", local, server, "allowEmpty: true\n  dryRun: true\n  runId: \"2\"", "3804a1db57086b8d"),
+            (
+                "defaults",
+                local,
+                server,
+                "allowEmpty: false\n  dryRun: false\n  runId: \"\"\n  collections: []",
+                "1186810287cb9ce9",
+            ),
+        ];
+        let mut others = Vec::new();
+        for (name, source, target, more, hash) in shapes {
+            let manifest = format!(
+                "apiVersion: memory-migration.dev/v1alpha1\nkind: MemoryMigration\nmetadata: {{name: m}}\nspec:\n  \
+                 source: {{{source}}}\n  target: {{{target}}}\n  {more}\n"
+            );
+            let spec = crate::api::parse_manifest(&manifest).unwrap().spec;
+            if spec.run_hash() != hash {
+                others.push((name, spec.run_hash()));
+            }
+        }
+        assert!(others.is_empty(), "{others:#?}");
+    }
+
     #[test]
     fn the_hash_is_the_same_in_every_version() {
         let manifest = "apiVersion: memory-migration.dev/v1alpha1\nkind: MemoryMigration\nmetadata: {name: m}\nspec:\n  source: {local: {claimName: dev-memories, path: chroma_db}}\n  target: {remote: {service: {name: chroma, namespace: prod}}}\n";

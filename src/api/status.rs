@@ -48,6 +48,15 @@ pub struct MemoryMigrationStatus {
     /// The Job of the last attempt.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub job_name: String,
+    /// That Job's UID: another Job of its name says nothing about this run.
+    #[serde(rename = "jobUID", skip_serializing_if = "String::is_empty")]
+    pub job_uid: String,
+    /// UID of the last Job whose removal is accounted for: the operator stopped it, or its loss is in failures.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub stopped_job: String,
+    /// What the run's last attempt found in the source. The next attempt stops if a collection was replaced or emptied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<ListedStatus>,
     /// The pod of the last try: `kubectl logs POD --all-containers`. After a retry `kubectl logs job/NAME` shows an older one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pod_name: String,
@@ -90,6 +99,9 @@ impl Default for MemoryMigrationStatus {
             attempts: 0,
             failures: 0,
             job_name: String::new(),
+            job_uid: String::new(),
+            stopped_job: String::new(),
+            listed: None,
             pod_name: String::new(),
             records: String::new(),
             progress: None,
@@ -121,6 +133,59 @@ pub struct LastSuccess {
     pub fingerprint: String,
     /// Records that its source held.
     pub records: i64,
+}
+
+/// What a run found in its source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ListedStatus {
+    /// The first 50 collections in the order of their names.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub collections: Vec<ListedCollectionStatus>,
+    /// Ids over all collections.
+    pub records: i64,
+    /// SHA-256 over names and UUIDs of all collections.
+    pub digest: String,
+}
+
+/// One collection of what a run found in its source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ListedCollectionStatus {
+    /// Chroma's UUID of it.
+    pub id: String,
+    /// How many ids it had.
+    pub records: i64,
+}
+
+impl From<&report::Listed> for ListedStatus {
+    fn from(listed: &report::Listed) -> Self {
+        let report::Listed { collections, records, digest } = listed;
+        let collections = collections.iter().take(report::Listed::MOST);
+        Self {
+            collections: collections
+                .map(|c| ListedCollectionStatus { id: c.id.clone(), records: signed(c.records) })
+                .collect(),
+            records: signed(*records),
+            digest: digest.clone(),
+        }
+    }
+}
+
+impl From<&ListedStatus> for report::Listed {
+    fn from(listed: &ListedStatus) -> Self {
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        Self {
+            collections: listed
+                .collections
+                .iter()
+                .map(|c| report::ListedCollection { id: c.id.clone(), records: unsigned(c.records) })
+                .collect(),
+            records: unsigned(listed.records),
+            digest: listed.digest.clone(),
+        }
+    }
 }
 
 /// One word for people.

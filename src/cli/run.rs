@@ -10,6 +10,7 @@ use super::manifest::{self, Mounts};
 use super::session::{self, Failure, Pod};
 use crate::api;
 use crate::exit::Exit;
+use crate::report::Listed;
 
 /// Carry out one MemoryMigration manifest without a cluster
 #[derive(Debug, clap::Args)]
@@ -45,6 +46,12 @@ struct PodFlags {
     /// Make every check, write nothing, and leave the plan to the mover
     #[arg(long, requires = "termination_log")]
     preflight_only: bool,
+    /// End with code 7 where nothing was written yet and something has to be there first, or to end
+    #[arg(long, requires = "termination_log")]
+    wait_exit: bool,
+    /// What an earlier attempt of the run found in the source, as JSON
+    #[arg(long, value_name = "FILE", requires = "termination_log")]
+    listed: Option<PathBuf>,
     /// The Chroma server of the pod that writes the local target
     #[arg(long, value_name = "URL", requires = "termination_log")]
     writer_url: Option<Url>,
@@ -53,9 +60,9 @@ struct PodFlags {
 /// Runs it.
 pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
-    let PodFlags { termination_log, run_hash, preflight_only, writer_url } = args.pod;
+    let PodFlags { termination_log, run_hash, preflight_only, wait_exit, listed, writer_url } = args.pod;
     let in_pod = termination_log.is_some();
-    let pod = termination_log.map(|termination_log| Pod { termination_log, run_hash });
+    let pod = termination_log.map(|termination_log| Pod { termination_log, run_hash, wait_exit });
     session::run(&telling, pod, |tracker, stop| async move {
         let yaml = read(&args.file).map_err(Failure::usage)?;
         let migration =
@@ -69,6 +76,7 @@ pub(super) async fn run(args: Args) -> Exit {
         };
         let mut request = manifest::request(&migration, places).map_err(Failure::usage)?;
         request.options.dry_run |= preflight_only;
+        request.options.listed = listed.as_deref().map(found_before).transpose().map_err(Failure::usage)?.flatten();
         Ok(crate::endpoint::migrate(request, tracker, &stop).await)
     })
     .await
@@ -81,6 +89,17 @@ fn read(file: &Path) -> Result<String, String> {
         return read.map(|_| text).map_err(|e| format!("failed to read the manifest from standard input: {e}"));
     }
     std::fs::read_to_string(file).map_err(|e| format!("failed to read the manifest {}: {e}", file.display()))
+}
+
+/// What an earlier attempt found; an empty file is none.
+fn found_before(file: &Path) -> Result<Option<Listed>, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| format!("failed to read what an earlier attempt listed, {}: {e}", file.display()))?;
+    if text.trim().is_empty() {
+        return Ok(None);
+    }
+    let listed = serde_json::from_str(&text);
+    listed.map(Some).map_err(|e| format!("{} does not hold what an earlier attempt listed: {e}", file.display()))
 }
 
 fn volume(text: &str) -> Result<(String, PathBuf), String> {

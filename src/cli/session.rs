@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::flags::{LogFormat, Telling};
@@ -16,11 +17,13 @@ use crate::engine::Outcome;
 use crate::engine::fingerprint::of_collections;
 use crate::engine::progress::Tracker;
 use crate::exit::Exit;
-use crate::report::{CollectionReport, Line, Progress, Report, Stage, Summary};
+use crate::report::{CollectionReport, Line, Progress, Reason, Report, Stage, Summary};
 use crate::telemetry;
 
 /// How often a log line tells the progress where no terminal shows it.
 const EVERY: Duration = Duration::from_secs(2);
+/// How often it is told in a pod where nothing changes: the controller misses it after ten times as long.
+const STILL_ALIVE: Duration = Duration::from_secs(30);
 
 /// Runs `work` with everything around it, tells its outcome, and gives its exit code.
 pub(super) async fn run<F>(
@@ -43,6 +46,7 @@ where
     if pod.is_some() {
         tracker.on_listed(|listed| machine_line(&Line::Listed(listed)));
     }
+    let last = progress.clone();
     let show = tokio::spawn(show(progress, on_terminal, telling.log_format));
     let ended = work(tracker, stop).await;
     // its sender went with the work, so it ends by itself
@@ -51,6 +55,9 @@ where
     match ended {
         Ok(outcome) => {
             let exit = tell(telling, &outcome, pod.is_some());
+            let stage = last.borrow().stage;
+            let waits = pod.as_ref().is_some_and(|pod| pod.wait_exit && has_to_wait(outcome.report.reason, stage));
+            let exit = if waits { Exit::Waiting } else { exit };
             if let Some(pod) = pod {
                 // at the end of the log, where the controller looks for them
                 report_lines(&outcome.report);
@@ -74,6 +81,14 @@ pub(super) struct Pod {
     pub(super) termination_log: PathBuf,
     /// The run that the verdict is for.
     pub(super) run_hash: String,
+    /// A wait ends with an exit code of its own, which counts as no failed try.
+    pub(super) wait_exit: bool,
+}
+
+/// Whether a run that ended so waits for something that only it can see: before it copied anything.
+const fn has_to_wait(reason: Reason, stage: Stage) -> bool {
+    matches!(stage, Stage::Preflight)
+        && matches!(reason, Reason::SourceNotFound | Reason::SourceEmpty | Reason::TargetNotFound | Reason::TargetBusy)
 }
 
 impl Pod {
@@ -133,7 +148,8 @@ async fn cancel_on_signal(stop: CancellationToken) {
 }
 
 async fn show(progress: watch::Receiver<Progress>, on_terminal: bool, format: LogFormat) {
-    if on_terminal { bar(progress).await } else { lines(progress, format).await }
+    let still_alive = (format == LogFormat::Json).then_some(STILL_ALIVE);
+    if on_terminal { bar(progress).await } else { lines(progress, still_alive, |now| line(now, format)).await }
 }
 
 async fn bar(mut progress: watch::Receiver<Progress>) {
@@ -154,17 +170,28 @@ async fn bar(mut progress: watch::Receiver<Progress>) {
     bar.finish_and_clear();
 }
 
-async fn lines(mut progress: watch::Receiver<Progress>, format: LogFormat) {
+/// `still_alive`: how long after the last change the progress is told again, so that a reader can tell a slow run from one
+/// that hangs.
+async fn lines(
+    mut progress: watch::Receiver<Progress>,
+    still_alive: Option<Duration>,
+    mut tell: impl FnMut(&Progress),
+) {
     let mut stage = None;
     let mut next = tokio::time::Instant::now();
-    while progress.changed().await.is_ok() {
+    loop {
+        let changed = match timeout(still_alive.unwrap_or(Duration::MAX), progress.changed()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(_)) => return,
+            Err(_) => false,
+        };
         let now = *progress.borrow_and_update();
-        if stage == Some(now.stage) && tokio::time::Instant::now() < next {
+        if changed && stage == Some(now.stage) && tokio::time::Instant::now() < next {
             continue;
         }
         stage = Some(now.stage);
         next = tokio::time::Instant::now() + EVERY;
-        line(&now, format);
+        tell(&now);
     }
 }
 
@@ -221,4 +248,39 @@ fn open_for_writing(file: &Path) -> Result<(), String> {
 fn write(file: &Path, report: &Report) -> Result<(), String> {
     let json = serde_json::to_string_pretty(report).map_err(|e| format!("failed to encode the report: {e}"))?;
     std::fs::write(file, json + "\n").map_err(|e| format!("failed to write the report {}: {e}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run that does not get on is not one that hangs.
+    #[tokio::test(start_paused = true)]
+    async fn a_line_comes_every_30_s_even_if_nothing_moves() {
+        let (sender, receiver) = watch::channel(Progress::default());
+        let start = tokio::time::Instant::now();
+        let (told, mut lines_told) = tokio::sync::mpsc::unbounded_channel();
+        let telling = tokio::spawn(lines(receiver, Some(STILL_ALIVE), move |now| {
+            told.send((start.elapsed().as_secs(), now.records)).unwrap();
+        }));
+        sender.send_replace(Progress { records: 5, ..Progress::default() });
+        for second in [0, 30, 60, 90] {
+            assert_eq!(lines_told.recv().await, Some((second, 5)));
+        }
+        drop(sender);
+        telling.await.unwrap();
+        assert_eq!(lines_told.recv().await, None);
+    }
+
+    #[test]
+    fn only_a_wait_before_the_first_record_has_a_code_of_its_own() {
+        let waits = [Reason::SourceNotFound, Reason::SourceEmpty, Reason::TargetNotFound, Reason::TargetBusy];
+        for reason in waits {
+            assert!(has_to_wait(reason, Stage::Preflight), "{reason:?}");
+            assert!(!has_to_wait(reason, Stage::Copying), "{reason:?}: something may be written");
+        }
+        for reason in [Reason::Unavailable, Reason::PreflightRefused, Reason::SourceReplaced, Reason::Verified] {
+            assert!(!has_to_wait(reason, Stage::Preflight), "{reason:?}");
+        }
+    }
 }

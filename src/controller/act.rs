@@ -1,77 +1,102 @@
-//! All writes, in one order: deletions, the lock, the status that counts an attempt, its Job, what is told, the ttl, the
-//! locks given back. Decides nothing. Each write can be repeated: the process may be killed between any two.
+//! All writes, in the plan's order. Decides nothing. Each write can be repeated: the process may be killed between any
+//! two.
+
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
-use super::observe::failed;
-use super::plan::{Handle, Outcome, Plan};
-use super::{Context, Error, lock};
+use super::events::Notice;
+use super::log::ASIDE;
+use super::look::Look;
+use super::observe::{failed, key_of};
+use super::observed::Handle;
+use super::plan::{Outcome, Plan, Refusal, Told, Write};
+use super::{Context, Error, crd_gap, facts, lock};
 use crate::api::conditions::{self, Reason, Situation};
-use crate::api::{API_VERSION, KIND, LABEL_UID, MANAGER, MemoryMigration, MemoryMigrationStatus, Phase};
+use crate::api::{MANAGER, MemoryMigration, MemoryMigrationStatus, Phase};
 use crate::metrics::Shown;
 use crate::report::{Counts, Verdict};
+
+/// An answer to a Job that takes longer is none: a webhook may hang.
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// How far a plan was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Done {
     /// All of it.
     All,
-    /// Another object was faster with the lock: nothing after that was done.
-    LockLost,
-    /// The API server refuses the Job, and will again until something changes.
-    JobRefused {
-        /// 403 or 422.
-        code: u16,
-        /// Its words.
-        why: String,
-    },
+    /// Somebody was faster with the lock or the status: nothing after that was done.
+    Changed,
+    /// The API server does not take the Job or its lock: nothing after that was done.
+    Refused(Refusal),
 }
 
-/// Carries the plan out.
+/// What one write came to.
+enum Step {
+    Done,
+    Created(String),
+    Changed,
+    Refused(Refusal),
+}
+
+/// Carries the plan out. `read`: the status as it was read, with what this version does not know.
 ///
 /// # Errors
 /// When the API server refused or did not answer; what was done until then stays.
-pub async fn act(context: &Context, migration: &MemoryMigration, plan: &Plan) -> Result<Done, Error> {
-    let namespace = migration.namespace().unwrap_or_default();
-    for handle in &plan.delete {
-        delete_job(context, &namespace, handle).await?;
+pub async fn act(context: &Context, look: &Look<'_>, read: &Value, plan: &Plan) -> Result<Done, Error> {
+    let migration = look.migration;
+    let namespace = look.namespace();
+    let mut job_uid = None;
+    let mut written = None;
+    for write in &plan.writes {
+        let step = match write {
+            Write::BreakLock(lease) | Write::GiveBack(lease) => delete_lease(context, lease).await?,
+            Write::TakeLock(name) => take(context, migration, name).await?,
+            Write::Create(job) => create(context, migration, &namespace, job).await?,
+            Write::Status(told) => {
+                let told = with_job(told, job_uid.as_ref());
+                let step = write_status(context, migration, read, &told.status).await?;
+                if matches!(step, Step::Done) {
+                    count(context, migration, told.outcome.as_ref());
+                    written = Some(told.status);
+                }
+                step
+            }
+            Write::Delete(job) => delete_job(context, &namespace, job).await?,
+            Write::Ttl(job, seconds) => set_ttl(context, migration, &namespace, job, *seconds).await?,
+            Write::Tell(notice) => tell(context, migration, written.as_ref(), notice).await,
+        };
+        match step {
+            Step::Done => {}
+            Step::Created(uid) => job_uid = Some(uid),
+            Step::Changed => return Ok(Done::Changed),
+            Step::Refused(refusal) => return Ok(Done::Refused(refusal)),
+        }
     }
-    if let Some(handle) = &plan.break_lock {
-        delete_lease(context, &handle.name, Some(handle.uid.clone())).await?;
-    }
-    if let Some(name) = &plan.take_lock
-        && !take(context, migration, name).await?
-    {
-        return Ok(Done::LockLost);
-    }
-    if let Some(status) = &plan.status {
-        write_status(context, migration, status).await?;
-        count(context, plan.outcome.as_ref());
-    }
-    if let Some(job) = &plan.create
-        && let Some(refused) = create(context, migration, &namespace, job).await?
-    {
-        return Ok(refused);
-    }
-    tell(context, migration, plan).await;
-    if let Some((handle, seconds)) = &plan.ttl {
-        set_ttl(context, &namespace, handle, *seconds).await?;
-    }
-    for name in &plan.release {
-        delete_lease(context, name, None).await?;
-    }
-    show(context, migration, plan.status.as_deref());
+    show(context, migration, written.as_ref());
     Ok(Done::All)
 }
 
+/// The status names the Job that was made just before it.
+fn with_job(told: &Told, uid: Option<&String>) -> Told {
+    let mut told = told.clone();
+    if let Some(uid) = uid {
+        told.status.job_uid.clone_from(uid);
+    }
+    told
+}
+
 /// With its pods: the Job stays visible until they are gone.
-async fn delete_job(context: &Context, namespace: &str, handle: &Handle) -> Result<(), Error> {
+async fn delete_job(context: &Context, namespace: &str, handle: &Handle) -> Result<Step, Error> {
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Foreground),
@@ -79,14 +104,16 @@ async fn delete_job(context: &Context, namespace: &str, handle: &Handle) -> Resu
         ..DeleteParams::default()
     };
     tracing::info!(job = handle.name, "deleting a Job");
-    gone_is_fine(jobs.delete(&handle.name, &params).await.map(drop), &format!("delete Job {namespace}/{}", handle.name))
+    let deleted = jobs.delete(&handle.name, &params).await.map(drop);
+    gone_is_fine(deleted, &format!("delete Job {namespace}/{}", handle.name)).map(|()| Step::Done)
 }
 
-async fn delete_lease(context: &Context, name: &str, uid: Option<String>) -> Result<(), Error> {
+async fn delete_lease(context: &Context, handle: &Handle) -> Result<Step, Error> {
     let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
-    let preconditions = uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+    let preconditions = Some(Preconditions { uid: Some(handle.uid.clone()), resource_version: None });
     let params = DeleteParams { preconditions, ..DeleteParams::default() };
-    gone_is_fine(leases.delete(name, &params).await.map(drop), &format!("delete Lease {}/{name}", context.namespace))
+    let deleted = leases.delete(&handle.name, &params).await.map(drop);
+    gone_is_fine(deleted, &format!("delete Lease {}/{}", context.namespace, handle.name)).map(|()| Step::Done)
 }
 
 /// 404: it is gone. 409: one of that name is another one.
@@ -97,70 +124,107 @@ pub(super) fn gone_is_fine(result: kube::Result<()>, attempt: &str) -> Result<()
     }
 }
 
-/// Whether the lock is ours now: creating the Lease is taking it.
-async fn take(context: &Context, migration: &MemoryMigration, name: &str) -> Result<bool, Error> {
+/// Creating the Lease is taking the lock.
+async fn take(context: &Context, migration: &MemoryMigration, name: &str) -> Result<Step, Error> {
     let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
+    let what = format!("Lease {}/{name}", context.namespace);
     match leases.create(&PostParams::default(), &lock::lease(migration, name)).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-        Err(error) => Err(failed(&format!("create Lease {}/{name}", context.namespace))(error)),
+        Ok(_) => Ok(Step::Done),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Step::Changed),
+        Err(error) => match refusal(&what, &error).filter(Refusal::is_firm) {
+            Some(refusal) => Ok(Step::Refused(refusal)),
+            None => Err(failed(&format!("create {what}"))(error)),
+        },
     }
 }
 
-/// The whole status by server-side apply. With the UID: never that of another object of the same name.
+/// The API server's own words about something that it did not take; None: the error is not its answer.
+fn refusal(what: &str, error: &kube::Error) -> Option<Refusal> {
+    let kube::Error::Api(status) = error else { return None };
+    Some(Refusal { what: what.into(), code: Some(status.code), why: status.message.clone(), in_the_way: false })
+}
+
+/// The whole status, over the version that was read: whoever wrote in between is looked at first, and a former leader's
+/// late write loses. With the UID: never that of another object of the same name.
 async fn write_status(
     context: &Context,
     migration: &MemoryMigration,
+    read: &Value,
     status: &MemoryMigrationStatus,
-) -> Result<(), Error> {
+) -> Result<Step, Error> {
     let (namespace, name) = (migration.namespace().unwrap_or_default(), migration.name_any());
-    let api: Api<MemoryMigration> = Api::namespaced(context.client.clone(), &namespace);
+    let kind = ApiResource::erase::<MemoryMigration>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind);
+    let known = migration.status.clone().unwrap_or_default();
+    let sent = crd_gap::with_unknown(read, &known, status);
     let body = json!({
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": name, "namespace": namespace, "uid": migration.uid()},
-        "status": status,
+        "metadata": {"uid": migration.uid(), "resourceVersion": migration.resource_version()},
+        "status": crd_gap::merge_patch(read, &sent),
     });
-    let params = PatchParams::apply(MANAGER).force();
-    let written = api.patch_status(&name, &params, &Patch::Apply(&body)).await;
-    written.map(drop).map_err(failed(&format!("write the status of MemoryMigration {namespace}/{name}")))
-}
-
-/// Creates the Job once. One that is already there and ours is the same one: its name holds the attempt.
-async fn create(
-    context: &Context,
-    migration: &MemoryMigration,
-    namespace: &str,
-    job: &Job,
-) -> Result<Option<Done>, Error> {
-    let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
-    let name = job.name_any();
-    let attempt = format!("create Job {namespace}/{name}");
-    match jobs.create(&PostParams::default(), job).await {
-        Ok(_) => Ok(None),
-        Err(kube::Error::Api(status)) if status.code == 409 => {
-            let there = jobs.get_opt(&name).await.map_err(failed(&attempt))?;
-            let ours = there.is_some_and(|job| job.labels().get(LABEL_UID).cloned() == migration.uid());
-            let why = format!("a Job {name} of somebody else is in the way: delete it");
-            Ok((!ours).then_some(Done::JobRefused { code: 409, why }))
+    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    match api.patch_status(&name, &params, &Patch::Merge(&body)).await {
+        Ok(answer) => {
+            context.memory.wrote(&key_of(migration), answer.resource_version());
+            context.answered(&sent, &answer.data["status"]);
+            Ok(Step::Done)
         }
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 422) => {
-            Ok(Some(Done::JobRefused { code: status.code, why: status.message.clone() }))
-        }
-        Err(error) => Err(failed(&attempt)(error)),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Step::Changed),
+        Err(error) => Err(failed(&format!("write the status of MemoryMigration {namespace}/{name}"))(error)),
     }
 }
 
-async fn set_ttl(context: &Context, namespace: &str, handle: &Handle, seconds: i32) -> Result<(), Error> {
+/// Creates the Job once. One that is already there and ours is the same one: its name holds the attempt.
+async fn create(context: &Context, migration: &MemoryMigration, namespace: &str, job: &Job) -> Result<Step, Error> {
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let name = job.name_any();
+    let what = format!("Job {namespace}/{name}");
+    let no_answer = |why: String| Step::Refused(Refusal { what: what.clone(), why, ..Refusal::default() });
+    match timeout(ANSWER, jobs.create(&PostParams::default(), job)).await {
+        Err(_) => Ok(no_answer(format!("none within {ANSWER:?}"))),
+        Ok(Ok(made)) => Ok(Step::Created(made.uid().unwrap_or_default())),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
+            let there = jobs.get_opt(&name).await.map_err(failed(&format!("read {what}")))?;
+            let uid = migration.uid().unwrap_or_default();
+            Ok(match there.filter(|job| facts::is_owned(job, &uid)) {
+                Some(ours) => Step::Created(ours.uid().unwrap_or_default()),
+                None => Step::Refused(Refusal {
+                    what: what.clone(),
+                    code: Some(409),
+                    in_the_way: true,
+                    ..Refusal::default()
+                }),
+            })
+        }
+        Ok(Err(error)) => Ok(refusal(&what, &error).map_or_else(|| no_answer(error.to_string()), Step::Refused)),
+    }
+}
+
+async fn set_ttl(
+    context: &Context,
+    migration: &MemoryMigration,
+    namespace: &str,
+    handle: &Handle,
+    seconds: Option<i32>,
+) -> Result<Step, Error> {
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let patch = json!({"metadata": {"uid": handle.uid}, "spec": {"ttlSecondsAfterFinished": seconds}});
     let patched = jobs.patch(&handle.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-    gone_is_fine(patched.map(drop), &format!("set the ttl of Job {namespace}/{}", handle.name))
+    let set = patched.as_ref().ok().map(|job| job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished));
+    if set.is_some_and(|set| set != seconds) {
+        tracing::warn!(job = handle.name, "something sets the Job's ttlSecondsAfterFinished again and again");
+        context.memory.is_stubborn(&key_of(migration), &handle.uid);
+    }
+    gone_is_fine(patched.map(drop), &format!("set the ttl of Job {namespace}/{}", handle.name)).map(|()| Step::Done)
 }
 
-/// Events are told once, and not being able to tell changes nothing.
-async fn tell(context: &Context, migration: &MemoryMigration, plan: &Plan) {
-    let status = plan.status.as_deref().or(migration.status.as_ref());
+/// Not being able to tell changes nothing.
+async fn tell(
+    context: &Context,
+    migration: &MemoryMigration,
+    written: Option<&MemoryMigrationStatus>,
+    notice: &Notice,
+) -> Step {
+    let status = written.or(migration.status.as_ref());
     let job = status.filter(|status| !status.job_name.is_empty()).map(|status| ObjectReference {
         api_version: Some("batch/v1".into()),
         kind: Some("Job".into()),
@@ -168,24 +232,27 @@ async fn tell(context: &Context, migration: &MemoryMigration, plan: &Plan) {
         namespace: migration.namespace(),
         ..ObjectReference::default()
     });
-    for notice in &plan.notices {
-        tracing::info!(reason = notice.reason, note = notice.note, "told");
-        let event = Event {
-            type_: if notice.warning { EventType::Warning } else { EventType::Normal },
-            reason: notice.reason.clone(),
-            note: Some(notice.note.clone()),
-            action: notice.action.clone(),
-            secondary: job.clone(),
-        };
-        if let Err(error) = context.recorder.publish(&event, &migration.object_ref(&())).await {
-            tracing::warn!(error = error.to_string(), "an event could not be written");
-        }
+    tracing::info!(reason = notice.reason, note = notice.note, "told");
+    let event = Event {
+        type_: if notice.warning { EventType::Warning } else { EventType::Normal },
+        reason: notice.reason.clone(),
+        note: Some(notice.note.clone()),
+        action: notice.action.clone(),
+        secondary: job,
+    };
+    let object = migration.object_ref(&());
+    match timeout(ASIDE, context.recorder.publish(&event, &object)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = error.to_string(), "an event could not be written"),
+        Err(_) => tracing::warn!("an event was not taken within {ASIDE:?}"),
     }
+    Step::Done
 }
 
 /// In the same act as the status that holds the verdict.
-fn count(context: &Context, outcome: Option<&Outcome>) {
+fn count(context: &Context, migration: &MemoryMigration, outcome: Option<&Outcome>) {
     let Some(outcome) = outcome else { return };
+    context.memory.forget_ended(&migration.uid().unwrap_or_default());
     let verdict = match (outcome.reason, outcome.reason.situation()) {
         (Reason::DryRunCompleted, _) => Verdict::DryRun,
         (_, Situation::Done) => Verdict::Succeeded,

@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
 
-use super::observed::{Endpoint, JobFact, Lock, Observed, PodFact};
+use super::look::Look;
+use super::observed::{Cause, Endpoint, JobFact, Lock, Pause, PodFact, Trouble};
 use super::verdict::{self, End};
-use super::{Settings, job, lock, placement, statuses};
-use crate::api::conditions::Reason;
-use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus};
-use crate::report::Summary;
+use super::{job, placement, statuses};
+use crate::api::MemoryMigrationSpec;
+use crate::api::conditions::{self, Reason};
+use crate::api::run_hash::short_hash;
+use crate::report::{Stage, Summary};
 
 /// How often a running migration is looked at: its progress, and who uses its claims.
 pub(super) const WHILE_RUNNING: Duration = Duration::from_secs(5);
@@ -20,63 +20,104 @@ pub(super) const WHILE_RUNNING: Duration = Duration::from_secs(5);
 pub(super) const WHILE_WAITING: Duration = Duration::from_secs(15);
 /// Something of ours is about to end.
 pub(super) const SOON: Duration = Duration::from_secs(3);
+/// Seconds of the first pause after an attempt that came to nothing; each further one is twice as long.
+const FIRST_PAUSE: i64 = 60;
+/// Seconds of the longest pause.
+const LONGEST_PAUSE: i64 = 300;
+/// Seconds without a line in the runner's log after which it is said.
+const SILENCE: i64 = 300;
 
 /// What is decided, before it is put into a status.
 #[derive(Clone, Debug)]
 pub(super) enum Decision {
     /// A finished run: nothing changes but what is said about the generation.
-    Keep(Reason),
+    Keep,
     /// Say this and look again.
     Say { reason: Reason, message: String, after: Option<Duration> },
-    /// The same, and delete these Jobs.
+    /// The same, and delete the object's Jobs.
     Stop { reason: Reason, message: String, after: Option<Duration> },
+    /// The runner waits for something: remove its Job, and try again after the pause.
+    Wait(Pause),
+    /// No attempt before the pause has passed. `sure`: nothing was made, so that the lock can go.
+    Pause { pause: Pause, sure: bool },
     /// Remove a lock that nobody holds any more.
     BreakLock { uid: String },
-    /// Create the Job of the next attempt, under this lock.
-    Start { job: Box<Job>, lock: Option<String>, take: bool },
+    /// Take the lock, and look at everything again.
+    Take(String),
+    /// Create the Job of the next attempt.
+    Start(Box<Job>),
     /// The run is over.
     End { reason: Reason, message: String, summary: Option<Box<Summary>> },
 }
 
 /// Applies the first rule that fits.
-pub(super) fn decide(
-    migration: &MemoryMigration,
-    hash: &str,
-    before: &MemoryMigrationStatus,
-    observed: &Observed,
-    settings: &Settings,
-    now: &Time,
-) -> Decision {
-    let current = observed.jobs.iter().find(|job| job.run == hash && !job.deleting);
-    // A finished status beside a Job that says otherwise was not written by this controller: the Job decides.
-    let agrees = |reason, job| verdict::agrees(&migration.spec, hash, job, observed, (reason, before.counts.as_ref()));
-    if let Some(reason) = statuses::finished(migration, hash, before)
-        && current.is_none_or(|job| agrees(reason, job))
-    {
-        return Decision::Keep(reason);
+pub(super) fn decide(look: &Look<'_>) -> Decision {
+    if is_finished(look) {
+        return Decision::Keep;
     }
-    let problems = migration.problems();
+    if let Some(decision) = ended(look) {
+        return decision;
+    }
+    if let Some(decision) = second_writer(look) {
+        return decision;
+    }
+    let problems = look.migration.problems();
     if !problems.is_empty() {
         return stop(Reason::InvalidSpec, problems.join("; "), None);
     }
-    if migration.spec.suspend {
-        return stop(Reason::Suspended, suspended(observed), Some(SOON).filter(|_| !observed.is_quiet()));
+    if look.spec().suspend {
+        let after = Some(SOON).filter(|_| !look.observed.is_quiet());
+        return stop(Reason::Suspended, suspended(look), after);
     }
-    if let Some(what) = leftover(observed, current) {
-        if let Some(why) = placement::in_use(&migration.spec, observed) {
-            return stop_others(Reason::VolumeInUse, why);
+    if let Some(job) = look.working_job().filter(|_| look.is_at_the_specs_run()) {
+        return watch(look, job);
+    }
+    match leftover(look) {
+        Some(_) if let Some(why) = placement::in_use(look.spec(), look.observed) => {
+            stop_others(Reason::VolumeInUse, why)
         }
-        if let Some(lost) = observed.alive().find_map(PodFact::lost) {
-            return stop_others(Reason::NodeLost, lost.message.clone());
+        Some(_) if let Some(lost) = look.observed.alive().find_map(PodFact::lost) => {
+            stop_others(Reason::NodeLost, lost.message.clone())
         }
-        let message =
-            format!("{what} belongs to a run that was edited, stopped or replaced: waiting until it has ended");
-        return stop_others(Reason::Retrying, message);
+        Some(what) => {
+            let message =
+                format!("{what} belongs to a run that was edited, stopped or replaced: waiting until it has ended");
+            stop_others(Reason::Retrying, message)
+        }
+        None => start(look),
     }
-    match current {
-        None => start(migration, hash, before, observed, settings, now),
-        Some(job) => watch(migration, hash, before, observed, job),
+}
+
+/// A finished status beside a Job that says otherwise was not written by this controller: the Job decides.
+fn is_finished(look: &Look<'_>) -> bool {
+    let Some(finish) = look.finish() else { return false };
+    let (Some(reason), Some(job)) = (finish.reason, look.job()) else { return true };
+    verdict::agrees(look, job, reason, look.before.counts.as_ref())
+}
+
+/// A verdict is read before anything is thrown away: a suspension, an edit or an invalid spec may come in the second in
+/// which the Job ends.
+fn ended(look: &Look<'_>) -> Option<Decision> {
+    let ended = verdict::of_run(look)?;
+    let name = look.job().map(|job| job.name.as_str()).unwrap_or_default();
+    Some(match look.observed.alive().next() {
+        Some(pod) => Decision::Say {
+            reason: Reason::Retrying,
+            message: format!("Job {name} has ended: waiting for pod {} to end", pod.name),
+            after: Some(WHILE_RUNNING),
+        },
+        None => end(ended),
+    })
+}
+
+/// A run that was stopped because somebody else may write its target: that is said until it has ended, whatever comes
+/// meanwhile, for what it says at its end must not count.
+fn second_writer(look: &Look<'_>) -> Option<Decision> {
+    if look.observed.is_quiet() || !verdict::stopped_for_the_data(look, &look.before.job_uid) {
+        return None;
     }
+    let reason = conditions::agreed_reason(&look.before.conditions)?;
+    Some(stop_others(reason, conditions::message(&look.before.conditions)))
 }
 
 fn stop(reason: Reason, message: String, after: Option<Duration>) -> Decision {
@@ -87,42 +128,64 @@ fn stop_others(reason: Reason, message: String) -> Decision {
     stop(reason, message, Some(SOON))
 }
 
-fn suspended(observed: &Observed) -> String {
-    if let Some(lost) = observed.alive().find_map(PodFact::lost) {
+fn suspended(look: &Look<'_>) -> String {
+    if let Some(lost) = look.observed.alive().find_map(PodFact::lost) {
         return format!("spec.suspend is true; {}", lost.message);
     }
-    match observed.alive().next() {
+    match look.observed.alive().next() {
         Some(pod) => format!("spec.suspend is true: pod {} is ending", pod.name),
         None => "spec.suspend is true: set it to false, and the migration goes on where it stopped".into(),
     }
 }
 
-/// A Job or pod that is not of the current attempt and may still write.
-fn leftover(observed: &Observed, current: Option<&JobFact>) -> Option<String> {
-    let current = current.map(|job| job.name.as_str());
-    let job = observed.jobs.iter().find(|job| Some(job.name.as_str()) != current);
-    let pod = observed.alive().find(|pod| Some(pod.job.as_str()) != current);
-    job.map(|job| format!("Job {}", job.name)).or_else(|| pod.map(|pod| format!("pod {}", pod.name)))
+/// A Job or pod that may still write.
+fn leftover(look: &Look<'_>) -> Option<String> {
+    let job = look.observed.present().next().map(|job| format!("Job {}", job.name));
+    job.or_else(|| look.observed.alive().next().map(|pod| format!("pod {}", pod.name)))
 }
 
 /// No Job and no pod is there: whether the next attempt can start.
-fn start(
-    migration: &MemoryMigration,
-    hash: &str,
-    before: &MemoryMigrationStatus,
-    observed: &Observed,
-    settings: &Settings,
-    now: &Time,
-) -> Decision {
-    let spec = &migration.spec;
-    let say = |reason, message| Decision::Say { reason, message, after: Some(WHILE_WAITING) };
-    let left = seconds_left(spec, before, now);
+fn start(look: &Look<'_>) -> Decision {
+    let spec = look.spec();
+    let left = seconds_left(look);
     if left.is_some_and(|left| left <= 0) {
         return end(verdict::deadline());
     }
-    if before.failures > spec.backoff_limit {
+    let failures = statuses::failures(look);
+    if failures > spec.backoff_limit {
         return end(verdict::tried_out());
     }
+    if let Some(obstacle) = obstacle(look) {
+        return obstacle;
+    }
+    if let Some((pause, seconds)) = pause(look) {
+        let Trouble { reason, message } = pause.said.clone().unwrap_or(Trouble {
+            reason: Reason::Retrying,
+            message: "the last attempt came to nothing: the next one comes within 5 minutes".into(),
+        });
+        return Decision::Say { reason, message, after: u64::try_from(seconds).ok().map(Duration::from_secs) };
+    }
+    let input = job::Input {
+        hash: look.run.clone(),
+        attempt: look.before.attempts.saturating_add(1),
+        pin: placement::pin(spec, look.observed),
+        ids: placement::ids(spec, look.observed),
+        failures,
+        deadline: left,
+        one_claim: one_claim(spec),
+        listed: look.before.listed.as_ref().map(Into::into),
+    };
+    match (job::build(look.migration, look.settings, &input), look.lock()) {
+        (Ok(_), Some(name)) if look.observed.lock != Lock::Ours => Decision::Take(name),
+        (Ok(job), _) => Decision::Start(Box::new(job)),
+        (Err(problem), _) => Decision::Say { reason: Reason::InvalidSpec, message: problem, after: None },
+    }
+}
+
+/// What has to change outside before an attempt makes sense.
+fn obstacle(look: &Look<'_>) -> Option<Decision> {
+    let (spec, observed) = (look.spec(), look.observed);
+    let say = |reason, message| Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) });
     if let Endpoint::Missing(what) = &observed.source {
         return say(Reason::SourceNotFound, what.clone());
     }
@@ -135,52 +198,80 @@ fn start(
     if let Some(message) = placement::apart(spec, observed) {
         return say(Reason::ClaimsOnDifferentNodes, message);
     }
+    let goes_on = "the migration goes on by itself when that one has ended";
     match &observed.lock {
-        Lock::Theirs { holder } => {
-            let message = format!(
-                "MemoryMigration {holder} writes this target: the migration goes on by itself when that one has ended"
-            );
-            return say(Reason::TargetBusy, message);
+        Lock::Theirs { holder } if look.lock().is_some() => {
+            return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
         }
-        Lock::Stale { uid } => return Decision::BreakLock { uid: uid.clone() },
-        Lock::Free | Lock::Ours => {}
+        Lock::Stale { uid } => return Some(Decision::BreakLock { uid: uid.clone() }),
+        _ => {}
     }
-    let input = job::Input {
-        hash: hash.into(),
-        attempt: before.attempts.saturating_add(1),
-        pin: placement::pin(spec, observed),
-        ids: placement::ids(spec, observed),
-        failures: before.failures,
-        deadline: left,
-        one_claim: one_claim(spec),
+    let Lock::Theirs { holder } = &observed.source_lock else { return None };
+    let message = format!("{holder} writes this migration's source: {goes_on}");
+    // Looked at again once the own lock was taken: of two that write each other's source, none waits with its lock.
+    if observed.lock == Lock::Ours {
+        let said = Trouble { reason: Reason::TargetBusy, message };
+        return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
+    }
+    say(Reason::TargetBusy, message)
+}
+
+/// The pause that holds back the next attempt, and the seconds that are left of it. A clock that was set back cannot make
+/// it longer.
+fn pause<'l>(look: &'l Look<'_>) -> Option<(&'l Pause, i64)> {
+    let pause = known_pause(look)?;
+    let left = pause.until - look.second();
+    (1..=LONGEST_PAUSE).contains(&left).then_some((pause, left))
+}
+
+/// The last pause, unless the spec was edited since.
+fn known_pause<'l>(look: &'l Look<'_>) -> Option<&'l Pause> {
+    look.observed.pause.as_ref().filter(|pause| Some(pause.generation) == look.migration.metadata.generation)
+}
+
+/// The pause after an attempt that came to nothing.
+pub(super) fn next_pause(look: &Look<'_>, cause: Cause, said: Trouble) -> Pause {
+    let times = known_pause(look).map_or(0, |pause| pause.times).saturating_add(1);
+    let doubled = FIRST_PAUSE.saturating_mul(1 << (times - 1).min(10));
+    let seconds = match cause {
+        // Two that collide must not collide again: the pause depends on the object.
+        Cause::GaveWay => {
+            let uid = look.migration.metadata.uid.as_deref().unwrap_or_default();
+            let spread = short_hash(format!("{uid}/{times}").as_bytes(), 4);
+            2 + i64::from_str_radix(&spread, 16).unwrap_or_default() % 30
+        }
+        Cause::Refused | Cause::RunnerWaits => doubled.min(LONGEST_PAUSE),
     };
-    let lock = lock::name(spec, &migration.namespace().unwrap_or_default(), &observed.target);
-    match job::build(migration, settings, &input) {
-        Ok(job) => Decision::Start { job: Box::new(job), take: lock.is_some() && observed.lock != Lock::Ours, lock },
-        Err(problem) => Decision::Say { reason: Reason::InvalidSpec, message: problem, after: None },
-    }
+    let generation = look.migration.metadata.generation.unwrap_or_default();
+    Pause { until: look.second().saturating_add(seconds), times, generation, said: Some(said), cause }
+}
+
+/// What was said of the last attempt, where that had to wait for something which the next one may still find missing.
+pub(super) fn still_waits(look: &Look<'_>) -> Option<(Reason, String)> {
+    let pause = known_pause(look).filter(|pause| pause.cause == Cause::RunnerWaits)?;
+    pause.said.as_ref().map(|said| (said.reason, said.message.clone()))
 }
 
 /// The current attempt's Job is there: what it says, and whether it may go on.
-fn watch(
-    migration: &MemoryMigration,
-    hash: &str,
-    before: &MemoryMigrationStatus,
-    observed: &Observed,
-    job: &JobFact,
-) -> Decision {
-    let spec = &migration.spec;
+fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
+    let (spec, observed) = (look.spec(), look.observed);
     let say = |reason, message| Decision::Say { reason, message, after: Some(WHILE_RUNNING) };
-    match verdict::of_job(spec, hash, job, observed) {
+    match verdict::of_job(look, job) {
         Some(_) if let Some(pod) = observed.alive().next() => {
             return say(Reason::Retrying, format!("Job {} has ended: waiting for pod {} to end", job.name, pod.name));
         }
-        Some(End::Unproved(_)) if verdict::failures(spec, hash, job, observed) > spec.backoff_limit => {
-            return end(verdict::lost());
+        Some(End::Unproved(_)) if verdict::failures(look, job) > spec.backoff_limit => return end(verdict::lost()),
+        Some(End::Waits { reason, message }) => {
+            return Decision::Wait(next_pause(look, Cause::RunnerWaits, Trouble { reason, message }));
         }
-        Some(End::Unproved(message)) => return stop_others(Reason::Retrying, message),
         Some(ended) => return end(ended),
         None => {}
+    }
+    if let (Lock::Theirs { holder }, Some(_)) = (&observed.lock, look.lock()) {
+        return stop_others(
+            Reason::TargetBusy,
+            format!("the run was stopped: {holder} holds the lock on its target by now"),
+        );
     }
     if let Some(why) = placement::second_writer(spec, observed) {
         return stop_others(Reason::VolumeInUse, format!("the run was stopped: {why}"));
@@ -188,50 +279,68 @@ fn watch(
     let Some(pod) = observed.alive().max_by_key(|pod| pod.created) else {
         let trouble = job.trouble.clone().map(|t| (t.reason, t.message));
         let (reason, message) = trouble
-            .or_else(|| closing(hash, before, job, observed))
-            .or_else(|| verdict::between_tries(hash, job, observed))
+            .or_else(|| closing(look, job))
+            .or_else(|| verdict::between_tries(look, job))
+            .or_else(|| still_waits(look))
             .unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name)));
         return say(reason, message);
     };
     if let Some(trouble) = &pod.trouble {
-        if matches!(trouble.reason, Reason::PodUnschedulable | Reason::ClaimsOnDifferentNodes)
-            && is_stale(job, spec, observed)
-        {
+        if matches!(trouble.reason, Reason::PodUnschedulable | Reason::ClaimsOnDifferentNodes) && is_stale(look, job) {
             return stop_others(Reason::Retrying, format!("{}; the runner is moved", trouble.message));
         }
         return say(trouble.reason, trouble.message.clone());
     }
-    let stage = observed.log.as_ref().and_then(|log| log.progress).map(|progress| progress.stage);
+    let (reason, message) = at_stage(look, &pod.name);
+    say(reason, message)
+}
+
+/// What a runner says that works.
+fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
+    let log = look.observed.log.as_ref();
+    if log.and_then(|log| log.last_line).is_some_and(|last| look.second() - last > SILENCE) {
+        let message = format!(
+            "pod {pod} has written nothing to its log for 5 minutes: see kubectl logs {pod} --all-containers; if the \
+             runner hangs, delete the pod, and the Job makes another one that goes on where it stopped"
+        );
+        return (Reason::NoProgress, message);
+    }
+    let stage = log.and_then(|log| log.progress).map(|progress| progress.stage);
+    if stage.is_none_or(|stage| stage == Stage::Preflight)
+        && let Some(waiting) = still_waits(look)
+    {
+        return waiting;
+    }
     // What the pod before did says nothing about this one.
-    let known = if before.pod_name == pod.name { statuses::running_reason(before) } else { Reason::Preflight };
+    let known = if look.before.pod_name == pod { statuses::running_reason(&look.before) } else { Reason::Preflight };
     let reason = stage.map_or(known, Reason::from);
-    say(reason, format!("{} in pod {}", statuses::doing(reason), pod.name))
+    (reason, format!("{} in pod {pod}", statuses::doing(reason)))
 }
 
 /// What is said while the runner has ended well and its Job does not say so yet: the kubelet is faster than the Job's
 /// controller. No verdict: that needs the Job.
-fn closing(hash: &str, before: &MemoryMigrationStatus, job: &JobFact, observed: &Observed) -> Option<(Reason, String)> {
-    let pod = verdict::ended_well(hash, job, observed)?;
+fn closing(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)> {
+    let pod = verdict::ended_well(look, job)?;
     let message = format!("pod {} has ended well: waiting for Job {} to say so", pod.name, job.name);
-    Some((statuses::running_reason(before), message))
+    Some((statuses::running_reason(&look.before), message))
 }
 
 /// Whether the Job is bound to a node that its claim's users have left.
-fn is_stale(job: &JobFact, spec: &MemoryMigrationSpec, observed: &Observed) -> bool {
-    job.pin.is_some() && job.pin != placement::pin(spec, observed).node
+fn is_stale(look: &Look<'_>, job: &JobFact) -> bool {
+    job.pin.is_some() && job.pin != placement::pin(look.spec(), look.observed).node
 }
 
 fn end(end: End) -> Decision {
     match end {
         End::Final { reason, message, summary } => Decision::End { reason, message, summary },
-        End::Unproved(message) => stop_others(Reason::Retrying, message),
+        End::Unproved(message) | End::Waits { message, .. } => stop_others(Reason::Retrying, message),
     }
 }
 
 /// Seconds that the run has left; None without a deadline.
-fn seconds_left(spec: &MemoryMigrationSpec, before: &MemoryMigrationStatus, now: &Time) -> Option<i64> {
-    let limit = spec.active_deadline_seconds?;
-    let used = before.active_since.as_ref().map_or(0, |start| now.0.as_second() - start.0.as_second());
+fn seconds_left(look: &Look<'_>) -> Option<i64> {
+    let limit = look.spec().active_deadline_seconds?;
+    let used = look.before.active_since.as_ref().map_or(0, |start| look.second() - start.0.as_second());
     Some(limit.saturating_sub(used.max(0)))
 }
 

@@ -35,7 +35,9 @@ const NOT_BELIEVED: &str = "the status said that this run had ended, but contrad
 #[must_use]
 pub fn notices(old: &MemoryMigrationStatus, new: &MemoryMigrationStatus, reason: Reason, message: &str) -> Vec<Notice> {
     let mut notices = Vec::new();
-    if new.job_name != old.job_name && !new.job_name.is_empty() {
+    // An attempt that only looks whether what the run waits for is there by now is no news.
+    let looks_again = reason.situation() == Situation::Waiting;
+    if new.job_name != old.job_name && !new.job_name.is_empty() && !looks_again {
         let note = format!("Attempt {} of run {} started: Job {}", new.attempts, new.run_hash, new.job_name);
         notices.push(Notice::new(false, "Started", note));
     }

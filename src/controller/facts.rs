@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{
     ContainerStatus, Event, PersistentVolumeClaim, Pod, PodSecurityContext, Volume, VolumeDevice, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::job::{ANNOTATION_FAILED, ANNOTATION_PIN};
-use super::observed::{Endpoint, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact};
+use super::job::{ANNOTATION_FAILED, ANNOTATION_MANIFEST, ANNOTATION_PIN};
+use super::observed::{Asked, Endpoint, Handle, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact};
 use super::pod::{MOVER, PREFLIGHT};
 use super::{ending, trouble};
-use crate::api::LABEL_RUN;
 use crate::api::status::MAX_COLLECTIONS;
+use crate::api::{KIND, LABEL_ATTEMPT, LABEL_RUN, MemoryMigration};
 use crate::report::{Line, Summary};
 
 /// The facts of a Job; `events` are those about it.
@@ -24,8 +25,14 @@ pub fn job(job: &Job, events: &[Event]) -> JobFact {
         name: job.name_any(),
         uid: job.uid().unwrap_or_default(),
         run: job.labels().get(LABEL_RUN).cloned().unwrap_or_default(),
+        attempt: job.labels().get(LABEL_ATTEMPT).and_then(|n| n.parse().ok()).unwrap_or_default(),
+        created: job.creation_timestamp().map_or(0, |t| t.0.as_second()),
         phase: job_phase(job),
         deleting: job.metadata.deletion_timestamp.is_some(),
+        deleted_at: job.metadata.deletion_timestamp.as_ref().map(|t| t.0.as_second()),
+        gone: false,
+        exit: policy_exit(job),
+        asked: asked(job),
         ttl: job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished),
         failed: job.status.as_ref().and_then(|status| status.failed).unwrap_or_default(),
         failed_before: job.annotations().get(ANNOTATION_FAILED).and_then(|n| n.parse().ok()).unwrap_or_default(),
@@ -34,16 +41,38 @@ pub fn job(job: &Job, events: &[Event]) -> JobFact {
     }
 }
 
+/// Whether the object with this UID owns it.
+#[must_use]
+pub fn is_owned(job: &Job, uid: &str) -> bool {
+    job.owner_references().iter().any(|owner| owner.kind == KIND && owner.uid == uid)
+}
+
+fn ended(job: &Job) -> Option<&JobCondition> {
+    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_ref());
+    let mut true_ones = conditions.into_iter().flatten().filter(|c| c.status == "True");
+    true_ones.find(|c| c.type_ == "Complete" || c.type_ == "Failed")
+}
+
+/// The condition has it in words, also when the pod is gone: `Container mover for pod team/p failed with exit code 7
+/// matching FailJob rule at index 1` (the words in the source of its Job controller).
+fn policy_exit(job: &Job) -> Option<i32> {
+    let condition = ended(job).filter(|c| c.reason.as_deref() == Some("PodFailurePolicy"))?;
+    let (_, after) = condition.message.as_deref()?.split_once("failed with exit code ")?;
+    after.split_whitespace().next()?.parse().ok()
+}
+
+/// What the Job's own manifest asks for: the spec may have been edited since.
+fn asked(job: &Job) -> Option<Asked> {
+    let template = &job.spec.as_ref()?.template;
+    let manifest = template.metadata.as_ref()?.annotations.as_ref()?.get(ANNOTATION_MANIFEST)?;
+    let migration: MemoryMigration = serde_json::from_str(manifest).ok()?;
+    Some(Asked::of(&migration.spec))
+}
+
 /// Whether the Job has ended, and how.
 #[must_use]
 pub fn job_phase(job: &Job) -> JobPhase {
-    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_ref());
-    let ended = conditions
-        .into_iter()
-        .flatten()
-        .filter(|c| c.status == "True")
-        .find(|c| c.type_ == "Complete" || c.type_ == "Failed");
-    match ended {
+    match ended(job) {
         None => JobPhase::Active,
         Some(condition) if condition.type_ == "Complete" => JobPhase::Complete,
         Some(condition) => JobPhase::Failed(condition.reason.clone().unwrap_or_default()),
@@ -61,11 +90,14 @@ pub fn pod(pod: &Pod, events: &[Event], now: &Time) -> PodFact {
     let mover = runners.iter().find(|c| c.name == MOVER).and_then(|c| c.state.as_ref()?.terminated.as_ref());
     let last = failed.or(mover);
     let alive = is_alive(pod);
+    let owner = owner(pod);
     PodFact {
         name: pod.name_any(),
-        job: owner_name(pod),
+        job: owner.name,
+        job_uid: owner.uid,
         created: pod.creation_timestamp().map_or(0, |t| t.0.as_second()),
         alive,
+        succeeded: phase(pod) == "Succeeded",
         started: trouble::has_started(pod),
         summary: last.and_then(|end| summary(pod, end.message.as_deref()?)),
         exit: failed.map(|end| end.exit_code),
@@ -117,12 +149,17 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 /// Whether a pod has not ended: one that is Pending can start at any time.
 #[must_use]
 pub fn is_alive(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default();
-    !matches!(phase, "Succeeded" | "Failed")
+    !matches!(phase(pod), "Succeeded" | "Failed")
 }
 
-fn owner_name(pod: &Pod) -> String {
-    pod.owner_references().iter().find(|o| o.kind == "Job").map(|o| o.name.clone()).unwrap_or_default()
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default()
+}
+
+/// The Job that made it.
+fn owner(pod: &Pod) -> Handle {
+    let owner = pod.owner_references().iter().find(|o| o.kind == "Job");
+    owner.map(|o| Handle { name: o.name.clone(), uid: o.uid.clone() }).unwrap_or_default()
 }
 
 /// One fact for each of these claims that the pod uses.
@@ -202,23 +239,32 @@ pub fn claim(name: &str, claim: Option<&PersistentVolumeClaim>) -> Endpoint {
     }
 }
 
-/// What a log's end says.
+/// What a log says. Each line may begin with the time at which it was written.
 #[must_use]
 pub fn log(text: &str) -> LogFact {
     let mut fact = LogFact::default();
     let mut collections = BTreeMap::new();
-    for line in text.lines().filter_map(Line::parse) {
-        match line {
-            Line::Progress(progress) => fact.progress = Some(progress),
-            Line::Listed(_) => {}
-            Line::Collection { number, of, report } => {
+    for line in text.lines() {
+        let (at, line) = with_time(line);
+        fact.last_line = at.or(fact.last_line);
+        match Line::parse(line) {
+            Some(Line::Progress(progress)) => (fact.progress, fact.said_at) = (Some(progress), at),
+            Some(Line::Listed(listed)) => fact.listed = Some(listed),
+            Some(Line::Collection { number, of, report }) => {
                 fact.of = of;
                 collections.insert(number, *report);
             }
+            None => {}
         }
     }
     // By their numbers: the runner writes the first ones last, so that they are in whatever part of the log is read.
     let listed = collections.into_iter().filter(|(number, _)| *number as usize <= MAX_COLLECTIONS);
     fact.collections = listed.map(|(_, report)| report).collect();
     fact
+}
+
+/// The second at which a line was written, as the kubelet puts it before the line.
+fn with_time(line: &str) -> (Option<i64>, &str) {
+    let split = line.split_once(' ').and_then(|(time, rest)| Some((time.parse::<Timestamp>().ok()?, rest)));
+    split.map_or((None, line), |(time, rest)| (Some(time.as_second()), rest))
 }

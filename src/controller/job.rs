@@ -11,12 +11,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use super::observed::Ids;
-use super::placement::Pin;
 use super::{Settings, pod};
 use crate::api::run_hash::short_hash;
 use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration};
 use crate::exit::Exit;
+
+pub use super::pod::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input};
 
 /// On Jobs and pods: the object's name, which may be too long for a label.
 pub const ANNOTATION_NAME: &str = "memory-migration.dev/name";
@@ -24,30 +24,8 @@ pub const ANNOTATION_NAME: &str = "memory-migration.dev/name";
 pub const ANNOTATION_PIN: &str = "memory-migration.dev/pinned-node";
 /// On a Job: how many tries of the run had failed before it was made.
 pub const ANNOTATION_FAILED: &str = "memory-migration.dev/failed-before";
-/// On the pod: the manifest that the runner reads through a downward API volume, so that it needs no API access and
-/// no `ConfigMap` can be missing or edited.
-pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
 /// All annotations of an object together may have 256 KiB.
 const MAX_MANIFEST: usize = 200 * 1024;
-
-/// What a Job depends on besides the migration itself.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Input {
-    /// The run.
-    pub hash: String,
-    /// From 1.
-    pub attempt: i32,
-    /// Where it must run.
-    pub pin: Pin,
-    /// As whom.
-    pub ids: Ids,
-    /// Tries of the run that have failed: its Jobs share one backoffLimit.
-    pub failures: i32,
-    /// Seconds that the run has left.
-    pub deadline: Option<i64>,
-    /// Source and target are on one claim, which a pod mounts once.
-    pub one_claim: bool,
-}
 
 /// The Job's name: short enough for a label whatever the object's name is, and another one for each attempt.
 #[must_use]
@@ -79,6 +57,10 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
     let mut pod_annotations = spec.runner.pod_annotations.clone();
     pod_annotations.insert(ANNOTATION_NAME.into(), migration.name_any());
     pod_annotations.insert(ANNOTATION_MANIFEST.into(), manifest);
+    if let Some(listed) = &input.listed {
+        let listed = serde_json::to_string(listed).map_err(|e| format!("status.listed: cannot be written: {e}"))?;
+        pod_annotations.insert(ANNOTATION_LISTED.into(), listed);
+    }
     let mut annotations = BTreeMap::from([
         (ANNOTATION_NAME.to_owned(), migration.name_any()),
         (ANNOTATION_FAILED.to_owned(), input.failures.to_string()),
@@ -128,9 +110,10 @@ fn labels(uid: &str, input: &Input) -> BTreeMap<String, String> {
     ])
 }
 
-/// What a rerun cannot mend fails the Job at once; a drained node costs no retry; all else is tried again.
+/// What a rerun cannot mend fails the Job at once, and so does a wait, which the controller paces; a drained node costs no retry; all else is tried again.
 fn failure_policy(dry_run: bool) -> PodFailurePolicy {
-    let permanent: Vec<i32> = Exit::ALL.into_iter().filter(|e| e.is_permanent()).map(|e| i32::from(e.code())).collect();
+    let at_once = Exit::ALL.into_iter().filter(|exit| exit.is_permanent() || *exit == Exit::Waiting);
+    let at_once: Vec<i32> = at_once.map(|exit| i32::from(exit.code())).collect();
     let containers: &[&str] = if dry_run { &[pod::MOVER] } else { &[pod::PREFLIGHT, pod::MOVER] };
     let mut rules: Vec<PodFailurePolicyRule> = containers
         .iter()
@@ -139,7 +122,7 @@ fn failure_policy(dry_run: bool) -> PodFailurePolicy {
             on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
                 container_name: Some((*container).into()),
                 operator: "In".into(),
-                values: permanent.clone(),
+                values: at_once.clone(),
             }),
             on_pod_conditions: None,
         })

@@ -7,44 +7,57 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
-use super::observed::Endpoint;
 use crate::api::run_hash::short_hash;
-use crate::api::{LABEL_MANAGED_BY, LABEL_UID, MANAGER, MemoryMigration, MemoryMigrationSpec, endpoint};
+use crate::api::{KIND, LABEL_MANAGED_BY, LABEL_UID, MANAGER, MemoryMigration, MemoryMigrationSpec, Remote, endpoint};
 
 /// namespace/name of the object that holds the lock.
 const ANNOTATION_HOLDER: &str = "memory-migration.dev/holder";
+/// The holder's kind; absent: a `MemoryMigration`.
+const ANNOTATION_KIND: &str = "memory-migration.dev/holder-kind";
 /// What is locked, in words.
 const ANNOTATION_TARGET: &str = "memory-migration.dev/target";
+/// The folder of the claim that the holder writes: whoever reads another one need not wait.
+const ANNOTATION_FOLDER: &str = "memory-migration.dev/folder";
 
-/// The Lease's name for this target; None where nothing is written. One lock covers a folder of a claim, or a database
-/// of a server: coarser than its collections, so that one migration of all and one of a few exclude each other.
+/// The Lease's name for the target; None where nothing is written. One lock covers a claim, or a database of a server:
+/// coarser than its collections, so that one migration of all and one of a few exclude each other. It is made of names
+/// alone: a UID cannot always be read, and a second name would be a second lock.
 #[must_use]
-pub fn name(spec: &MemoryMigrationSpec, namespace: &str, target: &Endpoint) -> Option<String> {
-    let what = target_text(spec, namespace, target)?;
-    Some(format!("memory-migration-target-{}", short_hash(what.as_bytes(), 16)))
-}
-
-fn target_text(spec: &MemoryMigrationSpec, namespace: &str, target: &Endpoint) -> Option<String> {
+pub fn of_target(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
     if spec.dry_run {
         return None;
     }
-    let uid = match target {
-        Endpoint::Found { uid, .. } => Some(uid.as_str()),
-        Endpoint::Unknown | Endpoint::Missing(_) => None,
-    };
-    if let Some(local) = &spec.target.local {
-        let claim = uid.map_or_else(|| format!("{namespace}/{}", local.claim_name), Into::into);
-        return Some(format!("claim {claim} {}", endpoint::folders(&local.path).join("/")));
+    target_words(spec, namespace).map(|what| name(&what))
+}
+
+/// The name of the Lease that whoever writes the source holds.
+#[must_use]
+pub fn of_source(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
+    let source = &spec.source;
+    let claim = source.local.as_ref().map(|local| local.claim_name.as_str());
+    words(claim, source.remote.as_ref(), namespace).map(|what| name(&what))
+}
+
+fn name(what: &str) -> String {
+    format!("memory-migration-target-{}", short_hash(what.as_bytes(), 16))
+}
+
+fn target_words(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
+    let claim = spec.target.local.as_ref().map(|local| local.claim_name.as_str());
+    words(claim, spec.target.remote.as_ref(), namespace)
+}
+
+fn words(claim: Option<&str>, remote: Option<&Remote>, namespace: &str) -> Option<String> {
+    if let Some(claim) = claim {
+        return Some(format!("claim {namespace}/{claim}"));
     }
-    let remote = spec.target.remote.as_ref()?;
-    let server = match (&remote.service, uid) {
-        (Some(service), Some(uid)) => format!("{uid}:{}", service.port),
-        (Some(service), None) => {
-            format!("{}.{}:{}", service.name, service.namespace.as_deref().unwrap_or(namespace), service.port)
-        }
-        (None, _) => authority(remote.url.as_deref().unwrap_or_default()),
-    };
-    Some(format!("server {server} {} {}", remote.tenant, remote.database))
+    let remote = remote?;
+    Some(format!("server {} {} {}", server(remote, namespace), remote.tenant, remote.database))
+}
+
+fn server(remote: &Remote, namespace: &str) -> String {
+    let Some(service) = &remote.service else { return authority(remote.url.as_deref().unwrap_or_default()) };
+    format!("{}/{}:{}", service.namespace.as_deref().unwrap_or(namespace), service.name, service.port)
 }
 
 fn authority(text: &str) -> String {
@@ -57,8 +70,16 @@ fn authority(text: &str) -> String {
 #[must_use]
 pub fn lease(migration: &MemoryMigration, name: &str) -> Lease {
     let uid = migration.uid().unwrap_or_default();
-    let holder = format!("{}/{}", migration.namespace().unwrap_or_default(), migration.name_any());
-    let what = migration.status.as_ref().map(|s| s.target_name.clone()).unwrap_or_default();
+    let namespace = migration.namespace().unwrap_or_default();
+    let holder = format!("{namespace}/{}", migration.name_any());
+    let what = target_words(&migration.spec, &namespace).unwrap_or_default();
+    let mut annotations = BTreeMap::from([
+        (ANNOTATION_HOLDER.to_owned(), holder),
+        (ANNOTATION_KIND.to_owned(), KIND.to_owned()),
+        (ANNOTATION_TARGET.to_owned(), what),
+    ]);
+    let folder = migration.spec.target.local.as_ref().map(|local| endpoint::folders(&local.path).join("/"));
+    annotations.extend(folder.map(|folder| (ANNOTATION_FOLDER.to_owned(), folder)));
     Lease {
         metadata: ObjectMeta {
             name: Some(name.into()),
@@ -66,14 +87,22 @@ pub fn lease(migration: &MemoryMigration, name: &str) -> Lease {
                 (LABEL_MANAGED_BY.to_owned(), MANAGER.to_owned()),
                 (LABEL_UID.to_owned(), uid.clone()),
             ])),
-            annotations: Some(BTreeMap::from([
-                (ANNOTATION_HOLDER.to_owned(), holder),
-                (ANNOTATION_TARGET.to_owned(), what),
-            ])),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         spec: Some(LeaseSpec { holder_identity: Some(uid), ..LeaseSpec::default() }),
     }
+}
+
+/// Whether the holder of this lock writes where the source is read: the same folder of a claim, one above or one below.
+/// A Lease that names no folder covers all.
+#[must_use]
+pub fn covers_source(lease: &Lease, spec: &MemoryMigrationSpec) -> bool {
+    let (Some(local), Some(written)) = (&spec.source.local, lease.annotations().get(ANNOTATION_FOLDER)) else {
+        return true;
+    };
+    let (read, written) = (endpoint::folders(&local.path), endpoint::folders(written));
+    read.starts_with(&written) || written.starts_with(&read)
 }
 
 /// Who holds a lock.
@@ -81,6 +110,8 @@ pub fn lease(migration: &MemoryMigration, name: &str) -> Lease {
 pub struct Holder {
     /// Its UID.
     pub uid: String,
+    /// Its kind.
+    pub kind: String,
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -91,7 +122,8 @@ pub struct Holder {
 #[must_use]
 pub fn holder(lease: &Lease) -> Holder {
     let uid = lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
+    let kind = lease.annotations().get(ANNOTATION_KIND).cloned().unwrap_or_else(|| KIND.into());
     let (namespace, name) =
         lease.annotations().get(ANNOTATION_HOLDER).and_then(|text| text.split_once('/')).unwrap_or_default();
-    Holder { uid, namespace: namespace.into(), name: name.into() }
+    Holder { uid, kind, namespace: namespace.into(), name: name.into() }
 }

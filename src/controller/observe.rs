@@ -4,28 +4,42 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ListParams, LogParams};
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::{Api, ResourceExt};
+use serde_json::Value;
+use tokio::time::timeout;
 
-use super::observed::{Endpoint, JobPhase, Lock, LogFact, Observed, PodFact, UserFact};
-use super::{Context, Error, Found, facts, lock, placement, statuses};
-use crate::api::{LABEL_UID, MemoryMigration, MemoryMigrationSpec, Remote};
+use super::log::{self, ASIDE};
+use super::look::Look;
+use super::observed::{Endpoint, Handle, JobFact, JobPhase, Lock, Observed, UserFact};
+use super::{Context, Error, facts, lock, memory, placement};
+use crate::api::{KIND, LABEL_UID, MemoryMigration, MemoryMigrationSpec, Remote};
 
-/// A log is read at most this often, whatever wakes the controller.
-const LOG_SECONDS: i64 = 4;
-/// Lines from a log's end: the last progress, or all collections' outcomes.
-const LOG_LINES: i64 = 200;
+/// The object as the API server has it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The object; an error where this version cannot read it.
+    pub migration: Result<Box<MemoryMigration>, String>,
+    /// Its status, with what this version does not know.
+    pub status: Value,
+}
 
 /// The object as it is now; None when it is gone.
 ///
 /// # Errors
 /// When the API server refused or did not answer.
-pub async fn object(context: &Context, namespace: &str, name: &str) -> Result<Option<Found>, Error> {
-    let api: Api<Found> = Api::namespaced(context.client.clone(), namespace);
-    api.get_opt(name).await.map_err(failed(&format!("read MemoryMigration {namespace}/{name}")))
+pub async fn object(context: &Context, namespace: &str, name: &str) -> Result<Option<Seen>, Error> {
+    let kind = ApiResource::erase::<MemoryMigration>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &kind);
+    let found = api.get_opt(name).await.map_err(failed(&format!("read MemoryMigration {namespace}/{name}")))?;
+    Ok(found.map(|object| {
+        let status = object.data.get("status").cloned().unwrap_or_default();
+        let read = serde_json::to_value(object).and_then(serde_json::from_value);
+        Seen { migration: read.map_err(|error| error.to_string()), status }
+    }))
 }
 
-/// Everything that the decision about this object needs.
+/// Everything that the decision about this object needs, read from the API server: a cache would not know what is absent.
 ///
 /// # Errors
 /// When the API server refused or did not answer. What only explains (events, logs) may be missing.
@@ -36,32 +50,77 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
         return Ok(Observed::default());
     }
     let ours = ListParams::default().labels(&placement::selector(&uid));
-    let jobs: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
-    let jobs = jobs.list(&ours).await.map_err(failed(&format!("list the Jobs of {namespace}")))?.items;
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
-    let own = pods.list(&ours).await.map_err(failed(&format!("list the runner's pods of {namespace}")))?.items;
     let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
+    let mut observed = processes(context, &pods, &namespace, &uid, now).await?;
     let held = leases.list(&ours).await.map_err(failed("list the locks that the object holds"))?.items;
-    let mut observed = Observed { held: held.iter().map(ResourceExt::name_any).collect(), ..Observed::default() };
-    for pod in &own {
-        let events = if facts::is_alive(pod) { events_of(context, &namespace, pod.uid()).await } else { Vec::new() };
-        observed.pods.push(facts::pod(pod, &events, now));
-    }
-    for job in &jobs {
-        let podless = observed.pods.iter().all(|pod| pod.job != job.name_any());
-        let events = if podless { events_of(context, &namespace, job.uid()).await } else { Vec::new() };
-        observed.jobs.push(facts::job(job, &events));
-    }
-    let hash = migration.spec.run_hash();
-    let status = statuses::of_run(migration, &hash);
-    if statuses::finished(migration, &hash, &status).is_some() && observed.is_quiet() {
+    observed.held = held.iter().map(handle).collect();
+    remembered(context, migration, now, &mut observed);
+    let finished = Look::new(migration, &observed, &context.settings, now).finish().is_some();
+    if finished && observed.is_quiet() {
         return Ok(observed);
     }
-    (observed.source, observed.target) = endpoints(context, &migration.spec, &namespace).await?;
+    let works = observed.present().any(|job| job.phase == JobPhase::Active && !job.deleting);
+    (observed.source, observed.target) = endpoints(context, &migration.spec, &namespace, works).await?;
     observed.users = users(&pods, &migration.spec, &uid, &namespace).await?;
-    observed.lock = lock_of(context, &leases, migration, &observed.target).await?;
-    observed.log = log(&pods, migration, &observed, now).await;
+    locks(context, &leases, migration, works, &mut observed).await?;
+    observed.log = log::read(context, &pods, migration, &observed).await;
     Ok(observed)
+}
+
+/// The Jobs that the object owns, and the pods with its label. Jobs first: what a Job makes meanwhile is seen.
+async fn processes(
+    context: &Context,
+    pods: &Api<Pod>,
+    namespace: &str,
+    uid: &str,
+    now: &Time,
+) -> Result<Observed, Error> {
+    let ours = ListParams::default().labels(&placement::selector(uid));
+    let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
+    let jobs = jobs.list(&ours).await.map_err(failed(&format!("list the Jobs of {namespace}")))?.items;
+    let own = pods.list(&ours).await.map_err(failed(&format!("list the runner's pods of {namespace}")))?.items;
+    let mut observed = Observed::default();
+    for pod in &own {
+        let events = if facts::is_alive(pod) { events_of(context, namespace, pod.uid()).await } else { Vec::new() };
+        observed.pods.push(facts::pod(pod, &events, now));
+    }
+    for job in jobs.iter().filter(|job| facts::is_owned(job, uid)) {
+        let podless = observed.pods.iter().all(|pod| Some(&pod.job_uid) != job.uid().as_ref());
+        let events = if podless { events_of(context, namespace, job.uid()).await } else { Vec::new() };
+        observed.jobs.push(facts::job(job, &events));
+    }
+    Ok(observed)
+}
+
+/// What this process remembers: Jobs and pods that ended and are gone, and pauses.
+fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, observed: &mut Observed) {
+    let memory = &context.memory;
+    let key = key_of(migration);
+    let uid = migration.uid().unwrap_or_default();
+    let (jobs, pods) = memory.ended(&uid);
+    for job in jobs.iter().filter(|job| facts::is_owned(job, &uid)) {
+        let fact = facts::job(job, &[]);
+        if observed.jobs.iter().all(|there| there.uid != fact.uid) {
+            observed.jobs.push(JobFact { gone: true, ..fact });
+        }
+    }
+    let there: Vec<String> = observed.pods.iter().map(|pod| pod.name.clone()).collect();
+    let gone = pods.iter().filter(|pod| !there.contains(&pod.name_any()));
+    observed.pods.extend(gone.map(|pod| facts::pod(pod, &[], now)));
+    observed.pause = memory.pause(&key);
+    observed.stubborn = memory.stubborn(&key);
+    observed.lacking = memory.lacking();
+    observed.asks_crd = memory.asks_the_crd_again();
+}
+
+fn handle(lease: &Lease) -> Handle {
+    Handle { name: lease.name_any(), uid: lease.uid().unwrap_or_default() }
+}
+
+/// How the object is called in this process's memory.
+pub(super) fn key_of(migration: &MemoryMigration) -> String {
+    memory::key(&migration.namespace().unwrap_or_default(), &migration.name_any())
 }
 
 /// Wraps the API server's answer with what was attempted.
@@ -74,11 +133,14 @@ async fn endpoints(
     context: &Context,
     spec: &MemoryMigrationSpec,
     namespace: &str,
+    works: bool,
 ) -> Result<(Endpoint, Endpoint), Error> {
     let source_claim = spec.source.local.as_ref().map(|local| local.claim_name.as_str());
     let target_claim = spec.target.local.as_ref().map(|local| local.claim_name.as_str());
-    let source = endpoint(context, namespace, source_claim, spec.source.remote.as_ref()).await?;
-    let target = endpoint(context, namespace, target_claim, spec.target.remote.as_ref()).await?;
+    // Whether a Service is there only matters before a Job is made.
+    let remote = |remote: &'_ Option<Remote>| remote.clone().filter(|_| !works);
+    let source = endpoint(context, namespace, source_claim, remote(&spec.source.remote).as_ref()).await?;
+    let target = endpoint(context, namespace, target_claim, remote(&spec.target.remote).as_ref()).await?;
     Ok((source, target))
 }
 
@@ -130,38 +192,61 @@ async fn users(
     Ok(others.flat_map(|pod| facts::users(pod, &claims)).collect())
 }
 
-async fn lock_of(
+/// The target's lock, and before a Job is made the source's.
+async fn locks(
     context: &Context,
     leases: &Api<Lease>,
     migration: &MemoryMigration,
-    target: &Endpoint,
-) -> Result<Lock, Error> {
+    works: bool,
+    observed: &mut Observed,
+) -> Result<(), Error> {
     let namespace = migration.namespace().unwrap_or_default();
-    let Some(name) = lock::name(&migration.spec, &namespace, target) else { return Ok(Lock::Free) };
-    let found = leases.get_opt(&name).await.map_err(failed(&format!("read Lease {}/{name}", context.namespace)))?;
-    let Some(lease) = found else { return Ok(Lock::Free) };
-    let holder = lock::holder(&lease);
+    let (target, source) = (lock::of_target(&migration.spec, &namespace), lock::of_source(&migration.spec, &namespace));
+    if let Some(name) = &target
+        && let Some(lease) = lease_of(context, leases, name).await?
+    {
+        observed.lock = state(context, migration, &lease).await?;
+    }
+    if let Some(name) = source.as_ref().filter(|_| !works)
+        && let Some(lease) = lease_of(context, leases, name).await?
+        && lock::covers_source(&lease, &migration.spec)
+    {
+        observed.source_lock = state(context, migration, &lease).await?;
+    }
+    context.memory.waits_for(&key_of(migration), target.into_iter().chain(source).collect());
+    Ok(())
+}
+
+async fn lease_of(context: &Context, leases: &Api<Lease>, name: &str) -> Result<Option<Lease>, Error> {
+    leases.get_opt(name).await.map_err(failed(&format!("read Lease {}/{name}", context.namespace)))
+}
+
+async fn state(context: &Context, migration: &MemoryMigration, lease: &Lease) -> Result<Lock, Error> {
+    let holder = lock::holder(lease);
     if Some(&holder.uid) == migration.uid().as_ref() {
         return Ok(Lock::Ours);
     }
     if is_gone(context, &holder).await? {
         return Ok(Lock::Stale { uid: lease.uid().unwrap_or_default() });
     }
-    Ok(Lock::Theirs { holder: format!("{}/{}", holder.namespace, holder.name) })
+    Ok(Lock::Theirs { holder: format!("{} {}/{}", holder.kind, holder.namespace, holder.name) })
 }
 
-/// Whether neither the holder of a lock, nor a Job of it that could make a pod, nor a pod of it is left.
+/// Whether neither the holder of a lock, nor a Job of it that could make a pod, nor a pod of it is left. Where that may not
+/// be looked at, and for a kind that this version does not know, the lock is held.
 ///
 /// # Errors
 /// When the API server refused or did not answer.
 pub(super) async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<bool, Error> {
     let (namespace, name) = (holder.namespace.as_str(), holder.name.as_str());
-    if namespace.is_empty() || name.is_empty() {
+    if namespace.is_empty() || name.is_empty() || holder.kind != KIND {
         return Ok(false);
     }
     let api: Api<MemoryMigration> = Api::namespaced(context.client.clone(), namespace);
-    let found =
-        api.get_metadata_opt(name).await.map_err(failed(&format!("read MemoryMigration {namespace}/{name}")))?;
+    let found = match api.get_metadata_opt(name).await {
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
+        answer => answer.map_err(failed(&format!("read MemoryMigration {namespace}/{name}")))?,
+    };
     if found.is_some_and(|found| found.uid().as_ref() == Some(&holder.uid)) {
         return Ok(false);
     }
@@ -182,29 +267,6 @@ async fn events_of(context: &Context, namespace: &str, uid: Option<String>) -> V
     let Some(uid) = uid else { return Vec::new() };
     let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
     let about = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
-    events.list(&about).await.map(|list| list.items).unwrap_or_default()
-}
-
-/// A log that cannot be read only makes the progress stale.
-async fn log(pods: &Api<Pod>, migration: &MemoryMigration, observed: &Observed, now: &Time) -> Option<LogFact> {
-    let pod = speaking(observed)?;
-    let progress = migration.status.as_ref().and_then(|status| status.progress.as_ref());
-    let age = progress.and_then(|p| p.updated_at.as_ref()).map_or(i64::MAX, |at| now.0.as_second() - at.0.as_second());
-    if pod.alive && (0..LOG_SECONDS).contains(&age) {
-        return None;
-    }
-    let params =
-        LogParams { container: pod.speaker.map(Into::into), tail_lines: Some(LOG_LINES), ..LogParams::default() };
-    match pods.logs(&pod.name, &params).await {
-        Ok(text) => Some(facts::log(&text)),
-        Err(error) => {
-            tracing::debug!(pod = pod.name, error = error.to_string(), "the progress cannot be read");
-            None
-        }
-    }
-}
-
-/// The pod that tells: the newest one that is alive, else the newest.
-fn speaking(observed: &Observed) -> Option<&PodFact> {
-    observed.pods.iter().filter(|pod| pod.speaker.is_some()).max_by_key(|pod| (pod.alive, pod.created))
+    let answer = timeout(ASIDE, events.list(&about)).await;
+    answer.ok().and_then(Result::ok).map(|list| list.items).unwrap_or_default()
 }

@@ -1,17 +1,19 @@
 //! What was seen of one migration, as plain facts: all that `plan` decides on. No client, no I/O, no decision.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::Reason;
-use crate::report::{CollectionReport, Progress, Summary};
+use crate::report::{CollectionReport, Listed, Progress, Summary};
 
 /// Everything that was read for one decision.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// The object's Jobs, of whatever run.
+    /// The Jobs that the object owns, of whatever run, and ended ones that are gone.
     pub jobs: Vec<JobFact>,
-    /// The object's pods, of whatever run.
+    /// The pods with the object's label, of whatever run, and ended ones that are gone.
     pub pods: Vec<PodFact>,
     /// The source's claim or Service.
     pub source: Endpoint,
@@ -21,10 +23,29 @@ pub struct Observed {
     pub users: Vec<UserFact>,
     /// Who holds the target's lock.
     pub lock: Lock,
-    /// Names of all locks that this object holds.
-    pub held: Vec<String>,
+    /// Who writes the source: the holder of its lock, where that covers the source's folder.
+    pub source_lock: Lock,
+    /// All locks that this object holds.
+    pub held: Vec<Handle>,
     /// What the runner's log says; None when it was not, or could not be, read.
     pub log: Option<LogFact>,
+    /// Until when this process makes no attempt. A restart forgets it.
+    pub pause: Option<Pause>,
+    /// Places in the status that the cluster's CRD does not know.
+    pub lacking: BTreeSet<String>,
+    /// It is time to send the status whole, so that the answer tells whether the CRD still lacks them.
+    pub asks_crd: bool,
+    /// Jobs whose ttl comes back after it was removed, by UID.
+    pub stubborn: BTreeSet<String>,
+}
+
+/// One certain object: never another one of the same name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handle {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
 }
 
 /// One Job.
@@ -36,10 +57,22 @@ pub struct JobFact {
     pub uid: String,
     /// The run that it belongs to.
     pub run: String,
+    /// Which attempt of the run it is, from 1.
+    pub attempt: i32,
+    /// Seconds since 1970 at which it was made.
+    pub created: i64,
     /// Whether it has ended, and how.
     pub phase: JobPhase,
     /// It is being deleted.
     pub deleting: bool,
+    /// Seconds since 1970 at which its deletion began.
+    pub deleted_at: Option<i64>,
+    /// It is not there any more: this is what the watch saw last.
+    pub gone: bool,
+    /// The exit code for which its podFailurePolicy ended it.
+    pub exit: Option<i32>,
+    /// What kind of proof its run was asked for; None: its manifest cannot be read.
+    pub asked: Option<Asked>,
     /// Seconds after which it goes; None: it stays.
     pub ttl: Option<i32>,
     /// Its pods that failed; a pod whose node was drained is none.
@@ -50,6 +83,15 @@ pub struct JobFact {
     pub pin: Option<String>,
     /// Why it can make no pod.
     pub trouble: Option<Trouble>,
+}
+
+/// What kind of proof a run is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// A plan: `spec.dryRun`.
+    pub plan_only: bool,
+    /// Numbers of records: `spec.verification: Counts`.
+    pub counts_only: bool,
 }
 
 /// Whether a Job has ended. A Job ends only when all of its pods have.
@@ -70,10 +112,14 @@ pub struct PodFact {
     pub name: String,
     /// The Job that made it.
     pub job: String,
+    /// That Job's UID.
+    pub job_uid: String,
     /// Seconds since 1970 at which it was made.
     pub created: i64,
     /// It has not ended: it may write.
     pub alive: bool,
+    /// It ended and all of its containers ended well.
+    pub succeeded: bool,
     /// A container of the runner runs.
     pub started: bool,
     /// The verdict that it left.
@@ -172,9 +218,42 @@ pub enum Lock {
     },
 }
 
+/// Why and until when no attempt is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pause {
+    /// Seconds since 1970 at which it ends.
+    pub until: i64,
+    /// Attempts on end that came to nothing, this one included.
+    pub times: u32,
+    /// The generation of the spec that it is about: an edit ends it.
+    pub generation: i64,
+    /// What the condition says meanwhile.
+    pub said: Option<Trouble>,
+    /// What ended the attempt.
+    pub cause: Cause,
+}
+
+/// What ended an attempt before anything was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// The API server did not take the Job or its lock.
+    #[default]
+    Refused,
+    /// The runner has to wait for something that only it can see. The end of the source's writer ends the pause.
+    RunnerWaits,
+    /// Two migrations stand in each other's way: each writes the other one's source.
+    GaveWay,
+}
+
 /// What the runner's log says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogFact {
+    /// Seconds since 1970 at which its last line was written; None: it holds none.
+    pub last_line: Option<i64>,
+    /// Seconds since 1970 at which the progress was said.
+    pub said_at: Option<i64>,
+    /// What the runner found in its source.
+    pub listed: Option<Listed>,
     /// The last progress line.
     pub progress: Option<Progress>,
     /// The first collections' outcomes, in their order, at most fifty.
@@ -197,9 +276,14 @@ impl Observed {
         self.pods.iter().filter(|pod| pod.alive)
     }
 
+    /// The Jobs that are there.
+    pub fn present(&self) -> impl Iterator<Item = &JobFact> {
+        self.jobs.iter().filter(|job| !job.gone)
+    }
+
     /// Whether no process of this object can write any more.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.alive().next().is_none() && self.jobs.iter().all(|job| job.phase != JobPhase::Active && !job.deleting)
+        self.alive().next().is_none() && self.present().all(|job| job.phase != JobPhase::Active && !job.deleting)
     }
 }

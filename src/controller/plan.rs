@@ -1,51 +1,73 @@
-//! From a migration and what was observed to what is to be written; the rules are in `decide`.
+//! From one look to an ordered list of writes; the rules are in `decide`.
 //! Pure: no client, no clock, no async.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
-use super::decide::{Decision, SOON, WHILE_RUNNING, WHILE_WAITING, decide};
-use super::observed::Observed;
-use super::{Settings, events, lock, shown, statuses};
+use super::decide::{self, Decision, SOON, WHILE_RUNNING, decide};
+use super::look::Look;
+use super::observed::{Cause, Handle, JobPhase, Lock, Pause, Trouble};
+use super::{crd_gap, events, shown, statuses, verdict};
 use crate::api::conditions::{self, Reason};
-use crate::api::{MemoryMigration, MemoryMigrationStatus, Phase};
-use crate::report::{Direction, Summary};
+use crate::api::{MemoryMigrationStatus, Phase};
+use crate::report::{Direction, Stage, Summary};
 
-/// What is to be written, in this order.
+/// What is to be written, and when to look again.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Jobs to delete, with their pods.
-    pub delete: Vec<Handle>,
-    /// A lock whose holder is gone, to remove.
-    pub break_lock: Option<Handle>,
-    /// The lock to take before anything else is written; without it the rest is not done.
-    pub take_lock: Option<String>,
-    /// The whole status; None when it is as it should be.
-    pub status: Option<Box<MemoryMigrationStatus>>,
-    /// The Job to create, after the status that counts it.
-    pub create: Option<Box<Job>>,
-    /// Seconds to set on an ended Job, once the status holds its verdict.
-    pub ttl: Option<(Handle, i32)>,
-    /// Locks to give back.
-    pub release: Vec<String>,
-    /// What people are told.
-    pub notices: Vec<events::Notice>,
-    /// A run that ended with this plan, for the metrics.
-    pub outcome: Option<Outcome>,
+    /// In this order. The process may be killed between any two; after one that is refused the rest is not done.
+    pub writes: Vec<Write>,
+    /// What was taken may have changed what was read: look again at once.
+    pub again: bool,
     /// When to look again, whatever happens.
     pub requeue: Option<Duration>,
+    /// What becomes of the pause before the next attempt.
+    pub pause: PauseChange,
 }
 
-/// One certain object: never another one of the same name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handle {
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
+/// One write.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Remove a lock whose holder is gone.
+    BreakLock(Handle),
+    /// Create the Lease of this name: that is taking the lock.
+    TakeLock(String),
+    /// Create the Job.
+    Create(Box<Job>),
+    /// The whole status. The Job that was created just before gives it its UID.
+    Status(Box<Told>),
+    /// Delete a Job with its pods.
+    Delete(Handle),
+    /// Seconds after which an ended Job goes; None: never.
+    Ttl(Handle, Option<i32>),
+    /// Tell people. Not being able to changes nothing.
+    Tell(events::Notice),
+    /// Delete a Lease of this object.
+    GiveBack(Handle),
+}
+
+/// A status, and the run that ended with it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The status.
+    pub status: MemoryMigrationStatus,
+    /// For the metrics.
+    pub outcome: Option<Outcome>,
+}
+
+/// What becomes of the pause before the next attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PauseChange {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// It is this one.
+    Set(Pause),
+    /// The run works, or is over: the next pause is a first one.
+    Clear,
 }
 
 /// A run that ended.
@@ -61,146 +83,289 @@ pub struct Outcome {
     pub summary: Option<Box<Summary>>,
 }
 
+/// A Job, or the lock for it, that the API server did not take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is, as "Job team/move-1".
+    pub what: String,
+    /// The HTTP code; None: no answer.
+    pub code: Option<u16>,
+    /// The API server's own words.
+    pub why: String,
+    /// An object of somebody else has that name.
+    pub in_the_way: bool,
+}
+
+impl Refusal {
+    /// Whether nothing was made, and the same will be refused again until something changes.
+    #[must_use]
+    pub fn is_firm(&self) -> bool {
+        let refused = |code: u16| (400..500).contains(&code) && !matches!(code, 401 | 404 | 409 | 429);
+        self.in_the_way || self.code.is_some_and(refused)
+    }
+}
+
 /// Decides.
 ///
 /// # Guarantees
 /// For an object that is being deleted nothing is created, and no status is written.
 #[must_use]
-pub fn plan(migration: &MemoryMigration, observed: &Observed, settings: &Settings, now: &Time) -> Plan {
-    if migration.metadata.deletion_timestamp.is_some() {
+pub fn plan(look: &Look<'_>) -> Plan {
+    if look.migration.metadata.deletion_timestamp.is_some() {
         return Plan::default();
     }
-    let hash = migration.spec.run_hash();
-    let before = statuses::of_run(migration, &hash);
-    let decision = decide(migration, &hash, &before, observed, settings, now);
-    carry_out(migration, &hash, &before, observed, decision, now)
+    let look = at_hand(look);
+    carry_out(&look, decide(&look))
+}
+
+/// After an edit the run before it is looked at as long as something of it is left: its verdict is read, or it is stopped.
+fn at_hand<'a>(look: &Look<'a>) -> Look<'a> {
+    let is_left = |look: &Look<'_>| {
+        look.observed.present().next().is_some()
+            || look.observed.alive().next().is_some()
+            || verdict::of_run(look).is_some()
+    };
+    look.at_run_before().filter(is_left).unwrap_or_else(|| look.clone())
+}
+
+/// What is written when the API server does not take the Job or its lock: nothing was started.
+#[must_use]
+pub fn refused(look: &Look<'_>, refusal: &Refusal) -> Plan {
+    let Refusal { what, code, why, in_the_way } = refusal;
+    let code = code.map_or_else(|| "no answer".to_owned(), |code| code.to_string());
+    let (reason, message) = if *in_the_way {
+        (Reason::NotAdmitted, format!("{what} of somebody else is in the way: delete it, or rename this object"))
+    } else if refusal.is_firm() {
+        let message = format!(
+            "the API server does not admit {what} ({why}): raise the quota, change the policy that refuses it, or \
+             correct spec.runner; it is tried again by itself, within 5 minutes, and after an edit at once"
+        );
+        (Reason::NotAdmitted, message)
+    } else {
+        (Reason::Retrying, format!("the API server did not take {what} ({code}: {why}): it is tried again by itself"))
+    };
+    let pause = decide::next_pause(look, Cause::Refused, Trouble { reason, message });
+    carry_out(look, Decision::Pause { pause, sure: refusal.is_firm() })
+}
+
+/// A decision in words, with what it writes before and after the status.
+struct Draft {
+    status: MemoryMigrationStatus,
+    reason: Reason,
+    message: String,
+    first: Vec<Write>,
+    then: Vec<Write>,
+    outcome: Option<Outcome>,
+    /// Whether the locks can go if nothing of the object works.
+    may_release: bool,
 }
 
 /// Turns the decision into writes.
-fn carry_out(
-    migration: &MemoryMigration,
-    hash: &str,
-    before: &MemoryMigrationStatus,
-    observed: &Observed,
-    decision: Decision,
-    now: &Time,
-) -> Plan {
+fn carry_out(look: &Look<'_>, decision: Decision) -> Plan {
     let mut plan = Plan::default();
-    let mut status = statuses::next(migration, hash, before, observed, now);
-    let (reason, message) = match decision {
-        Decision::Keep(reason) => {
-            plan.ttl = ttl(migration, hash, observed);
-            plan.delete = deletable(observed, Some(hash));
-            status.clone_from(before);
-            (reason, conditions::message(&before.conditions))
-        }
+    let mut draft = Draft {
+        status: statuses::next(look),
+        reason: Reason::Retrying,
+        message: String::new(),
+        first: Vec::new(),
+        then: Vec::new(),
+        outcome: None,
+        may_release: true,
+    };
+    match decision {
+        Decision::Keep => return keep(look),
+        Decision::Take(name) => return take(look, name),
+        Decision::BreakLock { uid } => return break_lock(look, uid),
         Decision::Say { reason, message, after } => {
-            plan.requeue = after;
-            (reason, message)
+            (draft.reason, draft.message, plan.requeue) = (reason, message, after);
+            draft.first = hold_lock(look);
+            draft.then.extend(strangers(look));
+            draft.then.extend(without_ttl(look));
         }
         Decision::Stop { reason, message, after } => {
-            plan.delete = deletable(observed, None);
-            plan.requeue = after;
-            if reason == Reason::Suspended && observed.is_quiet() {
+            (draft.reason, draft.message, plan.requeue) = (reason, message, after);
+            remove_jobs(look, &mut draft);
+            if reason == Reason::Suspended && look.observed.is_quiet() {
                 // As with a Job that is suspended: going on starts the deadline's clock anew.
-                status.active_since = None;
+                draft.status.active_since = None;
             }
-            (reason, message)
         }
-        Decision::BreakLock { uid } => {
-            let name = lock::name(&migration.spec, &migration.namespace().unwrap_or_default(), &observed.target);
-            plan.break_lock = name.map(|name| Handle { name, uid });
-            plan.requeue = Some(SOON);
-            (Reason::TargetBusy, "the migration that wrote this target is gone: taking its place".into())
+        Decision::Wait(pause) => {
+            remove_jobs(look, &mut draft);
+            wait(look, pause, &mut draft, &mut plan);
         }
-        Decision::Start { job, lock, take } => {
-            status.attempts = status.attempts.saturating_add(1);
-            status.job_name = job.name_any();
-            shown::begin_again(&mut status);
-            status.start_time = status.start_time.or_else(|| Some(now.clone()));
-            status.active_since = status.active_since.or_else(|| Some(now.clone()));
-            plan.release = observed.held.iter().filter(|held| Some(*held) != lock.as_ref()).cloned().collect();
-            plan.take_lock = lock.filter(|_| take);
+        Decision::Pause { pause, sure } => {
+            draft.may_release = sure;
+            wait(look, pause, &mut draft, &mut plan);
+            plan.requeue = if sure { plan.requeue } else { Some(SOON) };
+        }
+        Decision::Start(job) => {
+            start(look, job, &mut draft);
+            draft.may_release = false;
             plan.requeue = Some(WHILE_RUNNING);
-            let message = format!("Job {} is starting the runner", job.name_any());
-            plan.create = Some(job);
-            (Reason::Preflight, message)
         }
         Decision::End { reason, message, summary } => {
-            statuses::finish(&migration.spec, &mut status, reason, summary.as_deref(), observed, now);
-            plan.outcome = Some(outcome(migration, &status, reason, summary, now));
+            statuses::finish(&mut draft.status, look, reason, summary.as_deref());
+            draft.outcome = Some(outcome(look, &draft.status, reason, summary));
+            (draft.reason, draft.message) = (reason, message);
             plan.requeue = Some(SOON);
-            (reason, message)
         }
-    };
-    settle(migration, &mut plan, status, reason, &message, observed, now);
+    }
+    if plan.pause == PauseChange::Keep && works(look, draft.reason) {
+        plan.pause = PauseChange::Clear;
+    }
+    settle(look, draft, &mut plan);
     plan
 }
 
-/// Completes the status, and the plan with what follows from it.
-fn settle(
-    migration: &MemoryMigration,
-    plan: &mut Plan,
-    mut status: MemoryMigrationStatus,
-    reason: Reason,
-    message: &str,
-    observed: &Observed,
-    now: &Time,
-) {
-    let old = migration.status.clone().unwrap_or_default();
-    let generation = migration.metadata.generation.unwrap_or_default();
+/// Whether the run has got beyond what it may have to wait for.
+fn works(look: &Look<'_>, reason: Reason) -> bool {
+    let stage = look.observed.log.as_ref().and_then(|log| log.progress).map(|progress| progress.stage);
+    reason.is_final() || stage.is_some_and(|stage| stage != Stage::Preflight)
+}
+
+/// A finished run: what is left of others goes, and its own Job at the time that the spec says.
+fn keep(look: &Look<'_>) -> Plan {
+    let mut plan = Plan { pause: PauseChange::Clear, ..Plan::default() };
+    let generation = look.migration.metadata.generation.unwrap_or_default();
+    let mut status = look.before.clone();
     status.observed_generation = generation;
-    let unborn = reason == Reason::Preflight && !observed.alive().any(|pod| pod.started);
-    status.phase = Some(if unborn { Phase::Pending } else { reason.phase() });
-    status.conditions = conditions::conditions(&old.conditions, reason, &statuses::shorten(message), generation, now);
-    plan.notices = events::notices(&old, &status, reason, message);
-    if plan.create.is_none() && observed.is_quiet() {
-        plan.release.clone_from(&observed.held);
+    conditions::observe_generation(&mut status.conditions, generation);
+    if look.observed.lacking.is_empty() {
+        crd_gap::forget(&mut status.conditions);
     }
-    if status != old {
-        plan.status = Some(Box::new(status));
+    plan.writes.extend(changed(look, status, None));
+    let ours = look.job().map(|job| job.uid.as_str());
+    let others = look.observed.present().filter(|job| !job.deleting && Some(job.uid.as_str()) != ours);
+    plan.writes.extend(others.map(|job| Write::Delete(handle(&job.name, &job.uid))));
+    plan.writes.extend(ttl(look));
+    if look.observed.is_quiet() {
+        plan.writes.extend(look.observed.held.iter().cloned().map(Write::GiveBack));
+    }
+    plan
+}
+
+/// The lock alone, and those given back that an older version named otherwise: only then is it sure that what is read
+/// stays.
+fn take(look: &Look<'_>, name: String) -> Plan {
+    let others = look.observed.held.iter().filter(|held| held.name != name).cloned().map(Write::GiveBack);
+    let mut writes: Vec<Write> = others.collect();
+    writes.push(Write::TakeLock(name));
+    Plan { writes, again: true, requeue: Some(SOON), ..Plan::default() }
+}
+
+fn break_lock(look: &Look<'_>, uid: String) -> Plan {
+    let writes = look.lock().map(|name| Write::BreakLock(Handle { name, uid })).into_iter().collect();
+    Plan { writes, again: true, requeue: Some(SOON), ..Plan::default() }
+}
+
+/// A run that works holds its lock: somebody may have deleted the Lease.
+fn hold_lock(look: &Look<'_>) -> Vec<Write> {
+    let works = look.working_job().is_some_and(|job| job.phase == JobPhase::Active);
+    let Some(name) = look.lock().filter(|_| works) else { return Vec::new() };
+    match &look.observed.lock {
+        Lock::Free => vec![Write::TakeLock(name)],
+        Lock::Stale { uid } => {
+            vec![Write::BreakLock(Handle { name: name.clone(), uid: uid.clone() }), Write::TakeLock(name)]
+        }
+        Lock::Ours | Lock::Theirs { .. } => Vec::new(),
     }
 }
 
-/// All Jobs that are not being deleted yet, but for those of the run to keep.
-fn deletable(observed: &Observed, keep: Option<&str>) -> Vec<Handle> {
-    let jobs = observed.jobs.iter().filter(|job| !job.deleting && Some(job.run.as_str()) != keep);
-    jobs.map(|job| Handle { name: job.name.clone(), uid: job.uid.clone() }).collect()
+fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
+    let Trouble { reason, message } =
+        pause.said.clone().unwrap_or(Trouble { reason: Reason::Retrying, message: String::new() });
+    (draft.reason, draft.message) = (reason, message);
+    plan.requeue = u64::try_from(pause.until - look.second()).ok().map(Duration::from_secs);
+    plan.pause = PauseChange::Set(pause);
+}
+
+/// The Job comes before the status that counts it: an attempt that is refused is none.
+fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
+    let status = &mut draft.status;
+    status.attempts = look.before.attempts.saturating_add(1);
+    status.job_name = job.name_any();
+    // Of the Job that is made now: `act` fills it in.
+    status.job_uid = String::new();
+    shown::begin_again(status);
+    status.start_time = status.start_time.clone().or_else(|| Some(look.now.clone()));
+    status.active_since = status.active_since.clone().or_else(|| Some(look.now.clone()));
+    (draft.reason, draft.message) = decide::still_waits(look)
+        .unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name_any())));
+    draft.first.push(Write::Create(job));
+    let ours = look.lock();
+    let others = look.observed.held.iter().filter(|held| Some(&held.name) != ours.as_ref());
+    draft.then.extend(others.cloned().map(Write::GiveBack));
+}
+
+/// All of the object's Jobs. The status says first which one the operator stops: its own deletion is no failure.
+fn remove_jobs(look: &Look<'_>, draft: &mut Draft) {
+    if let Some(job) = look.working_job() {
+        draft.status.stopped_job.clone_from(&job.uid);
+    }
+    let jobs = look.observed.present().filter(|job| !job.deleting);
+    draft.then.extend(jobs.map(|job| Write::Delete(handle(&job.name, &job.uid))));
+}
+
+/// Jobs that the object owns and that are not its run's.
+fn strangers(look: &Look<'_>) -> Vec<Write> {
+    let ours = look.working_job().map(|job| job.uid.as_str());
+    let others =
+        look.observed.present().filter(|job| ours.is_some() && !job.deleting && Some(job.uid.as_str()) != ours);
+    others.map(|job| Write::Delete(handle(&job.name, &job.uid))).collect()
+}
+
+/// A policy may have given the Job a ttl: its verdict would go with it.
+fn without_ttl(look: &Look<'_>) -> Option<Write> {
+    let job = look.working_job().filter(|job| job.ttl.is_some() && !look.observed.stubborn.contains(&job.uid))?;
+    Some(Write::Ttl(handle(&job.name, &job.uid), None))
 }
 
 /// The ended Job's ttl, where it is not what the spec says.
-fn ttl(migration: &MemoryMigration, hash: &str, observed: &Observed) -> Option<(Handle, i32)> {
-    let wanted = migration.spec.ttl_seconds_after_finished?;
-    let job = observed.jobs.iter().find(|job| job.run == hash && !job.deleting && job.ttl != Some(wanted))?;
-    Some((Handle { name: job.name.clone(), uid: job.uid.clone() }, wanted))
+fn ttl(look: &Look<'_>) -> Option<Write> {
+    let wanted = look.spec().ttl_seconds_after_finished?;
+    let job = look.working_job().filter(|job| job.ttl != Some(wanted) && !look.observed.stubborn.contains(&job.uid))?;
+    Some(Write::Ttl(handle(&job.name, &job.uid), Some(wanted)))
 }
 
-fn outcome(
-    migration: &MemoryMigration,
-    status: &MemoryMigrationStatus,
-    reason: Reason,
-    summary: Option<Box<Summary>>,
-    now: &Time,
-) -> Outcome {
-    let start = status.start_time.as_ref().unwrap_or(now);
-    let end = status.completion_time.as_ref().unwrap_or(now);
+fn handle(name: &str, uid: &str) -> Handle {
+    Handle { name: name.into(), uid: uid.into() }
+}
+
+/// Completes the status, and the plan with what follows from it.
+fn settle(look: &Look<'_>, draft: Draft, plan: &mut Plan) {
+    let Draft { mut status, reason, message, first, then, outcome, may_release } = draft;
+    let old = look.migration.status.clone().unwrap_or_default();
+    // The end of the run before an edit says nothing about the new spec.
+    let of_run_before = outcome.is_some() && !look.is_at_the_specs_run();
+    let generation = look.migration.metadata.generation.filter(|_| !of_run_before);
+    let generation = generation.unwrap_or(old.observed_generation);
+    status.observed_generation = generation;
+    let unborn = reason == Reason::Preflight && !look.observed.alive().any(|pod| pod.started);
+    status.phase = Some(if unborn { Phase::Pending } else { reason.phase() });
+    let said = crd_gap::named(statuses::shorten(&message), &look.observed.lacking);
+    status.conditions = conditions::conditions(&old.conditions, reason, &said, generation, look.now);
+    let notices = events::notices(&old, &status, reason, &message);
+    plan.writes.extend(first);
+    plan.writes.extend(changed(look, status, outcome));
+    plan.writes.extend(then);
+    plan.writes.extend(notices.into_iter().map(Write::Tell));
+    if may_release && look.observed.is_quiet() {
+        plan.writes.extend(look.observed.held.iter().cloned().map(Write::GiveBack));
+    }
+}
+
+/// The status, where it is not what the object has. What the CRD does not know is no difference.
+fn changed(look: &Look<'_>, status: MemoryMigrationStatus, outcome: Option<Outcome>) -> Option<Write> {
+    let observed = look.observed;
+    let left_out = if observed.asks_crd { &BTreeSet::new() } else { &observed.lacking };
+    let same = look.migration.status.as_ref().is_some_and(|old| crd_gap::is_same(old, &status, left_out));
+    (!same).then(|| Write::Status(Box::new(Told { status, outcome })))
+}
+
+fn outcome(look: &Look<'_>, status: &MemoryMigrationStatus, reason: Reason, summary: Option<Box<Summary>>) -> Outcome {
+    let start = status.start_time.as_ref().unwrap_or(look.now);
+    let end = status.completion_time.as_ref().unwrap_or(look.now);
     let seconds = end.0.duration_since(start.0).as_secs_f64().max(0.0);
-    Outcome { direction: statuses::direction(&migration.spec), reason, seconds, summary }
-}
-
-/// What is written when the API server refuses the Job that the plan made: nothing was started.
-#[must_use]
-pub fn refused(migration: &MemoryMigration, observed: &Observed, code: u16, why: &str, now: &Time) -> Plan {
-    let hash = migration.spec.run_hash();
-    let before = statuses::of_run(migration, &hash);
-    let (reason, message, after) = if code == 422 {
-        (Reason::InvalidSpec, format!("the API server refuses the runner's Job ({why}): correct spec.runner"), None)
-    } else if code == 409 {
-        (Reason::Retrying, why.to_owned(), Some(WHILE_WAITING))
-    } else {
-        let message =
-            format!("the runner's Job may not be made ({why}): raise the namespace's quota, or allow the Job there");
-        (Reason::NotAdmitted, message, Some(WHILE_WAITING))
-    };
-    carry_out(migration, &hash, &before, observed, Decision::Say { reason, message, after }, now)
+    Outcome { direction: statuses::direction(look.spec()), reason, seconds, summary }
 }

@@ -12,9 +12,17 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::job::{ANNOTATION_MANIFEST, Input};
-use super::{Platform, Settings, placement};
+use super::observed::Ids;
+use super::placement::{self, Pin};
+use super::{Platform, Settings};
 use crate::api::{Auth, LocalTarget, MemoryMigration, MemoryMigrationSpec, Remote, Runner, endpoint};
+use crate::report::Listed;
+
+/// On the pod: the manifest that the runner reads through a downward API volume, so that it needs no API access and
+/// no `ConfigMap` can be missing or edited.
+pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
+/// On the pod: what an earlier attempt of the run found in the source, read like the manifest.
+pub const ANNOTATION_LISTED: &str = "memory-migration.dev/listed";
 
 /// The container that checks before anything is written.
 pub const PREFLIGHT: &str = "preflight";
@@ -25,6 +33,7 @@ pub const SERVER: &str = "chroma";
 
 const MANIFEST_DIR: &str = "/etc/memory-migration";
 const MANIFEST_FILE: &str = "migration.yaml";
+const LISTED_FILE: &str = "listed.json";
 const SOURCE_DIR: &str = "/volumes/source";
 const TARGET_DIR: &str = "/volumes/target";
 const SECRETS_DIR: &str = "/secrets";
@@ -33,6 +42,27 @@ const WRITER_URL: &str = "http://127.0.0.1:8000";
 const NOBODY: i64 = 65532;
 /// The mover ends its request within 20 s of a SIGTERM; the rest is Chroma's, to close the store.
 const GRACE_SECONDS: i64 = 120;
+
+/// What a Job depends on besides the migration itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Input {
+    /// The run.
+    pub hash: String,
+    /// From 1.
+    pub attempt: i32,
+    /// Where it must run.
+    pub pin: Pin,
+    /// As whom.
+    pub ids: Ids,
+    /// Tries of the run that have failed: its Jobs share one backoffLimit.
+    pub failures: i32,
+    /// Seconds that the run has left.
+    pub deadline: Option<i64>,
+    /// Source and target are on one claim, which a pod mounts once.
+    pub one_claim: bool,
+    /// What an earlier attempt found in the source.
+    pub listed: Option<Listed>,
+}
 
 /// The object as the runner gets it: what is moved and how, with every default and namespace filled in, and without
 /// what is only about the pod.
@@ -99,7 +129,10 @@ fn node_selector(runner: &Runner) -> BTreeMap<String, String> {
 fn worker(name: &str, spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> Container {
     let mut args: Vec<String> = ["run", "-f", &format!("{MANIFEST_DIR}/{MANIFEST_FILE}")].map(Into::into).into();
     args.extend(["--run-hash".into(), input.hash.clone()]);
-    args.extend(["--termination-log", "/dev/termination-log", "--log-format", "json"].map(Into::into));
+    args.extend(["--termination-log", "/dev/termination-log", "--wait-exit", "--log-format", "json"].map(Into::into));
+    if input.listed.is_some() {
+        args.extend(["--listed".into(), format!("{MANIFEST_DIR}/{LISTED_FILE}")]);
+    }
     for (claim, dir) in claim_dirs(spec, input) {
         args.extend(["--volume".into(), format!("{claim}={dir}")]);
     }
@@ -179,10 +212,12 @@ fn worker_mounts(spec: &MemoryMigrationSpec, input: &Input) -> Vec<VolumeMount> 
 }
 
 fn volumes(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> Vec<Volume> {
+    let mut files = vec![file(MANIFEST_FILE, ANNOTATION_MANIFEST)];
+    files.extend(input.listed.is_some().then(|| file(LISTED_FILE, ANNOTATION_LISTED)));
     let mut volumes = vec![
         Volume {
             name: "manifest".into(),
-            downward_api: Some(DownwardAPIVolumeSource { items: Some(vec![manifest_file()]), ..Default::default() }),
+            downward_api: Some(DownwardAPIVolumeSource { items: Some(files), ..Default::default() }),
             ..Volume::default()
         },
         scratch("scratch", &settings.scratch_limit),
@@ -214,11 +249,12 @@ fn secret_volume(number: usize, secret: &str, keys: &BTreeSet<&str>) -> Volume {
     Volume { name: format!("secret-{number}"), secret: Some(source), ..Volume::default() }
 }
 
-fn manifest_file() -> DownwardAPIVolumeFile {
+/// A file with an annotation of the pod.
+fn file(path: &str, annotation: &str) -> DownwardAPIVolumeFile {
     DownwardAPIVolumeFile {
-        path: MANIFEST_FILE.into(),
+        path: path.into(),
         field_ref: Some(ObjectFieldSelector {
-            field_path: format!("metadata.annotations['{ANNOTATION_MANIFEST}']"),
+            field_path: format!("metadata.annotations['{annotation}']"),
             api_version: None,
         }),
         ..DownwardAPIVolumeFile::default()

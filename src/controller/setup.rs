@@ -3,20 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::future::join_all;
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::{Config as Pace, Controller, watcher};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{Config as Pace, Controller, WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::job::ANNOTATION_NAME;
 use super::lease::Election;
+use super::memory::Memory;
 use super::{Config, Context, Error, Found, error_policy, reconcile, sweep};
 use crate::api::conditions::Reason;
 use crate::api::{CRD_NAME, LABEL_MANAGED_BY, MANAGER};
@@ -67,7 +69,7 @@ async fn lead(
     readiness.set(true, "leading");
     metrics.leads();
     let lost = election.lost();
-    let worked = work(config, client, metrics, stop.clone(), &election);
+    let worked = work(config, client, metrics, readiness, stop.clone(), &election);
     tokio::select! {
         () = worked => {}
         // Not graceful: whatever this replica would still write could be the next leader's to write.
@@ -85,6 +87,7 @@ async fn work(
     config: &Config,
     client: Client,
     metrics: Arc<Metrics>,
+    readiness: &Readiness,
     stop: watch::Receiver<bool>,
     election: &Election,
 ) {
@@ -95,12 +98,13 @@ async fn work(
         namespace: config.namespace.clone(),
         metrics,
         recorder: Recorder::new(client.clone(), reporter),
-        failures: std::sync::Mutex::default(),
+        memory: Memory::default(),
+        readiness: readiness.clone(),
     });
     let (mut stores, mut running) = (Vec::new(), Vec::new());
     // A watch is of one namespace or of all.
     for scope in scopes(config) {
-        let controller = watching(config, scope, &client)
+        let controller = watching(config, scope, &client, &context)
             .graceful_shutdown_on(stopped(stop.clone()))
             .graceful_shutdown_on(election.lost());
         stores.push(controller.store());
@@ -117,13 +121,52 @@ async fn work(
     sweep.abort();
 }
 
-/// The watches of one scope: migrations, and the Jobs and pods that belong to them.
-fn watching(config: &Config, scope: Option<&str>, client: &Client) -> Controller<Found> {
+/// The watches of one scope: migrations, the Jobs and pods that belong to them, and the locks that they wait for. The
+/// filter stands behind the cache, which holds every version.
+fn watching(config: &Config, scope: Option<&str>, client: &Client, context: &Arc<Context>) -> Controller<Found> {
     let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
-    Controller::new(api::<Found>(scope, client), watcher::Config::default())
+    let (store, writer) = reflector::store();
+    let news = context.clone();
+    let objects = watcher(api::<Found>(scope, client), watcher::Config::default())
+        .reflect(writer)
+        .applied_objects()
+        .try_filter(move |found| std::future::ready(news.memory.is_news(found)));
+    let (jobs, pods, locks) = (context.clone(), context.clone(), context.clone());
+    let here = scope.map(ToOwned::to_owned);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
+    Controller::for_stream(objects, store)
         .with_config(Pace::default().concurrency(config.concurrency.max(1)).debounce(Duration::from_millis(500)))
-        .owns(api::<Job>(scope, client), ours.clone())
-        .watches(api::<Pod>(scope, client), ours, |pod| object_of(&pod))
+        .watches(api::<Job>(scope, client), ours.clone(), move |job| {
+            jobs.memory.saw_job(&job);
+            object_of(&job)
+        })
+        .watches(api::<Pod>(scope, client), ours.clone(), move |pod| {
+            pods.memory.saw_pod(&pod);
+            object_of(&pod)
+        })
+        .watches_stream(released(watcher(leases, ours)), move |lease| {
+            let waiting = locks.memory.released(&lease.name_any());
+            waiting.into_iter().filter_map(|key| reference(&key, here.as_deref())).collect::<Vec<_>>()
+        })
+}
+
+/// The locks that go: only those change what anybody waits for.
+fn released(
+    events: impl Stream<Item = watcher::Result<watcher::Event<Lease>>> + Send + 'static,
+) -> impl Stream<Item = watcher::Result<Lease>> + Send + 'static {
+    events.filter_map(|event| {
+        std::future::ready(match event {
+            Ok(watcher::Event::Delete(lease)) => Some(Ok(lease)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        })
+    })
+}
+
+/// The object of this key, if it is in this scope.
+fn reference(key: &str, scope: Option<&str>) -> Option<ObjectRef<Found>> {
+    let (namespace, name) = key.split_once('/')?;
+    scope.is_none_or(|scope| scope == namespace).then(|| ObjectRef::new(name).within(namespace))
 }
 
 /// Where to look; None: everywhere.
@@ -145,10 +188,10 @@ where
     }
 }
 
-/// The migration that a runner's pod belongs to.
-fn object_of(pod: &Pod) -> Option<ObjectRef<Found>> {
-    let name = pod.annotations().get(ANNOTATION_NAME)?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
+/// The migration that a Job or a runner's pod belongs to.
+fn object_of(owned: &impl ResourceExt) -> Option<ObjectRef<Found>> {
+    let name = owned.annotations().get(ANNOTATION_NAME)?;
+    Some(ObjectRef::new(name).within(&owned.namespace()?))
 }
 
 /// A missing CRD is no error of this process: it may be installed later. One namespace that answers is enough: another

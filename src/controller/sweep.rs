@@ -12,7 +12,7 @@ use kube::runtime::reflector::Store;
 use kube::{Api, ResourceExt};
 
 use super::observe::{failed, is_gone};
-use super::{Context, Error, Found, lock};
+use super::{Context, Error, Found, lock, memory};
 use crate::api::{LABEL_MANAGED_BY, LABEL_UID, MANAGER, Phase};
 
 /// How often it is done.
@@ -25,15 +25,23 @@ pub(super) async fn run(context: Arc<Context>, stores: Vec<Store<Found>>, watche
         let objects: Vec<_> = stores.iter().flat_map(Store::state).collect();
         let existing = objects.iter().map(|found| (found.namespace().unwrap_or_default(), found.name_any())).collect();
         context.metrics.keep_only(&existing, &Phase::ALL.map(Phase::as_str));
-        if let Ok(mut failures) = context.failures.lock() {
-            failures
-                .retain(|key, _| key.split_once('/').is_some_and(|(n, o)| existing.contains(&(n.into(), o.into()))));
-        }
+        let keys = existing.iter().map(|(namespace, name)| memory::key(namespace, name)).collect();
+        context.memory.keep_only(&keys, &unfinished(&objects));
         let living = objects.iter().filter_map(|found| found.uid()).collect();
         if let Err(error) = locks(&context, &living, &watched).await {
             tracing::warn!(error = error.to_string(), "a lock that nobody holds may stay");
         }
     }
+}
+
+/// The objects whose status does not hold their run's verdict yet.
+fn unfinished(objects: &[Arc<Found>]) -> BTreeSet<String> {
+    let is_over = |found: &Found| {
+        let migration = found.0.as_ref().ok();
+        let status = migration.and_then(|migration| migration.status.as_ref());
+        status.is_some_and(|status| status.completion_time.is_some())
+    };
+    objects.iter().filter(|found| !is_over(found)).filter_map(|found| found.uid()).collect()
 }
 
 /// Removes the locks whose holder is gone with all that could write for it.

@@ -1,13 +1,14 @@
 //! From what a Job and its pods left to the end of a run. Pure. Success is only believed with its proof.
 
-use super::observed::{JobFact, JobPhase, Observed, PodFact};
-use crate::api::conditions::{Reason, Situation};
+use super::look::Look;
+use super::observed::{JobFact, JobPhase, PodFact};
+use super::proof;
+use crate::api::conditions::{Reason, Situation, agreed_reason};
 use crate::api::status;
-use crate::api::{MemoryMigrationSpec, Verification};
 use crate::exit::Exit;
 use crate::report::{self, SCHEMA, Summary, Verdict};
 
-/// How a run ended.
+/// How a run's Job ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum End {
     /// For good.
@@ -21,32 +22,78 @@ pub enum End {
     },
     /// The Job is complete, but nothing is left that proves it: verify again.
     Unproved(String),
+    /// The runner has to wait for something that only it can see. No try has failed.
+    Waits {
+        /// For what.
+        reason: Reason,
+        /// What happened.
+        message: String,
+    },
 }
 
-/// The end that an ended Job means; None while it is active.
+/// The end that an ended Job means; None while it is active, and where it ended too late to count.
 #[must_use]
-pub fn of_job(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: &Observed) -> Option<End> {
+pub fn of_job(look: &Look<'_>, job: &JobFact) -> Option<End> {
     match &job.phase {
+        JobPhase::Active if job.deleting || job.gone => of_removed(look, job),
         JobPhase::Active => None,
-        JobPhase::Complete => Some(of_complete(spec, hash, job, observed)),
-        JobPhase::Failed(word) => Some(of_failed(hash, job, word, observed)),
+        JobPhase::Complete => {
+            let pod = succeeded(look, job);
+            pod.is_none_or(|pod| in_time(look, job, pod)).then(|| of_complete(look, job, pod))
+        }
+        JobPhase::Failed(word) => {
+            let pod = failed(look, job);
+            pod.is_none_or(|pod| in_time(look, job, pod)).then(|| of_failed(look, job, word, pod))
+        }
     }
 }
 
-fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: &Observed) -> End {
-    let pod = latest(job, observed);
-    let Some(summary) = pod.and_then(|pod| valid(hash, pod)) else {
+/// The end of a run for good, if its Job says so, whether or not that is still there.
+#[must_use]
+pub fn of_run(look: &Look<'_>) -> Option<End> {
+    look.job().and_then(|job| of_job(look, job)).filter(|end| matches!(end, End::Final { .. }))
+}
+
+/// A Job that is removed gets no condition any more: its pod decides.
+fn of_removed(look: &Look<'_>, job: &JobFact) -> Option<End> {
+    if let Some(pod) = succeeded(look, job).filter(|pod| in_time(look, job, pod)) {
+        return Some(of_complete(look, job, Some(pod)));
+    }
+    let pod = failed(look, job).filter(|pod| in_time(look, job, pod))?;
+    let permanent = pod.exit.and_then(Exit::from_code).is_some_and(Exit::is_permanent);
+    permanent.then(|| of_failed(look, job, "PodFailurePolicy", Some(pod)))
+}
+
+/// Whether an end counts: it came before the Job's deletion began, or that was no deletion for the sake of the data.
+/// Beside a second writer nothing is proved.
+fn in_time(look: &Look<'_>, job: &JobFact, pod: &PodFact) -> bool {
+    let before_it =
+        job.deleted_at.is_none_or(|deleted| pod.ended.as_ref().is_some_and(|ended| ended.0.as_second() <= deleted));
+    before_it || !stopped_for_the_data(look, &job.uid)
+}
+
+/// Whether the operator stopped the Job of this UID because somebody else may write its target.
+#[must_use]
+pub fn stopped_for_the_data(look: &Look<'_>, job: &str) -> bool {
+    let reason = agreed_reason(&look.before.conditions);
+    let stopped = !job.is_empty() && job == look.before.stopped_job;
+    stopped && matches!(reason, Some(Reason::VolumeInUse | Reason::TargetBusy))
+}
+
+fn of_complete(look: &Look<'_>, job: &JobFact, pod: Option<&PodFact>) -> End {
+    let Some(summary) = pod.and_then(|pod| valid(look, pod)) else {
         return End::Unproved(format!(
             "Job {} is complete, but no pod is left that says what it found: verifying again",
             job.name
         ));
     };
-    match proof(spec, summary) {
-        Ok(reason) => {
+    match doubt(look, summary) {
+        None => {
+            let reason = of_report(summary.reason);
             let message = format!("{}{}{}", summary.message, weaker(reason), output(reason, job, pod));
             End::Final { reason, message, summary: Some(Box::new(summary.clone())) }
         }
-        Err(why) => End::Final {
+        Some(why) => End::Final {
             reason: Reason::InternalError,
             message: format!(
                 "the runner said {} without its proof ({why}){}{}",
@@ -59,44 +106,25 @@ fn of_complete(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: 
     }
 }
 
+/// What a summary lacks to let the object be Ready.
+fn doubt(look: &Look<'_>, summary: &Summary) -> Option<String> {
+    if summary.verdict == Verdict::Failed {
+        return Some("its verdict is Failed".into());
+    }
+    proof::doubt(look.asked(), of_report(summary.reason), &summary.counts)
+}
+
 fn weaker(reason: Reason) -> &'static str {
     if reason == Reason::CountsVerified { " (only numbers were compared: weaker than Verified)" } else { "" }
 }
 
-/// The reason with which a summary lets the object be Ready; otherwise what it lacks.
-fn proof(spec: &MemoryMigrationSpec, summary: &Summary) -> Result<Reason, String> {
-    let counts = &summary.counts;
-    let reason = of_report(summary.reason);
-    let expected: &[Reason] = match (spec.dry_run, spec.verification) {
-        (true, _) => &[Reason::DryRunCompleted],
-        (false, Verification::Counts) => &[Reason::CountsVerified],
-        (false, Verification::Full) => &[Reason::Verified, Reason::VerifiedWithSkips],
-    };
-    if summary.verdict == Verdict::Failed {
-        return Err("its verdict is Failed".into());
-    }
-    if !expected.contains(&reason) {
-        return Err("the spec asks for another kind of verdict".into());
-    }
-    let bad = counts.different + counts.missing + counts.unreadable + counts.changed;
-    let full = matches!(reason, Reason::Verified | Reason::VerifiedWithSkips);
-    if full && bad > 0 {
-        return Err(format!("{bad} records are different, missing, changed or unreadable"));
-    }
-    if full && !counts.is_complete() {
-        return Err("its counts do not add up to the source".into());
-    }
-    if reason == Reason::Verified && counts.verified != counts.source {
-        return Err("not every record of the source is verified".into());
-    }
-    Ok(reason)
-}
-
-fn of_failed(hash: &str, job: &JobFact, word: &str, observed: &Observed) -> End {
-    let pod = latest(job, observed);
-    let summary = pod.and_then(|pod| valid(hash, pod));
+fn of_failed(look: &Look<'_>, job: &JobFact, word: &str, pod: Option<&PodFact>) -> End {
+    let summary = pod.and_then(|pod| valid(look, pod));
     let said = summary.map(|s| of_report(s.reason));
-    let exit = pod.and_then(|pod| pod.exit);
+    let exit = pod.and_then(|pod| pod.exit).or(job.exit);
+    if word == "PodFailurePolicy" && exit == Some(i32::from(Exit::Waiting.code())) {
+        return waits(summary);
+    }
     let cause = pod.and_then(|pod| pod.cause.as_ref()).map(|cause| cause.reason);
     let reason = match word {
         "DeadlineExceeded" => Reason::DeadlineExceeded,
@@ -109,6 +137,18 @@ fn of_failed(hash: &str, job: &JobFact, word: &str, observed: &Observed) -> End 
     let message = format!("{}{}{}", last_words(pod, summary), output(reason, job, pod), remedy(reason));
     End::Final { reason, message, summary: summary.cloned().map(Box::new) }
 }
+
+/// A wait that only the runner sees.
+fn waits(summary: Option<&Summary>) -> End {
+    let reason = summary.map(|s| of_report(s.reason)).filter(|reason| WAITS.contains(reason));
+    let said = summary.map_or("the runner could not begin yet, and left no message", |s| s.message.as_str());
+    let message = format!("{said}; the next attempt comes within 5 minutes, and no try is counted");
+    End::Waits { reason: reason.unwrap_or(Reason::Retrying), message }
+}
+
+/// What the runner may have to wait for.
+pub const WAITS: [Reason; 4] =
+    [Reason::SourceNotFound, Reason::SourceEmpty, Reason::TargetNotFound, Reason::TargetBusy];
 
 /// The reason of a Job that failed at once: what the runner said, if it fits; otherwise what its exit code means.
 fn permanent(said: Option<Reason>, exit: Option<i32>) -> Reason {
@@ -152,6 +192,7 @@ fn no_words(exit: Option<i32>) -> String {
 fn output(reason: Reason, job: &JobFact, pod: Option<&PodFact>) -> String {
     let listed = [
         Reason::PreflightRefused,
+        Reason::SourceReplaced,
         Reason::VerificationFailed,
         Reason::RecordConflict,
         Reason::VerifiedWithSkips,
@@ -209,23 +250,22 @@ pub fn tried_out() -> End {
 
 /// Tries of the run that have failed, up to and with this Job: its pods that failed, and a verdict that got lost.
 #[must_use]
-pub fn failures(spec: &MemoryMigrationSpec, hash: &str, job: &JobFact, observed: &Observed) -> i32 {
-    let lost = matches!(of_job(spec, hash, job, observed), Some(End::Unproved(_)));
-    job.failed_before.saturating_add(job.failed).saturating_add(i32::from(lost))
+pub fn failures(look: &Look<'_>, job: &JobFact) -> i32 {
+    let waiting = Some(i32::from(Exit::Waiting.code()));
+    let waited = pods(look, job).filter(|pod| pod.exit == waiting).count().max(usize::from(job.exit == waiting));
+    let failed = job.failed.saturating_sub(i32::try_from(waited).unwrap_or(i32::MAX)).max(0);
+    let lost = matches!(of_job(look, job), Some(End::Unproved(_)));
+    job.failed_before.saturating_add(failed).saturating_add(i32::from(lost))
 }
 
 /// Whether the run's Job, as far as it can still be read, says what a status claims of the run's end.
 #[must_use]
-pub fn agrees(
-    spec: &MemoryMigrationSpec,
-    hash: &str,
-    job: &JobFact,
-    observed: &Observed,
-    (claimed, counts): (Reason, Option<&status::Counts>),
-) -> bool {
-    match of_job(spec, hash, job, observed) {
-        None => false,
+pub fn agrees(look: &Look<'_>, job: &JobFact, claimed: Reason, counts: Option<&status::Counts>) -> bool {
+    match of_job(look, job) {
+        None => job.gone || job.deleting,
+        // A finished status is never withdrawn because its pods are gone.
         Some(End::Unproved(_)) => true,
+        Some(End::Waits { .. }) => false,
         Some(End::Final { reason, summary, .. }) if claimed.situation() == Situation::Done => {
             reason == claimed && summary.map(|summary| summary.counts.into()).as_ref() == counts
         }
@@ -259,34 +299,44 @@ pub fn of_report(reason: report::Reason) -> Reason {
 
 /// The Job's last pod, where it has ended with a verdict that is no failure.
 #[must_use]
-pub fn ended_well<'a>(hash: &str, job: &JobFact, observed: &'a Observed) -> Option<&'a PodFact> {
-    let pod = latest(job, observed)?;
-    let summary = valid(hash, pod)?;
+pub fn ended_well<'l>(look: &'l Look<'_>, job: &JobFact) -> Option<&'l PodFact> {
+    let pod = latest(look, job)?;
+    let summary = valid(look, pod)?;
     (pod.exit.is_none() && summary.verdict != Verdict::Failed).then_some(pod)
 }
 
 /// The waiting reason between two tries of a Job.
 #[must_use]
-pub fn between_tries(hash: &str, job: &JobFact, observed: &Observed) -> Option<(Reason, String)> {
-    let pod = latest(job, observed)?;
-    let summary = valid(hash, pod);
-    let reason = match summary.map(|s| of_report(s.reason)) {
-        Some(reason @ (Reason::SourceNotFound | Reason::SourceEmpty | Reason::TargetNotFound | Reason::TargetBusy)) => {
-            reason
-        }
-        _ => Reason::Retrying,
-    };
+pub fn between_tries(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)> {
+    let pod = latest(look, job)?;
+    let summary = valid(look, pod);
+    let reason = summary.map(|s| of_report(s.reason)).filter(|reason| WAITS.contains(reason));
     let said = last_words(Some(pod), summary);
-    Some((reason, format!("{said}; it is tried again and goes on where it stopped")))
+    Some((reason.unwrap_or(Reason::Retrying), format!("{said}; it is tried again and goes on where it stopped")))
+}
+
+/// The pods that this Job made, by its UID.
+fn pods<'l>(look: &'l Look<'_>, job: &JobFact) -> impl Iterator<Item = &'l PodFact> {
+    look.observed.pods.iter().filter(move |pod| pod.job_uid == job.uid)
 }
 
 /// The Job's pod that was made last and has ended.
-fn latest<'a>(job: &JobFact, observed: &'a Observed) -> Option<&'a PodFact> {
-    observed.pods.iter().filter(|pod| pod.job == job.name && !pod.alive).max_by_key(|pod| pod.created)
+fn latest<'l>(look: &'l Look<'_>, job: &JobFact) -> Option<&'l PodFact> {
+    pods(look, job).filter(|pod| !pod.alive).max_by_key(|pod| pod.created)
+}
+
+/// The Job's pod that succeeded: one that failed before it may be left alone.
+fn succeeded<'l>(look: &'l Look<'_>, job: &JobFact) -> Option<&'l PodFact> {
+    pods(look, job).filter(|pod| pod.succeeded).max_by_key(|pod| pod.created)
+}
+
+/// The Job's last pod that did not succeed.
+fn failed<'l>(look: &'l Look<'_>, job: &JobFact) -> Option<&'l PodFact> {
+    pods(look, job).filter(|pod| !pod.alive && !pod.succeeded).max_by_key(|pod| pod.created)
 }
 
 /// A summary that is of this run and of a shape that is known.
-fn valid<'a>(hash: &str, pod: &'a PodFact) -> Option<&'a Summary> {
+fn valid<'l>(look: &Look<'_>, pod: &'l PodFact) -> Option<&'l Summary> {
     let known = |schema: u32| schema == SCHEMA || schema + 1 == SCHEMA;
-    pod.summary.as_ref().filter(|s| s.run_hash == hash && known(s.schema))
+    pod.summary.as_ref().filter(|s| s.run_hash == look.run && known(s.schema))
 }

@@ -143,7 +143,7 @@ fn object(cluster: &mut Cluster, method: &str, path: &str, sent: &Value) -> Resp
     let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default();
     let Some(object) = cluster.objects.iter_mut().find(|o| o["metadata"]["name"] == name) else { return refusal(404) };
     if method == "PATCH" {
-        object["status"] = sent["status"].clone();
+        super::mock::merge(&mut object["status"], &sent["status"]);
     }
     found(object)
 }

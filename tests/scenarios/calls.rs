@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::sweep;
+use memory_migration_operator::controller::{lock, sweep};
 use memory_migration_operator::report;
 use serde_json::{Value, json};
 
@@ -14,13 +14,14 @@ use super::mock::*;
 use super::rights;
 
 #[tokio::test]
-async fn the_first_look_takes_the_lock_counts_the_attempt_and_then_makes_the_job() {
+async fn the_first_look_takes_the_lock_then_makes_the_job_and_then_counts_the_attempt() {
     let case = Case::to_server();
     let (looked, calls) = Server::with(&case.migration).look(&case.migration).await;
     assert_eq!(looked.unwrap(), Some(Duration::from_secs(5)));
     let lines: Vec<&str> = calls.iter().map(|c| c.line.as_str()).collect();
-    let lease = lines[9].strip_prefix("GET ").unwrap_or(lines[9]).to_owned();
-    let expected = [
+    let (target, source) = (case.lock_name(), lock::of_source(&case.migration.spec, "team").unwrap());
+    // Everything is read again once the lock is taken: what was read before may have changed.
+    let reads = [
         format!("GET {OBJECT}"),
         format!("GET {JOBS}"),
         format!("GET {NS}/pods"),
@@ -28,19 +29,19 @@ async fn the_first_look_takes_the_lock_counts_the_attempt_and_then_makes_the_job
         format!("GET {NS}/persistentvolumeclaims/dev"),
         "GET /api/v1/namespaces/prod/services/chroma".to_owned(),
         format!("GET {NS}/pods"),
+        format!("GET {LEASES}/{target}"),
+        format!("GET {LEASES}/{source}"),
     ];
-    assert_eq!(lines[..7], expected);
-    assert!(lines[7].starts_with(&format!("GET {LEASES}/memory-migration-target-")), "{lines:?}");
+    assert_eq!(lines[..9], reads);
+    assert_eq!(lines[9], format!("POST {LEASES}"));
+    assert_eq!(lines[10..19], reads);
     let events = "POST /apis/events.k8s.io/v1/namespaces/team/events";
-    assert_eq!(
-        lines[8..],
-        [&format!("POST {LEASES}"), &format!("PATCH {OBJECT}/status"), &format!("POST {JOBS}"), events],
-        "{lease}"
-    );
-    assert_eq!(calls[8].body["spec"]["holderIdentity"], UID);
-    assert_eq!(calls[10].body["metadata"]["name"], json!(case.job_name(1)));
+    assert_eq!(lines[19..], [&format!("POST {JOBS}"), &format!("PATCH {OBJECT}/status"), events]);
+    assert_eq!(calls[9].body["spec"]["holderIdentity"], UID);
+    assert_eq!(calls[19].body["metadata"]["name"], json!(case.job_name(1)));
     let status = written_status(&calls);
     assert_eq!((status.attempts, reason_of(&status)), (1, Reason::Preflight));
+    assert_eq!((status.job_name.clone(), status.job_uid), (case.job_name(1), format!("uid-of-{}", status.job_name)));
 }
 
 #[tokio::test]
@@ -49,8 +50,8 @@ async fn a_lock_that_somebody_else_took_first_stops_everything() {
     let mut server = Server::with(&case.migration);
     server.answer(&format!("POST {LEASES}"), 409, status(409));
     let (looked, calls) = server.look(&case.migration).await;
-    assert!(looked.unwrap().is_some(), "it looks again");
-    assert_eq!(writes(&calls), [&format!("POST {LEASES}")]);
+    assert_eq!(looked.unwrap(), Some(Duration::from_secs(3)), "it looks again, and not for ever at once");
+    assert_eq!(writes(&calls), vec![format!("POST {LEASES}"); 4]);
 }
 
 #[tokio::test]
@@ -64,27 +65,14 @@ async fn a_job_that_is_there_already_is_ours_or_it_is_said() {
     assert_eq!(reason_of(&written_status(&calls)), Reason::Preflight);
     let mut server = Server::with(&case.migration);
     server.answer(&format!("POST {JOBS}"), 409, status(409));
-    let foreign = json!({"metadata": {"name": case.job_name(1), "uid": "x"}});
+    let foreign =
+        json!({"metadata": {"name": case.job_name(1), "uid": "x", "labels": {"memory-migration.dev/uid": UID}}});
     server.answer(&format!("GET {JOBS}/{}", case.job_name(1)), 200, foreign);
     let (_, calls) = server.look(&case.migration).await;
     let status = written_status(&calls);
-    assert!(
-        status.conditions[0].message.contains("of somebody else is in the way"),
-        "{}",
-        status.conditions[0].message
-    );
-}
-
-#[tokio::test]
-async fn a_job_that_a_quota_refuses_is_a_condition_and_no_error() {
-    let case = Case::to_server();
-    let mut server = Server::with(&case.migration);
-    server.answer(&format!("POST {JOBS}"), 403, status(403));
-    let (looked, calls) = server.look(&case.migration).await;
-    assert_eq!(looked.unwrap(), Some(Duration::from_secs(15)));
-    let status = written_status(&calls);
+    let said = &status.conditions[0].message;
+    assert!(said.contains("of somebody else is in the way: delete it"), "{said}");
     assert_eq!((reason_of(&status), status.attempts), (Reason::NotAdmitted, 0));
-    assert!(status.conditions[0].message.contains("the server's words"));
 }
 
 #[tokio::test]
@@ -95,6 +83,7 @@ async fn a_running_migration_is_asked_for_its_progress_and_writes_only_its_statu
     server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Running", json!({"running": {}}))]));
     let line = json!({"memmig": "progress", "stage": "Copying", "records": 3, "total": 10, "recordsPerSecond": 2.0});
     server.answer(&format!("GET {NS}/pods/pod/log"), 200, Value::String(format!("noise\n{line}\n")));
+    server.answer(&format!("GET {LEASES}/{}", case.lock_name()), 200, held(&case));
     let (looked, calls) = server.look(&case.migration).await;
     assert_eq!(looked.unwrap(), Some(Duration::from_secs(5)));
     let log = calls.iter().find(|c| c.line.ends_with("/log")).unwrap();
@@ -127,7 +116,11 @@ async fn a_verdict_is_written_counted_and_told_and_the_lock_goes_last() {
         items(&[job_json(&case, json!([{"type": "Complete", "status": "True"}]))]),
     );
     server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Succeeded", ended)]));
-    server.answer(&format!("GET {LEASES}"), 200, items(&[json!({"metadata": {"name": "held"}, "spec": {}})]));
+    server.answer(
+        &format!("GET {LEASES}"),
+        200,
+        items(&[json!({"metadata": {"name": "held", "uid": "held-uid"}, "spec": {}})]),
+    );
     let (_, calls, metrics) = server.look_counting(&case.migration).await;
     assert_eq!(reason_of(&written_status(&calls)), Reason::Verified);
     let events = "POST /apis/events.k8s.io/v1/namespaces/team/events";
@@ -193,8 +186,12 @@ async fn a_run_that_is_suspended_is_deleted_with_its_pods_and_no_other() {
     let delete = calls.iter().find(|c| c.line.starts_with("DELETE")).unwrap();
     assert_eq!(delete.line, format!("DELETE {JOBS}/{}", case.job_name(1)));
     assert_eq!(delete.body["propagationPolicy"], "Foreground");
-    assert_eq!(delete.body["preconditions"]["uid"], "job-uid");
-    assert_eq!(reason_of(&written_status(&calls)), Reason::Suspended);
+    assert_eq!(delete.body["preconditions"]["uid"], format!("uid-of-{}", case.job_name(1)));
+    let status = written_status(&calls);
+    assert_eq!((reason_of(&status), status.stopped_job), (Reason::Suspended, format!("uid-of-{}", case.job_name(1))));
+    let order = writes(&calls);
+    let at = |part: &str| order.iter().position(|line| line.contains(part)).unwrap();
+    assert!(at("/status") < at("DELETE"), "the status says first which Job the operator stops: {order:?}");
 }
 
 #[tokio::test]
@@ -223,7 +220,8 @@ async fn a_pod_of_somebody_else_on_the_target_claim_holds_the_run_back() {
 async fn a_lock_of_an_object_that_is_gone_is_removed_with_its_uid() {
     let case = Case::to_server();
     let (_, calls) = Server::with(&case.migration).look(&case.migration).await;
-    let name = calls.iter().find_map(|c| c.line.strip_prefix(&format!("GET {LEASES}/"))).unwrap().to_owned();
+    assert!(calls.iter().any(|call| call.line.starts_with("POST ")));
+    let name = case.lock_name();
     let mut server = Server::with(&case.migration);
     let lease = json!({"metadata": {"name": name, "uid": "old", "annotations": {"memory-migration.dev/holder": "away/gone"}},
                        "spec": {"holderIdentity": "another"}});
@@ -345,4 +343,96 @@ async fn an_event_names_its_job() {
     let event = &calls.iter().find(|c| c.line.ends_with("/events")).unwrap().body;
     assert_eq!(event["regarding"]["name"], "move");
     assert_eq!((&event["related"]["kind"], &event["related"]["name"]), (&json!("Job"), &json!(case.job_name(1))));
+}
+
+/// A policy that sets it on every Job, also on those that are patched: it is tried once.
+#[tokio::test]
+async fn a_ttl_that_comes_back_is_not_removed_again_and_again() {
+    let case = Case::to_server().running();
+    let mut server = Server::with(&case.migration);
+    let mut job = job_json(&case, json!([]));
+    job["spec"]["ttlSecondsAfterFinished"] = json!(0);
+    server.answer(&format!("GET {JOBS}"), 200, items(&[job.clone()]));
+    server.answer(&format!("PATCH {JOBS}/{}", case.job_name(1)), 200, job);
+    server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Running", json!({"running": {}}))]));
+    let calls = server.calls.clone();
+    let (context, answering) = server.context();
+    for _ in 0..3 {
+        let found = std::sync::Arc::new(kube::core::DeserializeGuard(Ok(case.migration.clone())));
+        memory_migration_operator::controller::reconcile(found, context.clone()).await.unwrap();
+    }
+    answering.abort();
+    let calls = calls.lock().unwrap().clone();
+    let patched: Vec<_> = calls.iter().filter(|call| call.line.starts_with(&format!("PATCH {JOBS}"))).collect();
+    assert_eq!(patched.len(), 1);
+    assert_eq!(patched[0].body["spec"], json!({"ttlSecondsAfterFinished": null}));
+}
+
+/// Job and pod are gone before the controller looks; the watch saw how they ended.
+#[tokio::test]
+async fn an_end_that_only_the_watch_saw_is_written() {
+    let case = Case::to_server().running();
+    let verdict = summary(&case.hash(), report::Reason::Verified).to_json();
+    let ended = json!({"terminated": {"exitCode": 0, "message": verdict}});
+    let complete = json!([{"type": "Complete", "status": "True"}]);
+    let server = Server::with(&case.migration);
+    let calls = server.calls.clone();
+    let (context, answering) = server.context();
+    context.memory.saw_job(&serde_json::from_value(job_json(&case, complete)).unwrap());
+    context.memory.saw_pod(&serde_json::from_value(pod_json(&case, "Succeeded", ended)).unwrap());
+    let found = std::sync::Arc::new(kube::core::DeserializeGuard(Ok(case.migration.clone())));
+    memory_migration_operator::controller::reconcile(found, context.clone()).await.unwrap();
+    answering.abort();
+    let status = written_status(&calls.lock().unwrap().clone());
+    assert_eq!((reason_of(&status), status.failures), (Reason::Verified, 0));
+    assert_eq!(context.memory.ended(UID).0.len(), 0, "the status holds it");
+}
+
+/// By label alone: somebody else's Job is no fact about this object.
+#[tokio::test]
+async fn a_job_that_the_object_does_not_own_is_neither_believed_nor_deleted() {
+    let case = Case::to_server();
+    let mut server = Server::with(&case.migration);
+    let mut job = job_json(&case, json!([{"type": "Complete", "status": "True"}]));
+    job["metadata"]["ownerReferences"] = json!([]);
+    server.answer(&format!("GET {JOBS}?labels"), 200, items(&[job]));
+    let (_, calls) = server.look(&case.migration).await;
+    assert!(!writes(&calls).iter().any(|line| line.starts_with("DELETE")), "{:?}", writes(&calls));
+    assert!(writes(&calls).contains(&format!("POST {JOBS}").as_str()));
+}
+
+/// Only what others change is worth a look; the object's own cache holds every version.
+#[test]
+fn the_echo_of_an_own_write_is_no_news() {
+    use memory_migration_operator::controller::{Found, memory::Memory};
+    let memory = Memory::default();
+    let found = |edit: &dyn Fn(&mut memory_migration_operator::api::MemoryMigration)| {
+        let mut migration = Case::to_server().running().migration;
+        migration.metadata.resource_version = Some("1".into());
+        edit(&mut migration);
+        let found: Found = kube::core::DeserializeGuard(Ok(migration));
+        memory.is_news(&found)
+    };
+    let status = |m: &mut memory_migration_operator::api::MemoryMigration, version: &str| {
+        m.status.as_mut().unwrap().failures = version.parse().unwrap();
+        m.metadata.resource_version = Some(version.into());
+    };
+    assert!(found(&|_| {}), "never seen before");
+    assert!(!found(&|_| {}), "a watch that was opened again");
+    memory.wrote("team/move", Some("2".into()));
+    memory.wrote("team/move", Some("3".into()));
+    assert!(!found(&|m| status(m, "2")) && !found(&|m| status(m, "3")), "also where the watch is behind");
+    assert!(found(&|m| status(m, "4")), "somebody else wrote the status");
+    assert!(!found(&|m| (status(m, "4"), m.metadata.resource_version = Some("5".into())).1), "managed fields only");
+    memory.wrote("team/move", Some("6".into()));
+    assert!(found(&|m| (status(m, "6"), m.metadata.generation = Some(9)).1), "with somebody's edit in it");
+    assert!(found(&|m| (
+        status(m, "6"),
+        m.metadata.generation = Some(9),
+        m.metadata.labels = Some([("a".to_owned(), "b".to_owned())].into())
+    )
+        .2));
+    assert!(found(
+        &|m| (status(m, "6"), m.metadata.generation = Some(9), m.metadata.deletion_timestamp = Some(at(0))).2
+    ));
 }

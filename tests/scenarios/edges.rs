@@ -66,7 +66,7 @@ fn reader(claim: &str, node: &str) -> UserFact {
 }
 
 fn pinned(case: &Case) -> Option<String> {
-    let annotations = case.plan().create.expect("the plan must create a Job").metadata.annotations.unwrap();
+    let annotations = case.plan().create().expect("the plan must create a Job").metadata.annotations.unwrap();
     annotations.get("memory-migration.dev/pinned-node").cloned()
 }
 
@@ -75,7 +75,7 @@ fn a_reader_of_the_target_holds_nothing_back_and_stops_nothing() {
     let case = Case::to_claim().see(|o| o.users.push(reader("prod", "n1")));
     assert_eq!(pinned(&case).as_deref(), Some("n1"), "only its node can use the claim");
     let running = Case::to_claim().running().see(|o| o.users.push(reader("prod", "n1")));
-    assert!(running.plan().delete.is_empty());
+    assert!(running.plan().delete().is_empty());
     assert_eq!(reason(&running.plan()), Reason::Preflight);
     let anywhere = |o: &mut memory_migration_operator::controller::observed::Observed| {
         o.target = Endpoint::Found { uid: "u".into(), one_node: false, one_pod: false };
@@ -102,7 +102,7 @@ fn a_claim_that_only_one_pod_can_use_is_waited_for_but_nobody_who_waits_for_it_s
     let plan = alone(Case::to_claim()).plan();
     assert_eq!(reason(&plan), Reason::VolumeInUse);
     assert!(message(&plan).contains("only one pod can use this claim at a time"), "{}", message(&plan));
-    assert!(alone(Case::to_claim().running()).plan().delete.is_empty());
+    assert!(alone(Case::to_claim().running()).plan().delete().is_empty());
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn two_claims_in_use_on_two_nodes_are_said_before_a_job_is_made() {
     assert_eq!(reason(&plan), Reason::ClaimsOnDifferentNodes);
     let said = message(&plan);
     assert!(said.contains("claim dev is used on node n1 (pod reads-dev) and claim prod on node n2"), "{said}");
-    assert!(plan.create.is_none() && plan.requeue.is_some());
+    assert!(plan.create().is_none() && plan.requeue.is_some());
     assert_eq!(pinned(&on("n1")).as_deref(), Some("n1"));
 }
 
@@ -190,7 +190,7 @@ fn a_lost_node_is_said_also_after_an_edit_or_a_suspension() {
     });
     let edited = running.clone().edit(|m| m.spec.run_id = "2".into()).plan();
     assert_eq!((reason(&edited), message(&edited).as_str()), (Reason::NodeLost, "node n1 does not answer"));
-    assert!(edited.create.is_none());
+    assert!(edited.create().is_none());
     let suspended = running.edit(|m| m.spec.suspend = true).plan();
     assert_eq!(reason(&suspended), Reason::Suspended);
     assert!(message(&suspended).contains("node n1 does not answer"), "{}", message(&suspended));
@@ -354,7 +354,7 @@ fn the_runner_goes_to_linux_and_takes_over_the_groups_of_the_pod_on_the_claim() 
         "containers": [{"name": "c"}], "securityContext": {"runAsUser": 7, "supplementalGroups": [0, 2000]},
         "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "dev"}}]}}));
     let users = facts::users(&user, &["dev"]);
-    let pod = |case: Case| case.plan().create.unwrap().spec.unwrap().template.spec.unwrap();
+    let pod = |case: Case| case.plan().create().unwrap().spec.unwrap().template.spec.unwrap();
     let made = pod(Case::to_server().see(|o| o.users = users));
     assert_eq!(made.node_selector.unwrap()["kubernetes.io/os"], "linux");
     assert_eq!(made.security_context.unwrap().supplemental_groups, Some(vec![2000]), "root's is not taken over");
@@ -371,7 +371,7 @@ fn a_secret_is_mounted_by_its_keys() {
     let source =
         format!("{{remote: {{url: \"https://a\", auth: {auth}, tls: {{caSecretName: login, caSecretKey: ca}}}}}}");
     let case = Case::of(object(&source, "{remote: {url: \"http://b\", auth: {bearer: {secretName: token}}}}", ""));
-    let pod = case.plan().create.unwrap().spec.unwrap().template.spec.unwrap();
+    let pod = case.plan().create().unwrap().spec.unwrap().template.spec.unwrap();
     let keys: Vec<(String, Vec<(String, String)>)> = pod
         .volumes
         .unwrap()
@@ -392,7 +392,7 @@ fn a_secret_is_mounted_by_its_keys() {
 #[test]
 fn names_hold_the_database_where_it_is_not_chromas_own() {
     let names = |source: &str, target: &str| {
-        let status = Case::of(object(source, target, "")).plan().status.unwrap();
+        let status = Case::of(object(source, target, "")).plan().status().unwrap();
         (status.source_name, status.target_name)
     };
     let seen = names(
@@ -417,21 +417,21 @@ fn a_run_that_goes_on_shows_what_is_there_and_not_the_old_stage() {
     });
     let plan = again.plan();
     assert_eq!(reason(&plan), Reason::Preflight, "{}", message(&plan));
-    let status = plan.status.clone().unwrap();
+    let status = plan.status().unwrap();
     let progress = status.progress.clone().unwrap();
     assert_eq!((status.pod_name.as_str(), status.records.as_str()), ("another", "45/100"));
     assert_eq!((progress.stage.as_str(), progress.percent, progress.eta_seconds), ("Preflight", 45, None));
     assert!(progress.records_per_second.abs() < f64::EPSILON);
-    let told = again.done().at_stage(Stage::Preflight, 0, 100).plan().status.unwrap_or_default();
+    let told = again.done().at_stage(Stage::Preflight, 0, 100).plan().status().unwrap_or_default();
     assert!(told.progress.is_none_or(|p| (p.records, p.percent) == (45, 45)), "nothing falls");
 }
 
 #[test]
 fn a_milestone_says_the_percent_of_its_own_numbers() {
     let case = Case::to_server().running().at_stage(Stage::Copying, 30, 100);
-    assert_eq!(case.plan().notices[1].note, "30% copied: 30 of 100 records");
+    assert_eq!(case.plan().notices()[1].note, "30% copied: 30 of 100 records");
     let resumed = Case::to_server().running().at_stage(Stage::Copying, 60, 100).done();
-    assert!(resumed.at_stage(Stage::Copying, 70, 100).plan().notices.is_empty(), "told once");
+    assert!(resumed.at_stage(Stage::Copying, 70, 100).plan().notices().is_empty(), "told once");
 }
 
 /// A controller that was away for two minutes does not make the run longer.
@@ -440,9 +440,9 @@ fn a_run_ends_when_its_pod_ended() {
     let case = Case::to_server().running().later(300).succeeded(report::Reason::Verified);
     let case = case.see(|o| o.pods[0].ended = Some(at(174)));
     let plan = case.plan();
-    let status = plan.status.unwrap();
+    let status = plan.status().unwrap();
     assert_eq!((status.completion_time, status.verification.unwrap().compared_at), (Some(at(174)), Some(at(174))));
-    assert!((plan.outcome.unwrap().seconds - 174.0).abs() < f64::EPSILON);
+    assert!((plan.outcome().unwrap().seconds - 174.0).abs() < f64::EPSILON);
     assert_eq!(status.records, "10/10");
 }
 
@@ -471,7 +471,7 @@ fn no_later_run_wipes_the_last_success() {
     let failed = next.failed_for_good(5, report::Reason::VerificationFailed).done();
     assert_eq!(failed.migration.status.clone().unwrap().last_success, Some(success));
     let dry = Case::to_server().edit(|m| m.spec.dry_run = true).running().succeeded(report::Reason::DryRunCompleted);
-    assert_eq!(dry.plan().status.unwrap().last_success, None);
+    assert_eq!(dry.plan().status().unwrap().last_success, None);
 }
 
 #[test]
@@ -480,7 +480,7 @@ fn a_run_that_failed_shows_how_many_are_good() {
     (verdict.counts.verified, verdict.counts.missing) = (7, 3);
     let case = Case::to_server().running().at_stage(Stage::Verifying, 10, 10).done();
     let case = case.ended(5, Some(verdict), Some(JobPhase::Failed("PodFailurePolicy".into())));
-    let status = case.plan().status.unwrap();
+    let status = case.plan().status().unwrap();
     assert_eq!(status.records, "7/10");
     assert_eq!(status.counts, Some(Counts { source: 10, verified: 7, missing: 3, ..Counts::default() }));
 }

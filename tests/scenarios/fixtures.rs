@@ -1,14 +1,17 @@
 //! Speaking builders for migrations and for what is observed of them. No assertions of its own.
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use memory_migration_operator::api::conditions::{Reason, agreed_reason};
 use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus, parse_manifest};
+use memory_migration_operator::controller::events::Notice;
+use memory_migration_operator::controller::look::Look;
 use memory_migration_operator::controller::observed::{
-    Endpoint, JobFact, JobPhase, Lock, LogFact, Observed, PodFact, Trouble, UserFact,
+    Endpoint, Handle, JobFact, JobPhase, Lock, LogFact, Observed, PodFact, Trouble, UserFact,
 };
-use memory_migration_operator::controller::plan::{Plan, plan};
-use memory_migration_operator::controller::{Platform, Settings, job};
+use memory_migration_operator::controller::plan::{self, Outcome, PauseChange, Plan, Refusal, Write};
+use memory_migration_operator::controller::{Platform, Settings, facts, job, lock};
 use memory_migration_operator::report::{self, Counts, Progress, SCHEMA, Stage, Summary, Verdict};
 
 pub(crate) const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -91,24 +94,108 @@ impl Case {
         job::name("move", UID, &self.hash(), attempt)
     }
 
+    pub(crate) fn lock_name(&self) -> String {
+        lock::of_target(&self.migration.spec, "team").unwrap()
+    }
+
+    /// With this one look and what is decided on it.
+    fn look<T>(&self, decide: impl FnOnce(&Look<'_>) -> T) -> T {
+        let (settings, now) = (settings(), at(self.now));
+        decide(&Look::new(&self.migration, &self.observed, &settings, &now))
+    }
+
+    /// What is planned on what is seen now.
+    pub(crate) fn plan_once(&self) -> Plan {
+        self.look(plan::plan)
+    }
+
+    /// What is planned when the API server does not take the Job or its lock.
+    pub(crate) fn refused(&self, code: Option<u16>, why: &str) -> Plan {
+        let refusal = Refusal { what: "Job team/move-1".into(), code, why: why.into(), in_the_way: code == Some(409) };
+        self.look(|look| plan::refused(look, &refusal))
+    }
+
+    /// All that one reconcile writes: it looks again after it has taken a lock.
     pub(crate) fn plan(&self) -> Plan {
-        plan(&self.migration, &self.observed, &settings(), &at(self.now))
+        let mut case = self.clone();
+        let mut all = Plan::default();
+        for _ in 0..4 {
+            let plan = case.plan_once();
+            all.writes.extend(plan.writes.iter().cloned());
+            (all.requeue, all.pause, all.again) = (plan.requeue, plan.pause.clone(), false);
+            if !plan.again {
+                return all;
+            }
+            case = case.after(&plan);
+        }
+        panic!("it looks again and again: {all:?}");
     }
 
     /// The plan is carried out: its status is in the object, its Job and lock are there.
-    pub(crate) fn done(mut self) -> Self {
+    pub(crate) fn done(self) -> Self {
         let plan = self.plan();
-        if let Some(status) = plan.status {
-            self.migration.status = Some(*status);
+        self.after(&plan)
+    }
+
+    pub(crate) fn after(mut self, plan: &Plan) -> Self {
+        let mut created = None;
+        for write in &plan.writes {
+            match write {
+                Write::Delete(gone) => self.observed.jobs.retain(|job| job.name != gone.name),
+                other => self.write(other, &mut created),
+            }
         }
-        self.observed.jobs.retain(|job| !plan.delete.iter().any(|gone| gone.name == job.name));
-        if let Some(job) = plan.create {
-            self.observed.jobs.push(job_fact(&job.metadata.name.clone().unwrap(), &self.hash()));
-            self.observed.lock = Lock::Ours;
-            self.observed.held.extend(plan.take_lock);
-        }
-        self.observed.held.retain(|held| !plan.release.contains(held));
+        self.remember(&plan.pause);
         self
+    }
+
+    /// One write that the API server takes. `created`: the Job that was made just before.
+    pub(crate) fn write(&mut self, write: &Write, created: &mut Option<String>) {
+        let observed = &mut self.observed;
+        match write {
+            Write::BreakLock(_) => observed.lock = Lock::Free,
+            Write::TakeLock(name) => {
+                observed.held.push(Handle { name: name.clone(), uid: format!("uid-of-{name}") });
+                observed.lock = Lock::Ours;
+            }
+            Write::Create(job) => {
+                let fact = JobFact { created: at(self.now).0.as_second(), ..facts::job(job, &[]) };
+                let uid = format!("uid-of-{}", fact.name);
+                observed.jobs.push(JobFact { uid: uid.clone(), ..fact });
+                *created = Some(uid);
+            }
+            Write::Status(told) => {
+                let mut status = told.status.clone();
+                if let Some(uid) = created {
+                    status.job_uid.clone_from(uid);
+                }
+                self.migration.status = Some(status);
+            }
+            Write::Delete(gone) => {
+                observed.jobs.iter_mut().filter(|job| job.uid == gone.uid).for_each(|job| {
+                    (job.deleting, job.deleted_at) = (true, Some(at(self.now).0.as_second()));
+                });
+            }
+            Write::Ttl(handle, seconds) => {
+                observed.jobs.iter_mut().filter(|job| job.uid == handle.uid).for_each(|job| job.ttl = *seconds);
+            }
+            Write::GiveBack(lease) => {
+                observed.held.retain(|held| held != lease);
+                if observed.held.is_empty() && observed.lock == Lock::Ours {
+                    observed.lock = Lock::Free;
+                }
+            }
+            Write::Tell(_) => {}
+        }
+    }
+
+    /// What the process keeps between two looks.
+    pub(crate) fn remember(&mut self, pause: &PauseChange) {
+        match pause {
+            PauseChange::Keep => {}
+            PauseChange::Set(pause) => self.observed.pause = Some(pause.clone()),
+            PauseChange::Clear => self.observed.pause = None,
+        }
     }
 
     /// Started: the Job of the first attempt is there, and no pod yet.
@@ -134,7 +221,7 @@ impl Case {
     pub(crate) fn ended(self, exit: i32, summary: Option<Summary>, job: Option<JobPhase>) -> Self {
         self.see(|o| {
             let pod = o.pods.last_mut().unwrap();
-            pod.alive = false;
+            (pod.alive, pod.succeeded) = (false, exit == 0);
             pod.exit = (exit != 0).then_some(exit);
             pod.summary = summary;
             if let Some(phase) = job {
@@ -168,27 +255,14 @@ impl Case {
     }
 }
 
-pub(crate) fn job_fact(name: &str, run: &str) -> JobFact {
-    JobFact {
-        name: name.into(),
-        uid: format!("uid-of-{name}"),
-        run: run.into(),
-        phase: JobPhase::Active,
-        deleting: false,
-        ttl: None,
-        failed: 0,
-        failed_before: 0,
-        pin: None,
-        trouble: None,
-    }
-}
-
 pub(crate) fn pod_fact(job: &str) -> PodFact {
     PodFact {
         name: format!("{job}-abcde"),
         job: job.into(),
+        job_uid: format!("uid-of-{job}"),
         created: 1,
         alive: true,
+        succeeded: false,
         started: true,
         summary: None,
         exit: None,
@@ -202,10 +276,13 @@ pub(crate) fn pod_fact(job: &str) -> PodFact {
 /// What a runner leaves that ended for this reason, with 10 records.
 pub(crate) fn summary(hash: &str, reason: report::Reason) -> Summary {
     let (verdict, counts) = match reason {
-        report::Reason::Verified => (Verdict::Succeeded, Counts { verified: 10, ..Counts::default() }),
-        report::Reason::VerifiedWithSkips => {
-            (Verdict::Succeeded, Counts { verified: 7, conflicts_skipped: 2, duplicates: 1, ..Counts::default() })
+        report::Reason::Verified => {
+            (Verdict::Succeeded, Counts { verified: 10, target_after: 10, ..Counts::default() })
         }
+        report::Reason::VerifiedWithSkips => (
+            Verdict::Succeeded,
+            Counts { verified: 7, conflicts_skipped: 2, duplicates: 1, target_after: 9, ..Counts::default() },
+        ),
         report::Reason::CountsVerified => (Verdict::Succeeded, Counts::default()),
         report::Reason::DryRunCompleted => (Verdict::DryRun, Counts { copied: 10, ..Counts::default() }),
         _ => (Verdict::Failed, Counts::default()),
@@ -227,12 +304,58 @@ pub(crate) fn reason_of(status: &MemoryMigrationStatus) -> Reason {
     agreed_reason(&status.conditions).unwrap()
 }
 
+/// What a plan holds, by kind.
+pub(crate) trait Planned {
+    fn status(&self) -> Option<MemoryMigrationStatus>;
+    fn create(&self) -> Option<Job>;
+    fn outcome(&self) -> Option<Outcome>;
+    fn ttl(&self) -> Option<(Handle, Option<i32>)>;
+    fn break_lock(&self) -> Option<Handle>;
+    fn take_lock(&self) -> Option<String>;
+    fn release(&self) -> Vec<String>;
+    fn delete(&self) -> Vec<Handle>;
+    fn notices(&self) -> Vec<Notice>;
+}
+
+impl Planned for Plan {
+    fn status(&self) -> Option<MemoryMigrationStatus> {
+        self.writes.iter().find_map(|w| if let Write::Status(told) = w { Some(told.status.clone()) } else { None })
+    }
+    fn create(&self) -> Option<Job> {
+        self.writes.iter().find_map(|w| if let Write::Create(job) = w { Some(job.as_ref().clone()) } else { None })
+    }
+    fn outcome(&self) -> Option<Outcome> {
+        self.writes.iter().find_map(|w| if let Write::Status(told) = w { told.outcome.clone() } else { None })
+    }
+    fn ttl(&self) -> Option<(Handle, Option<i32>)> {
+        self.writes.iter().find_map(|w| if let Write::Ttl(job, ttl) = w { Some((job.clone(), *ttl)) } else { None })
+    }
+    fn break_lock(&self) -> Option<Handle> {
+        self.writes.iter().find_map(|w| if let Write::BreakLock(lease) = w { Some(lease.clone()) } else { None })
+    }
+    fn take_lock(&self) -> Option<String> {
+        self.writes.iter().find_map(|w| if let Write::TakeLock(name) = w { Some(name.clone()) } else { None })
+    }
+    fn release(&self) -> Vec<String> {
+        let given = self.writes.iter();
+        given.filter_map(|w| if let Write::GiveBack(lease) = w { Some(lease.name.clone()) } else { None }).collect()
+    }
+    fn delete(&self) -> Vec<Handle> {
+        let gone = self.writes.iter();
+        gone.filter_map(|w| if let Write::Delete(job) = w { Some(job.clone()) } else { None }).collect()
+    }
+    fn notices(&self) -> Vec<Notice> {
+        let told = self.writes.iter();
+        told.filter_map(|w| if let Write::Tell(notice) = w { Some(notice.clone()) } else { None }).collect()
+    }
+}
+
 /// The reason that the plan writes.
 pub(crate) fn reason(plan: &Plan) -> Reason {
-    reason_of(plan.status.as_ref().expect("the plan must write a status"))
+    reason_of(&plan.status().expect("the plan must write a status"))
 }
 
 /// The message that the plan writes.
 pub(crate) fn message(plan: &Plan) -> String {
-    plan.status.as_ref().unwrap().conditions[0].message.clone()
+    plan.status().unwrap().conditions[0].message.clone()
 }

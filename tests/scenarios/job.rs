@@ -3,14 +3,16 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use memory_migration_operator::api::parse_manifest;
-use memory_migration_operator::controller::job::{self, ANNOTATION_MANIFEST, Input};
-use memory_migration_operator::controller::observed::{Ids, UserFact};
+use memory_migration_operator::controller::job::{self, ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input};
+use memory_migration_operator::controller::observed::{Ids, LogFact, UserFact};
 use memory_migration_operator::controller::{Platform, Settings};
+
+use memory_migration_operator::report::{Listed, ListedCollection};
 
 use super::fixtures::*;
 
 fn made(case: &Case) -> Job {
-    *case.plan().create.expect("the plan must create a Job")
+    case.plan().create().expect("the plan must create a Job")
 }
 
 fn pod(case: &Case) -> PodSpec {
@@ -46,7 +48,7 @@ fn a_server_is_written_by_preflight_and_mover_alone() {
     let hash = case.hash();
     let common = format!(
         "run -f /etc/memory-migration/migration.yaml --run-hash {hash} --termination-log /dev/termination-log \
-         --log-format json --volume dev=/volumes/source"
+         --wait-exit --log-format json --volume dev=/volumes/source"
     );
     assert_eq!(args(&container(&pod, "preflight")), format!("{common} --preflight-only"));
     assert_eq!(args(&container(&pod, "mover")), common);
@@ -166,7 +168,7 @@ fn what_a_rerun_cannot_mend_fails_the_job_at_once() {
         .filter_map(|r| r.on_exit_codes.clone())
         .map(|codes| (codes.container_name.unwrap(), codes.values))
         .collect();
-    assert_eq!(codes, [("preflight".to_owned(), vec![2, 3, 5, 6]), ("mover".to_owned(), vec![2, 3, 5, 6])]);
+    assert_eq!(codes, [("preflight".to_owned(), vec![2, 3, 5, 6, 7]), ("mover".to_owned(), vec![2, 3, 5, 6, 7])]);
     let ignored = rules.iter().find(|r| r.action == "Ignore").unwrap().on_pod_conditions.clone().unwrap();
     assert_eq!((ignored[0].type_.as_str(), ignored[0].status.as_str()), ("DisruptionTarget", "True"));
     assert_eq!(spec.pod_replacement_policy.as_deref(), Some("Failed"));
@@ -212,6 +214,47 @@ fn the_manifest_in_the_pod_is_one_that_run_reads() {
         (files[0].path.as_str(), field.as_str()),
         ("migration.yaml", "metadata.annotations['memory-migration.dev/manifest']")
     );
+}
+
+/// A finished run would run again, and a Job that runs would not be known, after an upgrade that changes its name.
+#[test]
+fn the_jobs_name_is_the_same_in_every_version() {
+    assert_eq!(job::name("move", UID, "560504a9813b37c4", 1), "move-ecbe5e87");
+    assert_eq!(job::name("move", UID, "560504a9813b37c4", 12), "move-6a5e9bae");
+    assert_eq!(
+        job::name(&"a.b-".repeat(40), UID, "560504a9813b37c4", 1),
+        "a-b-a-b-a-b-a-b-a-b-a-b-a-b-a-b-a-b-a-b-a-b-a-b-a-ecbe5e87"
+    );
+}
+
+#[test]
+fn what_an_earlier_attempt_listed_is_a_file_of_the_next_pod() {
+    let listed =
+        Listed { collections: vec![ListedCollection { id: "3f".into(), records: 7 }], records: 7, digest: "d".into() };
+    let first = made(&Case::to_server()).spec.unwrap().template;
+    assert!(!first.metadata.unwrap().annotations.unwrap().contains_key(ANNOTATION_LISTED));
+    assert!(!args(&container(&first.spec.unwrap(), "mover")).contains("--listed"));
+    let case = Case::to_server().started().see(|o| {
+        o.log = Some(LogFact { listed: Some(listed.clone()), ..LogFact::default() });
+    });
+    // The process may die between any two writes: the status holds it before the Job is gone.
+    let case = case.done().see(|o| (o.log, o.jobs) = (None, vec![]));
+    let template = made(&case).spec.unwrap().template;
+    let text = template.metadata.clone().unwrap().annotations.unwrap()[ANNOTATION_LISTED].clone();
+    assert_eq!(serde_json::from_str::<Listed>(&text).unwrap(), listed);
+    let pod = template.spec.unwrap();
+    for name in ["preflight", "mover"] {
+        assert!(args(&container(&pod, name)).contains("--listed /etc/memory-migration/listed.json"), "{name}");
+    }
+    let files = volume(&pod, "manifest").downward_api.unwrap().items.unwrap();
+    let field = files[1].field_ref.clone().unwrap().field_path;
+    assert_eq!(
+        (files[1].path.as_str(), &*field),
+        ("listed.json", "metadata.annotations['memory-migration.dev/listed']")
+    );
+    let another = case.edit(|m| m.spec.run_id = "2".into());
+    let template = made(&another).spec.unwrap().template;
+    assert!(!template.metadata.unwrap().annotations.unwrap().contains_key(ANNOTATION_LISTED), "another run forgets it");
 }
 
 #[test]

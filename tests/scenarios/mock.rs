@@ -13,8 +13,11 @@ use kube::core::DeserializeGuard;
 use kube::runtime::events::{Recorder, Reporter};
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus};
+use memory_migration_operator::controller::lock;
+use memory_migration_operator::controller::memory::Memory;
 use memory_migration_operator::controller::{Context, Error, reconcile};
 use memory_migration_operator::metrics::Metrics;
+use memory_migration_operator::serve::Readiness;
 use serde_json::{Value, json};
 use tower_test::mock;
 
@@ -37,14 +40,18 @@ pub(super) struct Call {
 /// Answers by method and path, with `?labels` or `?fields` where the list is asked for by them; what is not listed is 404,
 /// and a list is empty.
 pub(super) struct Server {
-    answers: HashMap<String, (u16, Value)>,
+    answers: Mutex<HashMap<String, (u16, Value)>>,
+    /// Answers to writes, which come before what the server would do.
+    writes: HashMap<String, (u16, Value)>,
     pub(super) calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl Server {
     pub(super) fn with(migration: &MemoryMigration) -> Self {
-        let mut server = Self { answers: HashMap::new(), calls: Arc::default() };
-        server.answer(&format!("GET {OBJECT}"), 200, serde_json::to_value(migration).unwrap());
+        let mut server = Self { answers: Mutex::default(), writes: HashMap::new(), calls: Arc::default() };
+        let mut object = serde_json::to_value(migration).unwrap();
+        object["metadata"]["resourceVersion"] = json!("1");
+        server.answer(&format!("GET {OBJECT}"), 200, object);
         for list in [JOBS.to_owned(), format!("{NS}/pods"), format!("{NS}/events"), LEASES.to_owned()] {
             server.answer(&format!("GET {list}"), 200, items(&[]));
         }
@@ -58,7 +65,8 @@ impl Server {
     }
 
     pub(super) fn answer(&mut self, line: &str, code: u16, body: Value) {
-        self.answers.insert(line.to_owned(), (code, body));
+        let answers = if line.starts_with("GET ") { self.answers.get_mut().unwrap() } else { &mut self.writes };
+        answers.insert(line.to_owned(), (code, body));
     }
 
     /// One look at the object; what it returned, and every call that it made.
@@ -89,13 +97,16 @@ impl Server {
         let client = Client::new(service, "operator");
         let metrics = Arc::new(Metrics::new(&Reason::failures()).unwrap());
         let reporter = Reporter { controller: "memory-migration-operator".into(), instance: Some("replica".into()) };
+        let readiness = Readiness::default();
+        readiness.set(true, "leading");
         let context = Context {
             client: client.clone(),
             settings: settings(),
             namespace: "operator".into(),
             metrics: metrics.clone(),
             recorder: Recorder::new(client, reporter),
-            failures: Mutex::default(),
+            memory: Memory::default(),
+            readiness: readiness.clone(),
         };
         let answering = tokio::spawn(async move {
             while let Some((request, send)) = handle.next_request().await {
@@ -112,14 +123,10 @@ impl Server {
         let line = format!("{} {}", parts.method, parts.uri.path());
         let query = parts.uri.query().unwrap_or_default().to_owned();
         self.calls.lock().unwrap().push(Call { line: line.clone(), query: query.clone(), body: sent.clone() });
-        let written = parts.method != "GET" && parts.method != "DELETE";
-        let by = ["label", "field"].into_iter().find(|by| query.contains(&format!("{by}Selector=")));
-        let special = by.and_then(|by| self.answers.get(&format!("{line}?{by}s")));
-        let (code, answer) = match special.or_else(|| self.answers.get(&line)) {
-            Some((code, answer)) => (*code, answer.clone()),
-            None if line == format!("PATCH {OBJECT}/status") => (200, self.answers[&format!("GET {OBJECT}")].1.clone()),
-            None if written || parts.method == "DELETE" => (200, if written { sent } else { status(200) }),
-            None => (404, status(404)),
+        let (code, answer) = match self.writes.get(&line) {
+            Some(answer) => answer.clone(),
+            None if parts.method == "GET" => self.read(&line, &query),
+            None => (200, self.write(&line, sent)),
         };
         let text = match answer {
             Value::String(text) => text,
@@ -129,11 +136,78 @@ impl Server {
     }
 }
 
+/// What an API server does.
+impl Server {
+    fn read(&self, line: &str, query: &str) -> (u16, Value) {
+        let answers = self.answers.lock().unwrap();
+        let by = ["label", "field"].into_iter().find(|by| query.contains(&format!("{by}Selector=")));
+        let special = by.and_then(|by| answers.get(&format!("{line}?{by}s")));
+        special.or_else(|| answers.get(line)).cloned().unwrap_or_else(|| (404, status(404)))
+    }
+
+    /// A status is merged, a Lease or a Job is there afterwards, and what is deleted is gone.
+    fn write(&self, line: &str, mut sent: Value) -> Value {
+        let mut answers = self.answers.lock().unwrap();
+        if line == format!("PATCH {OBJECT}/status") {
+            let (_, object) = answers.get_mut(&format!("GET {OBJECT}")).unwrap();
+            merge(&mut object["status"], &sent["status"]);
+            let version =
+                object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse::<u32>().ok()).unwrap_or(1);
+            object["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+            return object.clone();
+        }
+        if let Some(name) = line.strip_prefix("POST ").and(sent["metadata"]["name"].as_str()).map(ToOwned::to_owned) {
+            if sent["metadata"]["uid"].is_null() {
+                sent["metadata"]["uid"] = json!(format!("uid-of-{name}"));
+            }
+            let list = line.replacen("POST", "GET", 1);
+            if line == format!("POST {LEASES}") || line == format!("POST {JOBS}") {
+                answers.insert(format!("{list}/{name}"), (200, sent.clone()));
+                if let Some((_, all)) = answers.get_mut(&list) {
+                    all["items"].as_array_mut().unwrap().push(sent.clone());
+                }
+            }
+            return sent;
+        }
+        if let Some(path) = line.strip_prefix("DELETE ") {
+            answers.remove(&format!("GET {path}"));
+            let (list, name) = path.rsplit_once('/').unwrap();
+            if let Some((_, all)) = answers.get_mut(&format!("GET {list}")) {
+                all["items"].as_array_mut().unwrap().retain(|item| item["metadata"]["name"] != *name);
+            }
+            return status(200);
+        }
+        sent
+    }
+}
+
+/// As RFC 7396 has it.
+pub(super) fn merge(there: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else { return *there = patch.clone() };
+    if !there.is_object() {
+        *there = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            there.as_object_mut().unwrap().remove(key);
+        } else {
+            merge(&mut there[key.as_str()], value);
+        }
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map takes")]
 fn requeue(action: kube::runtime::controller::Action) -> Option<Duration> {
     let text = format!("{action:?}");
     let seconds = text.split_once("Some(").and_then(|(_, rest)| rest.split_once('s'))?.0;
     seconds.parse().ok().map(Duration::from_secs)
+}
+
+/// The lock that the case's object holds.
+pub(super) fn held(case: &Case) -> Value {
+    let mut lease = serde_json::to_value(lock::lease(&case.migration, &case.lock_name())).unwrap();
+    lease["metadata"]["uid"] = json!("lease-uid");
+    lease
 }
 
 pub(super) fn items(all: &[Value]) -> Value {
@@ -158,19 +232,26 @@ pub(super) fn writes(calls: &[Call]) -> Vec<&str> {
 
 pub(super) fn written_status(calls: &[Call]) -> MemoryMigrationStatus {
     let call = calls.iter().rfind(|c| c.line == format!("PATCH {OBJECT}/status")).expect("a status must be written");
-    assert!(call.query.contains("fieldManager=memory-migration-operator") && call.query.contains("force=true"));
-    assert_eq!(call.body["metadata"], json!({"name": "move", "namespace": "team", "uid": UID}));
+    assert!(call.query.contains("fieldManager=memory-migration-operator"));
+    assert_eq!(call.body["metadata"]["uid"], UID);
+    assert!(call.body["metadata"].get("resourceVersion").is_some(), "over the version that was read");
     let mut keys: Vec<&String> = call.body.as_object().unwrap().keys().collect();
     keys.sort();
-    assert_eq!(keys, ["apiVersion", "kind", "metadata", "status"], "never the spec, never other metadata");
-    serde_json::from_value(call.body["status"].clone()).unwrap()
+    assert_eq!(keys, ["metadata", "status"], "never the spec");
+    assert_eq!(call.body["metadata"].as_object().unwrap().len(), 2, "never other metadata");
+    let mut status = json!({});
+    merge(&mut status, &call.body["status"]);
+    serde_json::from_value(status).unwrap()
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "tests hand in literals")]
 pub(super) fn job_json(case: &Case, conditions: Value) -> Value {
     json!({
-        "metadata": {"name": case.job_name(1), "uid": "job-uid",
-                     "labels": {"memory-migration.dev/uid": UID, "memory-migration.dev/run": case.hash()}},
+        "metadata": {"name": case.job_name(1), "uid": format!("uid-of-{}", case.job_name(1)),
+                     "ownerReferences": [{"apiVersion": "memory-migration.dev/v1alpha1", "kind": "MemoryMigration",
+                                          "name": "move", "uid": UID}],
+                     "labels": {"memory-migration.dev/uid": UID, "memory-migration.dev/run": case.hash(),
+                                "memory-migration.dev/attempt": "1"}},
         "spec": {"template": {}},
         "status": {"conditions": conditions}
     })
@@ -181,7 +262,8 @@ pub(super) fn pod_json(case: &Case, phase: &str, state: Value) -> Value {
     json!({
         "metadata": {"name": "pod", "uid": "pod-uid", "creationTimestamp": "2026-01-01T00:00:00Z",
                      "labels": {"memory-migration.dev/uid": UID},
-                     "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": case.job_name(1), "uid": "job-uid"}]},
+                     "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": case.job_name(1),
+                                          "uid": format!("uid-of-{}", case.job_name(1))}]},
         "spec": {"containers": [{"name": "mover"}]},
         "status": {"phase": phase, "containerStatuses": [
             {"name": "mover", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": state}]}

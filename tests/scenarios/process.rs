@@ -165,7 +165,7 @@ fn an_object_that_cannot_be_read_stops_no_other() {
         "\"level\":\"ERROR\"",
         "\"namespace\":\"team\"",
         "\"name\":\"bad\"",
-        "Unknown variant Merge. Expected one of Skip, Overwrite, Fail",
+        "unknown variant `Merge`, expected one of `Skip`, `Overwrite`, `Fail`",
     ] {
         assert!(log.contains(part), "{part} is not in {line}");
     }

@@ -1,11 +1,12 @@
-//! Whatever happens in whatever order, also if the controller dies between two writes: never two writers, never a
-//! finished run again, never anything for an object that is being deleted, never Ready without a proof.
+//! Whatever happens in whatever order, also if the controller dies between two writes or the API server refuses them: never
+//! two writers, never a finished run again, never anything for an object that is being deleted, never Ready without a
+//! proof, never an attempt that was not made.
 
 use std::collections::BTreeMap;
 
 use memory_migration_operator::api::conditions::{READY, Reason, Situation};
 use memory_migration_operator::controller::observed::{Endpoint, JobPhase, Lock, LogFact, UserFact};
-use memory_migration_operator::controller::plan::Plan;
+use memory_migration_operator::controller::plan::{Plan, Write};
 use memory_migration_operator::report::{self, Progress, Stage};
 use proptest::prelude::*;
 
@@ -22,6 +23,10 @@ enum Happens {
     Edit(u8),
     Suspend(bool),
     Delete,
+    /// From now on a Job is answered so; 0: it is taken.
+    Answer(u16),
+    /// From now on no answer comes to a Job, which may be made all the same.
+    NoAnswer,
     /// Kubernetes makes the Job's pod, if there is none.
     PodComes,
     PodStarts,
@@ -30,10 +35,17 @@ enum Happens {
     PodFails(i32),
     /// The pod of a Job that is being deleted ends.
     PodEnds,
-    PodVanishes,
-    JobVanishes,
+    /// Ended pods are collected: all, those that succeeded, those that failed.
+    PodsCollected(u8),
+    /// Somebody deletes the Job with its pods; the watch saw its last state, or did not.
+    JobVanishes(bool),
+    /// Somebody makes a Job that looks like ours and says that all is verified.
+    ForeignJob,
     OthersUseClaim(bool),
     OthersLock(bool),
+    /// Somebody deletes our lock by hand.
+    LockVanishes,
+    OthersWriteSource(bool),
     ClaimMissing(bool),
     Time(i64),
 }
@@ -41,156 +53,237 @@ enum Happens {
 fn happens() -> impl Strategy<Value = Happens> {
     use Happens::*;
     prop_oneof![
-        12 => Just(Look),
+        14 => Just(Look),
         2 => (0..6_usize).prop_map(LookAndDie),
         2 => (0..4_u8).prop_map(Edit),
         1 => any::<bool>().prop_map(Suspend),
         1 => Just(Delete),
+        2 => prop_oneof![Just(0), Just(400), Just(403), Just(409), Just(422), Just(429), Just(500)].prop_map(Answer),
+        1 => Just(NoAnswer),
         4 => Just(PodComes),
         3 => Just(PodStarts),
         2 => (0..4_u8).prop_map(PodSays),
         3 => Just(PodSucceeds),
-        2 => prop_oneof![Just(1), Just(2), Just(3), Just(4), Just(5), Just(6), Just(137)].prop_map(PodFails),
+        2 => prop::sample::select(vec![1, 2, 3, 4, 5, 6, 7, 137]).prop_map(PodFails),
         4 => Just(PodEnds),
-        1 => Just(PodVanishes),
-        1 => Just(JobVanishes),
+        2 => (0..3_u8).prop_map(PodsCollected),
+        1 => any::<bool>().prop_map(JobVanishes),
+        1 => Just(ForeignJob),
         1 => any::<bool>().prop_map(OthersUseClaim),
         1 => any::<bool>().prop_map(OthersLock),
+        1 => Just(LockVanishes),
+        1 => any::<bool>().prop_map(OthersWriteSource),
         1 => any::<bool>().prop_map(ClaimMissing),
         2 => (1..500_i64).prop_map(Time),
     ]
 }
 
+/// How a Job is answered.
+#[derive(Clone, Copy, PartialEq)]
+enum Answers {
+    Made,
+    Refused(u16),
+    Silent,
+}
+
+/// What became of a plan.
+#[derive(PartialEq)]
+enum Came {
+    Through,
+    Died,
+    Refused(Option<u16>),
+}
+
 /// A cluster with one migration, as far as the controller can tell.
 struct World {
     case: Case,
+    answers: Answers,
     /// Verdicts that were counted, by run and attempt.
     counted: BTreeMap<(String, i32), u32>,
     /// Runs whose end the status held.
     finished: BTreeMap<String, Reason>,
+    /// Jobs that were made, by run.
+    made: BTreeMap<String, i32>,
     foreign_lock: bool,
+    source_written: bool,
 }
 
 impl World {
     fn new(local: bool) -> Self {
         let case = if local { Case::to_claim() } else { Case::to_server() };
-        let case = case.edit(|m| m.spec.active_deadline_seconds = Some(2000));
-        Self { case, counted: BTreeMap::new(), finished: BTreeMap::new(), foreign_lock: false }
+        Self {
+            case: case.edit(|m| m.spec.active_deadline_seconds = Some(2000)),
+            answers: Answers::Made,
+            counted: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            made: BTreeMap::new(),
+            foreign_lock: false,
+            source_written: false,
+        }
     }
 
     fn step(&mut self, happens: Happens) {
         match happens {
             Happens::Look => self.look(usize::MAX),
-            Happens::LookAndDie(writes) => self.look(writes),
+            Happens::LookAndDie(writes) => {
+                self.look(writes);
+                // What only the process knew is gone with it.
+                self.case.observed.pause = None;
+                self.case.observed.jobs.retain(|job| !job.gone);
+            }
+            Happens::Answer(0) => self.answers = Answers::Made,
+            Happens::Answer(code) => self.answers = Answers::Refused(code),
+            Happens::NoAnswer => self.answers = Answers::Silent,
+            Happens::LockVanishes => self.case.observed.held.clear(),
             other => self.outside(other),
         }
     }
 
-    fn look(&mut self, writes: usize) {
+    fn look(&mut self, mut writes: usize) {
+        for _ in 0..4 {
+            self.see_locks();
+            let plan = self.case.plan_once();
+            self.check(&plan);
+            match self.carry_out(&plan, &mut writes) {
+                Came::Died => return,
+                Came::Refused(code) => {
+                    let plan = self.case.refused(code, "the server's words");
+                    self.check(&plan);
+                    if self.carry_out(&plan, &mut writes) != Came::Died {
+                        self.case.remember(&plan.pause);
+                    }
+                    return;
+                }
+                Came::Through => self.case.remember(&plan.pause),
+            }
+            if !plan.again {
+                return self.check_lock();
+            }
+        }
+    }
+
+    fn see_locks(&mut self) {
         let observed = &mut self.case.observed;
+        let theirs = || Lock::Theirs { holder: "MemoryMigration team/other".into() };
         observed.lock = match (self.foreign_lock, observed.held.is_empty()) {
             (_, false) => Lock::Ours,
-            (true, true) => Lock::Theirs { holder: "team/other".into() },
+            (true, true) => theirs(),
             (false, true) => Lock::Free,
         };
-        let plan = self.case.plan();
-        self.check(&plan);
-        self.carry_out(plan, writes);
+        observed.source_lock = if self.source_written { theirs() } else { Lock::Free };
     }
 
     /// What must hold of every plan.
     fn check(&mut self, plan: &Plan) {
         let observed = &self.case.observed;
+        let migration = &self.case.migration;
         let hash = self.case.hash();
-        if let Some(job) = &plan.create {
-            assert!(self.case.migration.metadata.deletion_timestamp.is_none(), "created for a deleted object");
+        if let Some(job) = plan.create() {
+            assert!(migration.metadata.deletion_timestamp.is_none(), "created for a deleted object");
             assert!(observed.alive().next().is_none(), "created beside a living pod");
-            assert!(observed.jobs.is_empty(), "created beside another Job");
-            assert!(plan.take_lock.is_some() || observed.lock == Lock::Ours, "created without the lock");
-            let local = self.case.migration.spec.target.local.is_some();
+            assert!(observed.present().next().is_none(), "created beside another Job");
+            assert!(observed.lock == Lock::Ours, "created without the lock");
+            assert!(observed.source_lock == Lock::Free, "created beside a writer of the source");
+            let local = migration.spec.target.local.is_some();
             assert!(!local || observed.users.is_empty(), "created beside a user of the claim");
             assert!(!self.finished.contains_key(&hash), "a finished run was started again: {:?}", job.metadata.name);
-            assert!(!self.case.migration.spec.suspend, "created while suspended");
+            assert!(!migration.spec.suspend, "created while suspended");
         }
-        if !plan.release.is_empty() && plan.create.is_none() {
-            assert!(observed.is_quiet(), "the lock was given back beside a process that may write");
+        if !plan.release().is_empty() {
+            assert!(observed.is_quiet() && plan.create().is_none(), "the lock was given back beside a writer");
         }
-        if let Some(status) = &plan.status {
-            let reason = reason_of(status);
-            let ready = status.conditions.iter().any(|c| c.type_ == READY && c.status == "True");
-            assert_eq!(ready, reason.situation() == Situation::Done, "{reason:?}");
-            if ready {
-                let proof = observed.pods.iter().any(|p| p.summary.as_ref().is_some_and(|s| s.run_hash == hash));
-                assert!(proof || self.finished.get(&hash) == Some(&reason), "Ready without a proof");
-            }
-            assert!(status.conditions.iter().all(|c| c.observed_generation == self.case.migration.metadata.generation));
+        let Some(status) = plan.status() else { return };
+        let reason = reason_of(&status);
+        let ready = status.conditions.iter().any(|c| c.type_ == READY && c.status == "True");
+        assert_eq!(ready, reason.situation() == Situation::Done, "{reason:?}");
+        if ready {
+            let run = &status.run_hash;
+            let ours = observed.pods.iter().filter(|pod| !pod.name.starts_with("forged"));
+            let proof = ours.filter_map(|pod| pod.summary.as_ref()).any(|summary| summary.run_hash == *run);
+            assert!(proof || self.finished.get(run) == Some(&reason), "Ready without a proof");
         }
+        let about = if status.run_hash == hash || plan.outcome().is_none() {
+            migration.metadata.generation
+        } else {
+            migration.status.as_ref().map(|status| status.observed_generation)
+        };
+        assert!(status.conditions.iter().all(|c| c.observed_generation == about), "{status:?}");
+        let before = migration.status.as_ref().filter(|before| before.run_hash == status.run_hash);
+        assert!(before.is_none_or(|before| before.attempts <= status.attempts), "attempts fell");
     }
 
     /// Carries out the plan in the order of `act`, and dies after so many writes.
-    fn carry_out(&mut self, plan: Plan, mut writes: usize) {
-        let mut may = || {
-            let alive = writes > 0;
-            writes = writes.saturating_sub(1);
-            alive
-        };
-        for gone in &plan.delete {
-            if !may() {
-                return;
+    fn carry_out(&mut self, plan: &Plan, writes: &mut usize) -> Came {
+        let mut created = None;
+        for write in &plan.writes {
+            if *writes == 0 {
+                return Came::Died;
             }
-            let has_pod = self.case.observed.alive().any(|pod| pod.job == gone.name);
-            let jobs = &mut self.case.observed.jobs;
-            jobs.iter_mut().filter(|job| job.name == gone.name).for_each(|job| job.deleting = true);
-            if !has_pod {
-                jobs.retain(|job| job.name != gone.name);
+            *writes -= 1;
+            match self.answer(write, &mut created) {
+                Answers::Made => {}
+                Answers::Refused(code) => return Came::Refused(Some(code)),
+                Answers::Silent => return Came::Refused(None),
+            }
+            if let Write::Status(told) = write {
+                let status = &told.status;
+                let made = self.made.get(&status.run_hash).copied().unwrap_or_default();
+                assert!(status.attempts <= made, "an attempt was counted that was not made");
+                if status.completion_time.is_some() && reason_of(status).is_final() {
+                    self.finished.insert(status.run_hash.clone(), reason_of(status));
+                }
+                if told.outcome.is_some() {
+                    let times = self.counted.entry((status.run_hash.clone(), status.attempts)).or_default();
+                    *times += 1;
+                    assert_eq!(*times, 1, "a verdict was counted twice");
+                }
             }
         }
-        if let Some(lock) = plan.take_lock {
-            if !may() {
-                return;
-            }
-            self.case.observed.held.push(lock);
+        Came::Through
+    }
+
+    /// Does the write, unless it is refused.
+    fn answer(&mut self, write: &Write, created: &mut Option<String>) -> Answers {
+        let answers = if matches!(write, Write::Create(_)) { self.answers } else { Answers::Made };
+        // Half of what is not answered is done.
+        let done = answers == Answers::Made || (answers == Answers::Silent && self.case.now % 2 == 1);
+        if !done {
+            return answers;
         }
-        if let Some(status) = plan.status {
-            if !may() {
-                return;
-            }
-            let reason = reason_of(&status);
-            if status.completion_time.is_some() && reason.is_final() {
-                self.finished.insert(status.run_hash.clone(), reason);
-            }
-            if plan.outcome.is_some() {
-                let times = self.counted.entry((status.run_hash.clone(), status.attempts)).or_default();
-                *times += 1;
-                assert_eq!(*times, 1, "a verdict was counted twice");
-            }
-            self.case.migration.status = Some(*status);
+        if matches!(write, Write::Create(_)) {
+            *self.made.entry(self.case.hash()).or_default() += 1;
         }
-        if let Some(job) = plan.create {
-            if !may() {
-                return;
-            }
-            let fact = job_fact(&job.metadata.name.clone().unwrap(), &self.case.hash());
-            self.case.observed.jobs.push(fact);
+        self.case.write(write, created);
+        if let Write::Delete(gone) = write {
+            let observed = &mut self.case.observed;
+            let has_pod = observed.pods.iter().any(|pod| pod.alive && pod.job_uid == gone.uid);
+            observed.jobs.retain(|job| has_pod || job.uid != gone.uid);
         }
-        for lock in plan.release {
-            if !may() {
-                return;
-            }
-            self.case.observed.held.retain(|held| *held != lock);
-        }
+        answers
+    }
+
+    /// After a look that was carried out nothing writes without the lock.
+    fn check_lock(&self) {
+        let observed = &self.case.observed;
+        let writes = observed.alive().any(|pod| observed.jobs.iter().any(|j| j.uid == pod.job_uid && !j.deleting));
+        let going = self.case.migration.metadata.deletion_timestamp.is_some();
+        assert!(!writes || going || !observed.held.is_empty(), "a run goes on without its lock");
     }
 
     /// What users and Kubernetes do.
     #[expect(clippy::too_many_lines, reason = "one list of what can happen")]
     fn outside(&mut self, happens: Happens) {
         let hash = self.case.hash();
+        let like_ours = self.case.clone().started().observed.jobs.pop();
         let case = &mut self.case;
         let observed = &mut case.observed;
         let spec = &mut case.migration.spec;
         match happens {
-            Happens::Look | Happens::LookAndDie(_) => {}
-            Happens::PodVanishes => observed.pods.retain(|pod| pod.alive),
+            Happens::PodsCollected(which) => observed.pods.retain(|pod| match which {
+                0 => pod.alive,
+                1 => !pod.succeeded,
+                _ => pod.alive || pod.succeeded,
+            }),
             Happens::Edit(0) => spec.batch.size += 1,
             Happens::Edit(n) => spec.run_id = format!("{}{n}", spec.run_id),
             Happens::Suspend(on) => spec.suspend = on,
@@ -212,35 +305,51 @@ impl World {
             Happens::PodSucceeds => {
                 if let Some(pod) = observed.pods.iter_mut().find(|p| p.alive && p.started) {
                     let run = observed.jobs.iter().find(|j| j.name == pod.job).map_or(hash, |job| job.run.clone());
-                    (pod.alive, pod.summary) = (false, Some(summary(&run, report::Reason::Verified)));
+                    (pod.alive, pod.succeeded, pod.ended) = (false, true, Some(at(case.now)));
+                    pod.summary = Some(summary(&run, report::Reason::Verified));
                     let job = pod.job.clone();
                     self.job_ends(&job, &JobPhase::Complete);
                 }
             }
             Happens::PodFails(code) => {
                 if let Some(pod) = observed.pods.iter_mut().find(|p| p.alive) {
-                    (pod.alive, pod.exit) = (false, Some(code));
+                    (pod.alive, pod.exit, pod.ended) = (false, Some(code), Some(at(case.now)));
                     let job = pod.job.clone();
-                    if [2, 3, 5, 6].contains(&code) {
+                    if [2, 3, 5, 6, 7].contains(&code) {
                         self.job_ends(&job, &JobPhase::Failed("PodFailurePolicy".into()));
                     }
                 }
             }
             Happens::PodEnds => self.deleted_end(),
-            Happens::JobVanishes => {
-                observed.jobs.clear();
+            Happens::JobVanishes(seen) => {
                 observed.pods.iter_mut().for_each(|pod| pod.alive = false);
+                observed.jobs.retain(|job| seen && job.phase != JobPhase::Active);
+                observed.jobs.iter_mut().for_each(|job| job.gone = true);
+            }
+            Happens::ForeignJob => {
+                let there = observed.jobs.iter().any(|job| job.name == "forged");
+                if let Some(mut job) = like_ours.filter(|_| !there) {
+                    (job.name, job.uid) = ("forged".into(), "uid-of-forged".into());
+                    (job.run, job.attempt, job.phase) = (hash.clone(), 99, JobPhase::Complete);
+                    let mut pod = pod_fact("forged");
+                    (pod.alive, pod.succeeded) = (false, true);
+                    pod.summary = Some(summary(&hash, report::Reason::Verified));
+                    observed.pods.push(pod);
+                    observed.jobs.push(job);
+                }
             }
             Happens::OthersUseClaim(on) => {
                 let user = UserFact { pod: "x".into(), claim: "prod".into(), running: true, ..UserFact::default() };
                 observed.users = if on { vec![user] } else { vec![] };
             }
             Happens::OthersLock(on) => self.foreign_lock = on,
+            Happens::OthersWriteSource(on) => self.source_written = on,
             Happens::ClaimMissing(on) => {
                 let found = Endpoint::Found { uid: "source-uid".into(), one_node: true, one_pod: false };
                 observed.source = if on { Endpoint::Missing("gone".into()) } else { found };
             }
             Happens::Time(seconds) => case.now += seconds,
+            _ => {}
         }
         if matches!(happens, Happens::Edit(_) | Happens::Suspend(_) | Happens::Delete) {
             let generation = &mut self.case.migration.metadata.generation;
@@ -284,18 +393,68 @@ proptest! {
         steps.into_iter().filter(|s| !matches!(s, Happens::Delete)).for_each(|step| world.step(step));
         world.case.migration.spec.suspend = false;
         world.case.migration.spec.active_deadline_seconds = None;
-        for calm in [Happens::OthersUseClaim(false), Happens::OthersLock(false), Happens::ClaimMissing(false)] {
-            world.step(calm);
+        let calm = [
+            Happens::OthersUseClaim(false),
+            Happens::OthersLock(false),
+            Happens::ClaimMissing(false),
+            Happens::OthersWriteSource(false),
+            Happens::Answer(0),
+        ];
+        for step in calm {
+            world.step(step);
         }
         for _ in 0..20 {
-            for step in [Happens::Look, Happens::PodEnds, Happens::PodComes, Happens::PodStarts, Happens::PodSucceeds, Happens::Look] {
+            for step in [Happens::Look, Happens::PodEnds, Happens::PodComes, Happens::PodStarts, Happens::PodSucceeds, Happens::Look, Happens::Time(301)] {
                 world.step(step);
             }
         }
         let status = world.case.migration.status.clone().unwrap();
         prop_assert!(reason_of(&status).is_final(), "{:?}", status);
-        let plan = world.case.plan();
-        prop_assert!(plan.status.is_none() && plan.create.is_none() && plan.delete.is_empty() && plan.requeue.is_none());
+        world.see_locks();
+        let plan = world.case.plan_once();
+        prop_assert!(plan.writes.is_empty() && plan.requeue.is_none(), "{:?}", plan);
         prop_assert!(world.case.observed.held.is_empty(), "a lock was kept");
+    }
+
+    /// A Job that is refused n times, with any code: bounded writes, one status, no attempt counted, no lock kept.
+    #[test]
+    fn a_refused_job_costs_little_and_counts_nothing(local in any::<bool>(), code in 400..600_u16, wakes in prop::collection::vec(1..40_i64, 1..200)) {
+        prop_assume!(code != 404);
+        let mut world = World::new(local);
+        world.case.migration.spec.active_deadline_seconds = None;
+        world.answers = Answers::Refused(code);
+        let mut statuses = Vec::new();
+        let mut written: Vec<i64> = Vec::new();
+        // Whatever wakes the controller, and however often.
+        for wake in wakes {
+            let before = usize::MAX / 2;
+            let mut left = before;
+            for _ in 0..4 {
+                world.see_locks();
+                let plan = world.case.plan_once();
+                let came = world.carry_out(&plan, &mut left);
+                if let Came::Refused(code) = came {
+                    let plan = world.case.refused(code, "the server's words");
+                    world.carry_out(&plan, &mut left);
+                    world.case.remember(&plan.pause);
+                    break;
+                }
+                world.case.remember(&plan.pause);
+                if !plan.again { break; }
+            }
+            written.extend(std::iter::repeat_n(world.case.now, before - left));
+            let status = world.case.migration.status.clone().unwrap();
+            if statuses.last() != Some(&status) { statuses.push(status); }
+            let firm = code < 500 && code != 429 && code != 401 && code != 409;
+            prop_assert!(!firm || world.case.observed.held.is_empty(), "a lock was kept");
+            world.case.now += wake;
+        }
+        prop_assert_eq!(statuses.len(), 1, "{:?}", statuses);
+        prop_assert_eq!(statuses[0].attempts, 0);
+        // The first minute tells; from then on at most three writes in any minute.
+        for start in written.iter().filter(|start| **start > 60) {
+            let within = written.iter().filter(|at| (*start..*start + 60).contains(*at)).count();
+            prop_assert!(within <= 3, "{} writes in a minute: {:?}", within, written);
+        }
     }
 }

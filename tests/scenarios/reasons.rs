@@ -77,7 +77,7 @@ fn every_reason_is_reached_with_its_row_of_the_table() {
         let case = reached(wanted);
         let plan = case.plan();
         assert_eq!(reason(&plan), wanted, "{}", message(&plan));
-        let status = plan.status.as_ref().unwrap();
+        let status = plan.status().unwrap();
         let is = |kind: &str| status.conditions.iter().any(|c| c.type_ == kind && c.status == "True");
         let row = match wanted.situation() {
             Situation::Running | Situation::Waiting => (false, true, false),
@@ -102,9 +102,7 @@ fn nothing_is_written_while_nothing_changes() {
         let mut case = reached(reason).done().later(3600);
         case.observed.log = None;
         let plan = case.plan();
-        assert!(plan.status.is_none() && plan.notices.is_empty(), "{reason:?}: {plan:?}");
-        assert!(plan.create.is_none() && plan.take_lock.is_none() && plan.delete.is_empty(), "{reason:?}: {plan:?}");
-        assert!(plan.outcome.is_none() && plan.break_lock.is_none() && plan.release.is_empty(), "{reason:?}: {plan:?}");
+        assert!(plan.writes.is_empty(), "{reason:?}: {plan:?}");
         // What waits for a person or for nothing is looked at again only when something changes.
         let waits = matches!(reason.situation(), Situation::Running | Situation::Waiting);
         assert_eq!(plan.requeue.is_some(), waits, "{reason:?}");
@@ -117,8 +115,9 @@ fn every_change_of_reason_is_told_once_and_warns_where_somebody_may_have_to_look
     for wanted in Reason::ALL.iter().copied().filter(|reason| *reason != Reason::Preflight) {
         let case = reached(wanted);
         let plan = case.plan();
-        let about: Vec<_> = plan.notices.iter().filter(|n| n.reason == wanted.as_str()).collect();
-        assert_eq!(about.len(), 1, "{wanted:?}: {:?}", plan.notices);
+        let notices = plan.notices();
+        let about: Vec<_> = notices.iter().filter(|n| n.reason == wanted.as_str()).collect();
+        assert_eq!(about.len(), 1, "{wanted:?}: {:?}", plan.notices());
         let warns = matches!(wanted.situation(), Situation::Waiting | Situation::NeedsPerson);
         assert_eq!((about[0].warning, about[0].note.as_str()), (warns, message(&plan).as_str()));
         assert!(about[0].note.len() <= 1024, "an event's note is refused beyond 1 KiB");
@@ -141,15 +140,15 @@ fn a_message_longer_than_an_event_takes_is_cut_between_characters() {
     let case = Case::to_server().see(|o| o.source = Endpoint::Missing("ü€😀".repeat(150)));
     let plan = case.plan();
     assert!(message(&plan).len() <= 1000 && message(&plan).ends_with('…'), "{}", message(&plan).len());
-    assert!(plan.notices.iter().all(|n| n.note.len() <= 1024));
+    assert!(plan.notices().iter().all(|n| n.note.len() <= 1024));
 }
 
 #[test]
 fn every_phase_is_shown_by_some_reason() {
-    let shown: Vec<Phase> = Reason::ALL.iter().filter_map(|r| reached(*r).plan().status.unwrap().phase).collect();
+    let shown: Vec<Phase> = Reason::ALL.iter().filter_map(|r| reached(*r).plan().status().unwrap().phase).collect();
     for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Preflight) {
         assert!(shown.contains(&phase), "{phase:?}");
     }
-    let checks = Case::to_server().running().at_stage(Stage::Preflight, 0, 0).plan().status.unwrap();
+    let checks = Case::to_server().running().at_stage(Stage::Preflight, 0, 0).plan().status().unwrap();
     assert_eq!(checks.phase, Some(Phase::Preflight));
 }

@@ -12,8 +12,8 @@ fn says(edit: impl FnOnce(&mut MemoryMigration)) -> String {
     let case = Case::to_server().edit(edit);
     let plan = case.plan();
     assert_eq!(reason(&plan), Reason::InvalidSpec, "{}", message(&plan));
-    assert!(plan.create.is_none() && plan.take_lock.is_none() && plan.requeue.is_none());
-    let warning = plan.notices.iter().find(|n| n.reason == "InvalidSpec").unwrap();
+    assert!(plan.create().is_none() && plan.take_lock().is_none() && plan.requeue.is_none());
+    let warning = plan.notices().into_iter().find(|n| n.reason == "InvalidSpec").unwrap();
     assert!(warning.warning && warning.note == message(&plan));
     message(&plan)
 }
@@ -77,11 +77,11 @@ fn a_name_that_is_too_long_for_a_job() {
     let long = format!("{}.{}", "a".repeat(200), "b".repeat(52));
     let case = Case::to_server().edit(|m| m.metadata.name = Some(long.clone()));
     let plan = case.plan();
-    let made = plan.create.clone().unwrap();
+    let made = plan.create().unwrap();
     let name = made.metadata.name.clone().unwrap();
     assert!(name.len() <= 63 && name.starts_with(&"a".repeat(50)), "{name}");
     assert_eq!(message(&plan), format!("Job {name} is starting the runner"), "what the user reads");
-    assert_eq!(plan.status.as_ref().unwrap().job_name, name);
+    assert_eq!(plan.status().unwrap().job_name, name);
     assert_eq!(made.metadata.annotations.unwrap()[job::ANNOTATION_NAME], long);
     let pod = made.spec.unwrap().template.metadata.unwrap();
     assert_eq!(pod.annotations.unwrap()[job::ANNOTATION_NAME], long);
@@ -90,5 +90,5 @@ fn a_name_that_is_too_long_for_a_job() {
         m.metadata.name = Some(format!("{}x", &long[..252]));
         m.metadata.uid = Some("another".into());
     });
-    assert_ne!(twin.plan().create.unwrap().metadata.name.unwrap(), name);
+    assert_ne!(twin.plan().create().unwrap().metadata.name.unwrap(), name);
 }

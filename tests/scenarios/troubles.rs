@@ -187,22 +187,78 @@ fn a_log_is_read_for_its_last_progress_and_its_collections() {
     assert_eq!((fact.progress.unwrap().records, fact.collections.len(), fact.of), (2, 2, 3));
 }
 
+/// Names alone: a UID cannot always be read, and the same target under two names would have two writers.
 #[test]
 fn one_lock_for_one_target_whatever_way_it_is_written() {
     let name = |target: &str| {
         let migration = object("{local: {claimName: dev}}", target, "");
-        lock::name(&migration.spec, "team", &Endpoint::Unknown).unwrap()
+        lock::of_target(&migration.spec, "team").unwrap()
     };
     assert_eq!(name("{remote: {url: \"http://Chroma\"}}"), name("{remote: {url: \"http://chroma:80/\"}}"));
-    assert_eq!(name("{local: {claimName: a, path: x/}}"), name("{local: {claimName: a, path: ./x}}"));
     assert_eq!(name("{remote: {service: {name: c}}}"), name("{remote: {service: {name: c, namespace: team}}}"));
-    assert_ne!(name("{local: {claimName: a, path: x}}"), name("{local: {claimName: a, path: y}}"));
     assert_ne!(name("{remote: {service: {name: c}}}"), name("{remote: {service: {name: c}, database: other}}"));
+    assert_ne!(name("{remote: {service: {name: c}}}"), name("{remote: {service: {name: c, port: 1}}}"));
+    // A claim is written by one pod at a time, whatever its folder.
+    assert_eq!(name("{local: {claimName: a, path: x}}"), name("{local: {claimName: a, path: y}}"));
+    assert_ne!(name("{local: {claimName: a}}"), name("{local: {claimName: b}}"));
+    // A change of this is a second lock for every target, beside those that an older version holds.
+    assert_eq!(name("{local: {claimName: a}}"), "memory-migration-target-245bd91ce7f7ad4c");
+    assert_eq!(name("{remote: {service: {name: c}}}"), "memory-migration-target-b83aa6df10bdb90d");
 }
 
 #[test]
-fn a_lock_names_its_holder() {
+fn whoever_reads_another_folder_of_a_claim_need_not_wait() {
+    let waits = |written: &str, read: &str| {
+        let target = format!("{{local: {{claimName: a, path: {written:?}}}}}");
+        let writer = object("{remote: {service: {name: c}}}", &target, "");
+        let reader =
+            object(&format!("{{local: {{claimName: a, path: {read:?}}}}}"), "{remote: {service: {name: c}}}", "");
+        let names = (lock::of_target(&writer.spec, "team"), lock::of_source(&reader.spec, "team"));
+        assert_eq!(names.0, names.1);
+        lock::covers_source(&lock::lease(&writer, "x"), &reader.spec)
+    };
+    assert!(waits("a", "a") && waits("a", "a/b") && waits("a/b", "a/") && waits("", "a") && waits("./a", ""));
+    assert!(!waits("a", "b") && !waits("a/b", "a/c") && !waits("ab", "a"));
+    let server = object("{local: {claimName: dev}}", "{remote: {service: {name: c}}}", "");
+    let reader = object("{remote: {service: {name: c}}}", "{local: {claimName: dev}}", "");
+    assert!(lock::covers_source(&lock::lease(&server, "x"), &reader.spec));
+}
+
+#[test]
+fn a_lock_names_its_holder_and_its_kind() {
     let migration = object("{local: {claimName: dev}}", "{remote: {service: {name: c}}}", "");
-    let holder = lock::holder(&lock::lease(&migration, "x"));
+    let mut lease = lock::lease(&migration, "x");
+    let holder = lock::holder(&lease);
     assert_eq!((holder.uid.as_str(), holder.namespace.as_str(), holder.name.as_str()), (UID, "team", "move"));
+    assert_eq!(holder.kind, "MemoryMigration");
+    let annotations = lease.metadata.annotations.as_mut().unwrap();
+    assert_eq!(annotations["memory-migration.dev/target"], "server team/c:8000 default_tenant default_database");
+    annotations.remove("memory-migration.dev/holder-kind");
+    assert_eq!(lock::holder(&lease).kind, "MemoryMigration", "made by an older version");
+}
+
+#[test]
+fn a_log_says_when_its_lines_were_written() {
+    let progress = Line::Progress(Progress { stage: Stage::Copying, records: 1, total: 9, ..Progress::default() });
+    let text = format!(
+        "2026-11-24T10:00:00.5Z {}\n2026-11-24T10:00:31.123456789Z not ours\n",
+        serde_json::to_string(&progress).unwrap()
+    );
+    let fact = facts::log(&text);
+    assert_eq!(fact.last_line.unwrap() - fact.said_at.unwrap(), 31);
+    assert_eq!(fact.progress.unwrap().records, 1);
+    assert_eq!((facts::log("").last_line, facts::log("no time\n").last_line), (None, None));
+}
+
+/// The pod may be gone, and the Job's condition still knows the code.
+#[test]
+fn a_job_knows_the_exit_code_that_ended_it() {
+    let message = "Container preflight for pod team/move-x failed with exit code 7 matching FailJob rule at index 0";
+    let job = |reason: &str, message: &str| -> Job {
+        let failed = json!({"type": "Failed", "status": "True", "reason": reason, "message": message});
+        from_value(json!({"metadata": {"name": "j"}, "status": {"conditions": [failed]}})).unwrap()
+    };
+    assert_eq!(facts::job(&job("PodFailurePolicy", message), &[]).exit, Some(7));
+    assert_eq!(facts::job(&job("BackoffLimitExceeded", message), &[]).exit, None);
+    assert_eq!(facts::job(&job("PodFailurePolicy", "other words"), &[]).exit, None);
 }
