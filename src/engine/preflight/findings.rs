@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 
-use super::source::passed;
 use crate::engine::halt::Halt;
 use crate::store::{Capabilities, Collection, Finding, Reader, Target, creation, rules};
 use crate::store::{Problem, distance::embedding_function};
 
 /// How many ids or collections a message names.
 const NAMED: usize = 5;
+
+/// A check that passed.
+pub(super) fn passed(check: &'static str, message: String) -> Finding {
+    Finding { check, problem: None, message }
+}
 
 fn failed(check: &'static str, message: String, remedy: &str) -> Finding {
     let problem = Some(Problem { remedy: remedy.to_owned(), may_pass: false });

@@ -1,7 +1,7 @@
 //! Whether source and target are one store: equal UUIDs say so of a store and of a restored copy beside its original alike.
 //! Reads only.
 
-use super::source::passed;
+use super::findings::passed;
 use crate::engine::compare::{Comparison, compare};
 use crate::engine::halt::Halt;
 use crate::engine::window::{self, Answers};

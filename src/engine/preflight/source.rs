@@ -5,7 +5,6 @@ use sha2::{Digest as _, Sha256};
 use crate::engine::halt::Halt;
 use crate::engine::{Context, Run, Warning};
 use crate::report::{Listed, ListedCollection};
-use crate::store::Finding;
 
 use super::findings;
 
@@ -120,11 +119,6 @@ async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     }
     run.findings.push(findings::source_state(&refused, &notes));
     Ok(())
-}
-
-/// The finding of a check that passed.
-pub(super) fn passed(check: &'static str, message: String) -> Finding {
-    Finding { check, problem: None, message }
 }
 
 #[cfg(test)]
