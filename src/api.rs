@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod crd;
 pub mod duration;
 pub mod endpoint;
+pub mod listed;
 pub mod manifest;
 pub mod run_hash;
 pub mod schema;

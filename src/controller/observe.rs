@@ -58,6 +58,7 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
     remembered(context, migration, now, &mut observed);
     let finished = Look::new(migration, &observed, &context.settings, now).finish().is_some();
     if finished && observed.is_quiet() {
+        context.memory.waits_for(&key_of(migration), Vec::new());
         return Ok(observed);
     }
     let works = observed.present().any(|job| job.phase == JobPhase::Active && !job.deleting);

@@ -27,6 +27,8 @@ use crate::serve::{self, Readiness};
 
 /// How often a missing CRD is looked for.
 const CRD_SECONDS: u64 = 5;
+/// How long what has begun may take to end after a signal: well within a pod's grace of 30 s.
+const ENDING: Duration = Duration::from_secs(15);
 
 /// Runs a controller until a signal ends it.
 ///
@@ -117,7 +119,14 @@ async fn work(
         }));
     }
     let sweep = tokio::spawn(sweep::run(context.clone(), stores, config.watch_namespaces.clone()));
-    join_all(running).await;
+    let late = async {
+        stopped(stop.clone()).await;
+        tokio::time::sleep(ENDING).await;
+    };
+    tokio::select! {
+        _ = join_all(running) => {}
+        () = late => tracing::warn!("a watch did not end within {ENDING:?}: ending without it"),
+    }
     sweep.abort();
 }
 
