@@ -150,9 +150,7 @@ fn no_word_of_unfinished_work() {
 }
 
 /// Files that import each other today, through whatever others. A circle that is gone goes from this list, and none comes.
-const CIRCLES: &[&[&str]] = &[
-    &["store::local::content", "store::local::tables"],
-];
+const CIRCLES: &[&[&str]] = &[&["store::local::content", "store::local::tables"]];
 
 /// The paths that a `use` names: `a::{b, c::d as e}` is `a::b` and `a::c::d`.
 fn named(tree: &str) -> Vec<String> {

@@ -14,7 +14,7 @@ use tokio_util::bytes::Bytes;
 
 use super::bounded::{DOCUMENT, LIST, RECORD, RECORDS, SMALL, whole};
 use super::decision::{Failed, Failure, Kind, Reason};
-use super::paths::{Database, Dialect, Path};
+use super::paths::{Dialect, Path, Root};
 use super::payload::Payload;
 use super::probe::{self, Answer, Probe, Verdict};
 use super::stream;
@@ -52,7 +52,7 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Debug)]
 pub(super) struct Api {
     pub(super) transport: Transport,
-    pub(super) place: Database,
+    pub(super) place: Root,
     pub(super) version: String,
     /// The collections whose distance is probed; None: all.
     pub(super) probed: Option<BTreeSet<String>>,
@@ -76,7 +76,7 @@ struct ByIds<'a> {
 }
 
 impl Api {
-    pub(super) fn new(transport: Transport, place: Database, version: String) -> Self {
+    pub(super) fn new(transport: Transport, place: Root, version: String) -> Self {
         Self { transport, place, version, probed: None, known: Mutex::default() }
     }
 

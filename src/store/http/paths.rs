@@ -12,7 +12,7 @@ pub(super) enum Dialect {
 
 /// One database of a server, in the API that the server speaks.
 #[derive(Clone, Debug)]
-pub(super) struct Database {
+pub(super) struct Root {
     pub(super) dialect: Dialect,
     pub(super) tenant: String,
     pub(super) database: String,
@@ -37,7 +37,7 @@ impl Path {
     }
 }
 
-impl Database {
+impl Root {
     /// The list of collections.
     ///
     /// v1 has no limit there: with `limit` alone, 0.4.24 answers 500, and without it everything comes (measured).
@@ -93,7 +93,7 @@ mod tests {
             let query: Vec<String> = path.query.iter().map(|(key, value)| format!("{key}={value}")).collect();
             format!("{}?{}", path.segments.join("/"), query.join("&"))
         };
-        let place = |dialect| Database { dialect, tenant: "t".into(), database: "d".into() };
+        let place = |dialect| Root { dialect, tenant: "t".into(), database: "d".into() };
         let (v1, v2) = (place(Dialect::V1), place(Dialect::V2));
         for (path, expected) in [
             (v1.collections(), "api/v1/collections?tenant=t&database=d"),

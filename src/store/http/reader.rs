@@ -11,7 +11,7 @@ use super::api::Api;
 use super::bounded::{SMALL, whole};
 use super::config::ServerConfig;
 use super::decision::{Kind, Reason};
-use super::paths::{Database, Dialect, Path};
+use super::paths::{Dialect, Path, Root};
 use super::transport::{Request, Stopped, Transport};
 use super::wire;
 use crate::store::collection::Collection;
@@ -68,7 +68,7 @@ pub async fn open(mut config: ServerConfig) -> Result<HttpStore> {
         return Err(unsupported(&transport, why, "upgrade it to 0.4.15 or later"));
     }
     let ServerConfig { tenant, database, .. } = config;
-    Ok(HttpStore { api: Api::new(transport, Database { dialect, tenant, database }, version) })
+    Ok(HttpStore { api: Api::new(transport, Root { dialect, tenant, database }, version) })
 }
 
 /// Characters of a version that are kept: no Chroma says more.
