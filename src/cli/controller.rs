@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// Look at this namespace only; may be given more than once. Default: all
     #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
     watch_namespaces: Vec<String>,
-    /// Where /healthz, /readyz and /metrics are served; [::] is 0.0.0.0, too, and that alone where there is no IPv6
+    /// Where /healthz, /readyz and /metrics are served. The default takes IPv6 and IPv4, or IPv4 alone on a node without IPv6
     #[arg(long, default_value = "[::]:8080")]
     listen: SocketAddr,
     /// Objects looked at at the same time, in each namespace where some are named

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 
-/// The open store behind a [`LocalStore`].
+/// The open store behind a `LocalStore`.
 #[derive(Debug)]
 pub(super) struct Core {
     path: PathBuf,
