@@ -123,6 +123,7 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
 async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Result<(), Halt> {
     let remarks = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
     pair.problems.extend(remarks.damage.into_iter().map(|what| format!("the source is damaged: {what}")));
+    pair.remarks = remarks.notes;
     let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
     pair.problems.extend(contradiction("source", ids.len() as u64, counted));
     let had = pair.ledger.ids().len();

@@ -33,6 +33,8 @@ pub(super) struct Pair {
     pub(super) problems: Vec<String>,
     /// What a person should know of the settings; it leaves the verdict as it is.
     pub(super) named: Vec<String>,
+    /// What the source says of the collection beside its records, and what leaves the verdict as it is.
+    pub(super) remarks: Vec<String>,
     /// Whether source and target may be one store, so that nothing must be written.
     pub(super) may_be_one: bool,
     /// Ids of the newest batch that was written.
@@ -64,6 +66,7 @@ impl Pair {
             details: BTreeMap::new(),
             problems: Vec::new(),
             named: Vec::new(),
+            remarks: Vec::new(),
             may_be_one: false,
             last_batch: Vec::new(),
             came_later: 0,

@@ -232,11 +232,11 @@ const NAMED: usize = 5;
 
 /// What stands against the verdict beside single records.
 fn problems(run: &Run) -> Option<String> {
-    let damage = run.warnings.iter().filter(|warning| warning.is_damage).map(|warning| {
-        format!("{}; what could be read was copied and compared, and there may have been more", warning.message)
-    });
-    let found = run.pairs.iter().flat_map(|pair| pair.problems.iter().cloned());
-    let mut all: Vec<String> = damage.chain(found).collect();
+    let mut all: Vec<String> = run.pairs.iter().flat_map(|pair| pair.problems.iter().cloned()).collect();
+    // counts alone are compared without asking the source again
+    if !all.iter().any(|problem| problem.contains("the source is damaged")) {
+        all.extend(run.warnings.iter().filter(|warning| warning.is_damage).map(|warning| warning.message.clone()));
+    }
     all.dedup();
     let left_out = all.len().saturating_sub(NAMED);
     all.truncate(NAMED);
@@ -264,6 +264,15 @@ fn beside(run: &Run, counts: &Counts) -> String {
             "{} records came to the source after the last pass, and the next run copies them",
             counts.came_later
         ));
+    }
+    let remarks: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.remarks.iter().map(String::as_str)).collect();
+    if let Some(first) = remarks.first() {
+        let more = if remarks.len() > 1 {
+            format!(" (and {} more, which the report lists)", remarks.len() - 1)
+        } else {
+            String::new()
+        };
+        told.push(format!("noticed in the source: {first}{more}"));
     }
     let named: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.named.iter().map(String::as_str)).collect();
     if !named.is_empty() {

@@ -259,7 +259,7 @@ pub(super) fn finish(pair: &mut Pair) -> Result<Compared, Halt> {
     note_all(pair, "goneFromSource", "deleted from the source during the run; the target may hold it", |_, entry| {
         entry.gone
     })?;
-    for what in pair.problems.iter().chain(&pair.named) {
+    for what in pair.problems.iter().chain(&pair.named).chain(&pair.remarks) {
         pair.notes.list("", "collection", what.clone());
     }
     pair.fingerprint = pair.ledger.fingerprint(|entry| pair.is_wanted(entry))?;

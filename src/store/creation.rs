@@ -101,7 +101,14 @@ fn schema_can_be_sent(source: &Collection, schema: &Json) -> bool {
 
 fn by_configuration(source: &Collection, mut new: NewCollection) -> NewCollection {
     let mut hnsw = json!({"space": source.distance.as_str()});
+    // 1.5.9 goes by metadata that contradicts the configuration beside it (measured)
+    if new.metadata.contains_key("hnsw:space") {
+        put(&mut new, "hnsw:space", Value::Str(source.distance.as_str().to_owned()));
+    }
     for (parameter, value) in settings::written(source) {
+        if new.metadata.contains_key(parameter.metadata_key()) {
+            put(&mut new, parameter.metadata_key(), number(&value));
+        }
         hnsw[parameter.name()] = Json::Number(value);
     }
     let mut configuration = json!({ "hnsw": hnsw });
@@ -382,6 +389,17 @@ mod tests {
         assert_eq!(keys("1.0.0"), [] as [&str; 0]);
         let losses = plan(&source, "abc", &target("0.6.3")).losses;
         assert!(losses.len() == 1 && losses[0].contains("openai"), "{losses:?}");
+    }
+
+    /// A 0.4.24 collection whose metadata was replaced: 1.5.9 made it `ip` from the copied metadata, and the run was refused.
+    #[test]
+    fn metadata_that_contradicts_the_index_is_put_right_and_named() {
+        let mut source = collection(&[("hnsw:space", Value::Str("ip".into()))], Json::Null);
+        source.distance = Distance::L2;
+        let new = plan(&source, "abc", &target("1.0.0"));
+        assert_eq!(new.metadata.get("hnsw:space"), Some(&Value::Str("l2".into())));
+        assert_eq!(new.configuration.as_ref().map(|c| &c["hnsw"]["space"]), Some(&json!("l2")));
+        assert!(new.losses[0].contains("hnsw:space"), "{:?}", new.losses);
     }
 
     #[test]

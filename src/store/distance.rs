@@ -77,7 +77,7 @@ pub const SPACE: &str = "hnsw:space";
 
 /// Whether all of an index's settings, its distance left out, are those of 1.x for a collection that asked for none.
 /// `num_threads` is the machine's.
-fn is_default(hnsw: &Json) -> bool {
+pub(super) fn is_default(hnsw: &Json) -> bool {
     let defaults = [
         ("ef_construction", 100.0),
         ("ef_search", 100.0),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Number, Value as Json};
 
 use super::collection::Collection;
-use super::distance::Distance;
+use super::distance::{Distance, is_default};
 use super::record::{Metadata, Value};
 
 /// A parameter of an HNSW index that decides what it finds, or when it is written.
@@ -90,18 +90,21 @@ pub type Settings = BTreeMap<Parameter, Number>;
 /// The parameters that are in effect and written down; one that no document names has its version's default.
 ///
 /// Up to 0.6 only the metadata counts: the `hnsw_configuration` beside it is never read (measured for the distance).
-/// From 1.0 the schema and the configuration count, and the metadata fills in what they do not show; in a store that
-/// an older version wrote, the metadata still counts, which shows in the distance.
+/// From 1.0 the schema and the configuration count, and the metadata fills in what they do not show. In a store that an older
+/// version wrote, the metadata still counts where all of them are the defaults (measured on 1.5.9).
 #[must_use]
 pub fn written(collection: &Collection) -> Settings {
     let document =
         document(collection).filter(|d| d["space"].as_str().and_then(Distance::parse) == Some(collection.distance));
+    let says_nothing = document.as_ref().is_some_and(|d| is_default(&d["hnsw"]));
     let named = |parameter: Parameter| {
         let in_document = || match &document.as_ref()?["hnsw"][parameter.name()] {
             Json::Number(number) => Some(number.clone()),
             _ => None,
         };
-        Some((parameter, in_document().or_else(|| in_metadata(&collection.metadata, parameter))?))
+        let in_metadata = || in_metadata(&collection.metadata, parameter);
+        let value = if says_nothing { in_metadata().or_else(in_document) } else { in_document().or_else(in_metadata) };
+        Some((parameter, value?))
     };
     Parameter::ALL.into_iter().filter_map(named).collect()
 }
@@ -213,5 +216,13 @@ mod tests {
         );
         collection.distance = Distance::Cosine;
         assert_eq!(named(&written(&collection)), ["max_neighbors=17"]);
+    }
+
+    /// An upgraded l2 store that 1.5.9 serves: exit 5 "max_neighbors is 32, in the source 16", then Verified on a rerun.
+    #[test]
+    fn default_settings_of_1_x_leave_it_to_the_older_metadata() {
+        let hnsw = json!({"space": "l2", "max_neighbors": 16, "ef_search": 100});
+        let collection = collection(&[("hnsw:M", Value::Int(32))], json!({"hnsw": hnsw}), None);
+        assert_eq!(named(&written(&collection)), ["max_neighbors=32", "ef_search=100"]);
     }
 }

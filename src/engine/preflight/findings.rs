@@ -42,7 +42,7 @@ pub(super) fn target_found(target: &dyn Target, capabilities: &Capabilities) -> 
 /// What the source says of its collections beside their records.
 pub(super) fn source_state(refused: &[String], notes: &[String]) -> Finding {
     if !refused.is_empty() {
-        let remedy = "leave these collections out, or migrate from the server that writes them";
+        let remedy = "leave them out: name the other collections (--collection, spec.collections)";
         return failed("source-state", refused.join("; "), remedy);
     }
     let message = if notes.is_empty() { "nothing speaks against its collections".to_owned() } else { notes.join("; ") };
