@@ -11,7 +11,7 @@ def there_and_back(s):
     there = s.migrate("there", local("dev"), s.prod.endpoint(), collections=renamed("there_and_back"), batch=slow(100))
     there.copying()
     row = s.k("get", "memmig", "there").splitlines()[1].split()
-    equal("kubectl get while it copies", row[1:4], ["dev:chroma_db", "prod/chroma", "Copying"])
+    equal("kubectl get while it copies", row[1:4], ["dev:chroma_db", f"prod/chroma#{s.namespace}", "Copying"])
     first = there.verified(2000)
     s.prod.holds("there_and_back", 2000)
     back = s.migrate("back", s.prod.endpoint(), local("restored"), collections=renamed(COLLECTION, "there_and_back"))
