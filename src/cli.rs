@@ -48,6 +48,8 @@ enum Command {
 
 /// Threads for reading files and for parsing: more would wait for each other, and each keeps memory of its own.
 const BLOCKING: usize = 4;
+/// How long the end of the process waits for a thread that still reads.
+const LEFT_OVER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Runs the command line and tells how it ended.
 #[must_use]
@@ -62,7 +64,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(BLOCKING).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(dispatch(cli.command)),
+        Ok(runtime) => {
+            let exit = runtime.block_on(dispatch(cli.command));
+            // all is done: a read that hangs on some thread must not keep the process
+            runtime.shutdown_timeout(LEFT_OVER);
+            exit
+        }
         Err(error) => {
             output::error(&format!("failed to start the async runtime: {error}"));
             Exit::Interrupted

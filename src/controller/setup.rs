@@ -29,6 +29,8 @@ use crate::serve::{self, Readiness};
 const CRD_SECONDS: u64 = 5;
 /// How long what has begun may take to end after a signal: well within a pod's grace of 30 s.
 const ENDING: Duration = Duration::from_secs(15);
+/// And then to give the Lease back.
+const GIVING_BACK: Duration = Duration::from_secs(8);
 
 /// Runs a controller until a signal ends it.
 ///
@@ -44,7 +46,17 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let client = Client::try_default()
         .await
         .map_err(|e| Error::Start { attempt: "find the cluster (in a pod, or by KUBECONFIG)", why: e.to_string() })?;
-    let result = lead(&config, client, &readiness, metrics, stop).await;
+    let late = async {
+        stopped(stop.clone()).await;
+        tokio::time::sleep(ENDING + GIVING_BACK).await;
+    };
+    let result = tokio::select! {
+        result = lead(&config, client, &readiness, metrics, stop.clone()) => result,
+        () = late => {
+            tracing::warn!("not everything ended in time: the next leader waits until the Lease ends");
+            Ok(())
+        }
+    };
     readiness.set(false, "ending");
     server.abort();
     result
