@@ -8,7 +8,7 @@
 use serde_json::{Value as Json, json};
 
 use super::collection::Collection;
-use super::distance::{Distance, EmbeddingFunction, embedding_function};
+use super::distance::{Distance, EmbeddingFunction, embedding_function, is_default};
 use super::record::{Metadata, Value};
 use super::settings::{self, Parameter};
 use super::ulp;
@@ -101,15 +101,12 @@ fn schema_can_be_sent(source: &Collection, schema: &Json) -> bool {
 
 fn by_configuration(source: &Collection, mut new: NewCollection) -> NewCollection {
     let mut hnsw = json!({"space": source.distance.as_str()});
-    // 1.5.9 goes by metadata that contradicts the configuration beside it (measured)
-    if new.metadata.contains_key("hnsw:space") {
-        put(&mut new, "hnsw:space", Value::Str(source.distance.as_str().to_owned()));
-    }
     for (parameter, value) in settings::written(source) {
-        if new.metadata.contains_key(parameter.metadata_key()) {
-            put(&mut new, parameter.metadata_key(), number(&value));
-        }
         hnsw[parameter.name()] = Json::Number(value);
+    }
+    // 1.5.9 goes by metadata beside a configuration that is all default (measured)
+    if source.distance == Distance::L2 && is_default(&hnsw) && new.metadata.contains_key("hnsw:space") {
+        put(&mut new, "hnsw:space", Value::Str(source.distance.as_str().to_owned()));
     }
     let mut configuration = json!({ "hnsw": hnsw });
     if let Some(function) = recorded_function(source) {
