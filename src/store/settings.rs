@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(named(&written(&collection)), ["max_neighbors=17"]);
     }
 
-    /// An upgraded l2 store that 1.5.9 serves: exit 5 "max_neighbors is 32, in the source 16", then Verified on a rerun.
+    /// An upgraded l2 store that 1.5.9 serves ended in exit 5, and on a rerun in Verified.
     #[test]
     fn default_settings_of_1_x_leave_it_to_the_older_metadata() {
         let hnsw = json!({"space": "l2", "max_neighbors": 16, "ef_search": 100});

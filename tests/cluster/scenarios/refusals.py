@@ -66,7 +66,7 @@ def few_writes_whatever_refuses(s):
     equal(f"those of locks are: {counted}", counted.get("lock", 0) <= 3 * minutes * len(names), True)
 
 
-few_writes_whatever_refuses.alone = few_writes_whatever_refuses.own_cluster = True
+few_writes_whatever_refuses.alone = few_writes_whatever_refuses.own_cluster = few_writes_whatever_refuses.long = True
 
 
 def _waiting(s):
