@@ -19,8 +19,9 @@ use crate::store::error::{Error, Result};
 const ORDER: [&str; 3] = ["embeddings_queue", "sysdb", "metadb"];
 /// Tables that a store without any content has rows in: what Chroma keeps there about itself.
 const OWN: [&str; 4] = ["migrations", "acquire_write", "embeddings_queue_config", "maintenance_log"];
-/// The full-text index, whose own tables are never empty. What it indexes is looked at.
-const INDEX: &str = "embedding_fulltext_search";
+/// How the full-text index begins, `embedding_fulltext` before the third migration of `metadb` (0.6.3, seen after a kill) and
+/// `embedding_fulltext_search` since. Its own tables are never empty; what it indexes is looked at.
+const INDEX: &str = "embedding_fulltext";
 
 /// The migrations of a store that holds no collection, no record, no log and no tenant of anybody's; None for one that
 /// holds any of these, or another file than the database.
@@ -149,7 +150,8 @@ mod tests {
         db.execute_batch(
             "CREATE TABLE tenants (id TEXT); INSERT INTO tenants VALUES ('default_tenant');
              CREATE TABLE acquire_write (id INTEGER); INSERT INTO acquire_write VALUES (1);
-             CREATE TABLE collections (id TEXT);",
+             CREATE TABLE collections (id TEXT);
+             CREATE TABLE embedding_fulltext_data (x); INSERT INTO embedding_fulltext_data VALUES (1);",
         )
         .unwrap();
         let is_empty = || empty(dir.path()).unwrap().is_some();
