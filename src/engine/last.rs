@@ -14,6 +14,8 @@ use crate::store::{Collection, Error, Reader, SortedIds};
 
 /// Records of a collection that are read again by content, beside the last batch.
 const SAMPLE: usize = 50;
+/// How often a listing is asked for that is shorter than its count.
+const LISTINGS: usize = 4;
 /// Of the last batch, at most so many.
 const LAST_BATCH: usize = 1000;
 
@@ -147,25 +149,33 @@ async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Resul
     unanswered(context, pair).await
 }
 
-/// A listing with the count beside it: two of each, the same, where it is shorter.
+/// A listing with the count beside it: asked for again where it is shorter, until two looks agree. Of a source that grows
+/// all the while the listing is taken as it is: its count moves, too, and proves nothing.
 async fn listed(
     context: &Context<'_>,
     reader: &dyn Reader,
     collection: &Collection,
 ) -> Result<Result<(SortedIds, u64), Error>, Halt> {
     let mut before = None;
-    loop {
+    for looks in 1..=LISTINGS {
         let look = async { Ok((reader.ids(collection).await?, reader.count(collection).await?)) };
         let (ids, counted) = match context.until_stopped(look).await? {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
         let now = (ids.len() as u64, counted);
-        if now.0 >= now.1 || before == Some(now) {
+        let is_last = looks == LISTINGS;
+        let moves = before.is_some_and(|(_, count)| count != counted);
+        if now.0 >= now.1 || before == Some(now) || (is_last && !moves) {
             return Ok(Ok((ids, counted)));
+        }
+        if is_last {
+            return Ok(Ok((ids, now.0)));
         }
         before = Some(now);
     }
+    // not reached: the last look returns. A count beside no ids is a contradiction, never a success
+    Ok(Ok((SortedIds::default(), u64::MAX)))
 }
 
 /// What a listing that stays shorter than the count means.

@@ -71,6 +71,7 @@ pub(crate) struct MemoryStore {
     before_fetch: Mutex<Option<Hook>>,
     before_write: Mutex<Option<Hook>>,
     before_list: Mutex<Option<Hook>>,
+    before_count: Mutex<Option<Hook>>,
 }
 
 /// A collection as Chroma 1.x describes one.
@@ -97,6 +98,7 @@ impl MemoryStore {
             before_fetch: Mutex::default(),
             before_write: Mutex::default(),
             before_list: Mutex::default(),
+            before_count: Mutex::default(),
         }
     }
 
@@ -129,6 +131,11 @@ impl MemoryStore {
     /// Runs before every write, when it is on its way already.
     pub(crate) fn before_write(&self, hook: impl FnMut(&mut State) + Send + 'static) {
         *self.before_write.lock().unwrap() = Some(Box::new(hook));
+    }
+
+    /// Runs before every count.
+    pub(crate) fn before_count(&self, hook: impl FnMut(&mut State) + Send + 'static) {
+        *self.before_count.lock().unwrap() = Some(Box::new(hook));
     }
 
     /// Runs before every listing of ids.
@@ -188,7 +195,10 @@ impl Reader for MemoryStore {
     }
 
     async fn count(&self, collection: &Collection) -> Result<u64> {
-        let state = self.state();
+        let mut state = self.state();
+        if let Some(hook) = self.before_count.lock().unwrap().as_mut() {
+            hook(&mut state);
+        }
         let found = state.collections.values().find(|(c, _)| c.id == collection.id);
         Ok(found.map_or(0, |(_, records)| records.len() as u64))
     }

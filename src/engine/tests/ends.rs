@@ -172,3 +172,19 @@ async fn a_list_of_collections_that_is_empty_for_a_moment_ends_nothing() {
     let outcome = run(&source, &target, &fast()).await;
     assert_copied(&source, &target, &outcome);
 }
+
+/// A source that grows between each listing and its count was listed for ever.
+#[tokio::test]
+async fn a_source_that_grows_all_the_while_ends() {
+    let (source, target) = (source(numbered(12)), MemoryStore::new("target"));
+    let mut n = 0;
+    source.before_count(move |state| {
+        n += 1;
+        edit(state, &format!("late {n}"), "late");
+    });
+    let outcome = run(&source, &target, &fast()).await;
+    assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
+    for id in 0..12 {
+        assert!(target.records("memories").contains_key(&format!("{id:04}")));
+    }
+}
