@@ -428,7 +428,7 @@ impl Writer {
     /// Ends it after the change under way.
     fn stop(mut self) -> Vec<(String, Option<String>)> {
         self.process.signal(Signal::TERM);
-        self.process.0.wait().unwrap();
+        assert!(self.process.0.wait().unwrap().success(), "the writer did not write until the end");
         self.changes()
     }
 }

@@ -29,6 +29,13 @@ def stop(*_):
 
 signal.signal(signal.SIGTERM, stop)
 chance = random.Random(11)
+
+
+def vector():
+    """With a vector of its own no write asks for an embedding model, which the client would download."""
+    return [chance.random() for _ in range(dimension)]
+
+
 with open(log, "a") as out:
     n = 0
     while not stopped:
@@ -37,12 +44,12 @@ with open(log, "a") as out:
         document = f"written {n}"
         if kind == "add":
             one = f"late-{n}"
-            collection.add(ids=[one], embeddings=[[chance.random() for _ in range(dimension)]], documents=[document])
+            collection.add(ids=[one], embeddings=[vector()], documents=[document])
             ids.append(one)
         else:
             one = chance.choice(ids)
             if kind == "update":
-                collection.update(ids=[one], documents=[document], metadatas=[{"version": n}])
+                collection.update(ids=[one], embeddings=[vector()], documents=[document], metadatas=[{"version": n}])
             else:
                 collection.delete(ids=[one])
                 ids.remove(one)
