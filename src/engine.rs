@@ -5,6 +5,7 @@ pub mod adaptive;
 pub mod batch;
 pub mod compare;
 mod copy;
+mod damage;
 mod digests;
 pub mod fingerprint;
 pub mod halt;
@@ -192,8 +193,6 @@ struct Warning {
     check: &'static str,
     message: String,
     remedy: &'static str,
-    /// Whether it speaks against the verdict.
-    is_damage: bool,
 }
 
 /// Migrates `source` into `target` and proves it.
