@@ -9,13 +9,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 
+use super::child::lock::{self, Lock};
+use super::child::server::{Program, Server};
 use super::own_writer::OwnWriter;
 use super::{Folder, open_files, passed, refused, serving};
+use crate::chroma::Capabilities;
+use crate::model::{Error, Result};
+use crate::store::files::sqlite::birth;
+use crate::store::files::{self, Layout, LocalStore, Order};
 use crate::store::http::{self, HttpWriter, ServerConfig};
-use crate::store::local::lock::{self, Lock};
-use crate::store::local::server::{Program, Server};
-use crate::store::local::{self, Layout, LocalStore, Order, birth};
-use crate::store::{Capabilities, Error, Finding, Problem, Reader, Result, Target, Writer};
+use crate::store::{Finding, Problem, Reader, Target, Writer};
 
 /// How long a server may take until it answers: one that opens a large store reads its index first.
 const STARTING: Duration = Duration::from_secs(120);
@@ -87,7 +90,7 @@ impl LocalTarget {
         if birth::empty(&self.folder.path)?.is_some_and(|there| birth::is_beginning(&there, engine)) {
             return Ok(passed(check, format!("an empty store, which is made ready: {}", engine.version())));
         }
-        let there = local::layout(&self.folder.path)?;
+        let there = files::layout(&self.folder.path)?;
         let message = |relation| format!("the store has the {}, {relation} {}", there.version(), engine.version());
         Ok(match there.compare(engine) {
             Order::Equal => passed(check, message("as the program that writes it:")),
@@ -147,7 +150,7 @@ impl Target for LocalTarget {
 /// Takes away the tables that an engine with this layout did not finish, where they hold nothing: 0.6.3 does not go on
 /// from its own half-made ones (measured). Called only while our lock is held and nobody has the folder open.
 fn clear(folder: &Path, whole: &Layout) -> Result<()> {
-    let database = folder.join(local::DATABASE);
+    let database = folder.join(files::DATABASE);
     if !database.exists() {
         return Ok(());
     }
@@ -159,7 +162,7 @@ fn clear(folder: &Path, whole: &Layout) -> Result<()> {
     // in this order, so that an end in between leaves what the next run takes for empty, too
     std::fs::File::create(&database).map_err(io_error("empty", &database))?;
     for ending in ["-journal", "-wal", "-shm", ""] {
-        let file = folder.join(format!("{}{ending}", local::DATABASE));
+        let file = folder.join(format!("{}{ending}", files::DATABASE));
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &file)(error)),
             _ => {}
@@ -223,7 +226,7 @@ async fn probe(program: &Program) -> Result<Engine> {
     let scratch = tempfile::Builder::new().prefix("memory-migration-probe-").tempdir();
     let scratch = scratch.map_err(io_error("create a scratch folder in", &std::env::temp_dir()))?;
     let (server, writer) = started(program, &Folder::new(scratch.path().to_owned())).await?;
-    let engine = Engine { capabilities: writer.capabilities(), layout: local::layout(scratch.path())? };
+    let engine = Engine { capabilities: writer.capabilities(), layout: files::layout(scratch.path())? };
     server.stop().await?;
     Ok(engine)
 }
