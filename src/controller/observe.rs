@@ -1,5 +1,13 @@
 //! All reads. Writes nothing and decides nothing but what need not be read.
 
+pub mod ending;
+pub mod facts;
+mod log;
+pub mod trouble;
+pub mod world;
+
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Service};
@@ -9,11 +17,16 @@ use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::log::{self, ASIDE};
-use super::look::Look;
-use super::observed::{Endpoint, Handle, JobFact, JobPhase, Lock, Observed, UserFact};
-use super::{Context, Error, facts, lock, memory, placement};
+use self::world::{Endpoint, Handle, JobFact, JobPhase, Lock, Observed, UserFact};
+use super::build::placement;
+use super::plan::lock;
+use super::plan::look::Look;
+use super::process::memory;
+use super::{Context, Error};
 use crate::api::{KIND, LABEL_UID, MemoryMigration, MemoryMigrationSpec, Remote};
+
+/// What only explains is not waited for any longer.
+pub(super) const ASIDE: Duration = Duration::from_secs(5);
 
 /// The object as the API server has it.
 #[derive(Clone, Debug)]

@@ -1,19 +1,31 @@
 //! From one look to an ordered list of writes; the rules are in `decide`.
 //! Pure: no client, no clock, no async.
 
+pub mod crd_gap;
+mod decide;
+pub mod lock;
+pub mod look;
+pub mod notices;
+pub mod proof;
+pub mod shown;
+pub mod status;
+pub mod verdict;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
 
-use super::decide::{self, Decision, SOON, WHILE_RUNNING, decide};
-use super::look::Look;
-use super::observed::{Cause, Handle, JobPhase, Lock, Pause, Trouble};
-use super::{crd_gap, events, shown, statuses, verdict};
+use self::decide::{Decision, WHILE_RUNNING, decide};
+use self::look::Look;
+use super::observe::world::{Cause, Handle, JobPhase, Lock, Pause, Trouble};
 use crate::api::conditions::{self, Reason};
 use crate::api::{MemoryMigrationStatus, Phase};
 use crate::report::{Direction, Stage, Summary};
+
+/// Something of ours is about to end.
+pub(super) const SOON: Duration = Duration::from_secs(3);
 
 /// What is to be written, and when to look again.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +56,7 @@ pub enum Write {
     /// Seconds after which an ended Job goes; None: never.
     Ttl(Handle, Option<i32>),
     /// Tell people. Not being able to changes nothing.
-    Tell(events::Notice),
+    Tell(notices::Notice),
     /// Delete a Lease of this object.
     GiveBack(Handle),
 }
@@ -164,7 +176,7 @@ struct Draft {
 fn carry_out(look: &Look<'_>, decision: Decision) -> Plan {
     let mut plan = Plan::default();
     let mut draft = Draft {
-        status: statuses::next(look),
+        status: status::next(look),
         reason: Reason::Retrying,
         message: String::new(),
         first: Vec::new(),
@@ -205,7 +217,7 @@ fn carry_out(look: &Look<'_>, decision: Decision) -> Plan {
             plan.requeue = Some(WHILE_RUNNING);
         }
         Decision::End { reason, message, summary } => {
-            statuses::finish(&mut draft.status, look, reason, summary.as_deref());
+            status::finish(&mut draft.status, look, reason, summary.as_deref());
             draft.outcome = Some(outcome(look, &draft.status, reason, summary));
             (draft.reason, draft.message) = (reason, message);
             plan.requeue = Some(SOON);
@@ -343,9 +355,9 @@ fn settle(look: &Look<'_>, draft: Draft, plan: &mut Plan) {
     status.observed_generation = generation;
     let unborn = reason == Reason::Preflight && !look.observed.alive().any(|pod| pod.started);
     status.phase = Some(if unborn { Phase::Pending } else { reason.phase() });
-    let said = crd_gap::named(statuses::shorten(&message), &look.observed.lacking);
+    let said = crd_gap::named(status::shorten(&message), &look.observed.lacking);
     status.conditions = conditions::conditions(&old.conditions, reason, &said, generation, look.now);
-    let notices = events::notices(&old, &status, reason, &message);
+    let notices = notices::notices(&old, &status, reason, &message);
     plan.writes.extend(first);
     plan.writes.extend(changed(look, status, outcome));
     plan.writes.extend(then);
@@ -367,5 +379,5 @@ fn outcome(look: &Look<'_>, status: &MemoryMigrationStatus, reason: Reason, summ
     let start = status.start_time.as_ref().unwrap_or(look.now);
     let end = status.completion_time.as_ref().unwrap_or(look.now);
     let seconds = end.0.duration_since(start.0).as_secs_f64().max(0.0);
-    Outcome { direction: statuses::direction(look.spec()), reason, seconds, summary }
+    Outcome { direction: status::direction(look.spec()), reason, seconds, summary }
 }

@@ -2,7 +2,7 @@
 //! ours, and what comes in the second in which a Job ends.
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::observed::{Endpoint, JobFact, JobPhase, UserFact};
+use memory_migration_operator::controller::observe::world::{Endpoint, JobFact, JobPhase, UserFact};
 use memory_migration_operator::report::{self, Counts};
 
 use super::fixtures::*;

@@ -5,13 +5,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use memory_migration_operator::api::conditions::{Reason, agreed_reason};
 use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus, parse_manifest};
-use memory_migration_operator::controller::events::Notice;
-use memory_migration_operator::controller::look::Look;
-use memory_migration_operator::controller::observed::{
+use memory_migration_operator::controller::build::job;
+use memory_migration_operator::controller::observe::facts;
+use memory_migration_operator::controller::observe::world::{
     Endpoint, Handle, JobFact, JobPhase, Lock, LogFact, Observed, PodFact, Trouble, UserFact,
 };
+use memory_migration_operator::controller::plan::lock;
+use memory_migration_operator::controller::plan::look::Look;
+use memory_migration_operator::controller::plan::notices::Notice;
 use memory_migration_operator::controller::plan::{self, Outcome, PauseChange, Plan, Refusal, Write};
-use memory_migration_operator::controller::{Platform, Settings, facts, job, lock};
+use memory_migration_operator::controller::{Platform, Settings};
 use memory_migration_operator::report::{self, Counts, Progress, SCHEMA, Stage, Summary, Verdict};
 
 pub(crate) const UID: &str = "11111111-2222-3333-4444-555555555555";

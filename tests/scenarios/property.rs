@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use memory_migration_operator::api::conditions::{READY, Reason, Situation};
-use memory_migration_operator::controller::observed::{Endpoint, JobPhase, Lock, LogFact, UserFact};
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, LogFact, UserFact};
 use memory_migration_operator::controller::plan::{Plan, Write};
 use memory_migration_operator::report::{self, Progress, Stage};
 use proptest::prelude::*;

@@ -2,7 +2,7 @@
 
 use memory_migration_operator::api::conditions::{READY, RECONCILING, Reason, STALLED, Situation};
 use memory_migration_operator::api::{Phase, Verification};
-use memory_migration_operator::controller::observed::{Endpoint, JobPhase, Lock, Trouble};
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, Trouble};
 use memory_migration_operator::report::{self, Stage};
 
 use super::fixtures::*;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::observed::Lock;
+use memory_migration_operator::controller::observe::world::Lock;
 use memory_migration_operator::controller::plan::{PauseChange, Write};
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::{LocalTarget, MemoryMigration, NamePair, Remote};
-use memory_migration_operator::controller::job;
+use memory_migration_operator::controller::build::job;
 
 use super::fixtures::*;
 

@@ -1,9 +1,9 @@
 //! Waits that are no failed tries: what only the runner sees, a source that another one writes, a log that is silent.
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::memory::Memory;
-use memory_migration_operator::controller::observed::{Cause, JobPhase, Lock, LogFact, Pause};
+use memory_migration_operator::controller::observe::world::{Cause, JobPhase, Lock, LogFact, Pause};
 use memory_migration_operator::controller::plan::PauseChange;
+use memory_migration_operator::controller::process::memory::Memory;
 use memory_migration_operator::report::{self, Stage};
 
 use super::fixtures::*;

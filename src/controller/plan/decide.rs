@@ -6,20 +6,19 @@ use std::time::Duration;
 use k8s_openapi::api::batch::v1::Job;
 
 use super::look::Look;
-use super::observed::{Cause, Endpoint, JobFact, Lock, Pause, PodFact, Trouble};
 use super::verdict::{self, End};
-use super::{job, placement, statuses};
+use super::{SOON, status};
 use crate::api::MemoryMigrationSpec;
 use crate::api::conditions::{self, Reason};
 use crate::api::run_hash::short_hash;
+use crate::controller::build::{job, placement};
+use crate::controller::observe::world::{Cause, Endpoint, JobFact, Lock, Pause, PodFact, Trouble};
 use crate::report::{Stage, Summary};
 
 /// How often a running migration is looked at: its progress, and who uses its claims.
 pub(super) const WHILE_RUNNING: Duration = Duration::from_secs(5);
 /// How often something that cannot be watched is looked at again.
 pub(super) const WHILE_WAITING: Duration = Duration::from_secs(15);
-/// Something of ours is about to end.
-pub(super) const SOON: Duration = Duration::from_secs(3);
 /// Seconds of the first pause after an attempt that came to nothing; each further one is twice as long.
 const FIRST_PAUSE: i64 = 60;
 /// Seconds of the longest pause.
@@ -151,7 +150,7 @@ fn start(look: &Look<'_>) -> Decision {
     if left.is_some_and(|left| left <= 0) {
         return end(verdict::deadline());
     }
-    let failures = statuses::failures(look);
+    let failures = status::failures(look);
     if failures > spec.backoff_limit {
         return end(verdict::tried_out());
     }
@@ -312,9 +311,9 @@ fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
         return waiting;
     }
     // What the pod before did says nothing about this one.
-    let known = if look.before.pod_name == pod { statuses::running_reason(&look.before) } else { Reason::Preflight };
+    let known = if look.before.pod_name == pod { status::running_reason(&look.before) } else { Reason::Preflight };
     let reason = stage.map_or(known, Reason::from);
-    (reason, format!("{} in pod {pod}", statuses::doing(reason)))
+    (reason, format!("{} in pod {pod}", status::doing(reason)))
 }
 
 /// What is said while the runner has ended well and its Job does not say so yet: the kubelet is faster than the Job's
@@ -322,7 +321,7 @@ fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
 fn closing(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)> {
     let pod = verdict::ended_well(look, job)?;
     let message = format!("pod {} has ended well: waiting for Job {} to say so", pod.name, job.name);
-    Some((statuses::running_reason(&look.before), message))
+    Some((status::running_reason(&look.before), message))
 }
 
 /// Whether the Job is bound to a node that its claim's users have left.

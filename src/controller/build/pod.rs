@@ -12,10 +12,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::observed::Ids;
 use super::placement::{self, Pin};
-use super::{Platform, Settings};
 use crate::api::{Auth, LocalTarget, MemoryMigration, MemoryMigrationSpec, Remote, Runner, endpoint};
+use crate::controller::observe::world::Ids;
+use crate::controller::{Platform, Settings};
 use crate::report::Listed;
 
 /// On the pod: the manifest that the runner reads through a downward API volume, so that it needs no API access and

@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::{
     Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration,
 };
 
-use super::observed::{Endpoint, Ids, Observed, UserFact};
 use crate::api::{LABEL_UID, MemoryMigrationSpec};
+use crate::controller::observe::world::{Endpoint, Ids, Observed, UserFact};
 
 /// The node that the runner is bound to, and what it tolerates there.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,10 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::observed::{JobFact, Observed};
 use crate::api::conditions::{Reason, Situation};
 use crate::api::status::{Counts, LastSuccess, Progress};
 use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Remote};
+use crate::controller::observe::world::{JobFact, Observed};
 use crate::report::{self, Stage};
 
 /// Chroma's own names for what nobody named.

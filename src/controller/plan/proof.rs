@@ -1,8 +1,8 @@
 //! What proves a run: one rule for the runner's verdict and for a status that claims an end. Pure.
 
-use super::observed::Asked;
 use crate::api::conditions::Reason;
 use crate::api::{MemoryMigrationSpec, Verification};
+use crate::controller::observe::world::Asked;
 use crate::report::Counts;
 
 impl Asked {

@@ -11,9 +11,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use super::{Settings, pod};
+use super::pod;
 use crate::api::run_hash::short_hash;
 use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration};
+use crate::controller::Settings;
 use crate::exit::Exit;
 
 pub use super::pod::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input};

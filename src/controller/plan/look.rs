@@ -5,10 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::observed::{Asked, JobFact, Observed};
-use super::{Settings, job, lock, proof};
+use super::{lock, proof};
 use crate::api::conditions::{self, Reason, Situation};
 use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus};
+use crate::controller::Settings;
+use crate::controller::build::job;
+use crate::controller::observe::world::{Asked, JobFact, Observed};
 
 /// All that a decision depends on.
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
 //! From what a Job and its pods left to the end of a run. Pure. Success is only believed with its proof.
 
 use super::look::Look;
-use super::observed::{JobFact, JobPhase, PodFact};
 use super::proof;
 use crate::api::conditions::{Reason, Situation, agreed_reason};
 use crate::api::status;
+use crate::controller::observe::world::{JobFact, JobPhase, PodFact};
 use crate::exit::Exit;
 use crate::report::{self, SCHEMA, Summary, Verdict};
 

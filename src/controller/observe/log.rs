@@ -1,18 +1,15 @@
 //! Reads the log of the runner. A log that cannot be read only makes the progress stale: never an error.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
-use super::observed::{LogFact, Observed, PodFact};
-use super::{Context, facts};
+use super::world::{LogFact, Observed, PodFact};
+use super::{ASIDE, facts};
 use crate::api::MemoryMigration;
+use crate::controller::Context;
 
-/// What only explains is not waited for any longer.
-pub(super) const ASIDE: Duration = Duration::from_secs(5);
 /// Lines from a log's end: the last progress, or all collections' outcomes.
 const LINES: i64 = 200;
 /// Bytes from a log's beginning: what the runner found in its source.
