@@ -196,8 +196,8 @@ async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, 
             }
         };
         let now = now();
-        let observed = observe::observe(context, &migration, &now).await?;
-        let look = Look::new(&migration, &observed, &context.settings, &now);
+        let world = observe::observe(context, &migration, &now).await?;
+        let look = Look::new(&migration, &world, &context.settings, &now);
         let mut plan = plan::plan(&look);
         let mut done = act::act(context, &look, &seen.status, &plan).await?;
         if let Done::Refused(refusal) = &done {

@@ -133,9 +133,7 @@ pub fn plan(look: &Look<'_>) -> Plan {
 /// After an edit the run before it is looked at as long as something of it is left: its verdict is read, or it is stopped.
 fn at_hand<'a>(look: &Look<'a>) -> Look<'a> {
     let is_left = |look: &Look<'_>| {
-        look.observed.present().next().is_some()
-            || look.observed.alive().next().is_some()
-            || verdict::of_run(look).is_some()
+        look.world.present().next().is_some() || look.world.alive().next().is_some() || verdict::of_run(look).is_some()
     };
     look.at_run_before().filter(is_left).unwrap_or_else(|| look.clone())
 }
@@ -197,7 +195,7 @@ fn carry_out(look: &Look<'_>, decision: Decision) -> Plan {
         Decision::Stop { reason, message, after } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
             remove_jobs(look, &mut draft);
-            if reason == Reason::Suspended && look.observed.is_quiet() {
+            if reason == Reason::Suspended && look.world.is_quiet() {
                 // As with a Job that is suspended: going on starts the deadline's clock anew.
                 draft.status.active_since = None;
             }
@@ -232,7 +230,7 @@ fn carry_out(look: &Look<'_>, decision: Decision) -> Plan {
 
 /// Whether the run has got beyond what it may have to wait for.
 fn works(look: &Look<'_>, reason: Reason) -> bool {
-    let stage = look.observed.log.as_ref().and_then(|log| log.progress).map(|progress| progress.stage);
+    let stage = look.world.log.as_ref().and_then(|log| log.progress).map(|progress| progress.stage);
     reason.is_final() || stage.is_some_and(|stage| stage != Stage::Preflight)
 }
 
@@ -243,16 +241,16 @@ fn keep(look: &Look<'_>) -> Plan {
     let mut status = look.before.clone();
     status.observed_generation = generation;
     conditions::observe_generation(&mut status.conditions, generation);
-    if look.observed.lacking.is_empty() {
+    if look.world.lacking.is_empty() {
         crd_gap::forget(&mut status.conditions);
     }
     plan.writes.extend(changed(look, status, None));
     let ours = look.job().map(|job| job.uid.as_str());
-    let others = look.observed.present().filter(|job| !job.deleting && Some(job.uid.as_str()) != ours);
+    let others = look.world.present().filter(|job| !job.deleting && Some(job.uid.as_str()) != ours);
     plan.writes.extend(others.map(|job| Write::Delete(handle(&job.name, &job.uid))));
     plan.writes.extend(ttl(look));
-    if look.observed.is_quiet() {
-        plan.writes.extend(look.observed.held.iter().cloned().map(Write::GiveBack));
+    if look.world.is_quiet() {
+        plan.writes.extend(look.world.held.iter().cloned().map(Write::GiveBack));
     }
     plan
 }
@@ -260,7 +258,7 @@ fn keep(look: &Look<'_>) -> Plan {
 /// The lock alone, and those given back that an older version named otherwise: only then is it sure that what is read
 /// stays.
 fn take(look: &Look<'_>, name: String) -> Plan {
-    let others = look.observed.held.iter().filter(|held| held.name != name).cloned().map(Write::GiveBack);
+    let others = look.world.held.iter().filter(|held| held.name != name).cloned().map(Write::GiveBack);
     let mut writes: Vec<Write> = others.collect();
     writes.push(Write::TakeLock(name));
     Plan { writes, again: true, requeue: Some(SOON), ..Plan::default() }
@@ -275,7 +273,7 @@ fn break_lock(look: &Look<'_>, uid: String) -> Plan {
 fn hold_lock(look: &Look<'_>) -> Vec<Write> {
     let works = look.working_job().is_some_and(|job| job.phase == JobPhase::Active);
     let Some(name) = look.lock().filter(|_| works) else { return Vec::new() };
-    match &look.observed.lock {
+    match &look.world.lock {
         Lock::Free => vec![Write::TakeLock(name)],
         Lock::Stale { uid } => {
             vec![Write::BreakLock(Handle { name: name.clone(), uid: uid.clone() }), Write::TakeLock(name)]
@@ -306,7 +304,7 @@ fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
         .unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name_any())));
     draft.first.push(Write::Create(job));
     let ours = look.lock();
-    let others = look.observed.held.iter().filter(|held| Some(&held.name) != ours.as_ref());
+    let others = look.world.held.iter().filter(|held| Some(&held.name) != ours.as_ref());
     draft.then.extend(others.cloned().map(Write::GiveBack));
 }
 
@@ -315,28 +313,27 @@ fn remove_jobs(look: &Look<'_>, draft: &mut Draft) {
     if let Some(job) = look.working_job() {
         draft.status.stopped_job.clone_from(&job.uid);
     }
-    let jobs = look.observed.present().filter(|job| !job.deleting);
+    let jobs = look.world.present().filter(|job| !job.deleting);
     draft.then.extend(jobs.map(|job| Write::Delete(handle(&job.name, &job.uid))));
 }
 
 /// Jobs that the object owns and that are not its run's.
 fn strangers(look: &Look<'_>) -> Vec<Write> {
     let ours = look.working_job().map(|job| job.uid.as_str());
-    let others =
-        look.observed.present().filter(|job| ours.is_some() && !job.deleting && Some(job.uid.as_str()) != ours);
+    let others = look.world.present().filter(|job| ours.is_some() && !job.deleting && Some(job.uid.as_str()) != ours);
     others.map(|job| Write::Delete(handle(&job.name, &job.uid))).collect()
 }
 
 /// A policy may have given the Job a ttl: its verdict would go with it.
 fn without_ttl(look: &Look<'_>) -> Option<Write> {
-    let job = look.working_job().filter(|job| job.ttl.is_some() && !look.observed.stubborn.contains(&job.uid))?;
+    let job = look.working_job().filter(|job| job.ttl.is_some() && !look.world.stubborn.contains(&job.uid))?;
     Some(Write::Ttl(handle(&job.name, &job.uid), None))
 }
 
 /// The ended Job's ttl, where it is not what the spec says.
 fn ttl(look: &Look<'_>) -> Option<Write> {
     let wanted = look.spec().ttl_seconds_after_finished?;
-    let job = look.working_job().filter(|job| job.ttl != Some(wanted) && !look.observed.stubborn.contains(&job.uid))?;
+    let job = look.working_job().filter(|job| job.ttl != Some(wanted) && !look.world.stubborn.contains(&job.uid))?;
     Some(Write::Ttl(handle(&job.name, &job.uid), Some(wanted)))
 }
 
@@ -353,24 +350,24 @@ fn settle(look: &Look<'_>, draft: Draft, plan: &mut Plan) {
     let generation = look.migration.metadata.generation.filter(|_| !of_run_before);
     let generation = generation.unwrap_or(old.observed_generation);
     status.observed_generation = generation;
-    let unborn = reason == Reason::Preflight && !look.observed.alive().any(|pod| pod.started);
+    let unborn = reason == Reason::Preflight && !look.world.alive().any(|pod| pod.started);
     status.phase = Some(if unborn { Phase::Pending } else { reason.phase() });
-    let said = crd_gap::named(status::shorten(&message), &look.observed.lacking);
+    let said = crd_gap::named(status::shorten(&message), &look.world.lacking);
     status.conditions = conditions::conditions(&old.conditions, reason, &said, generation, look.now);
     let notices = notices::notices(&old, &status, reason, &message);
     plan.writes.extend(first);
     plan.writes.extend(changed(look, status, outcome));
     plan.writes.extend(then);
     plan.writes.extend(notices.into_iter().map(Write::Tell));
-    if may_release && look.observed.is_quiet() {
-        plan.writes.extend(look.observed.held.iter().cloned().map(Write::GiveBack));
+    if may_release && look.world.is_quiet() {
+        plan.writes.extend(look.world.held.iter().cloned().map(Write::GiveBack));
     }
 }
 
 /// The status, where it is not what the object has. What the CRD does not know is no difference.
 fn changed(look: &Look<'_>, status: MemoryMigrationStatus, outcome: Option<Outcome>) -> Option<Write> {
-    let observed = look.observed;
-    let left_out = if observed.asks_crd { &BTreeSet::new() } else { &observed.lacking };
+    let world = look.world;
+    let left_out = if world.asks_crd { &BTreeSet::new() } else { &world.lacking };
     let same = look.migration.status.as_ref().is_some_and(|old| crd_gap::is_same(old, &status, left_out));
     (!same).then(|| Write::Status(Box::new(Told { status, outcome })))
 }

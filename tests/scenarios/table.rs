@@ -419,7 +419,7 @@ fn a_new_object_that_is_suspended_starts_nothing() {
 #[test]
 fn the_deadline_counts_from_the_first_job_over_all_attempts() {
     let case = Case::to_server().edit(|m| m.spec.active_deadline_seconds = Some(100)).started();
-    assert_eq!(case.observed.jobs.len(), 1);
+    assert_eq!(case.world.jobs.len(), 1);
     let replaced = case.later(60).see(|o| o.jobs.clear());
     assert_eq!(replaced.plan().create().unwrap().spec.unwrap().active_deadline_seconds, Some(40));
     says(&replaced.later(40), Reason::DeadlineExceeded, "activeDeadlineSeconds have passed");
@@ -463,7 +463,7 @@ fn suspending_again_and_again_uses_up_no_try() {
     }
     let status = case.migration.status.as_ref().unwrap();
     assert_eq!((status.attempts, status.failures), (21, 0));
-    assert_eq!(case.observed.jobs.len(), 1);
+    assert_eq!(case.world.jobs.len(), 1);
 }
 
 #[test]

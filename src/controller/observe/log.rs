@@ -5,7 +5,7 @@ use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
-use super::world::{LogFact, Observed, PodFact};
+use super::world::{LogFact, PodFact, World};
 use super::{ASIDE, facts};
 use crate::api::MemoryMigration;
 use crate::controller::Context;
@@ -20,9 +20,9 @@ pub(super) async fn read(
     context: &Context,
     pods: &Api<Pod>,
     migration: &MemoryMigration,
-    observed: &Observed,
+    world: &World,
 ) -> Option<LogFact> {
-    let pod = speaking(observed)?;
+    let pod = speaking(world)?;
     let key = format!("{}/{}", migration.namespace().unwrap_or_default(), pod.name);
     // The last words of a pod that has ended are not put off.
     if !context.memory.may_read_log(&key, pod.alive) {
@@ -63,6 +63,6 @@ async fn part(pods: &Api<Pod>, pod: &PodFact, params: LogParams) -> Option<Strin
 }
 
 /// The pod that tells: the newest one that is alive, else the newest.
-fn speaking(observed: &Observed) -> Option<&PodFact> {
-    observed.pods.iter().filter(|pod| pod.speaker.is_some()).max_by_key(|pod| (pod.alive, pod.created))
+fn speaking(world: &World) -> Option<&PodFact> {
+    world.pods.iter().filter(|pod| pod.speaker.is_some()).max_by_key(|pod| (pod.alive, pod.created))
 }

@@ -10,7 +10,7 @@ use crate::report::{CollectionReport, Listed, Progress, Summary};
 
 /// Everything that was read for one decision.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
+pub struct World {
     /// The Jobs that the object owns, of whatever run, and ended ones that are gone.
     pub jobs: Vec<JobFact>,
     /// The pods with the object's label, of whatever run, and ended ones that are gone.
@@ -270,7 +270,7 @@ impl PodFact {
     }
 }
 
-impl Observed {
+impl World {
     /// Our pods that have not ended.
     pub fn alive(&self) -> impl Iterator<Item = &PodFact> {
         self.pods.iter().filter(|pod| pod.alive)

@@ -65,17 +65,15 @@ pub(super) fn decide(look: &Look<'_>) -> Decision {
         return stop(Reason::InvalidSpec, problems.join("; "), None);
     }
     if look.spec().suspend {
-        let after = Some(SOON).filter(|_| !look.observed.is_quiet());
+        let after = Some(SOON).filter(|_| !look.world.is_quiet());
         return stop(Reason::Suspended, suspended(look), after);
     }
     if let Some(job) = look.working_job().filter(|_| look.is_at_the_specs_run()) {
         return watch(look, job);
     }
     match leftover(look) {
-        Some(_) if let Some(why) = placement::in_use(look.spec(), look.observed) => {
-            stop_others(Reason::VolumeInUse, why)
-        }
-        Some(_) if let Some(lost) = look.observed.alive().find_map(PodFact::lost) => {
+        Some(_) if let Some(why) = placement::in_use(look.spec(), look.world) => stop_others(Reason::VolumeInUse, why),
+        Some(_) if let Some(lost) = look.world.alive().find_map(PodFact::lost) => {
             stop_others(Reason::NodeLost, lost.message.clone())
         }
         Some(what) => {
@@ -99,7 +97,7 @@ fn is_finished(look: &Look<'_>) -> bool {
 fn ended(look: &Look<'_>) -> Option<Decision> {
     let ended = verdict::of_run(look)?;
     let name = look.job().map(|job| job.name.as_str()).unwrap_or_default();
-    Some(match look.observed.alive().next() {
+    Some(match look.world.alive().next() {
         Some(pod) => Decision::Say {
             reason: Reason::Retrying,
             message: format!("Job {name} has ended: waiting for pod {} to end", pod.name),
@@ -112,7 +110,7 @@ fn ended(look: &Look<'_>) -> Option<Decision> {
 /// A run that was stopped because somebody else may write its target: that is said until it has ended, whatever comes
 /// meanwhile, for what it says at its end must not count.
 fn second_writer(look: &Look<'_>) -> Option<Decision> {
-    if look.observed.is_quiet() || !verdict::stopped_for_the_data(look, &look.before.job_uid) {
+    if look.world.is_quiet() || !verdict::stopped_for_the_data(look, &look.before.job_uid) {
         return None;
     }
     let reason = conditions::agreed_reason(&look.before.conditions)?;
@@ -128,10 +126,10 @@ fn stop_others(reason: Reason, message: String) -> Decision {
 }
 
 fn suspended(look: &Look<'_>) -> String {
-    if let Some(lost) = look.observed.alive().find_map(PodFact::lost) {
+    if let Some(lost) = look.world.alive().find_map(PodFact::lost) {
         return format!("spec.suspend is true; {}", lost.message);
     }
-    match look.observed.alive().next() {
+    match look.world.alive().next() {
         Some(pod) => format!("spec.suspend is true: pod {} is ending", pod.name),
         None => "spec.suspend is true: set it to false, and the migration goes on where it stopped".into(),
     }
@@ -139,8 +137,8 @@ fn suspended(look: &Look<'_>) -> String {
 
 /// A Job or pod that may still write.
 fn leftover(look: &Look<'_>) -> Option<String> {
-    let job = look.observed.present().next().map(|job| format!("Job {}", job.name));
-    job.or_else(|| look.observed.alive().next().map(|pod| format!("pod {}", pod.name)))
+    let job = look.world.present().next().map(|job| format!("Job {}", job.name));
+    job.or_else(|| look.world.alive().next().map(|pod| format!("pod {}", pod.name)))
 }
 
 /// No Job and no pod is there: whether the next attempt can start.
@@ -167,15 +165,15 @@ fn start(look: &Look<'_>) -> Decision {
     let input = job::Input {
         hash: look.run.clone(),
         attempt: look.before.attempts.saturating_add(1),
-        pin: placement::pin(spec, look.observed),
-        ids: placement::ids(spec, look.observed),
+        pin: placement::pin(spec, look.world),
+        ids: placement::ids(spec, look.world),
         failures,
         deadline: left,
         one_claim: one_claim(spec),
         listed: look.before.listed.as_ref().map(Into::into),
     };
     match (job::build(look.migration, look.settings, &input), look.lock()) {
-        (Ok(_), Some(name)) if look.observed.lock != Lock::Ours => Decision::Take(name),
+        (Ok(_), Some(name)) if look.world.lock != Lock::Ours => Decision::Take(name),
         (Ok(job), _) => Decision::Start(Box::new(job)),
         (Err(problem), _) => Decision::Say { reason: Reason::InvalidSpec, message: problem, after: None },
     }
@@ -183,32 +181,32 @@ fn start(look: &Look<'_>) -> Decision {
 
 /// What has to change outside before an attempt makes sense.
 fn obstacle(look: &Look<'_>) -> Option<Decision> {
-    let (spec, observed) = (look.spec(), look.observed);
+    let (spec, world) = (look.spec(), look.world);
     let say = |reason, message| Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) });
-    if let Endpoint::Missing(what) = &observed.source {
+    if let Endpoint::Missing(what) = &world.source {
         return say(Reason::SourceNotFound, what.clone());
     }
-    if let Endpoint::Missing(what) = &observed.target {
+    if let Endpoint::Missing(what) = &world.target {
         return say(Reason::TargetNotFound, what.clone());
     }
-    if let Some(message) = placement::in_use(spec, observed) {
+    if let Some(message) = placement::in_use(spec, world) {
         return say(Reason::VolumeInUse, message);
     }
-    if let Some(message) = placement::apart(spec, observed) {
+    if let Some(message) = placement::apart(spec, world) {
         return say(Reason::ClaimsOnDifferentNodes, message);
     }
     let goes_on = "the migration goes on by itself when that one has ended";
-    match &observed.lock {
+    match &world.lock {
         Lock::Theirs { holder } if look.lock().is_some() => {
             return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
         }
         Lock::Stale { uid } => return Some(Decision::BreakLock { uid: uid.clone() }),
         _ => {}
     }
-    let Lock::Theirs { holder } = &observed.source_lock else { return None };
+    let Lock::Theirs { holder } = &world.source_lock else { return None };
     let message = format!("{holder} writes this migration's source: {goes_on}");
     // Looked at again once the own lock was taken: of two that write each other's source, none waits with its lock.
-    if observed.lock == Lock::Ours {
+    if world.lock == Lock::Ours {
         let said = Trouble { reason: Reason::TargetBusy, message };
         return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
     }
@@ -225,7 +223,7 @@ fn pause<'l>(look: &'l Look<'_>) -> Option<(&'l Pause, i64)> {
 
 /// The last pause, unless the spec was edited since.
 fn known_pause<'l>(look: &'l Look<'_>) -> Option<&'l Pause> {
-    look.observed.pause.as_ref().filter(|pause| Some(pause.generation) == look.migration.metadata.generation)
+    look.world.pause.as_ref().filter(|pause| Some(pause.generation) == look.migration.metadata.generation)
 }
 
 /// The pause after an attempt that came to nothing.
@@ -253,10 +251,10 @@ pub(super) fn still_waits(look: &Look<'_>) -> Option<(Reason, String)> {
 
 /// The current attempt's Job is there: what it says, and whether it may go on.
 fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
-    let (spec, observed) = (look.spec(), look.observed);
+    let (spec, world) = (look.spec(), look.world);
     let say = |reason, message| Decision::Say { reason, message, after: Some(WHILE_RUNNING) };
     match verdict::of_job(look, job) {
-        Some(_) if let Some(pod) = observed.alive().next() => {
+        Some(_) if let Some(pod) = world.alive().next() => {
             return say(Reason::Retrying, format!("Job {} has ended: waiting for pod {} to end", job.name, pod.name));
         }
         Some(End::Unproved(_)) if verdict::failures(look, job) > spec.backoff_limit => return end(verdict::lost()),
@@ -266,16 +264,16 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
         Some(ended) => return end(ended),
         None => {}
     }
-    if let (Lock::Theirs { holder }, Some(_)) = (&observed.lock, look.lock()) {
+    if let (Lock::Theirs { holder }, Some(_)) = (&world.lock, look.lock()) {
         return stop_others(
             Reason::TargetBusy,
             format!("the run was stopped: {holder} holds the lock on its target by now"),
         );
     }
-    if let Some(why) = placement::second_writer(spec, observed) {
+    if let Some(why) = placement::second_writer(spec, world) {
         return stop_others(Reason::VolumeInUse, format!("the run was stopped: {why}"));
     }
-    let Some(pod) = observed.alive().max_by_key(|pod| pod.created) else {
+    let Some(pod) = world.alive().max_by_key(|pod| pod.created) else {
         let trouble = job.trouble.clone().map(|t| (t.reason, t.message));
         let (reason, message) = trouble
             .or_else(|| closing(look, job))
@@ -296,7 +294,7 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
 
 /// What a runner says that works.
 fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
-    let log = look.observed.log.as_ref();
+    let log = look.world.log.as_ref();
     if log.and_then(|log| log.last_line).is_some_and(|last| look.second() - last > SILENCE) {
         let message = format!(
             "pod {pod} has written nothing to its log for 5 minutes: see kubectl logs {pod} --all-containers; if the \
@@ -326,7 +324,7 @@ fn closing(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)> {
 
 /// Whether the Job is bound to a node that its claim's users have left.
 fn is_stale(look: &Look<'_>, job: &JobFact) -> bool {
-    job.pin.is_some() && job.pin != placement::pin(look.spec(), look.observed).node
+    job.pin.is_some() && job.pin != placement::pin(look.spec(), look.world).node
 }
 
 fn end(end: End) -> Decision {

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::api::conditions::{Reason, Situation};
 use crate::api::status::{Counts, LastSuccess, Progress};
 use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Remote};
-use crate::controller::observe::world::{JobFact, Observed};
+use crate::controller::observe::world::{JobFact, World};
 use crate::report::{self, Stage};
 
 /// Chroma's own names for what nobody named.
@@ -52,8 +52,8 @@ fn database([tenant, database]: [&str; 2]) -> String {
 
 /// The pod to look at: the Job's one that is alive, else its newest; what was known where none is there any more.
 #[must_use]
-pub fn pod(before: &str, job: Option<&JobFact>, observed: &Observed) -> String {
-    let ours = observed.pods.iter().filter(|pod| job.is_some_and(|job| job.name == pod.job));
+pub fn pod(before: &str, job: Option<&JobFact>, world: &World) -> String {
+    let ours = world.pods.iter().filter(|pod| job.is_some_and(|job| job.name == pod.job));
     ours.max_by_key(|pod| (pod.alive, pod.created)).map_or_else(|| before.to_owned(), |pod| pod.name.clone())
 }
 

@@ -1,4 +1,4 @@
-//! From what was observed to the parts of a status. Pure. Which run a status is about is in `look`.
+//! From a look to the parts of a status. Pure. Which run a status is about is in `look`.
 
 use super::look::{Look, time};
 use super::{shown, verdict};
@@ -20,7 +20,7 @@ pub fn next(look: &Look<'_>) -> MemoryMigrationStatus {
         failures: failures(look),
         source_name: shown::source(spec),
         target_name: shown::target(spec),
-        pod_name: shown::pod(&before.pod_name, look.job(), look.observed),
+        pod_name: shown::pod(&before.pod_name, look.job(), look.world),
         completion_time: None,
         counts: None,
         verification: None,
@@ -34,7 +34,7 @@ pub fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     if status.pod_name != before.pod_name {
         shown::begin_again(&mut status);
     }
-    if let Some(log) = &look.observed.log {
+    if let Some(log) = &look.world.log {
         status.listed = log.listed.as_ref().map(Into::into).or(status.listed);
         if let Some(progress) = &log.progress {
             shown::progress(&mut status, progress, log.said_at.and_then(time).as_ref().unwrap_or(look.now));
@@ -60,7 +60,7 @@ pub fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason: Reaso
         status.stopped_job.clone_from(&look.before.stopped_job);
     }
     // The pod whose verdict it is, by the node's clock; the controller may have been away meanwhile.
-    let pods = &look.observed.pods;
+    let pods = &look.world.pods;
     let said = pods.iter().find(|pod| summary.is_some() && pod.summary.as_ref() == summary);
     let last = pods.iter().find(|pod| pod.name == status.pod_name && reason != Reason::DeadlineExceeded);
     let ended = said.or(last).and_then(|pod| pod.ended.clone()).unwrap_or_else(|| look.now.clone());
@@ -74,7 +74,7 @@ pub fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason: Reaso
         max_ulps: i64::from(summary.max_ulps),
         compared_at: compared(reason).then(|| ended.clone()),
     });
-    if let Some(log) = &look.observed.log {
+    if let Some(log) = &look.world.log {
         status.collections = log.collections.iter().take(MAX_COLLECTIONS).map(CollectionStatus::from).collect();
         status.collections_left_out =
             i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);

@@ -317,7 +317,7 @@ pub fn between_tries(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)>
 
 /// The pods that this Job made, by its UID.
 fn pods<'l>(look: &'l Look<'_>, job: &JobFact) -> impl Iterator<Item = &'l PodFact> {
-    look.observed.pods.iter().filter(move |pod| pod.job_uid == job.uid)
+    look.world.pods.iter().filter(move |pod| pod.job_uid == job.uid)
 }
 
 /// The Job's pod that was made last and has ended.
