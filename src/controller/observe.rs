@@ -18,7 +18,6 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use self::world::{Endpoint, Handle, JobFact, JobPhase, Lock, UserFact, World};
-use super::build::placement;
 use super::plan::lock;
 use super::plan::look::Look;
 use super::process::memory;
@@ -62,7 +61,7 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
     if migration.metadata.deletion_timestamp.is_some() {
         return Ok(World::default());
     }
-    let ours = ListParams::default().labels(&placement::selector(&uid));
+    let ours = ListParams::default().labels(&selector(&uid));
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
     let mut world = processes(context, &pods, &namespace, &uid, now).await?;
@@ -84,7 +83,7 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
 
 /// The Jobs that the object owns, and the pods with its label. Jobs first: what a Job makes meanwhile is seen.
 async fn processes(context: &Context, pods: &Api<Pod>, namespace: &str, uid: &str, now: &Time) -> Result<World, Error> {
-    let ours = ListParams::default().labels(&placement::selector(uid));
+    let ours = ListParams::default().labels(&selector(uid));
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let jobs = jobs.list(&ours).await.map_err(failed(&format!("list the Jobs of {namespace}")))?.items;
     let own = pods.list(&ours).await.map_err(failed(&format!("list the runner's pods of {namespace}")))?.items;
@@ -120,6 +119,11 @@ fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, world:
     world.stubborn = memory.stubborn(&key);
     world.lacking = memory.lacking();
     world.asks_crd = memory.asks_the_crd_again();
+}
+
+/// How the API server is asked for the Jobs and pods of one object, and its locks.
+fn selector(uid: &str) -> String {
+    format!("{LABEL_UID}={uid}")
 }
 
 fn handle(lease: &Lease) -> Handle {
@@ -258,7 +262,7 @@ pub(super) async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<
     if found.is_some_and(|found| found.uid().as_ref() == Some(&holder.uid)) {
         return Ok(false);
     }
-    let theirs = ListParams::default().labels(&placement::selector(&holder.uid));
+    let theirs = ListParams::default().labels(&selector(&holder.uid));
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let jobs = jobs.list(&theirs).await.map_err(failed("list the Jobs of a lock's former holder"))?;
     let works = |job: &Job| job.metadata.deletion_timestamp.is_none() && facts::job_phase(job) == JobPhase::Active;

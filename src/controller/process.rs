@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use self::election::Election;
 use self::memory::Memory;
-use super::build::job::ANNOTATION_NAME;
+use super::build::ANNOTATION_NAME;
 use super::{Config, Context, Error, Found, error_policy, reconcile};
 use crate::api::conditions::Reason;
 use crate::api::{CRD_NAME, LABEL_MANAGED_BY, MANAGER};

@@ -3,7 +3,7 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use memory_migration_operator::api::parse_manifest;
-use memory_migration_operator::controller::build::job::{self, ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input};
+use memory_migration_operator::controller::build::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, job};
 use memory_migration_operator::controller::observe::world::{Ids, LogFact, UserFact};
 use memory_migration_operator::controller::{Platform, Settings};
 

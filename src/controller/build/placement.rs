@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{
     Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration,
 };
 
-use crate::api::{LABEL_UID, MemoryMigrationSpec};
+use crate::api::MemoryMigrationSpec;
 use crate::controller::observe::world::{Endpoint, Ids, UserFact, World};
 
 /// The node that the runner is bound to, and what it tolerates there.
@@ -117,12 +117,6 @@ pub fn affinity(own: Option<&Affinity>, node: Option<&str>) -> Option<Affinity> 
     of_nodes.required_during_scheduling_ignored_during_execution = Some(NodeSelector { ..required });
     affinity.node_affinity = Some(of_nodes);
     Some(affinity)
-}
-
-/// How the API server is asked for the pods of one object.
-#[must_use]
-pub fn selector(uid: &str) -> String {
-    format!("{LABEL_UID}={uid}")
 }
 
 fn users_of<'a>(world: &'a World, claim: &'a str) -> impl Iterator<Item = &'a UserFact> {

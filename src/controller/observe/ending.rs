@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTermin
 
 use super::world::Trouble;
 use crate::api::conditions::Reason;
-use crate::controller::build::pod::{MOVER, PREFLIGHT, SERVER};
+use crate::controller::build::{MOVER, PREFLIGHT, SERVER};
 use crate::exit::Exit;
 
 /// What ended the pod, with the field to change; None where the runner's own words are enough.

@@ -14,8 +14,7 @@ use super::world::{Asked, Endpoint, Handle, Ids, JobFact, JobPhase, LogFact, Pod
 use super::{ending, trouble};
 use crate::api::status::MAX_COLLECTIONS;
 use crate::api::{KIND, LABEL_ATTEMPT, LABEL_RUN, MemoryMigration};
-use crate::controller::build::job::{ANNOTATION_FAILED, ANNOTATION_MANIFEST, ANNOTATION_PIN};
-use crate::controller::build::pod::{MOVER, PREFLIGHT};
+use crate::controller::build::{ANNOTATION_FAILED, ANNOTATION_MANIFEST, ANNOTATION_PIN, MOVER, PREFLIGHT};
 use crate::report::{Line, Summary};
 
 /// The facts of a Job; `events` are those about it.

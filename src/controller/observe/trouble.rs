@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::ending;
 use super::world::Trouble;
 use crate::api::conditions::Reason;
-use crate::controller::build::pod::{MOVER, SERVER};
+use crate::controller::build::{MOVER, SERVER};
 
 /// Restarts after which a server that comes up is no longer believed to stay up.
 const RESTARTS: i32 = 3;

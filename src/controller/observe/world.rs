@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::Reason;
+use crate::api::{MemoryMigrationSpec, Verification};
 use crate::report::{CollectionReport, Listed, Progress, Summary};
 
 /// Everything that was read for one decision.
@@ -260,6 +261,14 @@ pub struct LogFact {
     pub collections: Vec<CollectionReport>,
     /// How many collections the run has.
     pub of: u32,
+}
+
+impl Asked {
+    /// What this spec asks for.
+    #[must_use]
+    pub fn of(spec: &MemoryMigrationSpec) -> Self {
+        Self { plan_only: spec.dry_run, counts_only: spec.verification == Verification::Counts }
+    }
 }
 
 impl PodFact {

@@ -11,7 +11,7 @@ use super::{SOON, status};
 use crate::api::MemoryMigrationSpec;
 use crate::api::conditions::{self, Reason};
 use crate::api::run_hash::short_hash;
-use crate::controller::build::{job, placement};
+use crate::controller::build::{Input, job, placement};
 use crate::controller::observe::world::{Cause, Endpoint, JobFact, Lock, Pause, PodFact, Trouble};
 use crate::report::{Stage, Summary};
 
@@ -162,7 +162,7 @@ fn start(look: &Look<'_>) -> Decision {
         });
         return Decision::Say { reason, message, after: u64::try_from(seconds).ok().map(Duration::from_secs) };
     }
-    let input = job::Input {
+    let input = Input {
         hash: look.run.clone(),
         attempt: look.before.attempts.saturating_add(1),
         pin: placement::pin(spec, look.world),
