@@ -7,7 +7,6 @@ pub mod lock;
 pub mod look;
 pub mod notices;
 pub mod proof;
-pub mod shown;
 pub mod status;
 pub mod verdict;
 
@@ -297,7 +296,7 @@ fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
     status.job_name = job.name_any();
     // Of the Job that is made now: `act` fills it in.
     status.job_uid = String::new();
-    shown::begin_again(status);
+    status::begin_again(status);
     status.start_time = status.start_time.clone().or_else(|| Some(look.now.clone()));
     status.active_since = status.active_since.clone().or_else(|| Some(look.now.clone()));
     (draft.reason, draft.message) = decide::still_waits(look)

@@ -3,7 +3,7 @@
 use super::look::Look;
 use super::proof;
 use crate::api::conditions::{Reason, Situation, agreed_reason};
-use crate::api::status;
+use crate::api::status::Counts;
 use crate::controller::observe::world::{JobFact, JobPhase, PodFact};
 use crate::exit::Exit;
 use crate::report::{self, SCHEMA, Summary, Verdict};
@@ -260,7 +260,7 @@ pub fn failures(look: &Look<'_>, job: &JobFact) -> i32 {
 
 /// Whether the run's Job, as far as it can still be read, says what a status claims of the run's end.
 #[must_use]
-pub fn agrees(look: &Look<'_>, job: &JobFact, claimed: Reason, counts: Option<&status::Counts>) -> bool {
+pub fn agrees(look: &Look<'_>, job: &JobFact, claimed: Reason, counts: Option<&Counts>) -> bool {
     match of_job(look, job) {
         None => job.gone || job.deleting,
         // A finished status is never withdrawn because its pods are gone.
