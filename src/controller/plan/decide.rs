@@ -1,5 +1,5 @@
 //! The decision itself: which of the resource's rules applies. Pure: no client, no clock, no async.
-//! `plan` turns it into writes.
+//! `writes` turns it into writes.
 
 use std::time::Duration;
 
