@@ -6,9 +6,9 @@ mod decide;
 pub mod lock;
 pub mod look;
 pub mod notices;
-pub mod proof;
-pub mod status;
-pub mod verdict;
+mod proof;
+mod status;
+mod verdict;
 mod writes;
 
 use std::time::Duration;

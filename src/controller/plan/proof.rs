@@ -6,7 +6,7 @@ use crate::report::Counts;
 
 /// Why these counts do not prove that a run of this kind succeeded for this reason; None: they do.
 #[must_use]
-pub fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<String> {
+pub(super) fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<String> {
     let expected: &[Reason] = match (asked.plan_only, asked.counts_only) {
         (true, _) => &[Reason::DryRunCompleted],
         (false, true) => &[Reason::CountsVerified],

@@ -18,7 +18,7 @@ const DEFAULTS: [&str; 2] = ["default_tenant", "default_database"];
 
 /// The status of a run that goes on: what is known of it, with the log's progress.
 #[must_use]
-pub fn next(look: &Look<'_>) -> MemoryMigrationStatus {
+pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     let spec = look.spec();
     let before = &look.before;
     let mut status = MemoryMigrationStatus {
@@ -51,7 +51,7 @@ pub fn next(look: &Look<'_>) -> MemoryMigrationStatus {
 
 /// Tries of the run that have failed. A Job that somebody else removed is one.
 #[must_use]
-pub fn failures(look: &Look<'_>) -> i32 {
+pub(super) fn failures(look: &Look<'_>) -> i32 {
     let before = look.before.failures;
     let of_job = look.job().map_or(0, |job| verdict::failures(look, job));
     let lost = if look.has_lost_its_job() { before.saturating_add(1) } else { before };
@@ -59,7 +59,7 @@ pub fn failures(look: &Look<'_>) -> i32 {
 }
 
 /// Puts a run's end into its status.
-pub fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason: Reason, summary: Option<&Summary>) {
+pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason: Reason, summary: Option<&Summary>) {
     if let Some(job) = look.job() {
         // A Job that left its end is not lost, even if it is gone.
         status.failures = look.before.failures.max(verdict::failures(look, job));
@@ -98,14 +98,14 @@ fn compared(reason: Reason) -> bool {
 
 /// The reason of a run whose log has not been read this time: what it said last.
 #[must_use]
-pub fn running_reason(before: &MemoryMigrationStatus) -> Reason {
+pub(super) fn running_reason(before: &MemoryMigrationStatus) -> Reason {
     let stage = before.progress.as_ref().map(|p| p.stage.as_str()).unwrap_or_default();
     Reason::parse(stage).filter(|reason| reason.situation() == Situation::Running).unwrap_or(Reason::Preflight)
 }
 
 /// What the runner does, for the condition's message. Without numbers: they are in `progress`.
 #[must_use]
-pub fn doing(reason: Reason) -> &'static str {
+pub(super) fn doing(reason: Reason) -> &'static str {
     match reason {
         Reason::Copying => "copying records",
         Reason::Verifying => "comparing every record",
@@ -116,7 +116,7 @@ pub fn doing(reason: Reason) -> &'static str {
 
 /// From which kind of endpoint to which.
 #[must_use]
-pub fn direction(spec: &MemoryMigrationSpec) -> Direction {
+pub(super) fn direction(spec: &MemoryMigrationSpec) -> Direction {
     match (spec.source.local.is_some(), spec.target.local.is_some()) {
         (true, true) => Direction::LocalToLocal,
         (true, false) => Direction::LocalToRemote,
@@ -127,7 +127,7 @@ pub fn direction(spec: &MemoryMigrationSpec) -> Direction {
 
 /// The text, cut where it is too long for a condition or an event.
 #[must_use]
-pub fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     if text.len() <= MAX_MESSAGE {
         return text.into();
     }
@@ -200,7 +200,7 @@ fn show_progress(status: &mut MemoryMigrationStatus, told: &report::Progress, no
 }
 
 /// Another pod begins: what the one before did is no longer done.
-pub fn begin_again(status: &mut MemoryMigrationStatus) {
+pub(super) fn begin_again(status: &mut MemoryMigrationStatus) {
     if let Some(progress) = &mut status.progress {
         progress.stage = Reason::from(Stage::Preflight).as_str().into();
         progress.records_per_second = 0.0;
