@@ -67,7 +67,8 @@ fn the_runner_is_told_what_was_seen() {
         }
     }
     // of two claims it sees the files
-    let pod = made(&Case::to_claim()).spec.unwrap().template.spec.unwrap();
+    let claims = ["{local: {claimName: dev, path: a}}", "{local: {claimName: prod, path: b}}"];
+    let pod = made(&Case::of(object(claims[0], claims[1], ""))).spec.unwrap().template.spec.unwrap();
     assert!(!args(&container(&pod, "mover")).contains("--one-store"));
 }
 
