@@ -93,6 +93,8 @@ pub struct Remarks {
     pub notes: Vec<String>,
     /// Why the collection must not be moved at all.
     pub refusal: Option<String>,
+    /// What of it was not read, though it might be another time: nothing is proved of that.
+    pub unread: Option<String>,
 }
 
 /// Writes a store, always through a Chroma server.

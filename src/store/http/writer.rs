@@ -188,7 +188,9 @@ impl Reader for HttpWriter {
     }
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
-        self.store.fetch(collection, ids).await
+        let fetched = self.store.fetch(collection, ids).await?;
+        self.store.api.refuse_unread(collection)?;
+        Ok(fetched)
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
