@@ -12,9 +12,7 @@ use super::paths::Dialect;
 use super::suspect::{Evidence, Neighbour, Ruling, rule};
 use super::transport::{Request, Stopped};
 use super::wire::{self, GetAnswer};
-use crate::store::collection::Collection;
-use crate::store::error::{Error, Result};
-use crate::store::record::Fetched;
+use crate::model::{Collection, Error, Fetched, Result};
 
 /// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
 /// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
