@@ -265,7 +265,12 @@ impl Transport {
                 store,
                 attempt,
                 status,
-                body: format!("the body of {} bytes is beyond the server's limit: {text}", request.body_len()),
+                body: format!(
+                    "the server, or a proxy before it, takes no body of {} bytes: {text}. Raise the limit (client_max_body_size \
+                     of nginx, the annotation nginx.ingress.kubernetes.io/proxy-body-size of its ingress), or make batches \
+                     smaller (--batch-size, spec.batch.size)",
+                    request.body_len()
+                ),
             },
             Reason::Redirected => unsupported(why, "give the URL that it redirects to"),
             Reason::Contradictory => {
