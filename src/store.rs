@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
 use crate::chroma::{Capabilities, NewCollection};
-use crate::model::{Collection, Fetched, Record};
+use crate::model::{Collection, Fetched, Metadata, Record};
 use crate::scratch::SortedIds;
 
 pub use crate::model::{Error, Result};
@@ -101,6 +101,12 @@ pub trait Writer: Reader {
     /// # Errors
     /// [`Error::Uncertain`] when it may have been created: list the collections and look.
     async fn create(&self, new: &NewCollection) -> Result<Collection>;
+
+    /// Sets all metadata of a collection that was just created here. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error::Uncertain`] when it may have been set.
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()>;
 
     /// Adds records; Chroma ignores, without a word, those whose id it already holds.
     ///

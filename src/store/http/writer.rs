@@ -19,7 +19,7 @@ use super::reader::{HttpStore, numbers, unsupported};
 use super::transport::Request;
 use super::wire::{self, CollectionAnswer};
 use crate::chroma::{Capabilities, NewCollection, rules};
-use crate::model::{Collection, Error, Fetched, Record, Result};
+use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::{Amendment, Reader, Remarks, Writer};
 
@@ -150,14 +150,9 @@ impl HttpWriter {
         Ok(())
     }
 
-    async fn write(&self, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
-        let request = Request {
-            kind: Kind::Write,
-            method: Method::POST,
-            url: self.store.api.transport.url(path),
-            body: Some(body),
-            subject,
-        };
+    async fn write(&self, method: Method, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
+        let request =
+            Request { kind: Kind::Write, method, url: self.store.api.transport.url(path), body: Some(body), subject };
         let take = |response| async {
             let body = whole(response, DOCUMENT).await?;
             // Whatever a server says it did is JSON; a proxy's page is no proof of anything.
@@ -169,7 +164,7 @@ impl HttpWriter {
     async fn change(&self, collection: &Collection, verb: &str, body: Payload<'_>) -> Result<()> {
         let path = self.store.api.place.collection(&collection.id, verb);
         let bytes = body.len();
-        let written = self.write(&path, body, words(collection)).await.map(|_| ());
+        let written = self.write(Method::POST, &path, body, words(collection)).await.map(|_| ());
         match &written {
             Ok(()) => self.bodies.learn(bytes, false),
             Err(Error::Rejected { status: 413, .. }) => self.bodies.learn(bytes, true),
@@ -243,8 +238,9 @@ impl Writer for HttpWriter {
     async fn create(&self, new: &NewCollection) -> Result<Collection> {
         let api = &self.store.api;
         let subject = api.database_words();
-        let answer =
-            self.write(&api.place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject).await?;
+        let answer = self
+            .write(Method::POST, &api.place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject)
+            .await?;
         let collection = wire::parse::<CollectionAnswer>(&answer)
             .map_err(|failed| failed.detail)
             .and_then(|answer| answer.into_collection(&api.place.tenant, &api.place.database));
@@ -253,6 +249,12 @@ impl Writer for HttpWriter {
             attempt: format!("the creation of collection {:?}", new.name),
             why,
         })
+    }
+
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()> {
+        let path = self.store.api.place.one(&collection.id);
+        let body = Payload::Kept(self.encoded(body::modify(metadata))?);
+        self.write(Method::PUT, &path, body, words(collection)).await.map(|_| ())
     }
 
     fn prepare(&self, records: &[Record]) -> Result<Bytes> {
