@@ -49,6 +49,14 @@ pub trait Reader: Send + Sync {
     /// [`Error::NotFound`] when the collection is gone.
     async fn ids(&self, collection: &Collection) -> Result<SortedIds>;
 
+    /// As [`Reader::ids`], with the store's own count of about the same moment: fewer ids than that contradict it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the collection is gone.
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        Ok((self.ids(collection).await?, self.count(collection).await?))
+    }
+
     /// The records with these ids, in any order. An id that the store does not (any more) hold is left out of the
     /// answer; one that it holds but cannot read is [`Fetched::Unreadable`].
     ///

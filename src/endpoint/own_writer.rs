@@ -73,6 +73,10 @@ impl Reader for OwnWriter {
         self.writer.ids(collection).await
     }
 
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        self.writer.listing(collection).await
+    }
+
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
         self.writer.fetch(collection, ids).await
     }

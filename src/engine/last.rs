@@ -9,7 +9,7 @@ use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
 use super::{Context, Pair};
 use crate::chroma::creation::{self, Differences};
-use crate::model::{Collection, Error};
+use crate::model::{Collection, Error, Fetched};
 use crate::scratch::{Join, Side, SortedIds};
 use crate::store::Reader;
 
@@ -172,8 +172,7 @@ async fn listed(
 ) -> Result<Result<(SortedIds, u64), Error>, Halt> {
     let mut before = None;
     for looks in 1..=LISTINGS {
-        let look = async { Ok((reader.ids(collection).await?, reader.count(collection).await?)) };
-        let (ids, counted) = match context.until_stopped(look).await? {
+        let (ids, counted) = match context.until_stopped(reader.listing(collection)).await? {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -325,6 +324,26 @@ async fn held(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, collect
     Ok(())
 }
 
+/// Those of these records that have to be compared once more: where the target is a server alone, it has to hold by its seal
+/// what was compared, and the source is not asked again.
+async fn doubtful(context: &Context<'_>, sides: &Sides<'_>, pair: &Pair, places: &[usize]) -> Result<Vec<usize>, Halt> {
+    if sides.has_files() {
+        return Ok(places.to_vec());
+    }
+    let ids = pair.ledger.ids_at(places)?;
+    let answers = window::of_target(context, sides.server, pair.target.as_ref(), &ids).await?;
+    let mut doubtful = Vec::new();
+    for (at, id) in places.iter().zip(&ids) {
+        let seal = pair.ledger.entry(*at)?.known;
+        let holds = match (seal.seal(), answers.get(id)) {
+            (Some(seal), Some(Fetched::Record { record, .. })) => seal.holds(record, pair.source.distance),
+            _ => false,
+        };
+        doubtful.extend((!holds).then_some(*at));
+    }
+    Ok(doubtful)
+}
+
 /// Reads the last batch and some of the others again, by content: a target that lost its newest writes, or was put back to
 /// an older state, shows here.
 async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
@@ -342,7 +361,8 @@ async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Re
         wanted.extend((pair.is_wanted(entry) && entry.proof == Proof::Verified).then_some(at));
     }
     for window in wanted.chunks(SAMPLE) {
-        verify::these(context, sides, pair, window.to_vec()).await?;
+        let doubtful = doubtful(context, sides, pair, window).await?;
+        verify::these(context, sides, pair, doubtful).await?;
     }
     Ok(())
 }

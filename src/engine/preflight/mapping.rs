@@ -62,7 +62,13 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     if word.chars().any(char::is_control) {
-        return format!("$'{}'", word.escape_default());
+        let escaped = |c: char| match c {
+            '\n' => r"\n".to_owned(),
+            '\'' | '\\' => format!("\\{c}"),
+            c if c.is_ascii_control() => format!(r"\x{:02x}", u32::from(c)),
+            c => c.to_string(),
+        };
+        return format!("$'{}'", word.chars().map(escaped).collect::<String>());
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }

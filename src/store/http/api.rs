@@ -226,18 +226,20 @@ impl Api {
         self.json(&request, SMALL).await
     }
 
-    /// Every id, streamed. The counts around it show a server that limits its answers: that one is asked by pages, too,
+    /// Every id, streamed, and how many the server counts beside them. The counts around it show a server that limits its answers: that one is asked by pages, too,
     /// and what is missing then is a remark.
-    pub(super) async fn ids(&self, collection: &Collection) -> Result<SortedIds> {
+    pub(super) async fn ids(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
         let mut listed = SortedIds::default();
         let mut counted = 0;
         for _ in 0..WHOLE_LISTINGS {
             let before = self.count(collection).await?;
             listed = self.listed(collection, before).await?;
-            counted = before.min(self.count(collection).await?);
+            // a list as long as the count before it needs no other one
+            let is_whole = listed.len() as u64 >= before;
+            counted = if is_whole { before } else { before.min(self.count(collection).await?) };
             if listed.len() as u64 >= counted {
                 self.known().short.remove(&collection.id);
-                return Ok(listed);
+                return Ok((listed, counted));
             }
         }
         let merged = self.with_pages(collection, &listed).await?;
@@ -254,7 +256,8 @@ impl Api {
         } else {
             known.short.remove(&collection.id);
         }
-        Ok(merged)
+        drop(known);
+        Ok((merged, counted))
     }
 
     async fn listed(&self, collection: &Collection, counted: u64) -> Result<SortedIds> {

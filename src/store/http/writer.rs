@@ -218,6 +218,10 @@ impl Reader for HttpWriter {
         self.store.ids(collection).await
     }
 
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        self.store.listing(collection).await
+    }
+
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
         let fetched = self.store.fetch(collection, ids).await?;
         self.store.api.refuse_unread(collection)?;
