@@ -9,7 +9,7 @@ use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
 use super::{Context, Pair};
 use crate::chroma::creation::{self, Differences};
-use crate::model::{Collection, Error};
+use crate::model::{Collection, Error, Fetched};
 use crate::scratch::{Join, Side, SortedIds};
 use crate::store::{Reader, Remarks};
 
@@ -47,6 +47,7 @@ pub(super) async fn look(
             verify::pass(context, sides, pair, |entry| entry.proof == Proof::Open, |_| ()).await?;
             unanswered(context, pair).await?;
         }
+        // last of all looks of this pass: each of them may have left records unread
         said(context, sides, pair).await?;
     }
     // the looks took a while, and a name can have moved meanwhile
@@ -62,6 +63,8 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
     for pair in pairs {
         same_source(context, &sources, pair)?;
+        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+        pair.unread = told.unread.into_iter().collect();
         let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
         pair.problems.extend(contradiction("source", ids.len() as u64, counted));
         pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
@@ -157,8 +160,7 @@ async fn listed(
 ) -> Result<Result<(SortedIds, u64), Error>, Halt> {
     let mut before = None;
     for looks in 1..=LISTINGS {
-        let look = async { Ok((reader.ids(collection).await?, reader.count(collection).await?)) };
-        let (ids, counted) = match context.until_stopped(look).await? {
+        let (ids, counted) = match context.until_stopped(reader.listing(collection)).await? {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -322,8 +324,9 @@ async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Resu
             told.push(("target", pair.target_name.clone(), all));
         }
     }
-    pair.remarks = Vec::new();
-    for (side, name, Remarks { damage, notes, short, refusal }) in told {
+    (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
+    for (side, name, Remarks { damage, notes, short, refusal, unread }) in told {
+        pair.unread.extend(unread.map(|what| format!("collection {name:?} of the {side}: {what}")));
         pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));
         pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name:?} of the {side}: {why}")));
         let known = if side == "source" { &mut pair.source_damage } else { &mut pair.target_damage };
@@ -333,6 +336,26 @@ async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Resu
         }
     }
     Ok(())
+}
+
+/// Those of these records that have to be compared once more: where the target is a server alone, it has to hold by its seal
+/// what was compared, and the source is not asked again.
+async fn doubtful(context: &Context<'_>, sides: &Sides<'_>, pair: &Pair, places: &[usize]) -> Result<Vec<usize>, Halt> {
+    if sides.has_files() {
+        return Ok(places.to_vec());
+    }
+    let ids = pair.ledger.ids_at(places)?;
+    let answers = window::of_target(context, sides.server, pair.target.as_ref(), &ids).await?;
+    let mut doubtful = Vec::new();
+    for (at, id) in places.iter().zip(&ids) {
+        let seal = pair.ledger.entry(*at)?.known;
+        let holds = match (seal.seal(), answers.get(id)) {
+            (Some(seal), Some(Fetched::Record { record, .. })) => seal.holds(record, pair.source.distance),
+            _ => false,
+        };
+        doubtful.extend((!holds).then_some(*at));
+    }
+    Ok(doubtful)
 }
 
 /// Reads the last batch and some of the others again, by content: a target that lost its newest writes, or was put back to
@@ -352,7 +375,8 @@ async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Re
         wanted.extend((pair.is_wanted(entry) && entry.proof == Proof::Verified).then_some(at));
     }
     for window in wanted.chunks(SAMPLE) {
-        verify::these(context, sides, pair, window.to_vec()).await?;
+        let doubtful = doubtful(context, sides, pair, window).await?;
+        verify::these(context, sides, pair, doubtful).await?;
     }
     Ok(())
 }

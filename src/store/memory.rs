@@ -272,6 +272,13 @@ impl Writer for MemoryStore {
         }
     }
 
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()> {
+        if let Some((described, _)) = self.state().collections.get_mut(&collection.name) {
+            described.metadata.clone_from(metadata);
+        }
+        Ok(())
+    }
+
     fn prepare(&self, _: &[Record]) -> Result<Bytes> {
         Ok(Bytes::new())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::mapping;
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::model::Collection;
@@ -90,7 +91,7 @@ fn names(selected: &[(Collection, String)], capabilities: &Capabilities) -> Find
     if bad.is_empty() {
         passed("names", format!("{} target names are free or in use by one collection each", selected.len()))
     } else {
-        failed("names", bad.join("; "), "choose other target names (--collection NAME=TARGET, targetName)")
+        failed("names", bad.join("; "), &mapping::remedy(selected, capabilities))
     }
 }
 
