@@ -282,6 +282,7 @@ mod tests {
             metadata,
             configuration: Some(configuration),
             schema: None,
+            unreadable: None,
         }
     }
 

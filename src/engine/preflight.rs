@@ -21,10 +21,11 @@ mod source;
 
 use findings::Problems;
 use same::Kinship;
+pub(super) use source::DAMAGE;
 
 /// Makes every check and fills `run.pairs` with the plan.
 pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
-    let selected = selected(context).await?;
+    let selected = source::readable(selected(context).await?, run)?;
     run.findings.push(findings::source_found(context.source, &selected));
     let capabilities = context.until_stopped(target.capabilities()).await?.map_err(Halt::Target)?;
     let there = match target.current() {
@@ -47,7 +48,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
     for (source, target_name) in selected {
         let existing = there.iter().find(|c| c.name == target_name).cloned();
-        let mut pair = listed(context, source, target_name).await?;
+        let Some(mut pair) = listed(context, run, source, target_name).await? else { continue };
         if existing.is_none() {
             pair.new = Some(creation::plan(&pair.source, &pair.target_name, &capabilities));
         }
@@ -67,12 +68,12 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
 /// The pairs of a comparison that writes nothing: every source record is to be found in the target.
 pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
-    let selected = selected(context).await?;
+    let selected = source::readable(selected(context).await?, run)?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
     for (source, target_name) in selected {
         let found = there.iter().find(|c| c.name == target_name).cloned();
         let found = found.ok_or_else(|| Halt::Target(missing(target, &target_name, &there)))?;
-        let mut pair = listed(context, source, target_name).await?;
+        let Some(mut pair) = listed(context, run, source, target_name).await? else { continue };
         pair.target_before = context.until_stopped(target.count(&found)).await?.map_err(Halt::Target)?;
         pair.target = Some(found);
         run.pairs.push(pair);
@@ -81,9 +82,21 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
     findings::refuse(&run.findings)
 }
 
-async fn listed(context: &Context<'_>, source: Collection, target_name: String) -> Result<Pair, Halt> {
-    let ids = context.until_stopped(context.source.ids(&source)).await?.map_err(Halt::Source)?;
-    Ok(Pair::new(source, target_name, Ledger::new(ids), context.options))
+/// A pair with the source's ids; None where damage hides them all: that collection is named, and the others are moved.
+async fn listed(
+    context: &Context<'_>,
+    run: &mut Run,
+    source: Collection,
+    target_name: String,
+) -> Result<Option<Pair>, Halt> {
+    match context.until_stopped(context.source.ids(&source)).await? {
+        Ok(ids) => Ok(Some(Pair::new(source, target_name, Ledger::new(ids), context.options))),
+        Err(error @ Error::Damaged { .. }) => {
+            source::leave_out(run, &source.name, &error.to_string());
+            Ok(None)
+        }
+        Err(error) => Err(Halt::Source(error)),
+    }
 }
 
 /// The collections asked for, each with its name in the target.

@@ -3,8 +3,9 @@
 use std::time::SystemTime;
 
 use super::halt::{Halt, exit_of};
+use super::preflight::DAMAGE;
 use super::verify::Compared;
-use super::{Context, Outcome, Pair, Run};
+use super::{Context, Outcome, Pair, Run, Warning};
 use crate::exit::Exit;
 use crate::report::{Check, CollectionReport, Counts, Direction, Reason, Report, SCHEMA, Verdict};
 use crate::store::{Finding, Target};
@@ -234,9 +235,9 @@ const NAMED: usize = 5;
 fn problems(run: &Run) -> Option<String> {
     let mut all: Vec<String> = run.pairs.iter().flat_map(|pair| pair.problems.iter().cloned()).collect();
     // counts alone are compared without asking the source again
-    if !all.iter().any(|problem| problem.contains("the source is damaged")) {
-        all.extend(run.warnings.iter().filter(|warning| warning.is_damage).map(|warning| warning.message.clone()));
-    }
+    let is_told = all.iter().any(|problem| problem.contains("the source is damaged"));
+    let is_open = |warning: &&Warning| warning.is_damage && !(is_told && warning.check == DAMAGE);
+    all.splice(0..0, run.warnings.iter().filter(is_open).map(|warning| warning.message.clone()));
     all.dedup();
     let left_out = all.len().saturating_sub(NAMED);
     all.truncate(NAMED);

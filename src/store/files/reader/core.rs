@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::audit::{self, Shared};
-use super::state::{self, KEPT, Sequence, Shape, State};
+use super::state::{self, KEPT, Segments, Sequence, Shape, State};
 use super::window;
 use crate::model::{Collection, Distance, Error, Fetched, Metadata, Result, distance};
 use crate::scratch::SortedIds;
@@ -270,28 +270,34 @@ pub(in crate::store::files) fn layout(path: &Path) -> Result<Layout> {
     })
 }
 
+/// A collection by its row. What is wrong with the row is a matter of this collection alone: it is named, and the others
+/// are read.
 fn collection(db: &Connection, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Collection> {
-    let damaged = |what: String| {
-        Failure::Final(Error::Damaged {
-            file: file.to_owned(),
-            what: format!("collection {:?}: {what}", row.name),
-            readable: "the other collections can be read".to_owned(),
+    let sql = |e| failure(file, &e);
+    let mut wrong = Vec::new();
+    let mut json = |text: &Option<String>, column: &str| {
+        let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
+        parsed.unwrap_or_else(|e| {
+            wrong.push(format!("has a {column} that is no JSON ({e})"));
+            None
         })
     };
-    let json = |text: &Option<String>, column: &str| {
-        let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
-        parsed.map_err(|e| damaged(format!("its {column} is no JSON ({e})")))
-    };
-    let configuration = json(&row.configuration, "config_json_str")?;
-    let schema = json(&row.schema, "schema_str")?;
-    let metadata = tables::collection_metadata(db, columns, &row.id).map_err(|e| failure(file, &e))?;
-    let metadata = metadata.map_err(damaged)?;
-    let dimension = row.dimension.map(u32::try_from).transpose();
-    let dimension = dimension.map_err(|_| damaged(format!("its dimension is {:?}", row.dimension)))?;
-    let segments = tables::segments(db, &row.id).map_err(|e| failure(file, &e))?;
-    let space = match segments.iter().find(|(_, scope)| scope == "VECTOR") {
-        Some((segment, _)) => tables::segment_space(db, segment).map_err(|e| failure(file, &e))?,
-        None => Metadata::new(),
+    let configuration = json(&row.configuration, "config_json_str");
+    let schema = json(&row.schema, "schema_str");
+    let metadata = tables::collection_metadata(db, columns, &row.id).map_err(sql)?.unwrap_or_else(|why| {
+        wrong.push(format!("has unreadable settings: {why}"));
+        Metadata::new()
+    });
+    let dimension = row.dimension.map(u32::try_from).transpose().unwrap_or_else(|_| {
+        wrong.push(format!("has the dimension {:?}", row.dimension));
+        None
+    });
+    let space = match Segments::of(&tables::segments(db, &row.id).map_err(sql)?) {
+        Ok(segments) => tables::segment_space(db, &segments.vector).map_err(sql)?,
+        Err(why) => {
+            wrong.push(why);
+            Metadata::new()
+        }
     };
     let distance = distance::declared(schema.as_ref(), configuration.as_ref(), &space);
     Ok(Collection {
@@ -304,5 +310,6 @@ fn collection(db: &Connection, file: &Path, columns: Columns, row: CollectionRow
         metadata,
         configuration,
         schema,
+        unreadable: (!wrong.is_empty()).then(|| wrong.join(", and ")),
     })
 }

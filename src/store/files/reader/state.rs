@@ -26,6 +26,25 @@ pub struct Segments {
     pub vector: String,
 }
 
+impl Segments {
+    /// A collection's segments among these, each with its scope. Chroma up to 0.4 made the collection first and its
+    /// segments in a second transaction: an end in between leaves one without.
+    ///
+    /// # Errors
+    /// A sentence without a subject.
+    pub fn of(found: &[(String, String)]) -> Result<Self, String> {
+        let one = |scope: &str| {
+            let mut ids = found.iter().filter(|(_, s)| s == scope).map(|(id, _)| id.clone());
+            ids.next().filter(|_| ids.next().is_none())
+        };
+        match (one("METADATA"), one("VECTOR")) {
+            (Some(metadata), Some(vector)) if is_name(&vector) => Ok(Self { metadata, vector }),
+            _ if found.is_empty() => Err("has no segments: Chroma was ended while it made the collection".to_owned()),
+            _ => Err(format!("has the segments {found:?} where one METADATA and one VECTOR belong")),
+        }
+    }
+}
+
 /// How far each part has followed the log. Any change to the collection changes one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence {
@@ -152,20 +171,13 @@ impl State {
             }));
         }
         let found = tables::segments(db, collection).map_err(sql)?;
-        let one = |scope: &str| {
-            let mut ids = found.iter().filter(|(_, s)| s == scope).map(|(id, _)| id.clone());
-            ids.next().filter(|_| ids.next().is_none())
-        };
-        match (one("METADATA"), one("VECTOR")) {
-            (Some(metadata), Some(vector)) if is_name(&vector) => Ok(Segments { metadata, vector }),
-            _ => Err(Failure::Final(Error::Damaged {
+        Segments::of(&found).map_err(|why| {
+            Failure::Final(Error::Damaged {
                 file: database.to_owned(),
-                what: format!(
-                    "collection {name:?} has the segments {found:?} where one METADATA and one VECTOR belong"
-                ),
+                what: format!("collection {name:?} {why}"),
                 readable: "the other collections can be read".to_owned(),
-            })),
-        }
+            })
+        })
     }
 
     /// Loads the index from its folder, outside any transaction: it can take seconds.
