@@ -16,6 +16,7 @@ use super::{Folder, open_files, passed, refused, serving};
 use crate::chroma::Capabilities;
 use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
+use crate::store::files::system::io_error;
 use crate::store::files::{self, Layout, LocalStore, Order};
 use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::{Finding, Problem, Reader, Target, Writer};
@@ -56,7 +57,7 @@ impl LocalTarget {
     pub(super) async fn open(mut folder: Folder, chroma_bin: Option<PathBuf>) -> Result<Self> {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
-        folder.path = std::path::absolute(&folder.path).map_err(io_error("find", &folder.path))?;
+        folder.path = std::path::absolute(&folder.path).map_err(|e| io_error("find", &folder.path, e))?;
         let before = super::before(&folder).await?;
         Ok(Self { folder, program, before, engine: OnceCell::new(), running: OnceCell::new() })
     }
@@ -68,11 +69,11 @@ impl LocalTarget {
     async fn start(&self) -> Result<Running> {
         let path = &self.folder.path;
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+            std::fs::create_dir_all(parent).map_err(|e| io_error("create", parent, e))?;
         }
         let lock = Lock::take(path)?;
         lock::refuse_users(path)?;
-        std::fs::create_dir_all(path).map_err(io_error("create", path))?;
+        std::fs::create_dir_all(path).map_err(|e| io_error("create", path, e))?;
         clear(path, &self.engine().await?.layout)?;
         let (server, writer) = started(&self.program, &self.folder).await?;
         writer.ensure_database().await?;
@@ -160,11 +161,11 @@ fn clear(folder: &Path, whole: &Layout) -> Result<()> {
     }
     tracing::info!(folder = %folder.display(), "the store there is empty and was never finished: it is made anew");
     // in this order, so that an end in between leaves what the next run takes for empty, too
-    std::fs::File::create(&database).map_err(io_error("empty", &database))?;
+    std::fs::File::create(&database).map_err(|e| io_error("empty", &database, e))?;
     for ending in ["-journal", "-wal", "-shm", ""] {
         let file = folder.join(format!("{}{ending}", files::DATABASE));
         match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &file)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &file, error)),
             _ => {}
         }
     }
@@ -224,7 +225,7 @@ async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
 /// Runs the program on an empty scratch folder: its version does not tell its layout (every 1.x says 1.0.0).
 async fn probe(program: &Program) -> Result<Engine> {
     let scratch = tempfile::Builder::new().prefix("memory-migration-probe-").tempdir();
-    let scratch = scratch.map_err(io_error("create a scratch folder in", &std::env::temp_dir()))?;
+    let scratch = scratch.map_err(|e| io_error("create a scratch folder in", &std::env::temp_dir(), e))?;
     let (server, writer) = started(program, &Folder::new(scratch.path().to_owned())).await?;
     let engine = Engine { capabilities: writer.capabilities(), layout: files::layout(scratch.path())? };
     server.stop().await?;
@@ -249,7 +250,7 @@ fn writable(path: &Path) -> Finding {
 
 pub(super) fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
     let there = existing(path);
-    let disk = rustix::fs::statvfs(there).map_err(|e| io_error("find the free space of", there)(e.into()))?;
+    let disk = rustix::fs::statvfs(there).map_err(|e| io_error("find the free space of", there, e.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let needed = bytes.saturating_mul(DISK_FACTOR);
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -262,9 +263,4 @@ pub(super) fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
 /// The nearest folder that exists.
 pub(super) fn existing(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(path)
-}
-
-fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { attempt, path, source }
 }

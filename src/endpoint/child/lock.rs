@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::model::{Error, Result};
+use crate::store::files::system::{self, io_error};
 
 /// A lock beside a store, held while a server that we started writes it. Released when dropped or when the process dies.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Lock {
                 // its former holder removed the file between our open and our lock
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(held(store, &path)),
-                Err(TryLockError::Error(source)) => return Err(Error::Io { attempt: "lock", path, source }),
+                Err(TryLockError::Error(source)) => return Err(io_error("lock", &path, source)),
             }
         }
     }
@@ -41,7 +42,7 @@ impl Lock {
         let id = std::process::id();
         match self.file.set_len(0).and_then(|()| writeln!(self.file, "{id}")) {
             Ok(()) => Ok(self),
-            Err(source) => Err(Error::Io { attempt: "write", path: self.path.clone(), source }),
+            Err(source) => Err(io_error("write", &self.path, source)),
         }
     }
 }
@@ -55,7 +56,7 @@ impl Drop for Lock {
 
 fn open(path: &Path) -> Result<File> {
     let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    opened.map_err(|source| Error::Io { attempt: "create the lock", path: path.to_owned(), source })
+    opened.map_err(|source| io_error("create the lock", path, source))
 }
 
 fn held(store: &Path, lock: &Path) -> Error {
@@ -69,7 +70,7 @@ fn held(store: &Path, lock: &Path) -> Error {
 
 /// The path without links and `..`. What does not exist yet has neither: its name is put after the folder that does.
 fn real(store: &Path) -> Result<PathBuf> {
-    let failed = |source| Error::Io { attempt: "resolve", path: store.to_owned(), source };
+    let failed = |source| io_error("resolve", store, source);
     let mut missing = Vec::new();
     let mut at = std::path::absolute(store).map_err(failed)?;
     loop {
@@ -97,42 +98,12 @@ fn is_same(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Another process that has a file of the folder open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// Its process id.
-    pub pid: u32,
-    /// Its command, as the kernel shortens it.
-    pub command: String,
-}
-
-/// Other processes that have files below this folder open, as far as /proc tells: those of other users only as root,
-/// and none in other containers.
-#[must_use]
-pub fn users(folder: &Path) -> Vec<User> {
-    let Ok(folder) = folder.canonicalize() else { return Vec::new() };
-    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let others = pids.filter(|pid| *pid != std::process::id() && has_open(*pid, &folder));
-    others
-        .map(|pid| {
-            let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            User { pid, command: command.trim().to_owned() }
-        })
-        .collect()
-}
-
-fn has_open(pid: u32, folder: &Path) -> bool {
-    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    files.flatten().filter_map(|file| fs::read_link(file.path()).ok()).any(|target| target.starts_with(folder))
-}
-
 /// An error if another process has the folder open.
 ///
 /// # Errors
 /// [`Error::Busy`] naming the process.
 pub fn refuse_users(folder: &Path) -> Result<()> {
-    let users = users(folder);
+    let users = system::users(system::below(folder));
     let Some(first) = users.first() else { return Ok(()) };
     Err(Error::Busy {
         what: folder.display().to_string(),

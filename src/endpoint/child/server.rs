@@ -12,6 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use url::Url;
 
 use crate::model::{Error, Result};
+use crate::store::files::system::io_error;
 
 /// How long a server may take to close after a termination signal.
 const CLOSING: Duration = Duration::from_secs(60);
@@ -64,16 +65,12 @@ impl Program {
     /// # Errors
     /// [`Error::Io`] when it cannot be started.
     pub fn start(&self, folder: &Path) -> Result<Server> {
-        let io = |attempt, path: &Path| {
-            let path = path.to_owned();
-            move |source| Error::Io { attempt, path, source }
-        };
         let scratch = tempfile::Builder::new().prefix("memory-migration-chroma-").tempdir();
-        let scratch = scratch.map_err(io("create a folder for the log in", &std::env::temp_dir()))?;
+        let scratch = scratch.map_err(|e| io_error("create a folder for the log in", &std::env::temp_dir(), e))?;
         let log = scratch.path().join("chroma.log");
-        let out = File::create(&log).map_err(io("create", &log))?;
-        let err = out.try_clone().map_err(io("create", &log))?;
-        let port = free_port().map_err(io("find a free port for", &self.path))?;
+        let out = File::create(&log).map_err(|e| io_error("create", &log, e))?;
+        let err = out.try_clone().map_err(|e| io_error("create", &log, e))?;
+        let port = free_port().map_err(|e| io_error("find a free port for", &self.path, e))?;
         let mut command = Command::new("sh");
         // what proves who we are to servers is no affair of a program that somebody named
         for name in std::env::vars_os().map(|(name, _)| name) {
@@ -96,7 +93,7 @@ impl Program {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(io("start", &self.path))?;
+            .map_err(|e| io_error("start", &self.path, e))?;
         // waiting for a child closes its input, and that would end the server
         let life = child.stdin.take();
         Ok(Server { child, life, port, log, scratch, folder: folder.to_owned() })

@@ -8,3 +8,4 @@ pub mod content;
 pub mod listing;
 pub mod schema;
 pub mod tables;
+mod values;

@@ -167,30 +167,51 @@ fn is_locked(file: &File, start: u64, length: u64) -> io::Result<bool> {
     Ok(fcntl_getlk(file, &lock)?.is_some())
 }
 
-/// The processes, this one left out, that have one of these files open, as "NAME (pid N)". Processes of other
-/// containers do not show.
-#[must_use]
-pub fn users(paths: &[PathBuf]) -> Vec<String> {
-    let files: Vec<(u64, u64)> =
-        paths.iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| (m.dev(), m.ino())).collect();
-    let own = std::process::id().to_string();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
-    let mut users = Vec::new();
-    for process in processes {
-        let pid = process.file_name().to_string_lossy().into_owned();
-        if pid == own || !pid.bytes().all(|b| b.is_ascii_digit()) {
-            continue;
-        }
-        let Ok(descriptors) = std::fs::read_dir(process.path().join("fd")) else { continue };
-        let holds = descriptors
-            .filter_map(Result::ok)
-            .any(|fd| std::fs::metadata(fd.path()).is_ok_and(|m| files.contains(&(m.dev(), m.ino()))));
-        if holds {
-            let name = std::fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            users.push(format!("{} (pid {pid})", name.trim()));
-        }
+/// Another process that has a file open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its process id.
+    pub pid: u32,
+    /// Its command, as the kernel shortens it.
+    pub command: String,
+}
+
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.command, self.pid)
     }
-    users
+}
+
+/// Other processes that have a file open which `is_meant` knows by its path in /proc, as [`below`] and [`one_of`] do. Those
+/// of other users show only to root, and those of other containers not at all.
+pub fn users(is_meant: impl Fn(&Path) -> bool) -> Vec<User> {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let has_open = |pid: &u32| {
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        descriptors.map(|descriptor| descriptor.path()).any(|descriptor| is_meant(&descriptor))
+    };
+    let user = |pid| {
+        let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        User { pid, command: command.trim().to_owned() }
+    };
+    pids.filter(|pid| *pid != std::process::id()).filter(has_open).map(user).collect()
+}
+
+/// For [`users`]: any file below this folder, by its path. None where there is no such folder.
+pub fn below(folder: &Path) -> impl Fn(&Path) -> bool {
+    let folder = folder.canonicalize().ok();
+    move |descriptor| {
+        let target = std::fs::read_link(descriptor);
+        target.is_ok_and(|target| folder.as_ref().is_some_and(|folder| target.starts_with(folder)))
+    }
+}
+
+/// For [`users`]: these files, under whatever path they were opened.
+pub fn one_of(files: &[PathBuf]) -> impl Fn(&Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+    let files: Vec<(u64, u64)> = files.iter().filter_map(|file| identity(file)).collect();
+    move |descriptor| identity(descriptor).is_some_and(|file| files.contains(&file))
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub fn check(db: &Connection, database: &Path, is_copy: bool) -> Result<Option<F
     let names = ["", "-journal", "-wal", "-shm"].map(|ending| system::beside(database, ending));
     let Ok(file) = system::database(database) else { return Ok(None) };
     let is_written = || system::has_writer(&file, database).unwrap_or(true);
-    if is_written() || !system::users(&names).is_empty() {
+    if is_written() || !system::users(system::one_of(&names)).is_empty() {
         return Ok(None);
     }
     // Processes of other containers do not show. One that wants to write waits for us: it shows by its lock.

@@ -74,7 +74,7 @@ pub fn open(database: &Path) -> Attempt<Opened> {
     }
     let why = if logged { "in WAL mode" } else { "with a hot journal" };
     let names = ["", JOURNAL, WAL, "-shm"].map(|ending| beside(database, ending));
-    if let Some(user) = system::users(&names).first() {
+    if let Some(user) = system::users(system::one_of(&names)).first() {
         return Err(busy(database, &format!("{user} has it open {why}")));
     }
     let (connection, copy) = copied(&file, database)?;

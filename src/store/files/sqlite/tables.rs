@@ -8,8 +8,8 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Result, Row, params, params_from_iter};
 
-use super::content::{keyed, text};
 use super::schema::{Columns, Layout, Migration};
+use super::values::{keyed, text};
 use crate::model::distance::SPACE;
 use crate::model::{Metadata, Value};
 use crate::store::files::log::queue::{LogEntry, Operation};
