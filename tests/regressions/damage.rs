@@ -13,7 +13,8 @@ fn inspect(store: &Store, args: &[&str]) -> Output {
 }
 
 fn change(store: &Store, sql: &str) {
-    rusqlite::Connection::open(store.path.join("chroma.sqlite3")).unwrap().execute_batch(sql).unwrap();
+    let tables = rusqlite::Connection::open(store.path.join("chroma.sqlite3")).unwrap();
+    tables.execute_batch(&format!("pragma foreign_keys = off; {sql}")).unwrap();
 }
 
 const IN_DEFAULT: &str = "select c.id from collections c join databases d on d.id = c.database_id where d.name = \

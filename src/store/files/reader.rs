@@ -139,7 +139,7 @@ impl Reader for LocalStore {
 
     async fn count(&self, collection: &Collection) -> Result<u64> {
         let collection = collection.clone();
-        self.run(move |core| core.with(&collection, |db, file, _, state| window::count(db, file, state))).await
+        self.run(move |core| core.count(&collection)).await
     }
 
     async fn ids(&self, collection: &Collection) -> Result<SortedIds> {

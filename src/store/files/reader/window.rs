@@ -14,7 +14,7 @@ use crate::scratch::{self, IdList, SortedIds};
 use crate::store::files::index::{IndexRow, Vectors};
 use crate::store::files::log::queue::{self, Content};
 use crate::store::files::log::replay::{Effect, VectorAt};
-use crate::store::files::sqlite::connection::failure;
+use crate::store::files::sqlite::connection::{failure, is_corrupt};
 use crate::store::files::sqlite::listing::{self, Listing};
 use crate::store::files::sqlite::schema::Columns;
 use crate::store::files::sqlite::{content, tables};
@@ -24,15 +24,20 @@ use crate::store::files::system::{Attempt, Failure};
 ///
 /// # Errors
 /// `SQLite`'s, and those of the scratch space.
-pub fn count(db: &Connection, file: &Path, state: &State) -> Attempt<u64> {
+pub fn count(db: &Connection, file: &Path, state: &State, shared: &Shared) -> Attempt<u64> {
     let sql = |e| failure(file, &e);
-    let mut count = tables::count(db, &state.segments.metadata).map_err(sql)?;
+    let mut count = tables::count(db, &shared.pages, &state.segments.metadata).map_err(sql)?;
     for changed in state.overlay.changed() {
         let (id, changes) = changed.map_err(scratch::failed)?;
-        let has_row = tables::row_seq_id(db, &state.segments.metadata, &id).map_err(sql)?.is_some();
+        let has_row = tables::row_seq_id(db, &state.segments.metadata, &id).or_else(absent).map_err(sql)?.is_some();
         count += i64::from(changes.exists) - i64::from(has_row);
     }
     Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// A row on a page that cannot be read is none.
+fn absent(error: rusqlite::Error) -> rusqlite::Result<Option<i64>> {
+    if is_corrupt(&error) { Ok(None) } else { Err(error) }
 }
 
 /// Every id of the collection that table, index or log name. What does not fit is kept with `shared`.
