@@ -1,7 +1,6 @@
 //! A local store as a target: read from its files before and after, written by a Chroma server started on it in between.
-//! Writes no file of the store itself; only tables that were never finished and hold nothing are taken away.
+//! Writes no file of the store itself: what changes one is in `child`.
 
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 
+use super::child::anew;
 use super::child::lock::{self, Lock};
 use super::child::server::{Program, Server};
 use super::own_writer::OwnWriter;
@@ -74,7 +74,7 @@ impl LocalTarget {
         let lock = Lock::take(path)?;
         lock::refuse_users(path)?;
         std::fs::create_dir_all(path).map_err(|e| io_error("create", path, e))?;
-        clear(path, &self.engine().await?.layout)?;
+        anew::clear(path, &self.engine().await?.layout)?;
         let (server, writer) = started(&self.program, &self.folder).await?;
         writer.ensure_database().await?;
         let writer = OwnWriter::new(writer, open_files(&self.folder).await?).await?;
@@ -146,30 +146,6 @@ impl Target for LocalTarget {
         drop(lock);
         stopped
     }
-}
-
-/// Takes away the tables that an engine with this layout did not finish, where they hold nothing: 0.6.3 does not go on
-/// from its own half-made ones (measured). Called only while our lock is held and nobody has the folder open.
-fn clear(folder: &Path, whole: &Layout) -> Result<()> {
-    let database = folder.join(files::DATABASE);
-    if !database.exists() {
-        return Ok(());
-    }
-    let half_made = |there: &Layout| birth::is_beginning(there, whole) && there.compare(whole) != Order::Equal;
-    if !birth::empty(folder)?.is_some_and(|there| half_made(&there)) {
-        return Ok(());
-    }
-    tracing::info!(folder = %folder.display(), "the store there is empty and was never finished: it is made anew");
-    // in this order, so that an end in between leaves what the next run takes for empty, too
-    std::fs::File::create(&database).map_err(|e| io_error("empty", &database, e))?;
-    for ending in ["-journal", "-wal", "-shm", ""] {
-        let file = folder.join(format!("{}{ending}", files::DATABASE));
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &file, error)),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Starts a server on the folder, and waits until it answers itself: its port was free a moment before, and another

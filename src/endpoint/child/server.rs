@@ -63,7 +63,7 @@ impl Program {
     /// Starts a server on a folder, on a free port of the loopback interface. It is not ready yet.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be started.
+    /// [`Error::Io`] or [`Error::Forbidden`] when it cannot be started.
     pub fn start(&self, folder: &Path) -> Result<Server> {
         let scratch = tempfile::Builder::new().prefix("memory-migration-chroma-").tempdir();
         let scratch = scratch.map_err(|e| io_error("create a folder for the log in", &std::env::temp_dir(), e))?;
