@@ -6,7 +6,9 @@ use crate::support::chroma::{ChromaServer, VERSIONS};
 use crate::support::command::{Output, TestCommand};
 use crate::support::dump::{Tolerance, assert_same, dump};
 use crate::support::migration::{DEFAULT, Migration, local, remote};
-use crate::support::stores::{Store, committed, oracle};
+use crate::support::stores::{Store, committed, damage, oracle};
+
+use super::files::everything;
 
 fn inspect(store: &Store, args: &[&str]) -> Output {
     TestCommand::new().args(["inspect", store.path()]).args(args).run()
@@ -49,5 +51,71 @@ fn a_collection_without_segments_is_skipped_by_name() {
         run().only(&["texts_log"]).ends(3).says(&["no other record to move", "has no segments"]);
         run().only(&["synced_l2"]).verified();
         Migration::verify(&local(&store.path, DEFAULT), &remote(&server, DEFAULT)).ends(5).says(&["texts_log"]);
+    }
+}
+
+/// A leaf of an index, or of a small table, that `SQLite` cannot read: the whole store was refused, with "restore it from a
+/// backup".
+#[tokio::test]
+async fn a_bad_page_costs_what_stood_on_it_and_no_more() {
+    // tables whose rows are elsewhere, too, or say nothing that is not known
+    let harmless = [
+        "sqlite_autoindex_tenants_1",
+        "sqlite_autoindex_databases_1",
+        "sqlite_autoindex_databases_2",
+        "sqlite_autoindex_collections_1",
+        "sqlite_autoindex_collections_2",
+        "sqlite_autoindex_collection_metadata_1",
+        "sqlite_autoindex_segments_1",
+        "sqlite_autoindex_segment_metadata_1",
+        "sqlite_autoindex_max_seq_id_1",
+        "sqlite_autoindex_embedding_metadata_1",
+        "max_seq_id",
+        "migrations",
+        "tenants",
+    ];
+    let costly = ["sqlite_autoindex_embeddings_1", "embeddings", "embedding_metadata", "embeddings_queue"];
+    for version in ["1.5.9", "0.4.24"] {
+        let whole = everything(&committed(version).path).await.unwrap();
+        let total = whole.values().flat_map(|found| found.vectors.values()).flatten().count();
+        for tree in harmless.into_iter().chain(costly) {
+            let case = format!("{version}: {tree}");
+            let store = committed(version);
+            damage(&store.path, "bad-page", &[tree]);
+            let found = everything(&store.path).await.unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert!(found.values().all(|one| !one.remarks.damage.is_empty()), "{case}");
+            let mut readable = 0;
+            for (name, one) in &found {
+                let ids: Vec<_> = one.vectors.keys().collect();
+                if tree != "embeddings" {
+                    assert_eq!(ids, whole[name].vectors.keys().collect::<Vec<_>>(), "{case}: {name}");
+                }
+                for (id, vector) in one.vectors.iter().filter(|(_, vector)| vector.is_some()) {
+                    readable += 1;
+                    assert_eq!(*vector, whole[name].vectors[id], "{case}: {name}: {id}");
+                }
+            }
+            let least = if costly.contains(&tree) { total * 3 / 4 } else { total };
+            assert!(readable >= least, "{case}: {readable} of {total}");
+            inspect(&store, &[]).code(5).stdout("COLLECTION").stdout("damaged");
+        }
+    }
+}
+
+/// What is not on the pages that can be read is not absent: "SourceNotFound" waits, and an empty list is a success.
+#[tokio::test]
+async fn a_lost_page_of_the_collections_is_no_empty_store() {
+    for version in ["1.5.9", "0.4.24"] {
+        for (tree, kind) in [("collections", "internal"), ("databases", "leaf"), ("tenants", "leaf")] {
+            let store = committed(version);
+            damage(&store.path, "bad-page", &[tree, kind]);
+            match tree {
+                "collections" => {
+                    drop(inspect(&store, &[]).code(3).stderr("a page of the table collections cannot be read"))
+                }
+                // the default database is known by its id
+                _ => drop(inspect(&store, &[]).code(5).stdout("synced_l2")),
+            }
+        }
     }
 }

@@ -129,12 +129,7 @@ impl Reader for LocalStore {
 
     async fn collections(&self) -> Result<Vec<Collection>> {
         let (tenant, database) = (self.tenant.clone(), self.database.clone());
-        self.run(move |core| {
-            let found = core.all()?;
-            core.check_database(&tenant, &database)?;
-            Ok(found.into_iter().filter(|c| c.tenant == tenant && c.database == database).collect())
-        })
-        .await
+        self.run(move |core| core.of_database(&tenant, &database)).await
     }
 
     async fn count(&self, collection: &Collection) -> Result<u64> {

@@ -11,3 +11,4 @@ pub mod listing;
 pub mod schema;
 pub mod tables;
 mod values;
+pub mod walks;

@@ -18,6 +18,7 @@ use crate::store::files::sqlite::around::Pages;
 use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::check::{Findings, Once, Texts};
 use crate::store::files::sqlite::listing::Census;
+use crate::store::files::sqlite::walks::Walks;
 
 /// What all connections to one store share.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub struct Shared {
     pub is_copy: AtomicBool,
     /// Pages that could not be read.
     pub pages: Pages,
+    /// Walks through tables whose index cannot be read.
+    pub walks: Walks,
     census: Mutex<Option<Counted>>,
     audits: Mutex<HashMap<String, Audit>>,
 }

@@ -193,9 +193,9 @@ impl Core {
     }
 
     fn fetch_whole(&mut self, collection: &Collection, ids: &[String]) -> Attempt<(Vec<Fetched>, Option<Sequence>)> {
-        let audit = self.shared.audit(&collection.id);
+        let (audit, shared) = (self.shared.audit(&collection.id), Arc::clone(&self.shared));
         let window = self.with(collection, |db, file, columns, state| {
-            window::read(db, file, columns, state, collection, (ids, &audit))
+            window::read(db, file, columns, state, collection, (ids, &audit, &shared))
         })?;
         let state = self.states.get(&collection.id).ok_or_else(|| self.gone(&collection.name))?;
         let fetched = window.finish(state);
@@ -241,27 +241,46 @@ impl Core {
         })
     }
 
-    pub(super) fn check_database(&mut self, tenant: &str, database: &str) -> Attempt<()> {
-        let (file, store, shared) = (self.file.clone(), self.name(), Arc::clone(&self.shared));
-        self.read(|db, _, _| {
-            let sql = |e| failure(&file, &e);
+    /// Every collection of a database.
+    pub(super) fn of_database(&mut self, tenant: &str, database: &str) -> Attempt<Vec<Collection>> {
+        let found = self.all()?.into_iter().filter(|c| c.tenant == tenant && c.database == database);
+        let found: Vec<Collection> = found.collect();
+        let (store, file, shared) = (self.name(), self.file.clone(), Arc::clone(&self.shared));
+        let missing = |what: String, there: String, tables: &[&'static str]| {
+            let lost = tables.iter().find_map(|table| Some((table, shared.pages.lost(table)?)));
+            Failure::Final(match lost {
+                // absence from a table that cannot be read is none
+                Some((table, error)) => Error::Damaged {
+                    file: file.clone(),
+                    what: format!(
+                        "a page of the table {table} cannot be read ({error}), and {what} is not on the others"
+                    ),
+                    readable: "restore it from a backup, or save what is left with sqlite3's .recover on a copy"
+                        .to_owned(),
+                },
+                None => Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") },
+            })
+        };
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let (tenants, databases) = self.read(|db, _, _| {
             let catalog = shared.catalog(db);
-            let (tenants, databases) = (catalog.tenants().map_err(sql)?, catalog.databases().map_err(sql)?);
-            let missing = |what, there: String| {
-                Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") })
-            };
-            if !tenants.iter().any(|t| t == tenant) {
-                return Err(missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}")));
-            }
-            let names: Vec<&str> = databases.iter().filter(|(t, _)| t == tenant).map(|(_, d)| d.as_str()).collect();
-            if !names.contains(&database) {
-                return Err(missing(
-                    format!("database {database:?} of tenant {tenant:?}"),
-                    format!("the databases {names:?}"),
-                ));
-            }
-            Ok(())
-        })
+            let both = catalog.tenants().and_then(|tenants| Ok((tenants, catalog.databases()?)));
+            both.map_err(|e| failure(&file, &e))
+        })?;
+        if !tenants.iter().any(|t| t == tenant) {
+            return Err(missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}"), &["tenants"]));
+        }
+        let names: Vec<&str> = databases.iter().filter(|(t, _)| t == tenant).map(|(_, d)| d.as_str()).collect();
+        let what = format!("database {database:?} of tenant {tenant:?}");
+        if !names.contains(&database) {
+            return Err(missing(what, format!("the databases {names:?}"), &["databases"]));
+        }
+        match self.shared.pages.lost("collections") {
+            Some(_) => Err(missing(format!("any collection of {what}"), String::new(), &["collections"])),
+            None => Ok(found),
+        }
     }
 
     fn gone(&self, what: &str) -> Error {

@@ -27,6 +27,13 @@ impl Pages {
         bad.whole &= whole;
     }
 
+    /// What `SQLite` says of a table of which rows are lost; None for a whole one, as far as it was read.
+    #[must_use]
+    pub fn lost(&self, table: &str) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(table).filter(|bad| !bad.whole).map(|bad| bad.error.clone())
+    }
+
     /// What was noted, in sentences.
     #[must_use]
     pub fn told(&self) -> Vec<String> {
@@ -101,7 +108,7 @@ impl Query<'_> {
         take: &impl Fn(&Row<'_>) -> Result<T>,
     ) -> Result<(Vec<(i64, T)>, Option<rusqlite::Error>)> {
         let mut found = Vec::new();
-        let mut walk = || -> Result<()> {
+        let walk = || -> Result<()> {
             let mut statement = db.prepare_cached(&format!("{} {order}", self.sql.replace('@', how)))?;
             let mut rows = statement.query(params)?;
             while let Some(row) = rows.next()? {

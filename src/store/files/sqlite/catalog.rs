@@ -80,7 +80,13 @@ impl Catalog<'_> {
     fn databases_by_id(&self) -> Result<HashMap<String, (String, String)>> {
         let query = Query { table: "databases", sql: "SELECT rowid, id, tenant_id, name FROM databases @" };
         let found = query.rows(self.db, self.pages, [], |row| Ok((row.get(1)?, (row.get(2)?, row.get(3)?))))?;
-        Ok(found.rows.into_iter().collect())
+        let mut all: HashMap<String, (String, String)> = found.rows.into_iter().collect();
+        if !found.whole {
+            // Chroma gives the default database this id (measured on 0.4.24 to 1.5.9)
+            let name = || ("default_tenant".to_owned(), "default_database".to_owned());
+            all.entry("00000000-0000-0000-0000-000000000000".to_owned()).or_insert_with(name);
+        }
+        Ok(all)
     }
 
     /// All collections of all databases, by tenant, database and name. Deleted ones have no row.
