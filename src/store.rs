@@ -82,6 +82,8 @@ pub struct Remarks {
     pub notes: Vec<String>,
     /// Why the collection must not be moved at all.
     pub refusal: Option<String>,
+    /// What of it was not read, though it might be another time: nothing is proved of that.
+    pub unread: Option<String>,
 }
 
 /// Writes a store, always through a Chroma server.
@@ -135,6 +137,11 @@ pub trait Writer: Reader {
 
     /// How many bytes the record takes in the body of an add: never less than what is sent.
     fn encoded_len(&self, record: &Record) -> usize;
+
+    /// Bytes of the largest body to send now: less once the server, or a proxy before it, has refused one as too large (413).
+    fn max_body(&self) -> usize {
+        usize::MAX
+    }
 
     /// How often this server has told to come back later (429), since it was opened. Such a write is sent again within
     /// the call; a rising number says that less should be sent.

@@ -42,6 +42,12 @@ pub(super) async fn look(
             skipped::look(context, sides, pair, &collection).await?;
             sample(context, sides, pair).await?;
         }
+        // last of all looks of this pass: each of them may have left records unread
+        if let Some(collection) = pair.target.clone() {
+            let told = context.until_stopped(sides.server.remarks(&collection)).await?.map_err(Halt::Target)?;
+            let named = |what: String| format!("collection {:?} of the target: {what}", pair.target_name);
+            pair.unread.extend(told.unread.map(named));
+        }
         if is_final {
             // no pass follows: what is open is missing, or cannot be read
             verify::pass(context, sides, pair, |entry| entry.proof == Proof::Open, |_| ()).await?;
@@ -61,6 +67,8 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
     for pair in pairs {
         same_source(context, &sources, pair)?;
+        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+        pair.unread = told.unread.into_iter().collect();
         let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
         pair.problems.extend(contradiction("source", ids.len() as u64, counted));
         pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
@@ -127,6 +135,11 @@ async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Resul
     let remarks = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
     pair.problems.extend(remarks.damage.into_iter().map(|what| format!("the source is damaged: {what}")));
     pair.remarks = remarks.notes;
+    pair.unread = remarks
+        .unread
+        .map(|what| format!("collection {:?} of the source: {what}", pair.source.name))
+        .into_iter()
+        .collect();
     let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
     pair.problems.extend(contradiction("source", ids.len() as u64, counted));
     let had = pair.ledger.ids().len();

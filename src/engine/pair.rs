@@ -36,6 +36,8 @@ pub(super) struct Pair {
     pub(super) named: Vec<String>,
     /// What the source says of the collection beside its records, and what leaves the verdict as it is.
     pub(super) remarks: Vec<String>,
+    /// What of either side was not read, though it might be another time.
+    pub(super) unread: Vec<String>,
     /// Whether source and target may be one store, so that nothing must be written.
     pub(super) may_be_one: bool,
     /// Ids of the newest batch that was written.
@@ -68,6 +70,7 @@ impl Pair {
             problems: Vec::new(),
             named: Vec::new(),
             remarks: Vec::new(),
+            unread: Vec::new(),
             may_be_one: false,
             last_batch: Vec::new(),
             came_later: 0,

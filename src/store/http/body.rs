@@ -206,7 +206,8 @@ mod tests {
             prop_assume!(record.embedding.iter().all(|c| c.is_finite()));
             let body = add(std::slice::from_ref(&record), false).unwrap();
             let answer: super::super::wire::GetAnswer = serde_json::from_slice(&body).unwrap();
-            let fetched = answer.into_fetched(std::slice::from_ref(&record.id)).unwrap();
+            let parts = ["documents", "metadatas", "embeddings", "uris"];
+            let (fetched, _) = answer.into_fetched(std::slice::from_ref(&record.id), &parts).unwrap();
             let crate::model::Fetched::Record { record: back, .. } = &fetched[0] else { panic!("{fetched:?}") };
             prop_assert_eq!(back, &record);
         }

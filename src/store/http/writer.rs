@@ -1,6 +1,7 @@
 //! A Chroma server as a store to write, by API v2: what it can take, and every write. Servers from 0.5.16.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -50,6 +51,36 @@ impl HttpStore {
 pub struct HttpWriter {
     pub(super) store: HttpStore,
     capabilities: Capabilities,
+    bodies: Bodies,
+}
+
+/// What was learned of the bodies that pass: a proxy before the server has a limit of its own, which nothing tells.
+#[derive(Debug)]
+struct Bodies {
+    /// Bytes of the largest that passed.
+    passed: AtomicUsize,
+    /// Bytes of the smallest that was too large.
+    refused: AtomicUsize,
+}
+
+impl Bodies {
+    const fn unknown() -> Self {
+        Self { passed: AtomicUsize::new(0), refused: AtomicUsize::new(usize::MAX) }
+    }
+
+    fn learn(&self, bytes: usize, is_too_large: bool) {
+        if is_too_large {
+            self.refused.fetch_min(bytes, Ordering::Relaxed);
+        } else {
+            self.passed.fetch_max(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of the largest body to send: half of what was refused, unless more has passed.
+    fn largest(&self) -> usize {
+        let (passed, refused) = (self.passed.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed));
+        if refused == usize::MAX { usize::MAX } else { (refused / 2).max(passed.min(refused.saturating_sub(1))) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -74,7 +105,7 @@ impl HttpWriter {
             Err(error) => return Err(error),
         };
         let capabilities = capabilities(&api.version, &checks, &description);
-        Ok(Self { store, capabilities })
+        Ok(Self { store, capabilities, bodies: Bodies::unknown() })
     }
 
     /// As [`HttpStore::probing_only`].
@@ -137,7 +168,14 @@ impl HttpWriter {
 
     async fn change(&self, collection: &Collection, verb: &str, body: Payload<'_>) -> Result<()> {
         let path = self.store.api.place.collection(&collection.id, verb);
-        self.write(&path, body, words(collection)).await.map(|_| ())
+        let bytes = body.len();
+        let written = self.write(&path, body, words(collection)).await.map(|_| ());
+        match &written {
+            Ok(()) => self.bodies.learn(bytes, false),
+            Err(Error::Rejected { status: 413, .. }) => self.bodies.learn(bytes, true),
+            Err(_) => {}
+        }
+        written
     }
 
     fn encoded(&self, body: serde_json::Result<Bytes>) -> Result<Bytes> {
@@ -186,7 +224,9 @@ impl Reader for HttpWriter {
     }
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
-        self.store.fetch(collection, ids).await
+        let fetched = self.store.fetch(collection, ids).await?;
+        self.store.api.refuse_unread(collection)?;
+        Ok(fetched)
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
@@ -236,6 +276,10 @@ impl Writer for HttpWriter {
 
     fn encoded_len(&self, record: &Record) -> usize {
         rules::body_len(record, self.capabilities.base64)
+    }
+
+    fn max_body(&self) -> usize {
+        self.bodies.largest()
     }
 
     fn pushed_back(&self) -> u64 {
