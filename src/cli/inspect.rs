@@ -138,8 +138,8 @@ async fn filled(
     if records {
         unreadable(store, collection, &ids, &mut row.unreadable).await?;
     }
-    let Remarks { damage, notes, refusal } = store.remarks(collection).await?;
-    row.damage.extend(damage.into_iter().chain(refusal));
+    let Remarks { damage, notes, refusal, unread } = store.remarks(collection).await?;
+    row.damage.extend(damage.into_iter().chain(refusal).chain(unread));
     row.notes.extend(notes);
     Ok(())
 }

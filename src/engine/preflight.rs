@@ -13,7 +13,7 @@ use crate::chroma::{Capabilities, creation};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
-use crate::store::{Reader, Target};
+use crate::store::{Budget, Reader, Target};
 
 mod findings;
 mod same;
@@ -167,8 +167,8 @@ async fn remember_documents(
     let mut sizes = window::sized();
     let mut documents = Sorter::default();
     let mut join = Join::new(pair.ledger.ids(), ids)?;
+    let mut foreign = Vec::new();
     loop {
-        let mut foreign = Vec::new();
         while foreign.len() < sizes.size()
             && let Some((id, side)) = join.next()?
         {
@@ -177,7 +177,9 @@ async fn remember_documents(
         if foreign.is_empty() {
             break;
         }
-        let answers = window::of_target(context, target, pair.target.as_ref(), &foreign).await?;
+        let collection = pair.target.as_ref();
+        let (answers, count) = window::part_of_target(context, target, collection, &foreign, window::WHOLE).await?;
+        foreign.drain(..count);
         sizes.observe(answers.len(), window::bytes(&answers));
         for fetched in answers.into_values() {
             if let Fetched::Record { record: Record { id, document: Some(text), .. }, .. } = fetched
@@ -227,9 +229,8 @@ impl Scan<'_> {
         let mut ahead = Ahead::new();
         loop {
             let is_open = |entry: Entry| entry.is_unsent();
-            let read = |places, ids| self.both(&source, target.as_ref(), places, ids);
-            let Some(window) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { return Ok(()) };
-            let (places, source, target) = window;
+            let read = |places, ids, budget| self.both(&source, target.as_ref(), (places, ids), budget);
+            let Some((places, source, target)) = ahead.next(&pair.ledger, is_open, read).await? else { return Ok(()) };
             ahead.observe(places.len(), window::bytes(&source));
             for at in &places {
                 self.plan(pair, *at, &source, &target, seen)?;
@@ -242,21 +243,27 @@ impl Scan<'_> {
         &self,
         source: &Collection,
         target: Option<&Collection>,
-        places: Vec<usize>,
-        ids: Vec<String>,
-    ) -> Result<(Vec<usize>, Answers, Answers), Halt> {
+        (mut places, ids): (Vec<usize>, Vec<String>),
+        budget: Budget,
+    ) -> Result<(usize, (Vec<usize>, Answers, Answers)), Halt> {
         let Some((reader, there)) = self.there else {
-            return Ok((places, window::of_source(self.context, source, &ids).await?, Answers::new()));
+            let (answers, count) = window::part_of_source(self.context, source, &ids, budget).await?;
+            places.truncate(count);
+            return Ok((count, (places, answers, Answers::new())));
         };
         let mut common = Vec::new();
         for id in &ids {
             common.extend(there.contains(id)?.then(|| id.clone()));
         }
-        let (source, target) = tokio::try_join!(
-            window::of_source(self.context, source, &ids),
-            window::of_target(self.context, reader, target, &common),
+        let (ours, theirs) = tokio::try_join!(
+            window::part_of_source(self.context, source, &ids, budget),
+            window::part_of_target(self.context, reader, target, &common, budget),
         )?;
-        Ok((places, source, target))
+        // up to the first record that the target's side had no budget for
+        let open = common.get(theirs.1).and_then(|id| ids.iter().position(|other| other == id));
+        let count = ours.1.min(open.unwrap_or(ids.len()));
+        places.truncate(count);
+        Ok((count, (places, ours.0, theirs.0)))
     }
 
     fn plan(

@@ -11,11 +11,10 @@ use rusqlite::Connection;
 
 use super::audit::{self, Shared};
 use super::state::{self, KEPT, Segments, Sequence, Shape, State};
-use super::window;
+use super::{sizes, window};
 use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Fetched, Metadata, Result, Value, distance};
 use crate::scratch::SortedIds;
-use crate::store::Remarks;
 use crate::store::files::sqlite::catalog::{Catalog, CollectionRow};
 use crate::store::files::sqlite::check;
 use crate::store::files::sqlite::connection::{self, Opened, failure};
@@ -23,6 +22,7 @@ use crate::store::files::sqlite::schema::{self, Columns, Layout};
 use crate::store::files::sqlite::tables;
 use crate::store::files::system::{self, Attempt, Failure};
 use crate::store::files::{DATABASE, place};
+use crate::store::{Budget, Remarks};
 
 /// How long a call goes on trying while the store's own server writes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -168,6 +168,11 @@ impl Core {
         let database = system::stamp(&self.file)?;
         let state = self.with(collection, |_, _, _, state| Ok(format!("{:?} {}", state.sequence, state.stamps)))?;
         Ok(format!("{state} {}", database.map_or_else(String::new, |stamp| stamp.to_string())))
+    }
+
+    /// How many of these records, from the first on, a budget has place for.
+    pub(super) fn fitting(&mut self, collection: &Collection, ids: &[String], budget: Budget) -> Attempt<usize> {
+        self.with(collection, |db, file, _, state| sizes::fitting(db, file, state, ids, budget))
     }
 
     /// These records, and of which state of the store they are. What a damaged page holds is halved down to its records.

@@ -136,6 +136,43 @@ pub fn entry_metadata(db: &Connection, seq_id: i64) -> Result<std::result::Resul
     Ok(text(row, 0)?.map(Some).map_err(|why| format!("its metadata in the log {why}")))
 }
 
+/// How many bytes the texts of an entry's metadata document have; 0 where it has none.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn entry_len(db: &Connection, seq_id: i64) -> Result<usize> {
+    let sql = "SELECT coalesce(octet_length(metadata), 0) FROM embeddings_queue WHERE seq_id = ?";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([seq_id])?;
+    Ok(rows.next()?.map_or(Ok(0), |row| row.get::<_, i64>(0))?.try_into().unwrap_or(usize::MAX))
+}
+
+/// How many bytes the texts of each of these records have, by their place among `ids`, which are sorted and distinct.
+/// `SQLite` knows lengths without reading a text.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn lengths(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<usize>> {
+    let mut lengths = vec![0; ids.len()];
+    let sql = format!(
+        "SELECT e.embedding_id, coalesce(sum(octet_length(m.string_value)), 0) FROM embeddings e \
+         JOIN embedding_metadata m ON m.id = e.id WHERE e.segment_id = ? AND e.embedding_id IN ({}) GROUP BY e.id",
+        placeholders()
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    for (chunk, lengths) in ids.chunks(CHUNK).zip(lengths.chunks_mut(CHUNK)) {
+        let padded = chunk.iter().map(|id| Some(*id)).chain(std::iter::repeat(None)).take(CHUNK);
+        let mut rows = statement.query(params_from_iter(std::iter::once(Some(segment)).chain(padded)))?;
+        while let Some(row) = rows.next()? {
+            let ValueRef::Text(id) = row.get_ref(0)? else { continue };
+            if let Ok(at) = chunk.binary_search_by(|wanted| wanted.as_bytes().cmp(id)) {
+                lengths[at] = row.get::<_, i64>(1)?.try_into().unwrap_or(usize::MAX);
+            }
+        }
+    }
+    Ok(lengths)
+}
+
 /// How many rows a METADATA segment has; of those that can be read.
 ///
 /// # Errors
