@@ -313,6 +313,7 @@ mod tests {
             metadata,
             configuration: Some(configuration),
             schema: None,
+            unreadable: None,
         }
     }
 

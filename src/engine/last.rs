@@ -11,7 +11,7 @@ use super::{Context, Pair};
 use crate::chroma::creation::{self, Differences};
 use crate::model::{Collection, Error, Fetched};
 use crate::scratch::{Join, Side, SortedIds};
-use crate::store::{Reader, Remarks};
+use crate::store::{Budget, Reader, Remarks};
 
 /// Records of a collection that are read again by content, beside the last batch.
 const SAMPLE: usize = 50;
@@ -194,8 +194,8 @@ async fn unlisted(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> {
     let source = pair.source.clone();
     let mut ahead = Ahead::new();
     loop {
-        let read = |places, ids| ask(context, &source, places, ids);
-        let Some(found) = ahead.next(&pair.ledger, |entry| entry.gone, read).await?.transpose()? else { return Ok(()) };
+        let read = |places, ids, budget| ask(context, &source, places, ids, budget);
+        let Some(found) = ahead.next(&pair.ledger, |entry| entry.gone, read).await? else { return Ok(()) };
         let (places, answers) = found;
         ahead.observe(places.len(), window::bytes(&answers));
         for at in places {
@@ -209,11 +209,13 @@ async fn unlisted(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> {
 async fn ask(
     context: &Context<'_>,
     source: &Collection,
-    places: Vec<usize>,
+    mut places: Vec<usize>,
     ids: Vec<String>,
-) -> Result<(Vec<usize>, Answers), Halt> {
-    let answers = window::of_source(context, source, &ids).await?;
-    Ok((places, answers))
+    budget: Budget,
+) -> Result<(usize, (Vec<usize>, Answers)), Halt> {
+    let (answers, count) = window::part_of_source(context, source, &ids, budget).await?;
+    places.truncate(count);
+    Ok((count, (places, answers)))
 }
 
 /// Asks for what was never answered. What is listed once more and still does not come cannot be read.
@@ -223,8 +225,8 @@ async fn unanswered(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> 
     let mut absent = Vec::new();
     loop {
         let is_open = |entry: Entry| pair.is_wanted(entry) && entry.proof == Proof::Open;
-        let read = |places, ids| ask(context, &source, places, ids);
-        let Some(found) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { break };
+        let read = |places, ids, budget| ask(context, &source, places, ids, budget);
+        let Some(found) = ahead.next(&pair.ledger, is_open, read).await? else { break };
         let (places, answers) = found;
         ahead.observe(places.len(), window::bytes(&answers));
         for at in places {
