@@ -11,6 +11,7 @@ mod fleet;
 mod job;
 mod kubernetes;
 mod mock;
+mod one_store;
 mod process;
 mod property;
 mod reasons;
