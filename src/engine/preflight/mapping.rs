@@ -89,6 +89,7 @@ mod tests {
             metadata: Metadata::new(),
             configuration: None,
             schema: None,
+            unreadable: None,
         };
         (of, name.to_owned())
     }

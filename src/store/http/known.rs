@@ -92,8 +92,9 @@ impl Known {
         let read = self.read.get(collection);
         let notes = note.into_iter().chain(self.without_uris.clone()).chain(read.and_then(Read::note));
         Remarks {
-            damage: self.short.get(collection).cloned().into_iter().collect(),
+            damage: Vec::new(),
             notes: notes.collect(),
+            short: self.short.get(collection).cloned(),
             refusal,
             unread: read.and_then(Read::unread),
         }
