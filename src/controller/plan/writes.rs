@@ -46,11 +46,8 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
         Decision::Take(name) => return take(look, name),
         Decision::BreakLock { uid } => return break_lock(look, uid),
         Decision::Say { reason, message, after } => {
-            draft.no_news = is_looking_again(look, reason, &message);
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
-            draft.first = hold_lock(look);
-            draft.then.extend(strangers(look));
-            draft.then.extend(without_ttl(look));
+            say(look, &mut draft);
         }
         Decision::Stop { reason, message, after } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
@@ -61,11 +58,10 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             }
         }
         Decision::Wait(pause) => {
-            let at_once = pause.tidy <= look.second();
-            if at_once {
+            draft.no_news = pause.tidy > look.second();
+            if !draft.no_news {
                 remove_jobs(look, &mut draft);
             }
-            draft.no_news = !at_once;
             wait(look, pause, &mut draft, &mut plan);
         }
         Decision::Tidy(pause) => {
@@ -150,6 +146,13 @@ fn hold_lock(look: &Look<'_>) -> Vec<Write> {
         }
         Lock::Ours | Lock::Theirs { .. } => Vec::new(),
     }
+}
+
+fn say(look: &Look<'_>, draft: &mut Draft) {
+    draft.no_news = is_looking_again(look, draft.reason, &draft.message);
+    draft.first = hold_lock(look);
+    draft.then.extend(strangers(look));
+    draft.then.extend(without_ttl(look));
 }
 
 fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
