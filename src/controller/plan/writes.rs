@@ -64,12 +64,7 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             }
             wait(look, pause, &mut draft, &mut plan);
         }
-        Decision::Tidy(pause) => {
-            remove_jobs(look, &mut draft);
-            wait(look, pause, &mut draft, &mut plan);
-            plan.pause = PauseChange::Keep;
-            plan.requeue = plan.requeue.or(Some(SOON));
-        }
+        Decision::Tidy(pause) => tidy(look, pause, &mut draft, &mut plan),
         Decision::Pause { pause, sure } => {
             draft.may_release = sure;
             wait(look, pause, &mut draft, &mut plan);
@@ -166,6 +161,14 @@ fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
 /// Whether this is what a runner that had to wait said last, and its next attempt has found nothing else yet.
 fn is_looking_again(look: &Look<'_>, reason: Reason, message: &str) -> bool {
     decide::still_waits(look).is_some_and(|(said, words)| said == reason && words == message)
+}
+
+/// The Job goes, and the pause goes on.
+fn tidy(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
+    remove_jobs(look, draft);
+    wait(look, pause, draft, plan);
+    plan.pause = PauseChange::Keep;
+    plan.requeue = plan.requeue.or(Some(SOON));
 }
 
 /// The Job comes before the status that counts it: an attempt that is refused is none.
