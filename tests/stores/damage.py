@@ -19,6 +19,7 @@
     unapply COLLECTION ID       takes a record out of the tables, as if its entries of the log had never been applied
     lose-document COLLECTION ID takes a record's document out of embedding_metadata, but not out of the full-text table
     space SPACE COLLECTION [everywhere]   sets the distance in the metadata of the VECTOR segment, and in the collection's
+    bad-page TABLE              fills the leaf in the middle of a table of chroma.sqlite3 with bytes that are no page
     foreign-pickle COLLECTION   replaces the mapping by a pickle that would make the file `executed` beside the store
 
 COLLECTION is a name of the default tenant and database.
@@ -233,6 +234,25 @@ def swap_index(store):
         file.write(second + first)
 
 
+def bad_page(store, table):
+    with sqlite3.connect(f"file:{database(store)}?mode=ro", uri=True) as tables:
+        page = tables.execute("select rootpage from sqlite_master where name = ?", (table,)).fetchone()[0]
+    size = page_size(store)
+    with open(database(store), "r+b") as file:
+        while True:
+            file.seek((page - 1) * size)
+            content = file.read(size)
+            if content[0] != 5:
+                break
+            middle = struct.unpack_from(">H", content, 3)[0] // 2
+            cell = struct.unpack_from(">H", content, 12 + 2 * middle)[0]
+            page = struct.unpack_from(">I", content, cell)[0]
+        if content[0] != 13:
+            sys.exit(f"page {page} is no leaf of a table")
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+
 def tear_database(store, older, part, of):
     start = os.path.getsize(older) // page_size(store) * int(part) // int(of) * page_size(store)
     with open(older, "rb") as source, open(database(store), "r+b") as file:
@@ -316,6 +336,7 @@ HOW = {
     "tear": tear,
     "foreign-pickle": foreign_pickle,
     "swap-index": swap_index,
+    "bad-page": bad_page,
     "tear-database": tear_database,
     "flip-journal": flip_journal,
     "watermark": watermark,
