@@ -163,12 +163,12 @@ fn rest(whole: &Dump, lost: &Lost, skipped: &[&str]) -> Dump {
     rest
 }
 
-/// The ids of a collection whose vector an entry of the log has.
+/// The ids of a collection whose vector an entry of the log has. An add of an id that exists is none: Chroma ignores it.
 fn in_log(store: &Path, collection: &str) -> BTreeSet<String> {
     let tables = rusqlite::Connection::open(store.join("chroma.sqlite3")).unwrap();
     let sql = "select distinct q.id from embeddings_queue q join collections c on q.topic like '%/' || c.id \
                join databases d on d.id = c.database_id where c.name = ? and q.vector is not null \
-               and d.name = 'default_database' and d.tenant_id = 'default_tenant'";
+               and coalesce(q.metadata, '') not like '%ignored: the id exists%' and d.name = 'default_database' and d.tenant_id = 'default_tenant'";
     let mut statement = tables.prepare(sql).unwrap();
     statement.query_map([collection], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
@@ -190,6 +190,8 @@ struct Expected {
     skipped: &'static [&'static str],
     /// Whether the verdict has to be "not Verified" even if all records are readable.
     is_damaged: bool,
+    /// Records whose vector may be an older one. They are left out of comparisons.
+    aged: Lost,
 }
 
 /// The ids of these collections that are not in the log.
@@ -199,7 +201,12 @@ fn only_in_index(store: &Path, whole: &Dump, collections: &[&str]) -> Expected {
         let ids = whole.collection(name).records.iter().map(|one| one.id.clone()).filter(|id| !logged.contains(id));
         ((*name).to_owned(), ids.collect::<BTreeSet<_>>())
     });
-    Expected { lost: Some(lost.filter(|(_, ids)| !ids.is_empty()).collect()), skipped: &[], is_damaged: false }
+    Expected {
+        lost: Some(lost.filter(|(_, ids)| !ids.is_empty()).collect()),
+        skipped: &[],
+        is_damaged: false,
+        aged: Lost::new(),
+    }
 }
 
 /// Carries out the whole guide on a store of each version, damaged by `break_it`.
@@ -241,13 +248,17 @@ fn follow(break_it: impl Fn(&Path, &Dump) -> Expected) {
         let verified: u64 = left.collections.iter().map(|one| one.count).sum();
         assert_eq!(report["counts"]["verified"], verified, "{case}");
         assert!(expected.skipped.iter().all(|name| rescued.said.contains(&format!("{name:?} was skipped"))), "{case}");
-        assert_same(&left, &dump_folder("1.5.9", &desk.path("rescued")), Tolerance::MIGRATED);
+        let known = |dump: &Dump| rest(dump, &expected.aged, &[]);
+        assert_same(&known(&left), &known(&dump_folder("1.5.9", &desk.path("rescued"))), Tolerance::MIGRATED);
         assert_eq!(desk.content("chroma_db"), before, "{version}: the broken store was written");
         desk.step(check.0, check.1).code(0);
         desk.step(fill.0, fill.1).code(0);
         desk.step(swap.0, swap.1).code(0);
         let started = ChromaServer::start("1.5.9", &desk.path("chroma_db"));
-        assert_same(&whole, &dump("1.5.9", &started.url, DEFAULT.0, DEFAULT.1), Tolerance::MIGRATED);
+        let in_use = dump("1.5.9", &started.url, DEFAULT.0, DEFAULT.1);
+        let counts = |dump: &Dump| dump.collections.iter().map(|one| one.count).collect::<Vec<_>>();
+        assert_eq!(counts(&whole), counts(&in_use), "{version}");
+        assert_same(&known(&whole), &known(&in_use), Tolerance::MIGRATED);
     }
 }
 
@@ -296,7 +307,7 @@ fn a_collection_without_segments() {
                    join databases d on d.id = c.database_id where c.name = 'texts_log' \
                    and d.name = 'default_database' and d.tenant_id = 'default_tenant')";
         tables.execute_batch(sql).unwrap();
-        Expected { lost: Some(Lost::new()), skipped: &["texts_log"], is_damaged: true }
+        Expected { lost: Some(Lost::new()), skipped: &["texts_log"], is_damaged: true, aged: Lost::new() }
     });
 }
 
@@ -304,15 +315,16 @@ fn a_collection_without_segments() {
 fn a_bad_page_of_the_records_table() {
     follow(|store, _| {
         damage(store, "bad-page", &["embeddings"]);
-        Expected { lost: None, skipped: &[], is_damaged: true }
+        Expected { lost: None, skipped: &[], is_damaged: true, aged: Lost::new() }
     });
 }
 
 #[test]
 fn an_emptied_log() {
-    follow(|store, _| {
+    follow(|store, whole| {
+        let aged = whole.collections.iter().map(|one| (one.name.clone(), in_log(store, &one.name))).collect();
         let tables = rusqlite::Connection::open(store.join("chroma.sqlite3")).unwrap();
         tables.execute_batch("delete from embeddings_queue").unwrap();
-        Expected { lost: None, skipped: &[], is_damaged: true }
+        Expected { lost: None, skipped: &[], is_damaged: true, aged }
     });
 }

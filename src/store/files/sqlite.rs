@@ -8,4 +8,5 @@ pub mod content;
 pub mod listing;
 pub mod schema;
 pub mod tables;
+pub mod unlogged;
 mod values;

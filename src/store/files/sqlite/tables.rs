@@ -186,7 +186,7 @@ pub fn max_seq_id(db: &Connection, segment: &str) -> Result<Option<i64>> {
     seq_id(row, 0)
 }
 
-fn seq_id(row: &Row<'_>, column: usize) -> Result<Option<i64>> {
+pub(super) fn seq_id(row: &Row<'_>, column: usize) -> Result<Option<i64>> {
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),
         ValueRef::Integer(n) => Ok(Some(n)),
