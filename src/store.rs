@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
 use crate::chroma::{Capabilities, NewCollection};
-use crate::model::{Collection, Fetched, Record};
+use crate::model::{Collection, Fetched, Metadata, Record};
 use crate::scratch::SortedIds;
 
 pub use crate::model::{Error, Result};
@@ -49,12 +49,34 @@ pub trait Reader: Send + Sync {
     /// [`Error::NotFound`] when the collection is gone.
     async fn ids(&self, collection: &Collection) -> Result<SortedIds>;
 
+    /// As [`Reader::ids`], with the store's own count of about the same moment: fewer ids than that contradict it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the collection is gone.
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        Ok((self.ids(collection).await?, self.count(collection).await?))
+    }
+
     /// The records with these ids, in any order. An id that the store does not (any more) hold is left out of the
     /// answer; one that it holds but cannot read is [`Fetched::Unreadable`].
     ///
     /// # Errors
     /// [`Error::NotFound`] when the collection is gone.
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>>;
+
+    /// As [`Reader::fetch`], for as many of these ids, from the first on, as `budget` has place for; also tells how many that
+    /// are. The ids are sorted, and none is there twice.
+    ///
+    /// # Errors
+    /// Those of [`Reader::fetch`].
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        _budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        Ok((self.fetch(collection, ids).await?, ids.len()))
+    }
 
     /// What the store says of the collection beside its records, as far as it was read until now.
     ///
@@ -73,6 +95,15 @@ pub trait Reader: Send + Sync {
     }
 }
 
+/// How much of what is asked for may be held at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of content, about.
+    pub bytes: usize,
+    /// Whether the first record is wanted, however large it is.
+    pub first: bool,
+}
+
 /// What a store says of a collection beside its records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remarks {
@@ -80,8 +111,12 @@ pub struct Remarks {
     pub damage: Vec<String>,
     /// What a person should know; it leaves the verdict as it is.
     pub notes: Vec<String>,
+    /// Why the newest listing lacks ids that the store counts. What is listed is copied, and the run is not Verified.
+    pub short: Option<String>,
     /// Why the collection must not be moved at all.
     pub refusal: Option<String>,
+    /// What of it was not read, though it might be another time: nothing is proved of that.
+    pub unread: Option<String>,
 }
 
 /// Writes a store, always through a Chroma server.
@@ -99,6 +134,12 @@ pub trait Writer: Reader {
     /// # Errors
     /// [`Error::Uncertain`] when it may have been created: list the collections and look.
     async fn create(&self, new: &NewCollection) -> Result<Collection>;
+
+    /// Sets all metadata of a collection that was just created here. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error::Uncertain`] when it may have been set.
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()>;
 
     /// Adds records; Chroma ignores, without a word, those whose id it already holds.
     ///
@@ -135,6 +176,11 @@ pub trait Writer: Reader {
 
     /// How many bytes the record takes in the body of an add: never less than what is sent.
     fn encoded_len(&self, record: &Record) -> usize;
+
+    /// Bytes of the largest body to send now: less once the server, or a proxy before it, has refused one as too large (413).
+    fn max_body(&self) -> usize {
+        usize::MAX
+    }
 
     /// How often this server has told to come back later (429), since it was opened. Such a write is sent again within
     /// the call; a rising number says that less should be sent.

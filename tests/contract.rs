@@ -32,6 +32,7 @@ fn new(name: &str, metadata: Metadata) -> NewCollection {
         metadata,
         configuration: None,
         schema: None,
+        later: Metadata::new(),
         losses: Vec::new(),
         lost: Vec::new(),
     }
@@ -154,6 +155,7 @@ async fn what_is_missing_is_named() {
             metadata: Metadata::new(),
             configuration: None,
             schema: None,
+            unreadable: None,
         };
         for error in [
             store.count(&gone).await.unwrap_err(),

@@ -328,3 +328,22 @@ fn an_emptied_log() {
         Expected { lost: None, skipped: &[], is_damaged: true, aged }
     });
 }
+
+/// chroma#2619, MemPalace#2510: the files cannot be reached, and the server answers 500 for one record.
+#[test]
+fn a_server_that_fails_for_one_record() {
+    for version in ["1.5.9", "0.6.3", "0.4.24"] {
+        let (broken, backup) = (committed(version), committed(version));
+        let whole = oracle(version).in_database(DEFAULT.0, DEFAULT.1);
+        let lost = Lost::from([("synced_l2".to_owned(), BTreeSet::from(["synced-7".to_owned()]))]);
+        damage(&broken.path, "lose-vector", &["synced_l2", "synced-7"]);
+        let desk = Desk::new(broken, &backup);
+        let server = ChromaServer::start(version, &desk.path("chroma_db"));
+        let ended = desk.step(STEPS[6], &server.url);
+        ended.code(5);
+        assert!(ended.said.contains("synced_l2: \"synced-7\" unreadable: "), "{version}: {}", ended.said);
+        assert!(!ended.said.contains("check its address"), "{version}: {}", ended.said);
+        let rescued = dump_folder("1.5.9", &desk.path("rescued-from-server"));
+        assert_same(&rest(&whole, &lost, &[]), &rescued, Tolerance::MIGRATED);
+    }
+}

@@ -3,11 +3,15 @@
 
 mod api_server;
 mod calls;
+mod controller;
 mod edges;
 mod ends;
 mod fixtures;
+mod fleet;
 mod job;
+mod kubernetes;
 mod mock;
+mod one_store;
 mod process;
 mod property;
 mod reasons;

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
 use crate::chroma::{Capabilities, NewCollection};
-use crate::model::{Collection, Error, Fetched, Record, Result};
+use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::files::LocalStore;
 use crate::store::http::HttpWriter;
-use crate::store::{Amendment, Reader, Remarks, Writer};
+use crate::store::{Amendment, Budget, Reader, Remarks, Writer};
 
 /// A server of which the collections are those in the files of a folder.
 pub(super) struct OwnWriter {
@@ -73,8 +73,21 @@ impl Reader for OwnWriter {
         self.writer.ids(collection).await
     }
 
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        self.writer.listing(collection).await
+    }
+
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
         self.writer.fetch(collection, ids).await
+    }
+
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        self.writer.fetch_within(collection, ids, budget).await
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
@@ -103,6 +116,10 @@ impl Writer for OwnWriter {
             self.proved.store(true, Ordering::Relaxed);
         }
         Ok(made)
+    }
+
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()> {
+        self.writer.set_metadata(collection, metadata).await
     }
 
     fn prepare(&self, records: &[Record]) -> Result<Bytes> {

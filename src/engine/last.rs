@@ -9,9 +9,9 @@ use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
 use super::{Context, Pair};
 use crate::chroma::creation::{self, Differences};
-use crate::model::{Collection, Error};
+use crate::model::{Collection, Error, Fetched};
 use crate::scratch::{Join, Side, SortedIds};
-use crate::store::Reader;
+use crate::store::{Budget, Reader, Remarks};
 
 /// Records of a collection that are read again by content, beside the last batch.
 const SAMPLE: usize = 50;
@@ -47,6 +47,8 @@ pub(super) async fn look(
             verify::pass(context, sides, pair, |entry| entry.proof == Proof::Open, |_| ()).await?;
             unanswered(context, pair).await?;
         }
+        // last of all looks of this pass: each of them may have left records unread
+        said(context, sides, pair).await?;
     }
     // the looks took a while, and a name can have moved meanwhile
     let targets = self::targets(context, sides.server, pairs).await?;
@@ -61,6 +63,8 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
     for pair in pairs {
         same_source(context, &sources, pair)?;
+        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+        pair.unread = told.unread.into_iter().collect();
         let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
         pair.problems.extend(contradiction("source", ids.len() as u64, counted));
         pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
@@ -124,9 +128,6 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
 
 /// The source's ids once more: what came, what is gone, what is listed and does not come.
 async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Result<(), Halt> {
-    let remarks = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
-    pair.problems.extend(remarks.damage.into_iter().map(|what| format!("the source is damaged: {what}")));
-    pair.remarks = remarks.notes;
     let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
     pair.problems.extend(contradiction("source", ids.len() as u64, counted));
     let had = pair.ledger.ids().len();
@@ -159,8 +160,7 @@ async fn listed(
 ) -> Result<Result<(SortedIds, u64), Error>, Halt> {
     let mut before = None;
     for looks in 1..=LISTINGS {
-        let look = async { Ok((reader.ids(collection).await?, reader.count(collection).await?)) };
-        let (ids, counted) = match context.until_stopped(look).await? {
+        let (ids, counted) = match context.until_stopped(reader.listing(collection)).await? {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -194,8 +194,8 @@ async fn unlisted(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> {
     let source = pair.source.clone();
     let mut ahead = Ahead::new();
     loop {
-        let read = |places, ids| ask(context, &source, places, ids);
-        let Some(found) = ahead.next(&pair.ledger, |entry| entry.gone, read).await?.transpose()? else { return Ok(()) };
+        let read = |places, ids, budget| ask(context, &source, places, ids, budget);
+        let Some(found) = ahead.next(&pair.ledger, |entry| entry.gone, read).await? else { return Ok(()) };
         let (places, answers) = found;
         ahead.observe(places.len(), window::bytes(&answers));
         for at in places {
@@ -209,11 +209,13 @@ async fn unlisted(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> {
 async fn ask(
     context: &Context<'_>,
     source: &Collection,
-    places: Vec<usize>,
+    mut places: Vec<usize>,
     ids: Vec<String>,
-) -> Result<(Vec<usize>, Answers), Halt> {
-    let answers = window::of_source(context, source, &ids).await?;
-    Ok((places, answers))
+    budget: Budget,
+) -> Result<(usize, (Vec<usize>, Answers)), Halt> {
+    let (answers, count) = window::part_of_source(context, source, &ids, budget).await?;
+    places.truncate(count);
+    Ok((count, (places, answers)))
 }
 
 /// Asks for what was never answered. What is listed once more and still does not come cannot be read.
@@ -223,8 +225,8 @@ async fn unanswered(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> 
     let mut absent = Vec::new();
     loop {
         let is_open = |entry: Entry| pair.is_wanted(entry) && entry.proof == Proof::Open;
-        let read = |places, ids| ask(context, &source, places, ids);
-        let Some(found) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { break };
+        let read = |places, ids, budget| ask(context, &source, places, ids, budget);
+        let Some(found) = ahead.next(&pair.ledger, is_open, read).await? else { break };
         let (places, answers) = found;
         ahead.observe(places.len(), window::bytes(&answers));
         for at in places {
@@ -312,6 +314,52 @@ async fn held(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, collect
     Ok(())
 }
 
+/// What both sides say of the collection beside its records, now that all was read: for a local target its files, too.
+async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
+    let of_source = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+    let mut told = vec![("source", pair.source.name.clone(), of_source)];
+    if let Some(collection) = pair.target.clone().filter(|_| pair.problems.is_empty()) {
+        let all = context.until_stopped(sides.server.remarks(&collection)).await?.map_err(Halt::Target)?;
+        told.push(("target", pair.target_name.clone(), all));
+        if let Some((files, collection)) = sides.in_files(context, &collection).await? {
+            let all = context.until_stopped(files.remarks(&collection)).await?.map_err(Halt::Target)?;
+            told.push(("target", pair.target_name.clone(), all));
+        }
+    }
+    (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
+    for (side, name, Remarks { damage, notes, short, refusal, unread }) in told {
+        pair.unread.extend(unread.map(|what| format!("collection {name:?} of the {side}: {what}")));
+        pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));
+        pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name:?} of the {side}: {why}")));
+        let known = if side == "source" { &mut pair.source_damage } else { &mut pair.target_damage };
+        // what preflight found stays found
+        if !damage.is_empty() {
+            *known = damage;
+        }
+    }
+    Ok(())
+}
+
+/// Those of these records that have to be compared once more: where the target is a server alone, it has to hold by its seal
+/// what was compared, and the source is not asked again.
+async fn doubtful(context: &Context<'_>, sides: &Sides<'_>, pair: &Pair, places: &[usize]) -> Result<Vec<usize>, Halt> {
+    if sides.has_files() {
+        return Ok(places.to_vec());
+    }
+    let ids = pair.ledger.ids_at(places)?;
+    let answers = window::of_target(context, sides.server, pair.target.as_ref(), &ids).await?;
+    let mut doubtful = Vec::new();
+    for (at, id) in places.iter().zip(&ids) {
+        let seal = pair.ledger.entry(*at)?.known;
+        let holds = match (seal.seal(), answers.get(id)) {
+            (Some(seal), Some(Fetched::Record { record, .. })) => seal.holds(record, pair.source.distance),
+            _ => false,
+        };
+        doubtful.extend((!holds).then_some(*at));
+    }
+    Ok(doubtful)
+}
+
 /// Reads the last batch and some of the others again, by content: a target that lost its newest writes, or was put back to
 /// an older state, shows here.
 async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
@@ -329,7 +377,8 @@ async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Re
         wanted.extend((pair.is_wanted(entry) && entry.proof == Proof::Verified).then_some(at));
     }
     for window in wanted.chunks(SAMPLE) {
-        verify::these(context, sides, pair, window.to_vec()).await?;
+        let doubtful = doubtful(context, sides, pair, window).await?;
+        verify::these(context, sides, pair, doubtful).await?;
     }
     Ok(())
 }

@@ -8,23 +8,25 @@ use super::judge::{Known, Ruling, judge};
 use super::ledger::{Entry, Ledger, Plan};
 use super::seal::Seal;
 use super::window::{self, Ahead, Answers};
-use super::{Context, Duplicates, OnConflict, Pair, Run, Selection, sendable};
+use super::{Context, Duplicates, OnConflict, Pair, Run, Selection, damage, sendable};
 use crate::chroma::{Capabilities, creation};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
-use crate::store::{Reader, Target};
+use crate::store::{Budget, Finding, Reader, Target};
 
 mod findings;
+mod mapping;
 mod same;
 mod source;
 
 use findings::Problems;
 use same::Kinship;
+pub(super) use source::LEFT_OUT;
 
 /// Makes every check and fills `run.pairs` with the plan.
 pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
-    let selected = selected(context).await?;
+    let selected = source::readable(selected(context).await?, run)?;
     run.findings.push(findings::source_found(context.source, &selected));
     let capabilities = context.until_stopped(target.capabilities()).await?.map_err(Halt::Target)?;
     let there = match target.current() {
@@ -47,7 +49,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
     for (source, target_name) in selected {
         let existing = there.iter().find(|c| c.name == target_name).cloned();
-        let mut pair = listed(context, source, target_name).await?;
+        let Some(mut pair) = listed(context, run, source, target_name).await? else { continue };
         if existing.is_none() {
             pair.new = Some(creation::plan(&pair.source, &pair.target_name, &capabilities));
         }
@@ -59,6 +61,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
     findings::refuse(&run.findings)?;
     let records = scan_all(context, target, &capabilities, run).await?;
     run.findings.push(records.problems.finding());
+    run.findings.push(target_state(context, target.current(), &mut run.pairs).await?);
     run.findings.extend(context.until_stopped(target.checks(records.bytes)).await?.map_err(Halt::Target)?);
     findings::refuse(&run.findings)?;
     refuse_conflicts(context, run)?;
@@ -67,12 +70,12 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
 /// The pairs of a comparison that writes nothing: every source record is to be found in the target.
 pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
-    let selected = selected(context).await?;
+    let selected = source::readable(selected(context).await?, run)?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
     for (source, target_name) in selected {
         let found = there.iter().find(|c| c.name == target_name).cloned();
         let found = found.ok_or_else(|| Halt::Target(missing(target, &target_name, &there)))?;
-        let mut pair = listed(context, source, target_name).await?;
+        let Some(mut pair) = listed(context, run, source, target_name).await? else { continue };
         pair.target_before = context.until_stopped(target.count(&found)).await?.map_err(Halt::Target)?;
         pair.target = Some(found);
         run.pairs.push(pair);
@@ -81,9 +84,21 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
     findings::refuse(&run.findings)
 }
 
-async fn listed(context: &Context<'_>, source: Collection, target_name: String) -> Result<Pair, Halt> {
-    let ids = context.until_stopped(context.source.ids(&source)).await?.map_err(Halt::Source)?;
-    Ok(Pair::new(source, target_name, Ledger::new(ids), context.options))
+/// A pair with the source's ids; None where damage hides them all: that collection is named, and the others are moved.
+async fn listed(
+    context: &Context<'_>,
+    run: &mut Run,
+    source: Collection,
+    target_name: String,
+) -> Result<Option<Pair>, Halt> {
+    match context.until_stopped(context.source.ids(&source)).await? {
+        Ok(ids) => Ok(Some(Pair::new(source, target_name, Ledger::new(ids), context.options))),
+        Err(error @ Error::Damaged { .. }) => {
+            source::leave_out(run, &source.name, &error.to_string());
+            Ok(None)
+        }
+        Err(error) => Err(Halt::Source(error)),
+    }
 }
 
 /// The collections asked for, each with its name in the target.
@@ -108,6 +123,21 @@ fn missing(store: &dyn Reader, name: &str, all: &[Collection]) -> Error {
         _ => format!("it holds {}", names.join(", ")),
     };
     Error::NotFound { store: store.name(), what: format!("collection {name:?}"), remedy }
+}
+
+/// What the target says of the collections that exist there, beside their records.
+async fn target_state(context: &Context<'_>, target: Option<&dyn Reader>, pairs: &mut [Pair]) -> Result<Finding, Halt> {
+    let (mut refused, mut notes) = (Vec::new(), Vec::new());
+    for pair in pairs.iter_mut() {
+        let (Some(reader), Some(collection)) = (target, &pair.target) else { continue };
+        let told = context.until_stopped(reader.remarks(collection)).await?.map_err(Halt::Target)?;
+        let named = |what: String| format!("{:?}: {what}", pair.target_name);
+        refused.extend(told.refusal.map(named));
+        // a listing that is short now may be whole at the end, when it counts
+        notes.extend(told.notes.into_iter().chain(told.short).map(named));
+        pair.target_damage = told.damage;
+    }
+    Ok(findings::target_state(damage::of_target(pairs), &refused, &notes))
 }
 
 /// What reading all records that may be sent has shown.
@@ -154,8 +184,8 @@ async fn remember_documents(
     let mut sizes = window::sized();
     let mut documents = Sorter::default();
     let mut join = Join::new(pair.ledger.ids(), ids)?;
+    let mut foreign = Vec::new();
     loop {
-        let mut foreign = Vec::new();
         while foreign.len() < sizes.size()
             && let Some((id, side)) = join.next()?
         {
@@ -164,7 +194,9 @@ async fn remember_documents(
         if foreign.is_empty() {
             break;
         }
-        let answers = window::of_target(context, target, pair.target.as_ref(), &foreign).await?;
+        let collection = pair.target.as_ref();
+        let (answers, count) = window::part_of_target(context, target, collection, &foreign, window::WHOLE).await?;
+        foreign.drain(..count);
         sizes.observe(answers.len(), window::bytes(&answers));
         for fetched in answers.into_values() {
             if let Fetched::Record { record: Record { id, document: Some(text), .. }, .. } = fetched
@@ -214,9 +246,8 @@ impl Scan<'_> {
         let mut ahead = Ahead::new();
         loop {
             let is_open = |entry: Entry| entry.is_unsent();
-            let read = |places, ids| self.both(&source, target.as_ref(), places, ids);
-            let Some(window) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { return Ok(()) };
-            let (places, source, target) = window;
+            let read = |places, ids, budget| self.both(&source, target.as_ref(), (places, ids), budget);
+            let Some((places, source, target)) = ahead.next(&pair.ledger, is_open, read).await? else { return Ok(()) };
             ahead.observe(places.len(), window::bytes(&source));
             for at in &places {
                 self.plan(pair, *at, &source, &target, seen)?;
@@ -229,21 +260,27 @@ impl Scan<'_> {
         &self,
         source: &Collection,
         target: Option<&Collection>,
-        places: Vec<usize>,
-        ids: Vec<String>,
-    ) -> Result<(Vec<usize>, Answers, Answers), Halt> {
+        (mut places, ids): (Vec<usize>, Vec<String>),
+        budget: Budget,
+    ) -> Result<(usize, (Vec<usize>, Answers, Answers)), Halt> {
         let Some((reader, there)) = self.there else {
-            return Ok((places, window::of_source(self.context, source, &ids).await?, Answers::new()));
+            let (answers, count) = window::part_of_source(self.context, source, &ids, budget).await?;
+            places.truncate(count);
+            return Ok((count, (places, answers, Answers::new())));
         };
         let mut common = Vec::new();
         for id in &ids {
             common.extend(there.contains(id)?.then(|| id.clone()));
         }
-        let (source, target) = tokio::try_join!(
-            window::of_source(self.context, source, &ids),
-            window::of_target(self.context, reader, target, &common),
+        let (ours, theirs) = tokio::try_join!(
+            window::part_of_source(self.context, source, &ids, budget),
+            window::part_of_target(self.context, reader, target, &common, budget),
         )?;
-        Ok((places, source, target))
+        // up to the first record that the target's side had no budget for
+        let open = common.get(theirs.1).and_then(|id| ids.iter().position(|other| other == id));
+        let count = ours.1.min(open.unwrap_or(ids.len()));
+        places.truncate(count);
+        Ok((count, (places, ours.0, theirs.0)))
     }
 
     fn plan(

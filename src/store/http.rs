@@ -9,14 +9,17 @@ mod body;
 mod bounded;
 mod config;
 mod decision;
+mod known;
 mod paths;
 mod payload;
 mod probe;
 mod reader;
+mod records;
 mod redact;
 #[cfg(test)]
 mod scripted;
 mod stream;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod transport;

@@ -18,8 +18,8 @@
     watermark COLLECTION SCOPE SEQ_ID   sets how far a segment (METADATA or VECTOR) says it has followed the log
     unapply COLLECTION ID       takes a record out of the tables, as if its entries of the log had never been applied
     lose-document COLLECTION ID takes a record's document out of embedding_metadata, but not out of the full-text table
+    bad-page BTREE [KIND]       makes the middle page of a table or index unreadable; of these KINDs (leaf or internal)
     space SPACE COLLECTION [everywhere]   sets the distance in the metadata of the VECTOR segment, and in the collection's
-    bad-page TABLE              fills the leaf in the middle of a table of chroma.sqlite3 with bytes that are no page
     foreign-pickle COLLECTION   replaces the mapping by a pickle that would make the file `executed` beside the store
 
 COLLECTION is a name of the default tenant and database.
@@ -234,25 +234,6 @@ def swap_index(store):
         file.write(second + first)
 
 
-def bad_page(store, table):
-    with sqlite3.connect(f"file:{database(store)}?mode=ro", uri=True) as tables:
-        page = tables.execute("select rootpage from sqlite_master where name = ?", (table,)).fetchone()[0]
-    size = page_size(store)
-    with open(database(store), "r+b") as file:
-        while True:
-            file.seek((page - 1) * size)
-            content = file.read(size)
-            if content[0] != 5:
-                break
-            middle = struct.unpack_from(">H", content, 3)[0] // 2
-            cell = struct.unpack_from(">H", content, 12 + 2 * middle)[0]
-            page = struct.unpack_from(">I", content, cell)[0]
-        if content[0] != 13:
-            sys.exit(f"page {page} is no leaf of a table")
-        file.seek((page - 1) * size)
-        file.write(b"\xff" * size)
-
-
 def tear_database(store, older, part, of):
     start = os.path.getsize(older) // page_size(store) * int(part) // int(of) * page_size(store)
     with open(older, "rb") as source, open(database(store), "r+b") as file:
@@ -318,6 +299,17 @@ def space(store, word, collection, everywhere=""):
             )
 
 
+def bad_page(store, btree, kind="leaf"):
+    with sqlite3.connect(f"file:{database(store)}?mode=ro", uri=True) as tables:
+        sql = "select pageno from dbstat where name = ? and pagetype = ? order by pageno"
+        pages = [row[0] for row in tables.execute(sql, (btree, kind))]
+    if not pages:
+        sys.exit(f"{btree} has no {kind} page")
+    with open(database(store), "r+b") as file:
+        file.seek((pages[len(pages) // 2] - 1) * page_size(store))
+        file.write(b"\x77")
+
+
 def unknown_migration(store):
     with sqlite3.connect(database(store)) as tables:
         tables.execute(
@@ -336,12 +328,12 @@ HOW = {
     "tear": tear,
     "foreign-pickle": foreign_pickle,
     "swap-index": swap_index,
-    "bad-page": bad_page,
     "tear-database": tear_database,
     "flip-journal": flip_journal,
     "watermark": watermark,
     "unapply": unapply,
     "lose-document": lose_document,
+    "bad-page": bad_page,
     "space": space,
     "unknown-migration": unknown_migration,
 }

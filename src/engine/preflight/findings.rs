@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::mapping;
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::model::Collection;
@@ -51,6 +52,22 @@ pub(super) fn source_state(refused: &[String], notes: &[String]) -> Finding {
     passed("source-state", message)
 }
 
+/// What the target says of its collections beside their records. Chroma answers wrongly for a damaged store, or not at all,
+/// and hides what it writes there (measured on 1.5.9): nothing is written into one.
+pub(super) fn target_state(damage: Option<String>, refused: &[String], notes: &[String]) -> Finding {
+    let check = "target-state";
+    if let Some(damage) = damage {
+        let remedy = "restore it from a backup, or migrate into a new store: see the guide on rescuing a store";
+        return failed(check, format!("the target is damaged: {damage}"), remedy);
+    }
+    if !refused.is_empty() {
+        let remedy = "leave them out, or choose other target names (--collection NAME=TARGET, targetName)";
+        return failed(check, refused.join("; "), remedy);
+    }
+    let message = if notes.is_empty() { "nothing speaks against its collections".to_owned() } else { notes.join("; ") };
+    passed(check, message)
+}
+
 /// The checks of names and of collections that exist on both sides.
 pub(super) fn collections(
     selected: &[(Collection, String)],
@@ -74,7 +91,7 @@ fn names(selected: &[(Collection, String)], capabilities: &Capabilities) -> Find
     if bad.is_empty() {
         passed("names", format!("{} target names are free or in use by one collection each", selected.len()))
     } else {
-        failed("names", bad.join("; "), "choose other target names (--collection NAME=TARGET, targetName)")
+        failed("names", bad.join("; "), &mapping::remedy(selected, capabilities))
     }
 }
 
@@ -97,6 +114,9 @@ fn compatible(selected: &[(Collection, String)], there: &[Collection]) -> Findin
 
 /// What makes an existing collection unfit to hold the source's records.
 fn conflict_of(source: &Collection, target: &Collection) -> Option<String> {
+    if let Some(why) = &target.unreadable {
+        return Some(why.clone());
+    }
     if let (Some(a), Some(b)) = (source.dimension, target.dimension)
         && a != b
     {

@@ -3,7 +3,8 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::halt::Halt;
-use crate::engine::{Context, Run, Warning};
+use crate::engine::{Context, Run, Warning, damage};
+use crate::model::Collection;
 use crate::report::{Listed, ListedCollection};
 
 use super::findings;
@@ -11,6 +12,9 @@ use super::findings;
 /// Looks at the source before any record is read: refuses what is empty or replaced, and names what is damaged.
 pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     let now = listed(run);
+    if !context.options.allow_empty {
+        none_left(run)?;
+    }
     if let Some(before) = &context.options.listed
         && let Some(why) = replaced(before, &now)
     {
@@ -21,6 +25,45 @@ pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Res
     }
     run.tracker.listed(now);
     remarks(context, run).await
+}
+
+/// The collections of which something can be read. The others are named, and speak against the verdict.
+pub(in crate::engine) fn readable(
+    selected: Vec<(Collection, String)>,
+    run: &mut Run,
+) -> Result<Vec<(Collection, String)>, Halt> {
+    let (sound, broken): (Vec<_>, Vec<_>) = selected.into_iter().partition(|(c, _)| c.unreadable.is_none());
+    for (Collection { name, unreadable, .. }, _) in broken {
+        leave_out(run, &name, &format!("it {}", unreadable.unwrap_or_default()));
+    }
+    if sound.is_empty() {
+        none_left(run)?;
+    }
+    Ok(sound)
+}
+
+/// The check that a collection fails of which nothing can be read.
+pub(in crate::engine) const LEFT_OUT: &str = "source-collection";
+
+/// Notes that a collection is not moved.
+pub(in crate::engine) fn leave_out(run: &mut Run, name: &str, why: &str) {
+    run.warnings.push(Warning {
+        check: LEFT_OUT,
+        message: format!("collection {name:?} was skipped: nothing of it can be read: {why}"),
+        remedy: "restore it from a backup; all other collections are moved",
+    });
+}
+
+/// Refuses a run that has nothing left to move.
+fn none_left(run: &Run) -> Result<(), Halt> {
+    let left_out: Vec<&str> = run.warnings.iter().filter(|w| w.check == LEFT_OUT).map(|w| w.message.as_str()).collect();
+    if left_out.is_empty() || run.pairs.iter().any(|pair| !pair.ledger.ids().is_empty()) {
+        return Ok(());
+    }
+    let told = left_out.join("; ");
+    Err(Halt::Refused(format!(
+        "there is no other record to move, and nothing was written. {told}; restore it from a backup"
+    )))
 }
 
 /// What this run found, for its next attempt.
@@ -94,7 +137,7 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     let remedy = "check the address, tenant, database and collections; if an empty source is meant, allow it (--allow-empty, \
                   allowEmpty: true)";
     if context.options.dry_run {
-        run.warnings.push(Warning { check: "source-empty", message, remedy, is_damage: false });
+        run.warnings.push(Warning { check: "source-empty", message, remedy });
         return Ok(());
     }
     Err(Halt::SourceEmpty(format!("{message}, so there is nothing to compare; {remedy}")))
@@ -102,20 +145,28 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
 
 /// What the source says of its collections beside their records.
 async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
-    let (mut refused, mut notes) = (Vec::new(), Vec::new());
-    for pair in &run.pairs {
+    let (mut refused, mut notes, mut short) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in &mut run.pairs {
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
         let named = |what: String| format!("{:?}: {what}", pair.source.name);
         refused.extend(told.refusal.map(named));
         notes.extend(told.notes.into_iter().map(named));
-        if !told.damage.is_empty() {
-            run.warnings.push(Warning {
-                check: "source-damage",
-                message: format!("{:?}: {}", pair.source.name, told.damage.join("; ")),
-                remedy: "what can be read is copied, and the run is not called Verified: see the guide on rescuing a store",
-                is_damage: true,
-            });
-        }
+        short.extend(told.short.map(named));
+        pair.source_damage = told.damage;
+    }
+    if !short.is_empty() {
+        run.warnings.push(Warning {
+            check: "source-listing",
+            message: short.join("; "),
+            remedy: "what is listed is copied, and the run is not called Verified while ids are left out",
+        });
+    }
+    if let Some(message) = damage::of_source(&run.pairs) {
+        run.warnings.push(Warning {
+            check: "source-damage",
+            message,
+            remedy: "what can be read is copied, and the run is not called Verified: see the guide on rescuing a store",
+        });
     }
     run.findings.push(findings::source_state(&refused, &notes));
     Ok(())

@@ -1,7 +1,9 @@
 //! `chroma.sqlite3`: how it is opened, which layouts it has, and what its tables hold. Writes nothing but a scratch copy.
 //! The list of parts; no part of it imports this file.
 
+pub mod around;
 pub mod birth;
+pub mod catalog;
 pub mod check;
 pub mod connection;
 pub mod content;
@@ -10,3 +12,4 @@ pub mod schema;
 pub mod tables;
 pub mod unlogged;
 mod values;
+pub mod walks;

@@ -1,6 +1,7 @@
 //! A Chroma server as a store to write, by API v2: what it can take, and every write. Servers from 0.5.16.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -18,9 +19,9 @@ use super::reader::{HttpStore, numbers, unsupported};
 use super::transport::Request;
 use super::wire::{self, CollectionAnswer};
 use crate::chroma::{Capabilities, NewCollection, rules};
-use crate::model::{Collection, Error, Fetched, Record, Result};
+use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Amendment, Reader, Remarks, Writer};
+use crate::store::{Amendment, Budget, Reader, Remarks, Writer};
 
 /// What Chroma 1.x takes in one body; beyond it answers 413. Older servers have no limit of their own, but what stands
 /// before them often has, and larger bodies are no faster.
@@ -50,6 +51,36 @@ impl HttpStore {
 pub struct HttpWriter {
     pub(super) store: HttpStore,
     capabilities: Capabilities,
+    bodies: Bodies,
+}
+
+/// What was learned of the bodies that pass: a proxy before the server has a limit of its own, which nothing tells.
+#[derive(Debug)]
+struct Bodies {
+    /// Bytes of the largest that passed.
+    passed: AtomicUsize,
+    /// Bytes of the smallest that was too large.
+    refused: AtomicUsize,
+}
+
+impl Bodies {
+    const fn unknown() -> Self {
+        Self { passed: AtomicUsize::new(0), refused: AtomicUsize::new(usize::MAX) }
+    }
+
+    fn learn(&self, bytes: usize, is_too_large: bool) {
+        if is_too_large {
+            self.refused.fetch_min(bytes, Ordering::Relaxed);
+        } else {
+            self.passed.fetch_max(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of the largest body to send: half of what was refused, unless more has passed.
+    fn largest(&self) -> usize {
+        let (passed, refused) = (self.passed.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed));
+        if refused == usize::MAX { usize::MAX } else { (refused / 2).max(passed.min(refused.saturating_sub(1))) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -74,7 +105,7 @@ impl HttpWriter {
             Err(error) => return Err(error),
         };
         let capabilities = capabilities(&api.version, &checks, &description);
-        Ok(Self { store, capabilities })
+        Ok(Self { store, capabilities, bodies: Bodies::unknown() })
     }
 
     /// As [`HttpStore::probing_only`].
@@ -119,14 +150,9 @@ impl HttpWriter {
         Ok(())
     }
 
-    async fn write(&self, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
-        let request = Request {
-            kind: Kind::Write,
-            method: Method::POST,
-            url: self.store.api.transport.url(path),
-            body: Some(body),
-            subject,
-        };
+    async fn write(&self, method: Method, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
+        let request =
+            Request { kind: Kind::Write, method, url: self.store.api.transport.url(path), body: Some(body), subject };
         let take = |response| async {
             let body = whole(response, DOCUMENT).await?;
             // Whatever a server says it did is JSON; a proxy's page is no proof of anything.
@@ -137,7 +163,14 @@ impl HttpWriter {
 
     async fn change(&self, collection: &Collection, verb: &str, body: Payload<'_>) -> Result<()> {
         let path = self.store.api.place.collection(&collection.id, verb);
-        self.write(&path, body, words(collection)).await.map(|_| ())
+        let bytes = body.len();
+        let written = self.write(Method::POST, &path, body, words(collection)).await.map(|_| ());
+        match &written {
+            Ok(()) => self.bodies.learn(bytes, false),
+            Err(Error::Rejected { status: 413, .. }) => self.bodies.learn(bytes, true),
+            Err(_) => {}
+        }
+        written
     }
 
     fn encoded(&self, body: serde_json::Result<Bytes>) -> Result<Bytes> {
@@ -185,8 +218,25 @@ impl Reader for HttpWriter {
         self.store.ids(collection).await
     }
 
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        self.store.listing(collection).await
+    }
+
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
-        self.store.fetch(collection, ids).await
+        let fetched = self.store.fetch(collection, ids).await?;
+        self.store.api.refuse_unread(collection)?;
+        Ok(fetched)
+    }
+
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        let fetched = self.store.fetch_within(collection, ids, budget).await?;
+        self.store.api.refuse_unread(collection)?;
+        Ok(fetched)
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
@@ -203,8 +253,9 @@ impl Writer for HttpWriter {
     async fn create(&self, new: &NewCollection) -> Result<Collection> {
         let api = &self.store.api;
         let subject = api.database_words();
-        let answer =
-            self.write(&api.place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject).await?;
+        let answer = self
+            .write(Method::POST, &api.place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject)
+            .await?;
         let collection = wire::parse::<CollectionAnswer>(&answer)
             .map_err(|failed| failed.detail)
             .and_then(|answer| answer.into_collection(&api.place.tenant, &api.place.database));
@@ -213,6 +264,12 @@ impl Writer for HttpWriter {
             attempt: format!("the creation of collection {:?}", new.name),
             why,
         })
+    }
+
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()> {
+        let path = self.store.api.place.one(&collection.id);
+        let body = Payload::Kept(self.encoded(body::modify(metadata))?);
+        self.write(Method::PUT, &path, body, words(collection)).await.map(|_| ())
     }
 
     fn prepare(&self, records: &[Record]) -> Result<Bytes> {
@@ -236,6 +293,10 @@ impl Writer for HttpWriter {
 
     fn encoded_len(&self, record: &Record) -> usize {
         rules::body_len(record, self.capabilities.base64)
+    }
+
+    fn max_body(&self) -> usize {
+        self.bodies.largest()
     }
 
     fn pushed_back(&self) -> u64 {

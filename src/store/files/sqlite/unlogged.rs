@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Result};
 
-use super::tables::seq_id;
+use super::values::seq_id;
 
 /// Whether the log still has the entry with this number.
 ///
