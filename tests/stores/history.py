@@ -7,6 +7,8 @@
     new         adds 3 records to it
     many N      adds N records to the collection `many`, with documents of 300 characters
     nan         makes the collection `numbers`, whose metadata holds NaN and infinity (0.4 to 0.6 take them)
+    nan-vector  makes the collection `teeth` with 3 records, and prints which of 3 more with NaN or infinity in their vector
+                Chroma took
     read        prints, for each collection, what the client reads: vectors by id, and the distance of `id0` from [3, 4, 0]
     integers    makes max_seq_id of 0.6 hold integers, as a repair tool did before Chroma's own migration to 1.x
 
@@ -14,6 +16,7 @@
 """
 
 import json
+import math
 import os
 import random
 import sqlite3
@@ -86,6 +89,20 @@ def nan(client):
         collection.add(ids=[score], embeddings=[[float(n), 1.0]], documents=[score], metadatas=[metadata])
 
 
+def nan_vector(client):
+    collection = client.create_collection("teeth", embedding_function=None)
+    collection.add(ids=["a", "b", "c"], embeddings=vectors(3, 3, 1), documents=["a", "b", "c"])
+    odd = {"inf": [math.inf, 0.0, 1.0], "nan": [math.nan] * 3, "part": [1.0, math.nan, 2.0]}
+    taken = []
+    for id_, vector in odd.items():
+        try:
+            collection.add(ids=[id_], embeddings=[vector], documents=[id_])
+            taken.append(id_)
+        except Exception as error:
+            print(error, file=sys.stderr)
+    print(json.dumps(taken))
+
+
 def read(client):
     found = {}
     for collection in client.list_collections():
@@ -120,7 +137,7 @@ def main():
             continue
         client = client or chromadb.PersistentClient(store, settings=settings)
         arguments = [steps.pop(0)] if step in ("ef-search", "many") else []
-        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "nan": nan, "read": read}[step](client, *arguments)
+        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "nan": nan, "nan-vector": nan_vector, "read": read}[step](client, *arguments)
     if client:
         client._system.stop()
 
