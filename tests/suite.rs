@@ -28,6 +28,8 @@ mod local;
 #[cfg(test)]
 mod regressions;
 #[cfg(test)]
+mod rescue;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod stores;
