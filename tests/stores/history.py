@@ -6,6 +6,7 @@
     old         makes the collection `drawers` with 5 records
     new         adds 3 records to it
     many N      adds N records to the collection `many`, with documents of 300 characters
+    large N BYTES   adds N records with a text of that many bytes to the collection `large`, and 300 small ones around them
     nan         makes the collection `numbers`, whose metadata holds NaN and infinity (0.4 to 0.6 take them)
     nan-vector  makes the collection `teeth` with 3 records, and prints which of 3 more with NaN or infinity in their vector
                 Chroma took
@@ -82,6 +83,15 @@ def many(client, count):
         collection.add(ids=part, embeddings=vectors(len(part), 4, start), documents=documents, metadatas=[{"n": 1}] * len(part))
 
 
+def large(client, count, length):
+    collection = client.create_collection("large", embedding_function=None)
+    many = [f"id{n:03}-{m:02}" for n in range(30) for m in range(10)]
+    collection.add(ids=many, embeddings=vectors(300, 4, 1), metadatas=[{"text": "small"}] * 300)
+    for n in range(int(count)):
+        text = chr(97 + n % 26) * int(length)
+        collection.add(ids=[f"id{n:03}-large"], embeddings=vectors(1, 4, n), metadatas=[{"text": text}])
+
+
 def nan(client):
     collection = client.create_collection("numbers", embedding_function=None)
     for n, score in enumerate(["nan", "inf", "-inf", "1.5"]):
@@ -136,8 +146,8 @@ def main():
             integers(store)
             continue
         client = client or chromadb.PersistentClient(store, settings=settings)
-        arguments = [steps.pop(0)] if step in ("ef-search", "many") else []
-        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "nan": nan, "nan-vector": nan_vector, "read": read}[step](client, *arguments)
+        arguments = [steps.pop(0) for _ in range({"ef-search": 1, "many": 1, "large": 2}.get(step, 0))]
+        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "large": large, "nan": nan, "nan-vector": nan_vector, "read": read}[step](client, *arguments)
     if client:
         client._system.stop()
 

@@ -100,19 +100,8 @@ impl Api {
     /// One part of what is asked for; `is_known`: each failed alone before, as often as it takes.
     async fn part(&self, collection: &Collection, ids: &[String], is_known: bool) -> Result<Vec<Fetched>> {
         let started = Instant::now();
-        let mut pauses = AGAIN.into_iter();
-        while !is_known {
-            match self.get(collection, ids, &PARTS).await? {
-                Came::Records(records) => {
-                    self.came(collection, &records);
-                    return Ok(records);
-                }
-                Came::TooLong(_) => break,
-                Came::Fails(_) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(pause.min(self.transport.apart)).await,
-                    None => break,
-                },
-            }
+        if !is_known && let Some(records) = self.at_once(collection, ids).await? {
+            return Ok(records);
         }
         let mut pause = self.transport.apart;
         loop {
@@ -126,6 +115,24 @@ impl Api {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST);
+        }
+    }
+
+    /// All of them in one answer, tried some times; None where that is too long, or the server goes on failing.
+    async fn at_once(&self, collection: &Collection, ids: &[String]) -> Result<Option<Vec<Fetched>>> {
+        let mut pauses = AGAIN.into_iter();
+        loop {
+            match self.get(collection, ids, &PARTS).await? {
+                Came::Records(records) => {
+                    self.came(collection, &records);
+                    return Ok(Some(records));
+                }
+                Came::TooLong(_) => return Ok(None),
+                Came::Fails(_) => {
+                    let Some(pause) = pauses.next() else { return Ok(None) };
+                    tokio::time::sleep(pause.min(self.transport.apart)).await;
+                }
+            }
         }
     }
 
@@ -266,7 +273,7 @@ impl<'a> Search<'a> {
                 (Some(Came::Fails(stopped)), [id]) => {
                     let evidence = self.suspect(id, stopped.words());
                     if rule(evidence) == Ruling::Server {
-                        return Ok(self.server(stopped.words()));
+                        return Ok(self.server(&stopped.words()));
                     }
                 }
                 (Some(Came::TooLong(_) | Came::Fails(_)), _) => {
@@ -321,7 +328,7 @@ impl<'a> Search<'a> {
         Evidence { tries: 1, neighbour: Neighbour::Answered, on_end: self.on_end }
     }
 
-    fn server(&self, why: String) -> Found {
+    fn server(&self, why: &str) -> Found {
         let name = |at: Option<&(String, String)>| at.map(|(id, _)| id.clone()).unwrap_or_default();
         let (first, last) = (name(self.suspects.first()), name(self.suspects.last()));
         Found::Server(format!("{why} ({} records fail alone, {first:?} to {last:?})", self.suspects.len()))
@@ -331,11 +338,15 @@ impl<'a> Search<'a> {
     async fn confirmed(mut self) -> Result<Found> {
         let mut tries = if self.is_known { 3 } else { 1 };
         while !self.suspects.is_empty() {
-            let neighbour = self.neighbour().await?;
+            let Some(neighbour) = self.neighbour().await? else {
+                let ids: Vec<String> = std::mem::take(&mut self.suspects).into_iter().map(|(id, _)| id).collect();
+                self.leave(&ids);
+                break;
+            };
             match rule(Evidence { tries, neighbour, on_end: self.on_end }) {
                 Ruling::Unreadable => break,
                 Ruling::Server => {
-                    let why = self.suspects.first().map(|(_, why)| why.clone()).unwrap_or_default();
+                    let why = self.suspects.first().map(|(_, why)| why.as_str()).unwrap_or_default();
                     return Ok(self.server(why));
                 }
                 Ruling::Again => {}
@@ -356,13 +367,14 @@ impl<'a> Search<'a> {
         self.named().await
     }
 
-    /// Whether a record that was read before can be read now.
-    async fn neighbour(&mut self) -> Result<Neighbour> {
+    /// Whether a record that was read before can be read now; None where the search has taken all that it may.
+    async fn neighbour(&mut self) -> Result<Option<Neighbour>> {
         let known = self.api.known().of(&self.collection.id).neighbour.clone();
-        let Some(id) = known else { return Ok(Neighbour::None) };
+        let Some(id) = known else { return Ok(Some(Neighbour::None)) };
         Ok(match self.ask(&[id], &PARTS).await? {
-            Some(Came::Records(records)) if records.iter().any(|r| readable(r).is_some()) => Neighbour::Answered,
-            _ => Neighbour::Failed,
+            None => None,
+            Some(Came::Records(records)) if records.iter().any(|r| readable(r).is_some()) => Some(Neighbour::Answered),
+            Some(_) => Some(Neighbour::Failed),
         })
     }
 

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rusqlite::Connection;
+
 use crate::model::{Error, Fetched};
 use crate::scratch;
 use crate::store::files::index::stamps::{PICKLE, Stamps};
