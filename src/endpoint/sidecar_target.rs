@@ -136,10 +136,10 @@ impl Last {
 }
 
 /// The version that an image's tag names; None for another tag, a digest, or none.
-fn version(image: Option<&str>) -> Option<[u32; 3]> {
+fn version(image: Option<&str>) -> Option<(u32, u32, u32)> {
     let name = image?.rsplit('/').next()?.split('@').next()?;
     let mut numbers = name.split_once(':')?.1.split('.').map(|part| part.parse::<u32>().ok());
-    let version = [numbers.next()??, numbers.next()??, numbers.next()??];
+    let version = (numbers.next()??, numbers.next()??, numbers.next()??);
     numbers.next().is_none().then_some(version)
 }
 
@@ -149,15 +149,15 @@ fn writes(image: Option<&str>) -> Option<Last> {
     let last = |queue, metadb, sysdb| Some(Last { queue, metadb, sysdb });
     match version(image) {
         // 0.4.15 and 0.4.24
-        Some([0, 4, 15..]) => last(1, 3, 4),
+        Some((0, 4, 15..)) => last(1, 3, 4),
         // 0.5.16, 0.5.23 and 0.6.3
-        Some([0, 5, 16..] | [0, 6, _]) => last(2, 4, 9),
+        Some((0, 5, 16..) | (0, 6, _)) => last(2, 4, 9),
         // 1.0.0, 1.0.20 and 1.1.0
-        Some([1, 0, _] | [1, 1, 0]) => last(2, 5, 9),
+        Some((1, 0, _) | (1, 1, 0)) => last(2, 5, 9),
         // 1.3.0 and 1.4.0
-        Some([1, 3, _] | [1, 4, 0]) => last(2, 5, 10),
+        Some((1, 3, _) | (1, 4, 0)) => last(2, 5, 10),
         // 1.5.9
-        Some([1, 5, 9..] | [1, 6.., _] | [2.., _, _]) | None => last(2, 6, 10),
+        Some((1, 5, 9..) | (1, 6.., _) | (2.., _, _)) | None => last(2, 6, 10),
         Some(_) => None,
     }
 }
@@ -165,10 +165,10 @@ fn writes(image: Option<&str>) -> Option<Last> {
 /// What the server of an image takes, before it is there to be asked.
 fn expected(image: Option<&str>) -> Capabilities {
     let number = version(image).unwrap_or(NEWEST);
-    let newest = number >= [1, 1, 0];
+    let newest = number >= (1, 1, 0);
     Capabilities {
-        version: number.map(|part| part.to_string()).join("."),
-        configuration: number >= [1, 0, 0],
+        version: format!("{}.{}.{}", number.0, number.1, number.2),
+        configuration: number >= (1, 0, 0),
         schema: newest,
         arrays: newest,
         ..Capabilities::newest()
@@ -176,7 +176,7 @@ fn expected(image: Option<&str>) -> Capabilities {
 }
 
 /// What an image without a version is taken for.
-const NEWEST: [u32; 3] = [1, 5, 9];
+const NEWEST: (u32, u32, u32) = (1, 5, 9);
 
 /// As the kernel decides, but for a mount that is read-only to us and not to the server, which runs as the same user.
 fn may_write(file: &Metadata) -> bool {
