@@ -179,8 +179,7 @@ impl Api {
             let has_uris = self.known().without_uris.is_none();
             let include: Vec<&'static str> = parts.iter().copied().filter(|part| has_uris || *part != "uris").collect();
             match self.asked(collection, ids, &include, limit).await {
-                Ok(answer) => {
-                    let (records, dropped) = answer;
+                Ok((records, dropped)) => {
                     if !dropped.is_empty() {
                         self.known().of(&collection.id).dropped(dropped);
                     }
@@ -257,10 +256,7 @@ impl<'a> Search<'a> {
     }
 
     async fn run(mut self, ids: &[String]) -> Result<Found> {
-        let mut waiting = vec![ids];
-        if self.is_known {
-            waiting = ids.chunks(1).rev().collect();
-        }
+        let mut waiting: Vec<&[String]> = if self.is_known { ids.chunks(1).rev().collect() } else { vec![ids] };
         while let Some(part) = waiting.pop() {
             let came = self.ask(part, &PARTS).await?;
             match (came, part) {
@@ -300,10 +296,7 @@ impl<'a> Search<'a> {
     }
 
     fn spend(&self, requests: u64, time: Duration) {
-        let mut known = self.api.known();
-        let spent = &mut known.of(&self.collection.id).spent;
-        spent.requests += requests;
-        spent.time += time;
+        self.api.known().of(&self.collection.id).spent.add(requests, time);
     }
 
     fn take(&mut self, records: Vec<Fetched>) {
@@ -329,9 +322,8 @@ impl<'a> Search<'a> {
     }
 
     fn server(&self, why: &str) -> Found {
-        let name = |at: Option<&(String, String)>| at.map(|(id, _)| id.clone()).unwrap_or_default();
-        let (first, last) = (name(self.suspects.first()), name(self.suspects.last()));
-        Found::Server(format!("{why} ({} records fail alone, {first:?} to {last:?})", self.suspects.len()))
+        let first = self.suspects.first().map(|(id, _)| id.as_str()).unwrap_or_default();
+        Found::Server(format!("{why} ({} records fail alone, the first is {first:?})", self.suspects.len()))
     }
 
     /// Asks for each suspect again, with pauses and a neighbour in between.
@@ -359,8 +351,7 @@ impl<'a> Search<'a> {
                 match self.ask(&ids, &PARTS).await? {
                     None => self.leave(&ids),
                     Some(Came::Records(records)) => self.take(records),
-                    Some(Came::TooLong(why)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
-                    Some(Came::Fails(_)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
+                    Some(Came::TooLong(_) | Came::Fails(_)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
                 }
             }
         }
