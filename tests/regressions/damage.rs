@@ -102,7 +102,7 @@ async fn a_bad_page_costs_what_stood_on_it_and_no_more() {
     }
 }
 
-/// What is not on the pages that can be read is not absent: "SourceNotFound" waits, and an empty list is a success.
+/// What is not on the pages that can be read is not absent: `SourceNotFound` waits, and an empty list is a success.
 #[tokio::test]
 async fn a_lost_page_of_the_collections_is_no_empty_store() {
     for version in ["1.5.9", "0.4.24"] {
@@ -111,7 +111,7 @@ async fn a_lost_page_of_the_collections_is_no_empty_store() {
             damage(&store.path, "bad-page", &[tree, kind]);
             match tree {
                 "collections" => {
-                    drop(inspect(&store, &[]).code(3).stderr("a page of the table collections cannot be read"))
+                    drop(inspect(&store, &[]).code(3).stderr("a page of the table collections cannot be read"));
                 }
                 // the default database is known by its id
                 _ => drop(inspect(&store, &[]).code(5).stdout("synced_l2")),

@@ -39,8 +39,8 @@ struct ByIds<'a> {
 /// What came of one `get`.
 enum Came {
     Records(Vec<Fetched>),
-    /// The answer would be beyond its bound, in words.
-    TooLong(String),
+    /// The answer would be beyond its bound.
+    TooLong,
     /// The server fails on one or some of these, in its words.
     Fails(Stopped),
 }
@@ -89,9 +89,9 @@ impl Api {
                     self.came(collection, &records);
                     return Ok((records, count));
                 }
-                Came::TooLong(_) if count > 1 => count /= SMALLER,
-                Came::TooLong(_) if !budget.first => return Ok((Vec::new(), 0)),
-                Came::TooLong(_) | Came::Fails(_) => return Ok((self.fetch(collection, part).await?, count)),
+                Came::TooLong if count > 1 => count /= SMALLER,
+                Came::TooLong if !budget.first => return Ok((Vec::new(), 0)),
+                Came::TooLong | Came::Fails(_) => return Ok((self.fetch(collection, part).await?, count)),
             }
             count = count.max(1);
         }
@@ -127,7 +127,7 @@ impl Api {
                     self.came(collection, &records);
                     return Ok(Some(records));
                 }
-                Came::TooLong(_) => return Ok(None),
+                Came::TooLong => return Ok(None),
                 Came::Fails(_) => {
                     let Some(pause) = pauses.next() else { return Ok(None) };
                     tokio::time::sleep(pause.min(self.transport.apart)).await;
@@ -191,7 +191,7 @@ impl Api {
                 }
                 Err((_, stopped)) if stopped.reason == Reason::Failing => return Ok(Came::Fails(stopped)),
                 Err((_, stopped)) if matches!(stopped.reason, Reason::TooLong | Reason::TooLarge) => {
-                    return Ok(Came::TooLong(stopped.words()));
+                    return Ok(Came::TooLong);
                 }
                 Err((request, stopped)) => return Err(self.transport.error(&request, &stopped)),
             }
@@ -262,7 +262,7 @@ impl<'a> Search<'a> {
             match (came, part) {
                 (None, _) => self.leave(part),
                 (Some(Came::Records(records)), _) => self.take(records),
-                (Some(Came::TooLong(_)), [id]) => {
+                (Some(Came::TooLong), [id]) => {
                     let why = format!("the server's answer for it alone is longer than {RECORD} bytes");
                     self.read.push(Fetched::Unreadable { id: id.clone(), why });
                 }
@@ -272,7 +272,7 @@ impl<'a> Search<'a> {
                         return Ok(self.server(&stopped.words()));
                     }
                 }
-                (Some(Came::TooLong(_) | Came::Fails(_)), _) => {
+                (Some(Came::TooLong | Came::Fails(_)), _) => {
                     let (first, second) = part.split_at(part.len() / 2);
                     waiting.extend([second, first]);
                 }
@@ -351,7 +351,7 @@ impl<'a> Search<'a> {
                 match self.ask(&ids, &PARTS).await? {
                     None => self.leave(&ids),
                     Some(Came::Records(records)) => self.take(records),
-                    Some(Came::TooLong(_) | Came::Fails(_)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
+                    Some(Came::TooLong | Came::Fails(_)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
                 }
             }
         }
