@@ -82,7 +82,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Controller(args) => controller::run(args).await,
         Command::Crd => crd::run(),
-        Command::Run(args) => run::run(args).await,
+        Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Inspect(args) => inspect::run(args).await,
     }
