@@ -83,15 +83,17 @@ impl SidecarTarget {
         }
         let there = files::layout(&self.folder.path)?;
         let image = self.image.as_deref().unwrap_or("the default image");
-        let relation = match writes(self.image.as_deref()) {
-            Some(writes) if writes == Last::of(&there) => {
-                let message = format!("the store has the {}, as {image} writes it", there.version());
-                return Ok(passed(check, message));
-            }
-            // Chroma applies the migrations that a store lacks as soon as it opens it
-            Some(writes) if Last::of(&there).is_older(writes) => "would change it for good",
-            Some(_) => "cannot open it",
-            None => "may change it for good: its version is not among those whose layout is known",
+        let (least, most) = writes(self.image.as_deref());
+        let found = Last::of(&there);
+        // Chroma applies the migrations that a store lacks as soon as it opens it; one that has them all stays as it is
+        if found == most {
+            let message = format!("the store has the {}, as {image} writes it", there.version());
+            return Ok(passed(check, message));
+        }
+        let relation = match found {
+            older if older != least && older.is_older(least) => "would change it for good",
+            between if between.is_older(most) => "may change it for good: what it writes is known only within bounds",
+            _ => "cannot open it",
         };
         Ok(refused(
             check,
@@ -147,22 +149,28 @@ fn version(image: Option<&str>) -> Option<(u32, u32, u32)> {
     numbers.next().is_none().then_some(version)
 }
 
-/// What a store has been through that the Chroma of an image made, as its migrations were counted in the packages named
-/// here; None for a version between two of them that differ. An image without a version is taken for the newest.
-fn writes(image: Option<&str>) -> Option<Last> {
-    let last = |queue, metadb, sysdb| Some(Last { queue, metadb, sysdb });
+/// The last migrations that the Chroma of an image makes, at least and at most. The packages named here were counted
+/// (1.3.0 and 1.4.0: by the names of tables in their programs), and none takes a migration back; a version between two that
+/// differ is only known within both. An image without a version is taken for the newest.
+fn writes(image: Option<&str>) -> (Last, Last) {
+    let last = |queue, metadb, sysdb| Last { queue, metadb, sysdb };
+    let (none, of_0_4, of_0_5) = (last(0, 0, 0), last(1, 3, 4), last(2, 4, 9));
+    let (of_1_0, of_1_3, of_1_5) = (last(2, 5, 9), last(2, 5, 10), last(2, 6, 10));
     match version(image) {
+        Some((0, 0..4, _) | (0, 4, 0..15)) => (none, of_0_4),
         // 0.4.15 and 0.4.24
-        Some((0, 4, 15..)) => last(1, 3, 4),
+        Some((0, 4, 15..)) => (of_0_4, of_0_4),
+        Some((0, 5, 0..16)) => (of_0_4, of_0_5),
         // 0.5.16, 0.5.23 and 0.6.3
-        Some((0, 5, 16..) | (0, 6, _)) => last(2, 4, 9),
+        Some((0, 5.., _)) => (of_0_5, of_0_5),
         // 1.0.0, 1.0.20 and 1.1.0
-        Some((1, 0, _) | (1, 1, 0)) => last(2, 5, 9),
+        Some((1, 0, _) | (1, 1, 0)) => (of_1_0, of_1_0),
+        Some((1, 1..3, _)) => (of_1_0, of_1_3),
         // 1.3.0 and 1.4.0
-        Some((1, 3, _) | (1, 4, 0)) => last(2, 5, 10),
+        Some((1, 3, _) | (1, 4, 0)) => (of_1_3, of_1_3),
+        Some((1, 4, _) | (1, 5, 0..9)) => (of_1_3, of_1_5),
         // 1.5.9
-        Some((1, 5, 9..) | (1, 6.., _) | (2.., _, _)) | None => last(2, 6, 10),
-        Some(_) => None,
+        Some((1.., _, _)) | None => (of_1_5, of_1_5),
     }
 }
 
@@ -241,15 +249,17 @@ mod tests {
 
     #[test]
     fn a_tag_tells_the_layout_and_a_digest_nothing() {
-        let of = |queue, metadb, sysdb| Some(Last { queue, metadb, sysdb });
+        let last = |queue, metadb, sysdb| Last { queue, metadb, sysdb };
+        let of = |queue, metadb, sysdb| (last(queue, metadb, sysdb), last(queue, metadb, sysdb));
         for (image, expected) in [
             (Some("chromadb/chroma:1.5.9"), of(2, 6, 10)),
+            (Some("chromadb/chroma:1.5.3"), (last(2, 5, 10), last(2, 6, 10))),
             (Some("registry:5000/chroma:1.0.20"), of(2, 5, 9)),
             (Some("chromadb/chroma:1.3.7"), of(2, 5, 10)),
-            (Some("chromadb/chroma:1.2.0"), None),
+            (Some("chromadb/chroma:1.2.0"), (last(2, 5, 9), last(2, 5, 10))),
             (Some("chromadb/chroma:0.6.3"), of(2, 4, 9)),
             (Some("chromadb/chroma:0.5.23"), of(2, 4, 9)),
-            (Some("chromadb/chroma:0.5.5"), None),
+            (Some("chromadb/chroma:0.5.5"), (last(1, 3, 4), last(2, 4, 9))),
             (Some("chromadb/chroma:0.4.24"), of(1, 3, 4)),
             (Some("registry:5000/chroma:1.0.20@sha256:00"), of(2, 5, 9)),
             (Some("registry:5000/chroma@sha256:00"), of(2, 6, 10)),
