@@ -75,7 +75,7 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
     world.asks_crd = context.memory.asks_the_crd_again();
     let finished = Look::new(migration, &world, &context.settings, now).finish().is_some();
     if finished && world.is_quiet() {
-        context.memory.waits_for(&key_of(migration), Vec::new());
+        context.memory.waits_for(&key_of(migration), None, None);
         return Ok(world);
     }
     let works = world.present().any(|job| job.phase == JobPhase::Active && !job.deleting);
@@ -244,7 +244,7 @@ async fn locks(
     {
         world.source_lock = state(context, migration, &lease).await?;
     }
-    context.memory.waits_for(&key_of(migration), target.into_iter().chain(source).collect());
+    context.memory.waits_for(&key_of(migration), target, source);
     Ok(())
 }
 

@@ -179,9 +179,12 @@ fn an_edit_or_the_end_of_the_sources_writer_ends_the_pause() {
     let memory = Memory::default();
     let pause = case.world.pause.clone().unwrap();
     memory.change_pause("team/move", &PauseChange::Set(pause.clone()));
-    memory.waits_for("team/move", vec!["target".into(), "source".into()]);
-    memory.waits_for("team/other", vec!["another".into()]);
+    memory.waits_for("team/move", Some("target".into()), Some("source".into()));
+    memory.waits_for("team/other", Some("another".into()), None);
     assert_eq!(memory.released("unknown"), Vec::<String>::new());
+    // Its own lock, which it gives back at each wait, is one on its target: waking by it made a Job every few seconds.
+    assert_eq!(memory.released("target"), ["team/move"]);
+    assert_eq!(memory.pause("team/move").unwrap(), pause);
     assert_eq!(memory.released("source"), ["team/move"]);
     let now = memory.pause("team/move").unwrap();
     assert_eq!((now.until, now.times), (0, pause.times), "the next pause is still a longer one");

@@ -62,8 +62,10 @@ struct Object {
     read: Option<Instant>,
     users: Option<Instant>,
     pause: Option<Pause>,
-    /// Names of the locks whose end it waits for.
-    locks: Vec<String>,
+    /// The lock on its target.
+    target: Option<String>,
+    /// The lock of who writes its source.
+    source: Option<String>,
     stubborn: BTreeSet<String>,
 }
 
@@ -170,25 +172,30 @@ impl Memory {
         }
     }
 
-    /// The object is to be looked at when one of these locks goes.
-    pub fn waits_for(&self, key: &str, locks: Vec<String>) {
-        self.kept().objects.entry(key.into()).or_default().locks = locks;
+    /// The object is to be looked at when one of these locks goes: the one on its target, that of who writes its source.
+    pub fn waits_for(&self, key: &str, target: Option<String>, source: Option<String>) {
+        let mut kept = self.kept();
+        let object = kept.objects.entry(key.into()).or_default();
+        (object.target, object.source) = (target, source);
     }
 
-    /// A lock went: who waits for it. Whoever waited for what its holder makes tries at once.
+    /// A lock went: who waits for it. Whoever waited for what the source's writer makes tries at once; the end of a lock on
+    /// the target, which may be its own, shortens no pause.
     pub fn released(&self, lock: &str) -> Vec<String> {
-        let mut kept = self.kept();
-        let waiting = kept.objects.iter_mut().filter(|(_, object)| object.locks.iter().any(|name| name == lock));
-        waiting
-            .map(|(key, object)| {
-                object
-                    .pause
-                    .iter_mut()
-                    .filter(|pause| pause.cause == Cause::RunnerWaits)
-                    .for_each(|pause| pause.until = 0);
-                key.clone()
-            })
-            .collect()
+        let mut woken = Vec::new();
+        for (key, object) in &mut self.kept().objects {
+            let is_of_source = object.source.as_deref() == Some(lock);
+            if is_of_source
+                && let Some(pause) = &mut object.pause
+                && pause.cause == Cause::RunnerWaits
+            {
+                pause.until = 0;
+            }
+            if is_of_source || object.target.as_deref() == Some(lock) {
+                woken.push(key.clone());
+            }
+        }
+        woken
     }
 
     /// The watch saw this Job, perhaps for the last time.
