@@ -5,15 +5,12 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use url::Url;
 
-use super::flags;
+use super::flags::{self, Slowdown};
 use crate::api::endpoint::folders;
-use crate::api::{self, MemoryMigration, MemoryMigrationSpec, Remote};
+use crate::api::{self, KeyRef, MemoryMigration, MemoryMigrationSpec, Remote};
 use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
 use crate::engine::{Duplicates, OnConflict, Options, Pacing, Selection, Verification};
 use crate::store::http::{Auth, ServerConfig};
-
-/// What `pacing: Adaptive` stands for: see [`Pacing::Adaptive`].
-const SLOWDOWN: f64 = 2.0;
 
 /// What stands for claims, Secrets and the image's program outside a cluster.
 #[derive(Debug, Default)]
@@ -40,7 +37,7 @@ pub(super) fn request(migration: &MemoryMigration, places: Mounts) -> Result<Req
     let source = match (&spec.source.local, &spec.source.remote) {
         (Some(local), _) => {
             let path = places.folder("spec.source.local", &local.claim_name, &local.path)?;
-            Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database.clone() })
+            Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database().to_owned() })
         }
         (None, Some(remote)) => Endpoint::Remote(Box::new(places.server("spec.source.remote", remote, namespace)?)),
         (None, None) => return Err("spec.source: write local or remote".to_owned()),
@@ -48,7 +45,7 @@ pub(super) fn request(migration: &MemoryMigration, places: Mounts) -> Result<Req
     let target = match (&spec.target.local, &spec.target.remote) {
         (Some(local), _) => {
             let path = places.folder("spec.target.local", &local.claim_name, &local.path)?;
-            Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database.clone() })
+            Endpoint::Local(Folder { path, tenant: local.tenant.clone(), database: local.database().to_owned() })
         }
         (None, Some(remote)) => Endpoint::Remote(Box::new(places.server("spec.target.remote", remote, namespace)?)),
         (None, None) => return Err("spec.target: write local or remote".to_owned()),
@@ -63,9 +60,13 @@ pub(super) fn request(migration: &MemoryMigration, places: Mounts) -> Result<Req
 }
 
 fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
-    let select = |pair: &api::NamePair| Selection { name: pair.name.clone(), target_name: pair.target().to_owned() };
+    if spec.mode == api::Mode::Verify {
+        return Err("spec.mode: Verify is not supported yet".to_owned());
+    }
+    let field = |name: &str, why: String| format!("spec.pacing.{name}: {why}");
+    let Slowdown(slowdown) = flags::slowdown(spec.pacing.max_slowdown()).map_err(|e| field("maxSlowdown", e))?;
     Ok(Options {
-        collections: spec.collections.iter().map(select).collect(),
+        collections: selections(spec)?,
         on_conflict: match spec.on_conflict {
             api::OnConflict::Skip => OnConflict::Skip,
             api::OnConflict::Overwrite => OnConflict::Overwrite,
@@ -75,21 +76,35 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
             api::Duplicates::ById => Duplicates::ById,
             api::Duplicates::ByContent => Duplicates::ByContent,
         },
-        pacing: match spec.pacing {
-            api::Pacing::Fixed => Pacing::Fixed,
-            api::Pacing::Adaptive => Pacing::Adaptive { slowdown: Some(SLOWDOWN) },
+        pacing: match spec.pacing.mode {
+            api::PacingMode::Fixed => Pacing::Fixed,
+            api::PacingMode::Adaptive => Pacing::Adaptive { slowdown },
         },
-        batch_size: usize::try_from(spec.batch.size)
-            .map_err(|_| "spec.batch.size: write a number from 1".to_owned())?,
-        delay: flags::delay(&spec.batch.delay).map_err(|e| format!("spec.batch.delay: {e}"))?,
-        verification: match spec.verification {
-            api::Verification::Full => Verification::Full,
-            api::Verification::Counts => Verification::Counts,
+        batch_size: usize::try_from(spec.pacing.batch_size())
+            .map_err(|_| field("batchSize", "write a number from 1".to_owned()))?,
+        delay: flags::delay(spec.pacing.delay()).map_err(|e| field("delay", e))?,
+        verification: match spec.verification.mode {
+            api::VerificationMode::Full => Verification::Full,
+            api::VerificationMode::Counts => Verification::Counts,
         },
         allow_empty: spec.allow_empty,
         dry_run: spec.dry_run,
         ..Options::default()
     })
+}
+
+fn selections(spec: &MemoryMigrationSpec) -> Result<Vec<Selection>, String> {
+    if !spec.databases.is_empty() {
+        return Err("spec.databases: several databases in one run are not supported yet".to_owned());
+    }
+    let select = |entry: &api::Selected| {
+        let Some(name) = entry.name.clone() else {
+            return Err("spec.collections: match is not supported yet".to_owned());
+        };
+        let target_name = entry.target_name.clone().unwrap_or_else(|| name.clone());
+        Ok(Selection { name, target_name })
+    };
+    spec.collections.iter().map(select).collect()
 }
 
 impl Mounts {
@@ -104,15 +119,21 @@ impl Mounts {
     fn server(&self, field: &str, remote: &Remote, namespace: &str) -> Result<ServerConfig, String> {
         let url = address(remote, namespace).ok_or_else(|| format!("{field}: write service or url"))?;
         let url = Url::parse(&url).map_err(|e| format!("{field}: {url:?} is no URL: {e}"))?;
-        let mut server =
-            ServerConfig { tenant: remote.tenant.clone(), database: remote.database.clone(), ..ServerConfig::new(url) };
+        let (tenant, database) = (remote.tenant.clone(), remote.database().to_owned());
+        let mut server = ServerConfig { tenant, database, ..ServerConfig::new(url) };
         if let Some(auth) = &remote.auth {
             server.auth = self.auth(&format!("{field}.auth"), auth)?;
         }
         if let Some(tls) = &remote.tls {
+            if tls.server_name.is_some()
+                || tls.client_certificate.is_some()
+                || tls.ca.as_ref().is_some_and(|ca| ca.config_map_key_ref.is_some())
+            {
+                return Err(format!("{field}.tls: this field is not supported yet"));
+            }
             server.tls.insecure_skip_verify = tls.insecure_skip_verify;
-            if let Some(name) = &tls.ca_secret_name {
-                server.tls.ca_pem = self.secret(&format!("{field}.tls"), name, &tls.ca_secret_key)?.into_bytes();
+            if let Some(api::Authority { secret_key_ref: Some(secret), .. }) = &tls.ca {
+                server.tls.ca_pem = self.secret(&format!("{field}.tls"), secret)?.into_bytes();
             }
         }
         Ok(server)
@@ -120,22 +141,23 @@ impl Mounts {
 
     fn auth(&self, field: &str, auth: &api::Auth) -> Result<Auth, String> {
         // an editor's last line break is no part of a token
-        let secret = |name: &str, key: &str| self.secret(field, name, key).map(|text| text.trim_end().to_owned());
+        let secret = |key: &KeyRef| self.secret(field, key).map(|text| text.trim_end().to_owned());
         match (&auth.bearer, &auth.basic, &auth.header) {
-            (Some(bearer), _, _) => Ok(Auth::Bearer(SecretString::from(secret(&bearer.secret_name, &bearer.key)?))),
+            (Some(bearer), _, _) => Ok(Auth::Bearer(SecretString::from(secret(&bearer.secret_key_ref)?))),
             (_, Some(basic), _) => Ok(Auth::Basic {
-                user: secret(&basic.secret_name, &basic.username_key)?,
-                password: SecretString::from(secret(&basic.secret_name, &basic.password_key)?),
+                user: secret(&basic.username.secret_key_ref)?,
+                password: SecretString::from(secret(&basic.password.secret_key_ref)?),
             }),
             (_, _, Some(header)) => Ok(Auth::Header {
                 name: header.name.clone(),
-                value: SecretString::from(secret(&header.secret_name, &header.key)?),
+                value: SecretString::from(secret(&header.secret_key_ref)?),
             }),
             (None, None, None) => Err(format!("{field}: write bearer, basic or header")),
         }
     }
 
-    fn secret(&self, field: &str, name: &str, key: &str) -> Result<String, String> {
+    fn secret(&self, field: &str, key: &KeyRef) -> Result<String, String> {
+        let KeyRef { name, key } = key;
         let dir = self.secrets.as_ref().ok_or_else(|| {
             format!("{field}: the Secret {name:?} is not here; put it into DIR/{name}/{key} and add --secrets-dir DIR")
         })?;
@@ -167,9 +189,9 @@ spec:
   target:
     remote:
       service: {name: chroma, namespace: prod}
-      auth: {bearer: {secretName: s, key: token}}
+      auth: {bearer: {secretKeyRef: {name: s, key: token}}}
   collections: [{name: m, targetName: memories}]
-  batch: {size: 100, delay: 500ms}
+  pacing: {batchSize: 100, delay: 500ms}
 ";
 
     fn parsed(places: Mounts) -> Result<Request, String> {

@@ -124,6 +124,8 @@ impl Pair {
 
     pub(super) fn report(&self, counts: Counts) -> CollectionReport {
         CollectionReport {
+            // The caller knows it: here a collection is one of whatever database was opened.
+            database: String::new(),
             name: self.source.name.clone(),
             target_name: self.target_name.clone(),
             dimension: self.source.dimension,
