@@ -9,10 +9,11 @@ use super::ledger::{Entry, Ledger, Plan};
 use super::seal::Seal;
 use super::window::{self, Ahead, Answers};
 use super::{Context, Duplicates, OnConflict, Pair, Run, Selection, sendable};
+use crate::chroma::{Capabilities, creation};
+use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
-use crate::store::ids::{Join, Side};
-use crate::store::spill::{Builder, Sorter};
-use crate::store::{Capabilities, Collection, Error, Fetched, Reader, Record, SortedIds, Target, creation};
+use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
+use crate::store::{Reader, Target};
 
 mod findings;
 mod same;

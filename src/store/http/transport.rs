@@ -16,7 +16,7 @@ use super::paths::Path;
 use super::payload::Payload;
 use super::tls;
 use super::words::{chain, explained, is_tls, shortened};
-use crate::store::error::{Error, Result};
+use crate::model::{Error, Result};
 
 /// Bytes of an error's answer that are read.
 const READ_OF_ERROR: usize = 64 * 1024;

@@ -1,0 +1,329 @@
+//! The runner's pod: preflight, then for a local target the Chroma server that writes it, then the mover. Pure.
+//! Restricted pod security, no service-account token; what is only read is mounted read-only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::DeepMerge;
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar, KeyToPath,
+    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use kube::ResourceExt;
+
+use super::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, placement, template};
+use crate::api::{
+    Auth, Authority, ClientCertificate, ContainerName, KeyRef, LocalTarget, MemoryMigration, MemoryMigrationSpec,
+    Remote, Runner, Tls, endpoint,
+};
+use crate::controller::{Platform, Settings};
+
+const MANIFEST_DIR: &str = "/etc/memory-migration";
+const MANIFEST_FILE: &str = "migration.yaml";
+const LISTED_FILE: &str = "listed.json";
+const SOURCE_DIR: &str = "/volumes/source";
+const TARGET_DIR: &str = "/volumes/target";
+const SECRETS_DIR: &str = "/secrets";
+const WRITER_URL: &str = "http://127.0.0.1:8000";
+/// Of official distroless images, and of none that runs as root.
+const NOBODY: i64 = 65532;
+/// The mover ends its request within 20 s of a SIGTERM; the rest is Chroma's, to close the store.
+const GRACE_SECONDS: i64 = 120;
+
+/// The object as the runner gets it: what is moved and how, with every default and namespace filled in, and without
+/// what is only about the pod.
+///
+/// # Errors
+/// Only when JSON cannot hold it: a bug.
+pub fn manifest(migration: &MemoryMigration, settings: &Settings) -> serde_json::Result<String> {
+    let mut spec = migration.spec.clone();
+    let namespace = migration.namespace();
+    for remote in [spec.source.remote.as_mut(), spec.target.remote.as_mut()].into_iter().flatten() {
+        if let Some(service) = &mut remote.service {
+            service.namespace = service.namespace.take().or_else(|| namespace.clone());
+        }
+    }
+    if let Some(local) = &mut spec.target.local {
+        local.image = Some(server_image(local, settings).to_owned());
+    }
+    spec.runner = Runner::default();
+    let mut object = MemoryMigration::new(&migration.name_any(), spec);
+    object.metadata.namespace = namespace;
+    serde_json::to_string(&object)
+}
+
+/// The pod of one attempt, on top of what the chart and the migration say of it.
+#[must_use]
+pub fn spec(spec: &MemoryMigrationSpec, template: &PodTemplateSpec, settings: &Settings, input: &Input) -> PodSpec {
+    let mut init = Vec::new();
+    // A dry run is nothing but preflight, and its plan is the mover's verdict.
+    if !spec.dry_run {
+        init.push(worker(ContainerName::Preflight, spec, template, settings, input));
+        init.extend(spec.target.local.as_ref().map(|local| server(local, template, settings)));
+    }
+    let own = template.spec.clone().unwrap_or_default();
+    let mut tolerations = own.tolerations.clone().unwrap_or_default();
+    let pinned = input.pin.tolerations.iter().filter(|t| !tolerations.contains(t)).cloned().collect::<Vec<_>>();
+    tolerations.extend(pinned);
+    PodSpec {
+        init_containers: Some(init),
+        containers: vec![worker(ContainerName::Mover, spec, template, settings, input)],
+        volumes: Some(volumes(spec, settings, input)),
+        restart_policy: Some("Never".into()),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(pod_security(own.security_context.as_ref(), settings, input)),
+        node_selector: Some(node_selector(own.node_selector.as_ref())),
+        tolerations: Some(tolerations),
+        affinity: placement::affinity(own.affinity.as_ref(), input.pin.node.as_deref()),
+        ..own
+    }
+}
+
+/// The images are Linux': in a mixed cluster nothing else keeps the pod from a Windows node.
+fn node_selector(own: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let mut selector = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
+    selector.extend(own.cloned().unwrap_or_default());
+    selector
+}
+
+/// A container with this program.
+fn worker(
+    name: ContainerName,
+    spec: &MemoryMigrationSpec,
+    template: &PodTemplateSpec,
+    settings: &Settings,
+    input: &Input,
+) -> Container {
+    let mut args: Vec<String> = ["run", "-f", &format!("{MANIFEST_DIR}/{MANIFEST_FILE}")].map(Into::into).into();
+    args.extend(["--run-hash".into(), input.hash.clone()]);
+    args.extend(["--termination-log", "/dev/termination-log", "--wait-exit", "--log-format", "json"].map(Into::into));
+    if input.listed.is_some() {
+        args.extend(["--listed".into(), format!("{MANIFEST_DIR}/{LISTED_FILE}")]);
+    }
+    for (claim, dir) in claim_dirs(spec, input) {
+        args.extend(["--volume".into(), format!("{claim}={dir}")]);
+    }
+    if !secrets(spec).is_empty() {
+        args.extend(["--secrets-dir", SECRETS_DIR].map(Into::into));
+    }
+    if name == ContainerName::Preflight {
+        args.push("--preflight-only".into());
+    } else if spec.target.local.is_some() && !spec.dry_run {
+        args.extend(["--writer-url", WRITER_URL].map(Into::into));
+    }
+    Container {
+        image: Some(settings.runner_image.clone()),
+        args: Some(args),
+        volume_mounts: Some(worker_mounts(spec, input)),
+        ..container(template, name, resources("100m", "128Mi"), &[("TMPDIR", "/tmp")])
+    }
+}
+
+/// The Chroma server as a native sidecar: it starts after preflight has passed, and is ended after the mover.
+fn server(local: &LocalTarget, template: &PodTemplateSpec, settings: &Settings) -> Container {
+    let folders = endpoint::folders(&local.path);
+    let path = [TARGET_DIR].into_iter().chain(folders).collect::<Vec<_>>().join("/");
+    let env = [("HOME", "/tmp"), ("ANONYMIZED_TELEMETRY", "False")];
+    Container {
+        image: Some(server_image(local, settings).to_owned()),
+        args: Some(["run", "--host", "127.0.0.1", "--port", "8000", "--path", &path].map(Into::into).into()),
+        restart_policy: Some("Always".into()),
+        termination_message_policy: Some("FallbackToLogsOnError".into()),
+        volume_mounts: Some(vec![mount("target", TARGET_DIR, false), mount("server-scratch", "/tmp", false)]),
+        ..container(template, ContainerName::Chroma, resources("250m", "512Mi"), &env)
+    }
+}
+
+/// What people may write of a container, between what is ours by default and what is ours always.
+fn container(
+    template: &PodTemplateSpec,
+    name: ContainerName,
+    resources: ResourceRequirements,
+    always: &[(&str, &str)],
+) -> Container {
+    let mut container =
+        Container { resources: Some(resources), security_context: Some(container_security()), ..Container::default() };
+    container.merge_from(template::container(template, name));
+    let mut variables = container.env.take().unwrap_or_default();
+    variables.retain(|variable| !always.iter().any(|(name, _)| *name == variable.name));
+    variables.extend(always.iter().map(|(name, value)| env(name, value)));
+    Container { name: name.as_str().into(), env: Some(variables), ..container }
+}
+
+/// Preflight judges by it what the server will make of the store, so the manifest holds it too.
+fn server_image<'s>(local: &'s LocalTarget, settings: &'s Settings) -> &'s str {
+    local.image.as_deref().unwrap_or(&settings.chroma_image)
+}
+
+fn env(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.into(), value: Some(value.into()), value_from: None }
+}
+
+fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+    VolumeMount {
+        name: name.into(),
+        mount_path: path.into(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    }
+}
+
+/// Which claim is in which folder.
+fn claim_dirs<'a>(spec: &'a MemoryMigrationSpec, input: &Input) -> Vec<(&'a str, &'static str)> {
+    let source = spec.source.local.as_ref().filter(|_| !input.one_claim).map(|s| (s.claim_name.as_str(), SOURCE_DIR));
+    let target = spec.target.local.as_ref().map(|t| (t.claim_name.as_str(), TARGET_DIR));
+    source.into_iter().chain(target).collect()
+}
+
+fn worker_mounts(spec: &MemoryMigrationSpec, input: &Input) -> Vec<VolumeMount> {
+    let mut mounts = vec![mount("manifest", MANIFEST_DIR, true), mount("scratch", "/tmp", false)];
+    mounts.extend(claim_dirs(spec, input).into_iter().map(|(_, dir)| {
+        let volume = if dir == SOURCE_DIR { "source" } else { "target" };
+        mount(volume, dir, true)
+    }));
+    for (n, secret) in secrets(spec).into_keys().enumerate() {
+        mounts.push(mount(&format!("secret-{n}"), &format!("{SECRETS_DIR}/{secret}"), true));
+    }
+    mounts
+}
+
+fn volumes(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> Vec<Volume> {
+    let mut files = vec![file(MANIFEST_FILE, ANNOTATION_MANIFEST)];
+    files.extend(input.listed.is_some().then(|| file(LISTED_FILE, ANNOTATION_LISTED)));
+    let mut volumes = vec![
+        Volume {
+            name: "manifest".into(),
+            downward_api: Some(DownwardAPIVolumeSource { items: Some(files), ..Default::default() }),
+            ..Volume::default()
+        },
+        scratch("scratch", &settings.scratch_limit),
+    ];
+    for (claim, dir) in claim_dirs(spec, input) {
+        // Read-only at the claim too: at the mount alone, fsGroup would still change a live source's modes.
+        let read_only = (dir == SOURCE_DIR || spec.dry_run).then_some(true);
+        volumes.push(Volume {
+            name: if dir == SOURCE_DIR { "source" } else { "target" }.into(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: claim.into(), read_only }),
+            ..Volume::default()
+        });
+    }
+    if spec.target.local.is_some() && !spec.dry_run {
+        volumes.push(scratch("server-scratch", "1Gi"));
+    }
+    volumes.extend(secrets(spec).into_iter().enumerate().map(|(n, (secret, keys))| secret_volume(n, secret, &keys)));
+    volumes
+}
+
+/// With its keys by name: a pod whose Secret lacks one waits for it.
+fn secret_volume(number: usize, secret: &str, keys: &BTreeSet<&str>) -> Volume {
+    let item = |key: &&str| KeyToPath { key: (*key).into(), path: (*key).into(), mode: None };
+    let source = SecretVolumeSource {
+        secret_name: Some(secret.into()),
+        items: Some(keys.iter().map(item).collect()),
+        ..SecretVolumeSource::default()
+    };
+    Volume { name: format!("secret-{number}"), secret: Some(source), ..Volume::default() }
+}
+
+/// A file with an annotation of the pod.
+fn file(path: &str, annotation: &str) -> DownwardAPIVolumeFile {
+    DownwardAPIVolumeFile {
+        path: path.into(),
+        field_ref: Some(ObjectFieldSelector {
+            field_path: format!("metadata.annotations['{annotation}']"),
+            api_version: None,
+        }),
+        ..DownwardAPIVolumeFile::default()
+    }
+}
+
+fn scratch(name: &str, limit: &str) -> Volume {
+    Volume {
+        name: name.into(),
+        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(Quantity(limit.into())), medium: None }),
+        ..Volume::default()
+    }
+}
+
+/// Every Secret that the spec names, with the keys that are needed of it. The kubelet mounts them; the controller cannot
+/// read them.
+#[must_use]
+pub fn secrets(spec: &MemoryMigrationSpec) -> BTreeMap<&str, BTreeSet<&str>> {
+    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for remote in [spec.source.remote.as_ref(), spec.target.remote.as_ref()].into_iter().flatten() {
+        for (secret, key) in secrets_of(remote) {
+            found.entry(secret).or_default().insert(key);
+        }
+    }
+    found
+}
+
+/// Secret and key of each credential.
+fn secrets_of(remote: &Remote) -> Vec<(&str, &str)> {
+    let Remote { service: _, url: _, tenant: _, database: _, auth, tls } = remote;
+    let mut keys: Vec<&KeyRef> = Vec::new();
+    if let Some(Auth { bearer, basic, header }) = auth {
+        keys.extend(bearer.iter().map(|b| &b.secret_key_ref));
+        keys.extend(basic.iter().flat_map(|b| [&b.username.secret_key_ref, &b.password.secret_key_ref]));
+        keys.extend(header.iter().map(|h| &h.secret_key_ref));
+    }
+    let mut found = Vec::new();
+    if let Some(Tls { ca, server_name: _, client_certificate, insecure_skip_verify: _ }) = tls {
+        keys.extend(
+            ca.iter().filter_map(|Authority { secret_key_ref, config_map_key_ref: _ }| secret_key_ref.as_ref()),
+        );
+        if let Some(ClientCertificate { secret_name }) = client_certificate {
+            found.extend(
+                [ClientCertificate::CERTIFICATE, ClientCertificate::KEY].map(|key| (secret_name.as_str(), key)),
+            );
+        }
+    }
+    found.extend(keys.into_iter().map(|KeyRef { name, key }| (name.as_str(), key.as_str())));
+    found
+}
+
+fn resources(cpu: &str, memory: &str) -> ResourceRequirements {
+    let quantities = |all: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
+        all.iter().map(|(name, amount)| ((*name).into(), Quantity((*amount).into()))).collect()
+    };
+    ResourceRequirements {
+        requests: Some(quantities(&[("cpu", cpu), ("memory", memory)])),
+        limits: Some(quantities(&[("memory", "2Gi")])),
+        claims: None,
+    }
+}
+
+fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
+        ..SecurityContext::default()
+    }
+}
+
+fn pod_security(own: Option<&PodSecurityContext>, settings: &Settings, input: &Input) -> PodSecurityContext {
+    let ids = &input.ids;
+    let mut context = PodSecurityContext {
+        run_as_non_root: Some(true),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),
+        ..PodSecurityContext::default()
+    };
+    // OpenShift gives every namespace its own range, and refuses ids from outside it.
+    if settings.platform == Platform::Kubernetes {
+        let user = ids.user.unwrap_or(NOBODY);
+        context.run_as_user = Some(user);
+        context.run_as_group = Some(ids.group.unwrap_or(user));
+        context.fs_group = Some(ids.fs_group.or(ids.group).unwrap_or(user));
+        context.fs_group_change_policy = Some("OnRootMismatch".into());
+        context.supplemental_groups = (!ids.supplemental.is_empty()).then(|| ids.supplemental.clone());
+        context.se_linux_options.clone_from(&ids.se_linux);
+    }
+    if let Some(own) = own {
+        context.merge_from(own.clone());
+    }
+    context
+}
