@@ -235,6 +235,8 @@ pub struct Difference {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CollectionReport {
+    /// Its database in the source.
+    pub database: String,
     /// Name in the source.
     pub name: String,
     /// Name in the target.
@@ -285,6 +287,14 @@ pub struct Report {
     pub counts: Counts,
     /// One per collection, in the order they were migrated.
     pub collections: Vec<CollectionReport>,
+}
+
+impl Report {
+    /// Whether its collections are of several databases.
+    #[must_use]
+    pub fn has_databases(&self) -> bool {
+        self.collections.windows(2).any(|pair| pair[0].database != pair[1].database)
+    }
 }
 
 /// What a run found in its source: the next attempt of the same run refuses a source that was replaced or emptied.

@@ -9,6 +9,7 @@ use super::flags;
 use crate::api::endpoint::folders;
 use crate::api::{self, MemoryMigration, MemoryMigrationSpec, Remote};
 use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
+use crate::engine::select::Entry;
 use crate::engine::{Duplicates, OnConflict, Options, Pacing, Selection, Verification};
 use crate::store::http::{Auth, ServerConfig};
 
@@ -63,9 +64,10 @@ pub(super) fn request(migration: &MemoryMigration, places: Mounts) -> Result<Req
 }
 
 fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
-    let select = |pair: &api::NamePair| Selection { name: pair.name.clone(), target_name: pair.target().to_owned() };
+    let entry = |pair: &api::NamePair| Entry::named(&pair.name, Some(pair.target()));
+    let entries = spec.collections.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
     Ok(Options {
-        collections: spec.collections.iter().map(select).collect(),
+        selection: Selection::new(&[], entries)?,
         on_conflict: match spec.on_conflict {
             api::OnConflict::Skip => OnConflict::Skip,
             api::OnConflict::Overwrite => OnConflict::Overwrite,
@@ -190,7 +192,7 @@ spec:
         assert_eq!(target.url.as_str(), "http://chroma.prod.svc:8000/");
         assert!(matches!(target.auth, Auth::Bearer(_)));
         assert_eq!(request.options.batch_size, 100);
-        assert_eq!(request.options.collections[0].target_name, "memories");
+        assert_eq!(request.options.selection.target_of("m").as_deref(), Some("memories"));
         assert!(!format!("{request:?}").contains("secret\""), "no secret in a debug print");
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,10 +19,11 @@ use super::payload::Payload;
 use super::probe::{self, Answer, Probe, Verdict};
 use super::stream;
 use super::transport::{Request, Transport};
-use super::wire::{self, CollectionAnswer, GetAnswer, IdsAnswer, QueryAnswer, VectorAnswer};
+use super::wire::{self, CollectionAnswer, DatabaseAnswer, GetAnswer, IdsAnswer, QueryAnswer, VectorAnswer};
 use crate::store::Remarks;
 use crate::store::collection::Collection;
 use crate::store::error::{Error, Result};
+use crate::store::glob::Glob;
 use crate::store::ids::{IdList, SortedIds};
 use crate::store::record::Fetched;
 use crate::store::spill;
@@ -41,6 +42,8 @@ const IDS_PAGE: usize = 1000;
 /// Bytes of a list of ids beside those of the ids that the server counts, and for each of those.
 const IDS_SPARE: u64 = 16 << 20;
 const ID_BYTES: u64 = 64 << 10;
+/// Databases that are listed at once.
+const LISTED: usize = 4;
 /// Probes under way at once.
 const PROBES: usize = 4;
 /// How long one query of a probe is tried again.
@@ -48,15 +51,25 @@ const PROBE_RETRIES: Duration = Duration::from_secs(2);
 /// How long the failing probes of one listing may take together, before the rest are left out.
 const PROBE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// One database of one server.
+/// One server, and the databases of a tenant that are looked at.
 #[derive(Debug)]
 pub(super) struct Api {
     pub(super) transport: Transport,
+    /// The database; with `several`, only the tenant counts.
     pub(super) place: Root,
+    pub(super) several: Option<Several>,
     pub(super) version: String,
     /// The collections whose distance is probed; None: all.
-    pub(super) probed: Option<BTreeSet<String>>,
+    pub(super) probed: Option<Vec<Glob>>,
     known: Mutex<Known>,
+}
+
+/// Databases of one tenant.
+#[derive(Debug)]
+pub(super) struct Several {
+    pub(super) names: Vec<String>,
+    /// Whether one that is missing is taken for empty: it is made with its first collection.
+    pub(super) may_be_missing: bool,
 }
 
 /// What was found out of collections, by UUID.
@@ -77,7 +90,7 @@ struct ByIds<'a> {
 
 impl Api {
     pub(super) fn new(transport: Transport, place: Root, version: String) -> Self {
-        Self { transport, place, version, probed: None, known: Mutex::default() }
+        Self { transport, place, several: None, version, probed: None, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -103,23 +116,45 @@ impl Api {
         let lost = Mutex::new(Duration::ZERO);
         let probes = futures::stream::iter(declared).map(|collection| self.with_distance(collection, &lost));
         let mut collections: Vec<Collection> = probes.buffer_unordered(PROBES).collect().await;
-        collections.sort_by(|a, b| a.name.cmp(&b.name));
+        collections.sort_by(|a, b| (&a.database, &a.name).cmp(&(&b.database, &b.name)));
         Ok(collections)
+    }
+
+    /// Where a collection is.
+    pub(super) fn at(&self, collection: &Collection) -> Root {
+        self.place.of(&collection.database)
     }
 
     /// Every collection with the distance that its documents declare; nothing is probed.
     pub(super) async fn declared(&self) -> Result<Vec<Collection>> {
-        let answers = match self.place.dialect {
-            Dialect::V1 => self.list(&self.place.collections()).await?,
-            Dialect::V2 => self.complete_list().await?,
+        let Some(Several { names, may_be_missing }) = &self.several else {
+            return self.declared_in(&self.place, false).await;
         };
-        if answers.is_empty() {
+        let listed = |name: &String| {
+            let place = self.place.of(name);
+            async move { self.declared_in(&place, *may_be_missing).await }
+        };
+        let all: Vec<Vec<Collection>> = futures::stream::iter(names).map(listed).buffered(LISTED).try_collect().await?;
+        let all: Vec<Collection> = all.into_iter().flatten().collect();
+        if all.is_empty() {
+            let request = self.read(&self.place.tenant(), None, format!("tenant {:?}", self.place.tenant));
+            self.json::<serde::de::IgnoredAny>(&request, DOCUMENT).await?;
+        }
+        Ok(all)
+    }
+
+    async fn declared_in(&self, place: &Root, may_be_missing: bool) -> Result<Vec<Collection>> {
+        let answers = match place.dialect {
+            Dialect::V1 => self.list(place, &place.collections()).await?,
+            Dialect::V2 => self.complete_list(place).await?,
+        };
+        if answers.is_empty() && !may_be_missing {
             // Every version lists nothing in a database that does not exist.
-            self.database_exists().await?;
+            self.database_exists(place).await?;
         }
         let mut collections = Vec::with_capacity(answers.len());
         for answer in answers {
-            let collection = answer.into_collection(&self.place.tenant, &self.place.database);
+            let collection = answer.into_collection(&place.tenant, &place.database);
             let collection = collection.map_err(|why| self.unsupported(why))?;
             if self.transport.is_secret_in(&collection.name) {
                 return Err(self.unsupported("a collection's name holds the credentials that were sent".to_owned()));
@@ -129,17 +164,53 @@ impl Api {
         Ok(collections)
     }
 
-    async fn list(&self, path: &Path) -> Result<Vec<CollectionAnswer>> {
-        self.json(&self.read(path, None, self.database_words()), LIST).await
+    /// The names of all databases of the tenant; None where the server cannot list them (measured: before 0.6). Paging by
+    /// offset can skip one when another is deleted meanwhile, so all are listed until two lists agree.
+    pub(super) async fn databases(&self) -> Result<Option<Vec<String>>> {
+        if self.place.dialect == Dialect::V1 {
+            return Ok(None);
+        }
+        let mut names = BTreeSet::new();
+        for _ in 0..LISTINGS {
+            let now = match self.database_pages().await {
+                Err(Error::Rejected { status: 405, .. } | Error::NotFound { .. }) => return Ok(None),
+                other => other?,
+            };
+            let agree = now == names;
+            names.extend(now);
+            if agree {
+                break;
+            }
+        }
+        Ok(Some(names.into_iter().collect()))
+    }
+
+    async fn database_pages(&self) -> Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        loop {
+            let path = self.place.databases(names.len(), PAGE);
+            let request = self.read(&path, None, format!("tenant {:?}", self.place.tenant));
+            let page: Vec<DatabaseAnswer> = self.json(&request, LIST).await?;
+            let before = names.len();
+            names.extend(page.into_iter().map(|database| database.name));
+            // a page that tells nothing new is the end, also of a server that ignores the offset
+            if names.len() == before {
+                return Ok(names);
+            }
+        }
+    }
+
+    async fn list(&self, place: &Root, path: &Path) -> Result<Vec<CollectionAnswer>> {
+        self.json(&self.read(path, None, database_words(place)), LIST).await
     }
 
     /// Chroma's own servers list everything at once; one that limits the list is paged, and the server's own count
     /// tells whether all came: paging by offset can skip one when another is deleted meanwhile.
-    async fn complete_list(&self) -> Result<Vec<CollectionAnswer>> {
+    async fn complete_list(&self, place: &Root) -> Result<Vec<CollectionAnswer>> {
         for _ in 0..LISTINGS {
             let mut found: BTreeMap<String, CollectionAnswer> = BTreeMap::new();
-            let mut page = self.list(&self.place.collections()).await?;
-            let count = self.read(&self.place.collections_count(), None, self.database_words());
+            let mut page = self.list(place, &place.collections()).await?;
+            let count = self.read(&place.collections_count(), None, database_words(place));
             let count: usize = self.json(&count, SMALL).await?;
             loop {
                 let before = found.len();
@@ -150,14 +221,14 @@ impl Api {
                 if found.len() == before {
                     break;
                 }
-                page = self.list(&self.place.page(found.len(), PAGE)).await?;
+                page = self.list(place, &place.page(found.len(), PAGE)).await?;
             }
         }
         Err(self.unsupported(format!("{LISTINGS} times it listed fewer collections than it counts")))
     }
 
-    async fn database_exists(&self) -> Result<()> {
-        let request = self.read(&self.place.database(), None, self.database_words());
+    async fn database_exists(&self, place: &Root) -> Result<()> {
+        let request = self.read(&place.database(), None, database_words(place));
         self.json::<serde::de::IgnoredAny>(&request, DOCUMENT).await.map(|_| ())
     }
 
@@ -169,7 +240,8 @@ impl Api {
             collection.dimension = self.dimension(&collection).await.and_then(|n| u32::try_from(n).ok());
         }
         let known = self.known().distances.get(&collection.id).cloned();
-        let is_probed = self.probed.as_ref().is_none_or(|names| names.contains(&collection.name));
+        let is_probed =
+            self.probed.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(&collection.name)));
         let dimension = collection.dimension.and_then(|d| usize::try_from(d).ok()).filter(|_| is_probed);
         collection.distance = match (known, dimension) {
             (Some(verdict), _) => verdict.distance,
@@ -215,7 +287,7 @@ impl Api {
     /// One query for the nearest record.
     async fn nearest(&self, collection: &Collection, asked: &[f32]) -> Answer {
         let body = json!({"query_embeddings": [asked], "n_results": 1, "include": ["distances", "embeddings"]});
-        let path = self.place.collection(&collection.id, "query");
+        let path = self.at(collection).collection(&collection.id, "query");
         let request = self.read(&path, Some(body.to_string().into()), words(collection));
         let take = |response| async move { wire::parse::<QueryAnswer>(&whole(response, DOCUMENT).await?) };
         let nearest = match self.transport.try_call(PROBE_RETRIES, &request, take).await {
@@ -237,7 +309,7 @@ impl Api {
     /// The components of the first record's vector; None where there is none, or none can be read.
     async fn dimension(&self, collection: &Collection) -> Option<usize> {
         let body = Bytes::from_static(br#"{"limit":1,"offset":0,"include":["embeddings"]}"#);
-        let request = self.read(&self.place.collection(&collection.id, "get"), Some(body), words(collection));
+        let request = self.read(&self.at(collection).collection(&collection.id, "get"), Some(body), words(collection));
         let take = |response| async move { wire::parse::<VectorAnswer>(&whole(response, DOCUMENT).await?) };
         self.transport.try_call(PROBE_RETRIES, &request, take).await.ok()?.dimension()
     }
@@ -258,7 +330,7 @@ impl Api {
 
     /// How many records the collection holds.
     pub(super) async fn count(&self, collection: &Collection) -> Result<u64> {
-        let request = self.read(&self.place.collection(&collection.id, "count"), None, words(collection));
+        let request = self.read(&self.at(collection).collection(&collection.id, "count"), None, words(collection));
         self.json(&request, SMALL).await
     }
 
@@ -295,7 +367,7 @@ impl Api {
 
     async fn listed(&self, collection: &Collection, counted: u64) -> Result<SortedIds> {
         let body = Bytes::from_static(br#"{"include":[]}"#);
-        let request = self.read(&self.place.collection(&collection.id, "get"), Some(body), words(collection));
+        let request = self.read(&self.at(collection).collection(&collection.id, "get"), Some(body), words(collection));
         let limit = counted.saturating_mul(ID_BYTES).saturating_add(IDS_SPARE);
         self.transport.call(&request, |response| stream::ids(response, limit)).await?.sort().map_err(spill::failed)
     }
@@ -306,7 +378,7 @@ impl Api {
         for id in listed {
             merged.push(&id.map_err(spill::failed)?);
         }
-        let path = self.place.collection(&collection.id, "get");
+        let path = self.at(collection).collection(&collection.id, "get");
         let (mut offset, mut before) = (0, Vec::new());
         loop {
             let body = json!({"limit": IDS_PAGE, "offset": offset, "include": []}).to_string();
@@ -347,7 +419,7 @@ impl Api {
     async fn get(&self, collection: &Collection, ids: &[String]) -> Result<Option<Vec<Fetched>>> {
         let body = ByIds { ids, include: ["documents", "metadatas", "embeddings", "uris"] };
         let body = serde_json::to_vec(&body).map_err(|e| self.unsupported(e.to_string()))?;
-        let path = self.place.collection(&collection.id, "get");
+        let path = self.at(collection).collection(&collection.id, "get");
         let request = self.read(&path, Some(body.into()), words(collection));
         let limit = if ids.len() == 1 { RECORD } else { RECORDS };
         let take = |response| async move {
@@ -368,10 +440,10 @@ impl Api {
         let remedy = "check that nothing between here and the server changes or limits its answers".to_owned();
         Error::Unsupported { store: self.transport.name(), why, remedy }
     }
+}
 
-    pub(super) fn database_words(&self) -> String {
-        format!("database {:?} of tenant {:?}", self.place.database, self.place.tenant)
-    }
+pub(super) fn database_words(place: &Root) -> String {
+    format!("database {:?} of tenant {:?}", place.database, place.tenant)
 }
 
 /// The collection in a person's words.
