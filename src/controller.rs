@@ -23,6 +23,7 @@ pub mod setup;
 pub mod shown;
 pub mod statuses;
 pub mod sweep;
+pub mod template;
 pub mod trouble;
 pub mod verdict;
 

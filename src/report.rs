@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use summary::Summary;
 
 /// Version of every shape in this file. The controller reads the one before, too.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// How a run ended, for people and scripts. `Failed` covers every exit but 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -235,7 +235,7 @@ pub struct Difference {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CollectionReport {
-    /// Its database in the source.
+    /// Database in the source.
     pub database: String,
     /// Name in the source.
     pub name: String,

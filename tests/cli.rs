@@ -163,8 +163,8 @@ fn a_manifest_without_a_cluster_there_and_back() {
     let dev = json!({"local": {"claimName": "dev", "path": "store"}});
     let prod = json!({"remote": {
         "url": gateway.url,
-        "auth": {"header": {"name": "X-Chroma-Token", "secretName": "chroma"}},
-        "tls": {"caSecretName": "chroma"},
+        "auth": {"header": {"name": "X-Chroma-Token", "secretKeyRef": {"name": "chroma", "key": "token"}}},
+        "tls": {"ca": {"secretKeyRef": {"name": "chroma", "key": "ca.crt"}}},
     }});
     let some = json!({"collections": [{"name": "values", "targetName": "imported"}, {"name": "absent"}]});
     let volume = format!("dev={}", store.path.parent().unwrap().display());

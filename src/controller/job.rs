@@ -11,9 +11,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use super::{Settings, pod};
+use super::{Settings, pod, template};
 use crate::api::run_hash::short_hash;
-use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration};
+use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration, PodTemplate};
 use crate::exit::Exit;
 
 pub use super::pod::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input};
@@ -52,9 +52,11 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
     }
     let name = name(&migration.name_any(), &uid, &input.hash, input.attempt);
     let labels = labels(&uid, input);
-    let mut pod_labels = spec.runner.pod_labels.clone();
+    let mut template = template::merged(&PodTemplate::default(), &spec.runner.pod_template);
+    let metadata = template.metadata.take().unwrap_or_default();
+    let mut pod_labels = metadata.labels.unwrap_or_default();
     pod_labels.extend(labels.clone());
-    let mut pod_annotations = spec.runner.pod_annotations.clone();
+    let mut pod_annotations = metadata.annotations.unwrap_or_default();
     pod_annotations.insert(ANNOTATION_NAME.into(), migration.name_any());
     pod_annotations.insert(ANNOTATION_MANIFEST.into(), manifest);
     if let Some(listed) = &input.listed {
@@ -65,12 +67,14 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
         (ANNOTATION_NAME.to_owned(), migration.name_any()),
         (ANNOTATION_FAILED.to_owned(), input.failures.to_string()),
     ]);
+    let mut job_labels = spec.runner.job_labels.clone();
+    job_labels.extend(labels);
     annotations.extend(input.pin.node.clone().map(|node| (ANNOTATION_PIN.to_owned(), node)));
     Ok(Job {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: migration.namespace(),
-            labels: Some(labels),
+            labels: Some(job_labels),
             annotations: Some(annotations),
             owner_references: owner(migration).map(|owner| vec![owner]),
             ..ObjectMeta::default()
@@ -86,7 +90,7 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
                     annotations: Some(pod_annotations),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod::spec(spec, settings, input)),
+                spec: Some(pod::spec(spec, &template, settings, input)),
             },
             ..JobSpec::default()
         }),

@@ -52,7 +52,7 @@ fn words(claim: Option<&str>, remote: Option<&Remote>, namespace: &str) -> Optio
         return Some(format!("claim {namespace}/{claim}"));
     }
     let remote = remote?;
-    Some(format!("server {} {} {}", server(remote, namespace), remote.tenant, remote.database))
+    Some(format!("server {} {} {}", server(remote, namespace), remote.tenant, remote.database()))
 }
 
 fn server(remote: &Remote, namespace: &str) -> String {

@@ -323,7 +323,7 @@ fn without_ttl(look: &Look<'_>) -> Option<Write> {
 
 /// The ended Job's ttl, where it is not what the spec says.
 fn ttl(look: &Look<'_>) -> Option<Write> {
-    let wanted = look.spec().ttl_seconds_after_finished?;
+    let wanted = look.spec().job_ttl_seconds_after_finished?;
     let job = look.working_job().filter(|job| job.ttl != Some(wanted) && !look.observed.stubborn.contains(&job.uid))?;
     Some(Write::Ttl(handle(&job.name, &job.uid), Some(wanted)))
 }

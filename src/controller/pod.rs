@@ -6,16 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar, KeyToPath,
-    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, ResourceRequirements,
-    SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
+    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
 use super::observed::Ids;
 use super::placement::{self, Pin};
-use super::{Platform, Settings};
-use crate::api::{Auth, LocalTarget, MemoryMigration, MemoryMigrationSpec, Remote, Runner, endpoint};
+use super::{Platform, Settings, template};
+use crate::api::{
+    Auth, Authority, ClientCertificate, ContainerName, KeyRef, LocalTarget, MemoryMigration, MemoryMigrationSpec,
+    Remote, Runner, Tls, endpoint,
+};
 use crate::report::Listed;
 
 /// On the pod: the manifest that the runner reads through a downward API volume, so that it needs no API access and
@@ -25,11 +28,11 @@ pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
 pub const ANNOTATION_LISTED: &str = "memory-migration.dev/listed";
 
 /// The container that checks before anything is written.
-pub const PREFLIGHT: &str = "preflight";
+pub const PREFLIGHT: &str = template::name(ContainerName::Preflight);
 /// The container that migrates and verifies.
-pub const MOVER: &str = "mover";
+pub const MOVER: &str = template::name(ContainerName::Mover);
 /// The Chroma server that writes a local target.
-pub const SERVER: &str = "chroma";
+pub const SERVER: &str = template::name(ContainerName::Chroma);
 
 const MANIFEST_DIR: &str = "/etc/memory-migration";
 const MANIFEST_FILE: &str = "migration.yaml";
@@ -78,7 +81,6 @@ pub fn manifest(migration: &MemoryMigration, settings: &Settings) -> serde_json:
         }
     }
     if let Some(local) = &mut spec.target.local {
-        local.resources = None;
         local.image = Some(server_image(local, settings).to_owned());
     }
     spec.runner = Runner::default();
@@ -87,46 +89,50 @@ pub fn manifest(migration: &MemoryMigration, settings: &Settings) -> serde_json:
     serde_json::to_string(&object)
 }
 
-/// The pod of one attempt.
+/// The pod of one attempt, on top of what the chart and the migration say of it.
 #[must_use]
-pub fn spec(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> PodSpec {
-    let runner = &spec.runner;
+pub fn spec(spec: &MemoryMigrationSpec, template: &PodTemplateSpec, settings: &Settings, input: &Input) -> PodSpec {
     let mut init = Vec::new();
     // A dry run is nothing but preflight, and its plan is the mover's verdict.
     if !spec.dry_run {
-        init.push(worker(PREFLIGHT, spec, settings, input));
-        init.extend(spec.target.local.as_ref().map(|local| server(local, runner, settings)));
+        init.push(worker(ContainerName::Preflight, spec, template, settings, input));
+        init.extend(spec.target.local.as_ref().map(|local| server(local, template, settings)));
     }
-    let mut tolerations = runner.tolerations.clone();
-    tolerations.extend(input.pin.tolerations.iter().filter(|t| !runner.tolerations.contains(t)).cloned());
+    let own = template.spec.clone().unwrap_or_default();
+    let mut tolerations = own.tolerations.clone().unwrap_or_default();
+    let pinned = input.pin.tolerations.iter().filter(|t| !tolerations.contains(t)).cloned().collect::<Vec<_>>();
+    tolerations.extend(pinned);
     PodSpec {
         init_containers: Some(init),
-        containers: vec![worker(MOVER, spec, settings, input)],
+        containers: vec![worker(ContainerName::Mover, spec, template, settings, input)],
         volumes: Some(volumes(spec, settings, input)),
         restart_policy: Some("Never".into()),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        security_context: Some(pod_security(runner, settings, input)),
-        node_selector: Some(node_selector(runner)),
+        security_context: Some(pod_security(own.security_context.as_ref(), settings, input)),
+        node_selector: Some(node_selector(own.node_selector.as_ref())),
         tolerations: Some(tolerations),
-        affinity: placement::affinity(runner.affinity.as_ref(), input.pin.node.as_deref()),
-        service_account_name: runner.service_account_name.clone(),
-        image_pull_secrets: (!runner.image_pull_secrets.is_empty()).then(|| runner.image_pull_secrets.clone()),
-        priority_class_name: runner.priority_class_name.clone(),
-        ..PodSpec::default()
+        affinity: placement::affinity(own.affinity.as_ref(), input.pin.node.as_deref()),
+        ..own
     }
 }
 
 /// The images are Linux': in a mixed cluster nothing else keeps the pod from a Windows node.
-fn node_selector(runner: &Runner) -> BTreeMap<String, String> {
+fn node_selector(own: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
     let mut selector = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
-    selector.extend(runner.node_selector.clone());
+    selector.extend(own.cloned().unwrap_or_default());
     selector
 }
 
 /// A container with this program.
-fn worker(name: &str, spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> Container {
+fn worker(
+    name: ContainerName,
+    spec: &MemoryMigrationSpec,
+    template: &PodTemplateSpec,
+    settings: &Settings,
+    input: &Input,
+) -> Container {
     let mut args: Vec<String> = ["run", "-f", &format!("{MANIFEST_DIR}/{MANIFEST_FILE}")].map(Into::into).into();
     args.extend(["--run-hash".into(), input.hash.clone()]);
     args.extend(["--termination-log", "/dev/termination-log", "--wait-exit", "--log-format", "json"].map(Into::into));
@@ -139,39 +145,48 @@ fn worker(name: &str, spec: &MemoryMigrationSpec, settings: &Settings, input: &I
     if !secrets(spec).is_empty() {
         args.extend(["--secrets-dir", SECRETS_DIR].map(Into::into));
     }
-    if name == PREFLIGHT {
+    if name == ContainerName::Preflight {
         args.push("--preflight-only".into());
     } else if spec.target.local.is_some() && !spec.dry_run {
         args.extend(["--writer-url", WRITER_URL].map(Into::into));
     }
     Container {
-        name: name.into(),
         image: Some(settings.runner_image.clone()),
         args: Some(args),
-        env: Some(vec![env("TMPDIR", "/tmp")]),
-        resources: Some(resources(spec.runner.resources.as_ref(), "100m", "128Mi")),
-        security_context: Some(container_security(&spec.runner)),
         volume_mounts: Some(worker_mounts(spec, input)),
-        ..Container::default()
+        ..container(template, name, resources("100m", "128Mi"), &[("TMPDIR", "/tmp")])
     }
 }
 
 /// The Chroma server as a native sidecar: it starts after preflight has passed, and is ended after the mover.
-fn server(local: &LocalTarget, runner: &Runner, settings: &Settings) -> Container {
+fn server(local: &LocalTarget, template: &PodTemplateSpec, settings: &Settings) -> Container {
     let folders = endpoint::folders(&local.path);
     let path = [TARGET_DIR].into_iter().chain(folders).collect::<Vec<_>>().join("/");
+    let env = [("HOME", "/tmp"), ("ANONYMIZED_TELEMETRY", "False")];
     Container {
-        name: SERVER.into(),
         image: Some(server_image(local, settings).to_owned()),
         args: Some(["run", "--host", "127.0.0.1", "--port", "8000", "--path", &path].map(Into::into).into()),
         restart_policy: Some("Always".into()),
-        env: Some(vec![env("HOME", "/tmp"), env("ANONYMIZED_TELEMETRY", "False")]),
-        resources: Some(resources(local.resources.as_ref(), "250m", "512Mi")),
-        security_context: Some(container_security(runner)),
         termination_message_policy: Some("FallbackToLogsOnError".into()),
         volume_mounts: Some(vec![mount("target", TARGET_DIR, false), mount("server-scratch", "/tmp", false)]),
-        ..Container::default()
+        ..container(template, ContainerName::Chroma, resources("250m", "512Mi"), &env)
     }
+}
+
+/// What people may write of a container, between what is ours by default and what is ours always.
+fn container(
+    template: &PodTemplateSpec,
+    name: ContainerName,
+    resources: ResourceRequirements,
+    always: &[(&str, &str)],
+) -> Container {
+    let mut container =
+        Container { resources: Some(resources), security_context: Some(container_security()), ..Container::default() };
+    container.merge_from(template::container(template, name));
+    let mut variables = container.env.take().unwrap_or_default();
+    variables.retain(|variable| !always.iter().any(|(name, _)| *name == variable.name));
+    variables.extend(always.iter().map(|(name, value)| env(name, value)));
+    Container { name: template::name(name).into(), env: Some(variables), ..container }
 }
 
 /// Preflight judges by it what the server will make of the store, so the manifest holds it too.
@@ -285,45 +300,48 @@ pub fn secrets(spec: &MemoryMigrationSpec) -> BTreeMap<&str, BTreeSet<&str>> {
 /// Secret and key of each credential.
 fn secrets_of(remote: &Remote) -> Vec<(&str, &str)> {
     let Remote { service: _, url: _, tenant: _, database: _, auth, tls } = remote;
-    let mut found = Vec::new();
+    let mut keys: Vec<&KeyRef> = Vec::new();
     if let Some(Auth { bearer, basic, header }) = auth {
-        found.extend(bearer.iter().map(|b| (b.secret_name.as_str(), b.key.as_str())));
-        found.extend(basic.iter().map(|b| (b.secret_name.as_str(), b.username_key.as_str())));
-        found.extend(basic.iter().map(|b| (b.secret_name.as_str(), b.password_key.as_str())));
-        found.extend(header.iter().map(|h| (h.secret_name.as_str(), h.key.as_str())));
+        keys.extend(bearer.iter().map(|b| &b.secret_key_ref));
+        keys.extend(basic.iter().flat_map(|b| [&b.username.secret_key_ref, &b.password.secret_key_ref]));
+        keys.extend(header.iter().map(|h| &h.secret_key_ref));
     }
-    let authority = tls.as_ref().and_then(|t| Some((t.ca_secret_name.as_deref()?, t.ca_secret_key.as_str())));
-    found.extend(authority);
+    let mut found = Vec::new();
+    if let Some(Tls { ca, server_name: _, client_certificate, insecure_skip_verify: _ }) = tls {
+        keys.extend(
+            ca.iter().filter_map(|Authority { secret_key_ref, config_map_key_ref: _ }| secret_key_ref.as_ref()),
+        );
+        if let Some(ClientCertificate { secret_name }) = client_certificate {
+            found.extend(
+                [ClientCertificate::CERTIFICATE, ClientCertificate::KEY].map(|key| (secret_name.as_str(), key)),
+            );
+        }
+    }
+    found.extend(keys.into_iter().map(|KeyRef { name, key }| (name.as_str(), key.as_str())));
     found
 }
 
-fn resources(own: Option<&ResourceRequirements>, cpu: &str, memory: &str) -> ResourceRequirements {
-    own.cloned().unwrap_or_else(|| {
-        let quantities = |all: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
-            all.iter().map(|(name, amount)| ((*name).into(), Quantity((*amount).into()))).collect()
-        };
-        ResourceRequirements {
-            requests: Some(quantities(&[("cpu", cpu), ("memory", memory)])),
-            limits: Some(quantities(&[("memory", "2Gi")])),
-            claims: None,
-        }
-    })
+fn resources(cpu: &str, memory: &str) -> ResourceRequirements {
+    let quantities = |all: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
+        all.iter().map(|(name, amount)| ((*name).into(), Quantity((*amount).into()))).collect()
+    };
+    ResourceRequirements {
+        requests: Some(quantities(&[("cpu", cpu), ("memory", memory)])),
+        limits: Some(quantities(&[("memory", "2Gi")])),
+        claims: None,
+    }
 }
 
-fn container_security(runner: &Runner) -> SecurityContext {
-    let mut context = SecurityContext {
+fn container_security() -> SecurityContext {
+    SecurityContext {
         allow_privilege_escalation: Some(false),
         read_only_root_filesystem: Some(true),
         capabilities: Some(Capabilities { drop: Some(vec!["ALL".into()]), add: None }),
         ..SecurityContext::default()
-    };
-    if let Some(own) = &runner.security_context {
-        context.merge_from(own.clone());
     }
-    context
 }
 
-fn pod_security(runner: &Runner, settings: &Settings, input: &Input) -> PodSecurityContext {
+fn pod_security(own: Option<&PodSecurityContext>, settings: &Settings, input: &Input) -> PodSecurityContext {
     let ids = &input.ids;
     let mut context = PodSecurityContext {
         run_as_non_root: Some(true),
@@ -340,7 +358,7 @@ fn pod_security(runner: &Runner, settings: &Settings, input: &Input) -> PodSecur
         context.supplemental_groups = (!ids.supplemental.is_empty()).then(|| ids.supplemental.clone());
         context.se_linux_options.clone_from(&ids.se_linux);
     }
-    if let Some(own) = &runner.pod_security_context {
+    if let Some(own) = own {
         context.merge_from(own.clone());
     }
     context

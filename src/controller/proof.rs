@@ -2,14 +2,14 @@
 
 use super::observed::Asked;
 use crate::api::conditions::Reason;
-use crate::api::{MemoryMigrationSpec, Verification};
+use crate::api::{MemoryMigrationSpec, VerificationMode};
 use crate::report::Counts;
 
 impl Asked {
     /// What this spec asks for.
     #[must_use]
     pub fn of(spec: &MemoryMigrationSpec) -> Self {
-        Self { plan_only: spec.dry_run, counts_only: spec.verification == Verification::Counts }
+        Self { plan_only: spec.dry_run, counts_only: spec.verification.mode == VerificationMode::Counts }
     }
 }
 

@@ -14,14 +14,14 @@ const DEFAULTS: [&str; 2] = ["default_tenant", "default_database"];
 /// Where the memories are read, in one word.
 #[must_use]
 pub fn source(spec: &MemoryMigrationSpec) -> String {
-    let local = spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path, [l.tenant.as_str(), &l.database]));
+    let local = spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path, [l.tenant.as_str(), l.database()]));
     place(local, spec.source.remote.as_ref())
 }
 
 /// Where they are written, in one word.
 #[must_use]
 pub fn target(spec: &MemoryMigrationSpec) -> String {
-    let local = spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, [l.tenant.as_str(), &l.database]));
+    let local = spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, [l.tenant.as_str(), l.database()]));
     place(local, spec.target.remote.as_ref())
 }
 
@@ -39,7 +39,7 @@ fn place(local: Option<(&String, &String, [&str; 2])>, remote: Option<&Remote>) 
         },
         (None, url) => url.clone().unwrap_or_default(),
     };
-    server + &database([&remote.tenant, &remote.database])
+    server + &database([&remote.tenant, remote.database()])
 }
 
 fn database([tenant, database]: [&str; 2]) -> String {
@@ -69,7 +69,7 @@ pub fn progress(status: &mut MemoryMigrationStatus, told: &report::Progress, now
         records: signed(done).max(before.records),
         total: signed(of).max(before.records),
         percent: i32::from(percent).max(before.percent),
-        records_per_second: (records_per_second * 10.0).round() / 10.0,
+        records_per_second: whole(records_per_second),
         eta_seconds: eta_seconds.map(signed),
         updated_at: Some(now.clone()),
     };
@@ -77,11 +77,16 @@ pub fn progress(status: &mut MemoryMigrationStatus, told: &report::Progress, now
     status.progress = Some(progress);
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a rate of that size is none")]
+fn whole(rate: f64) -> i64 {
+    rate.round() as i64
+}
+
 /// Another pod begins: what the one before did is no longer done.
 pub fn begin_again(status: &mut MemoryMigrationStatus) {
     if let Some(progress) = &mut status.progress {
         progress.stage = Reason::from(Stage::Preflight).as_str().into();
-        progress.records_per_second = 0.0;
+        progress.records_per_second = 0;
         progress.eta_seconds = None;
     }
 }
@@ -105,13 +110,13 @@ pub fn ended(status: &mut MemoryMigrationStatus, reason: Reason, counts: &Counts
 
 /// The run that has just ended well, as the object keeps it; None for one that moved nothing.
 #[must_use]
-pub fn success(spec: &MemoryMigrationSpec, status: &MemoryMigrationStatus, reason: Reason) -> Option<LastSuccess> {
+pub fn success(status: &MemoryMigrationStatus, reason: Reason) -> Option<LastSuccess> {
     if reason.situation() != Situation::Done || reason == Reason::DryRunCompleted {
         return None;
     }
     Some(LastSuccess {
         time: status.completion_time.clone(),
-        run_id: spec.run_id.clone(),
+        run_id: status.run_id.clone(),
         run_hash: status.run_hash.clone(),
         target_name: status.target_name.clone(),
         fingerprint: status.verification.as_ref().map(|v| v.fingerprint.clone()).unwrap_or_default(),

@@ -17,6 +17,7 @@ pub fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     let before = &look.before;
     let mut status = MemoryMigrationStatus {
         run_hash: look.run.clone(),
+        run_id: if look.is_at_the_specs_run() { spec.run_id.clone() } else { before.run_id.clone() },
         failures: failures(look),
         source_name: shown::source(spec),
         target_name: shown::target(spec),
@@ -80,7 +81,7 @@ pub fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason: Reaso
             i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);
     }
     shown::ended(status, reason, &counts, &ended);
-    if let Some(success) = shown::success(look.spec(), status, reason) {
+    if let Some(success) = shown::success(status, reason) {
         status.last_success = Some(success);
     }
 }

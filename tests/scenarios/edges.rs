@@ -359,7 +359,7 @@ fn the_runner_goes_to_linux_and_takes_over_the_groups_of_the_pod_on_the_claim() 
     assert_eq!(made.node_selector.unwrap()["kubernetes.io/os"], "linux");
     assert_eq!(made.security_context.unwrap().supplemental_groups, Some(vec![2000]), "root's is not taken over");
     let own = Case::to_server().edit(|m| {
-        m.spec.runner.node_selector = [("kubernetes.io/os".to_owned(), "other".to_owned())].into();
+        m.spec.runner.pod_template.spec.node_selector = [("kubernetes.io/os".to_owned(), "other".to_owned())].into();
     });
     assert_eq!(pod(own).node_selector.unwrap()["kubernetes.io/os"], "other");
 }
@@ -367,10 +367,12 @@ fn the_runner_goes_to_linux_and_takes_over_the_groups_of_the_pod_on_the_claim() 
 /// A key that is missing is waited for by the kubelet; a whole Secret without it would end the run.
 #[test]
 fn a_secret_is_mounted_by_its_keys() {
-    let auth = "{basic: {secretName: login, usernameKey: u}}";
-    let source =
-        format!("{{remote: {{url: \"https://a\", auth: {auth}, tls: {{caSecretName: login, caSecretKey: ca}}}}}}");
-    let case = Case::of(object(&source, "{remote: {url: \"http://b\", auth: {bearer: {secretName: token}}}}", ""));
+    let auth = "{basic: {username: {secretKeyRef: {name: login, key: u}}, password: {secretKeyRef: {name: login, key: password}}}}";
+    let source = format!(
+        "{{remote: {{url: \"https://a\", auth: {auth}, tls: {{ca: {{secretKeyRef: {{name: login, key: ca}}}}}}}}}}"
+    );
+    let target = "{remote: {url: \"http://b\", auth: {bearer: {secretKeyRef: {name: token, key: token}}}}}";
+    let case = Case::of(object(&source, target, ""));
     let pod = case.plan().create().unwrap().spec.unwrap().template.spec.unwrap();
     let keys: Vec<(String, Vec<(String, String)>)> = pod
         .volumes
@@ -421,7 +423,7 @@ fn a_run_that_goes_on_shows_what_is_there_and_not_the_old_stage() {
     let progress = status.progress.clone().unwrap();
     assert_eq!((status.pod_name.as_str(), status.records.as_str()), ("another", "45/100"));
     assert_eq!((progress.stage.as_str(), progress.percent, progress.eta_seconds), ("Preflight", 45, None));
-    assert!(progress.records_per_second.abs() < f64::EPSILON);
+    assert_eq!(progress.records_per_second, 0);
     let told = again.done().at_stage(Stage::Preflight, 0, 100).plan().status().unwrap_or_default();
     assert!(told.progress.is_none_or(|p| (p.records, p.percent) == (45, 45)), "nothing falls");
 }
