@@ -102,13 +102,16 @@ async fn the_last_look_does_not_take_one_databases_collection_for_anothers() {
     target.after_write(move |state| {
         writes += 1;
         if writes == 2 {
-            // the second database is being written: what was put into the first one is gone
-            state.collections.remove("blue/prod-1");
+            // the second database is being written: what was put into the first one moves to a third
+            let (mut described, records) = state.collections.remove("blue/prod-1").unwrap();
+            described.database = "red".to_owned();
+            state.collections.insert("red/prod-1".to_owned(), (described, records));
         }
     });
     let outcome = run(&source, &target, &several(vec![glob("user-*", "prod-*")])).await;
     assert_eq!(outcome.report.reason, Reason::VerificationFailed, "{}", outcome.report.message);
-    assert!(outcome.report.message.contains("\"prod-1\" of database \"blue\""), "{}", outcome.report.message);
+    let message = &outcome.report.message;
+    assert!(message.contains("no collection \"prod-1\" of database \"blue\" any more"), "{message}");
 }
 
 #[tokio::test]
