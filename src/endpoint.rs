@@ -1,5 +1,6 @@
 //! From a description of two ends to open stores and the engine: the only place that picks an implementation.
 
+pub mod child;
 mod local_target;
 mod own_writer;
 mod relation;
@@ -15,14 +16,16 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use crate::chroma::Capabilities;
 use crate::engine::progress::Tracker;
 use crate::engine::select::NoDatabase;
 use crate::engine::{self, Halt, Options, Outcome, Relation, Selection};
+use crate::model::{Error, Glob, Result};
 use crate::report::Direction;
-use crate::store::glob::Glob;
+use crate::store::files::LocalStore;
+use crate::store::files::sqlite::birth;
 use crate::store::http::{self, HttpStore, HttpWriter, ServerConfig};
-use crate::store::local::{LocalStore, birth};
-use crate::store::{Capabilities, Error, Finding, Problem, Reader, Result, Target, Writer};
+use crate::store::{Finding, Problem, Reader, Target, Writer};
 use local_target::LocalTarget;
 use sidecar_target::SidecarTarget;
 

@@ -32,9 +32,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::chroma::Capabilities;
 use crate::exit::Exit;
 use crate::report::{Direction, Report};
-use crate::store::{Capabilities, Finding, Reader, Target, Writer};
+use crate::store::{Finding, Reader, Target, Writer};
 
 pub use halt::Halt;
 use pair::Pair;

@@ -6,13 +6,16 @@
 //! |---|---|---|
 //! | [`cli`] | the command line | all below |
 //! | [`controller`] | reconciles objects: observe, plan, act | api, report, exit, metrics, serve, telemetry |
-//! | [`endpoint`] | opens stores; the only place that picks an implementation | engine, store, report |
-//! | [`engine`] | preflight, copy, verify, repair | the traits and models of store, report, exit |
-//! | [`store`] | readers and writers: a folder's files, a server over HTTP | nothing |
+//! | [`endpoint`] | opens stores, starts a Chroma on a folder; picks the implementation | engine, store and below, report |
+//! | [`engine`] | preflight, copy, verify, repair | the traits of store, chroma, scratch, model, report, exit |
+//! | [`store`] | traits to read and write, for a folder's files and a server over HTTP | chroma, scratch, model |
+//! | [`chroma`] | what each Chroma version takes, refuses and loses; pure | model |
+//! | [`scratch`] | lists that may be larger than memory | model |
 //! | [`api`] | the Kubernetes resource | report |
 //! | [`metrics`] | every metric's name | report |
 //! | [`serve`], [`telemetry`] | probes; the log | nothing |
 //! | [`report`], [`exit`] | what a run tells | nothing |
+//! | [`model`] | a memory, its collection, their arithmetic and errors; pure | nothing |
 //!
 //! # Example
 //!
@@ -35,13 +38,16 @@
 //! ```
 
 pub mod api;
+pub mod chroma;
 pub mod cli;
 pub mod controller;
 pub mod endpoint;
 pub mod engine;
 pub mod exit;
 pub mod metrics;
+pub mod model;
 pub mod report;
+pub mod scratch;
 pub mod serve;
 pub mod store;
 pub mod telemetry;

@@ -1,31 +1,19 @@
 //! What the engine knows of a store: traits to read and to write one, and the errors of both.
 //! Picks no implementation and does no I/O; `endpoint` opens stores.
 
-pub mod collection;
-pub mod creation;
-pub mod distance;
-pub mod error;
-pub mod glob;
+pub mod files;
 pub mod http;
-pub mod ids;
-pub mod local;
 #[cfg(test)]
 pub(crate) mod memory;
-pub mod record;
-pub mod rules;
-pub mod settings;
-pub mod spill;
-pub mod ulp;
-pub mod vector;
 
 use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
-pub use collection::Collection;
-pub use creation::{Capabilities, NewCollection};
-pub use error::{Error, Result};
-pub use ids::{IdList, SortedIds};
-pub use record::{Fetched, Metadata, Origin, Record, Value};
+use crate::chroma::{Capabilities, NewCollection};
+use crate::model::{Collection, Fetched, Record};
+use crate::scratch::SortedIds;
+
+pub use crate::model::{Error, Result};
 
 /// Reads a store: a server over HTTP, or a folder's files.
 ///

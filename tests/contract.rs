@@ -1,11 +1,10 @@
 //! One suite over every kind of store, against servers of real Chroma versions.
 //! Knows of a store only what `Reader` and `Writer` say, except where it opens one.
 
-use memory_migration_operator::store::distance::Distance;
+use memory_migration_operator::chroma::{NewCollection, rules};
+use memory_migration_operator::model::{Collection, Distance, Error, Fetched, Metadata, Record, Value, ulp};
 use memory_migration_operator::store::http::{self, HttpStore, HttpWriter, ServerConfig};
-use memory_migration_operator::store::{
-    Amendment, Collection, Error, Fetched, Metadata, NewCollection, Reader, Record, Value, Writer, rules, ulp,
-};
+use memory_migration_operator::store::{Amendment, Reader, Writer};
 
 use super::support::chroma::{ChromaServer, VERSIONS};
 

@@ -1,8 +1,9 @@
 //! Collections of every version, created on servers of every version: the distance and the settings stay the same.
 
-use memory_migration_operator::store::creation::Differences;
-use memory_migration_operator::store::distance::Distance;
-use memory_migration_operator::store::{Collection, Reader, Writer, creation, settings};
+use memory_migration_operator::chroma::creation::{self, Differences};
+use memory_migration_operator::chroma::settings;
+use memory_migration_operator::model::{Collection, Distance};
+use memory_migration_operator::store::{Reader, Writer};
 use serde_json::{Value as Json, json};
 
 use super::contract::{open, writer};

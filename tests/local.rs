@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
-use memory_migration_operator::store::local::{self, AtPath, LocalStore, Order};
-use memory_migration_operator::store::{self, Collection, Error, Fetched, Origin, Reader};
+use memory_migration_operator::model::{self, Collection, Error, Fetched, Origin};
+use memory_migration_operator::scratch::SortedIds;
+use memory_migration_operator::store::files::{self, AtPath, LocalStore, Order};
+use memory_migration_operator::store::{self, Reader};
 
 use super::support::chroma::VERSIONS;
 use super::support::dump::{self, Dump, Tolerance, assert_same};
@@ -25,7 +27,7 @@ async fn collection(reader: &LocalStore, name: &str) -> Collection {
     all.into_iter().find(|one| one.name == name).unwrap_or_else(|| panic!("no collection {name}"))
 }
 
-fn all_ids(ids: &store::SortedIds) -> Vec<String> {
+fn all_ids(ids: &SortedIds) -> Vec<String> {
     ids.iter().collect::<std::io::Result<_>>().unwrap()
 }
 
@@ -39,17 +41,17 @@ async fn everything(reader: &LocalStore, collection: &Collection) -> Vec<Fetched
     found
 }
 
-fn value(value: &store::Value) -> dump::Value {
+fn value(value: &model::Value) -> dump::Value {
     match value {
-        store::Value::Str(text) => dump::Value::Str(text.clone()),
-        store::Value::Int(n) => dump::Value::Int(*n),
-        store::Value::Float(x) => dump::Value::Float(x.to_bits()),
-        store::Value::Bool(b) => dump::Value::Bool(*b),
-        store::Value::List(items) => dump::Value::List(items.iter().map(self::value).collect()),
+        model::Value::Str(text) => dump::Value::Str(text.clone()),
+        model::Value::Int(n) => dump::Value::Int(*n),
+        model::Value::Float(x) => dump::Value::Float(x.to_bits()),
+        model::Value::Bool(b) => dump::Value::Bool(*b),
+        model::Value::List(items) => dump::Value::List(items.iter().map(self::value).collect()),
     }
 }
 
-fn metadata(metadata: &store::Metadata) -> dump::Metadata {
+fn metadata(metadata: &model::Metadata) -> dump::Metadata {
     metadata.iter().map(|(key, one)| (key.clone(), value(one))).collect()
 }
 
@@ -181,10 +183,10 @@ async fn a_folder_that_is_no_store_says_what_it_is() {
     let store = Store::absent();
     let opened = async || LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap_err();
     assert!(matches!(opened().await, Error::NotFound { .. }));
-    assert_eq!(local::place(&store.path), AtPath::Missing);
+    assert_eq!(files::place(&store.path), AtPath::Missing);
     std::fs::create_dir(&store.path).unwrap();
     assert!(matches!(opened().await, Error::NotFound { .. }));
-    assert_eq!(local::place(&store.path), AtPath::Empty);
+    assert_eq!(files::place(&store.path), AtPath::Empty);
     std::fs::write(store.path.join("notes.txt"), "text").unwrap();
     let error = opened().await;
     assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("notes.txt"), "{error}");
@@ -197,7 +199,7 @@ async fn a_folder_that_is_no_store_says_what_it_is() {
 
 #[test]
 fn layouts_of_two_versions_are_ordered() {
-    let layout = |version| local::layout(&committed(version).path).unwrap();
+    let layout = |version| files::layout(&committed(version).path).unwrap();
     let layouts: Vec<_> = ["0.4.24", "0.5.23", "1.0.20", "1.5.9"].into_iter().map(layout).collect();
     for pair in layouts.windows(2) {
         assert_eq!((pair[0].compare(&pair[1]), pair[1].compare(&pair[0])), (Order::Older, Order::Newer));
@@ -236,7 +238,7 @@ async fn a_layout_of_the_future_is_unsupported() {
     damage(&store.path, "unknown-migration", &[]);
     let error = LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap_err();
     assert!(matches!(error, Error::Unsupported { .. }) && error.to_string().contains("metadb 9999"), "{error}");
-    assert_eq!(local::layout(&store.path).unwrap().last("metadb"), 9999);
+    assert_eq!(files::layout(&store.path).unwrap().last("metadb"), 9999);
 }
 
 #[tokio::test]
@@ -264,7 +266,7 @@ async fn a_record_without_a_vector_is_unreadable_and_no_other() {
         let lost: Vec<_> = now.iter().filter(|one| matches!(one, Fetched::Unreadable { .. })).collect();
         let [Fetched::Unreadable { id: found, why }] = lost.as_slice() else { panic!("{version}: {lost:?}") };
         assert!(*found == id && why.contains("index_metadata.pickle"), "{version}: {why}");
-        let health = local::inspect(&store.path).await.unwrap();
+        let health = files::inspect(&store.path).await.unwrap();
         let health = health.iter().find(|one| one.collection.name == SYNCED).unwrap();
         assert_eq!((health.unreadable, health.problems.len()), (1, 1));
         assert_eq!(health.from_index + health.from_log + 1, health.count);

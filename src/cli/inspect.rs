@@ -14,9 +14,10 @@ use crate::engine::Selection;
 use crate::engine::halt::{Halt, exit_of};
 use crate::engine::select::plain_words;
 use crate::exit::Exit;
-use crate::store::distance::embedding_function;
-use crate::store::spill;
-use crate::store::{Collection, Error, Fetched, Reader};
+use crate::model::distance::embedding_function;
+use crate::model::{Collection, Error, Fetched};
+use crate::scratch;
+use crate::store::Reader;
 
 /// Ids in one read, and reads at once.
 const WINDOW: usize = 1000;
@@ -118,7 +119,8 @@ async fn unreadable(store: &dyn Reader, collection: &Collection) -> Result<Vec<U
         let window: io::Result<Vec<String>> = all.by_ref().take(WINDOW).collect();
         (!window.as_ref().is_ok_and(Vec::is_empty)).then_some(window)
     });
-    let fetch = async |window: io::Result<Vec<String>>| store.fetch(collection, &window.map_err(spill::failed)?).await;
+    let fetch =
+        async |window: io::Result<Vec<String>>| store.fetch(collection, &window.map_err(scratch::failed)?).await;
     let mut answers = stream::iter(windows).map(fetch).buffered(READS);
     let mut found = Vec::new();
     while let Some(answer) = answers.next().await {

@@ -1,7 +1,6 @@
 //! A local store as a target: read from its files before and after, written by a Chroma server started on it in between.
-//! Writes no file of the store itself; only tables that were never finished and hold nothing are taken away.
+//! Writes no file of the store itself: what changes one is in `child`.
 
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,13 +8,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 
+use super::child::anew;
+use super::child::lock::{self, Lock};
+use super::child::server::{Program, Server};
 use super::own_writer::OwnWriter;
 use super::{Folder, Scope, open_files, passed, refused, serving};
+use crate::chroma::Capabilities;
+use crate::model::{Error, Result};
+use crate::store::files::sqlite::birth;
+use crate::store::files::system::io_error;
+use crate::store::files::{self, Layout, LocalStore, Order};
 use crate::store::http::{self, HttpStore, ServerConfig};
-use crate::store::local::lock::{self, Lock};
-use crate::store::local::server::{Program, Server};
-use crate::store::local::{self, Layout, LocalStore, Order, birth};
-use crate::store::{Capabilities, Error, Finding, Problem, Reader, Result, Target, Writer};
+use crate::store::{Finding, Problem, Reader, Target, Writer};
 
 /// How long a server may take until it answers: one that opens a large store reads its index first.
 const STARTING: Duration = Duration::from_secs(120);
@@ -54,7 +58,7 @@ impl LocalTarget {
     pub(super) async fn open(mut folder: Folder, scope: Scope, chroma_bin: Option<PathBuf>) -> Result<Self> {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
-        folder.path = std::path::absolute(&folder.path).map_err(io_error("find", &folder.path))?;
+        folder.path = std::path::absolute(&folder.path).map_err(|e| io_error("find", &folder.path, e))?;
         let before = super::before(&folder, &scope).await?;
         Ok(Self { folder, scope, program, before, engine: OnceCell::new(), running: OnceCell::new() })
     }
@@ -66,12 +70,12 @@ impl LocalTarget {
     async fn start(&self) -> Result<Running> {
         let path = &self.folder.path;
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(io_error("create", parent))?;
+            std::fs::create_dir_all(parent).map_err(|e| io_error("create", parent, e))?;
         }
         let lock = Lock::take(path)?;
         lock::refuse_users(path)?;
-        std::fs::create_dir_all(path).map_err(io_error("create", path))?;
-        clear(path, &self.engine().await?.layout)?;
+        std::fs::create_dir_all(path).map_err(|e| io_error("create", path, e))?;
+        anew::clear(path, &self.engine().await?.layout)?;
         let (server, store) = started(&self.program, &self.folder).await?;
         let writer = self.scope.of_server(store)?.into_writer().await?;
         writer.ensure_place().await?;
@@ -89,7 +93,7 @@ impl LocalTarget {
         if birth::empty(&self.folder.path)?.is_some_and(|there| birth::is_beginning(&there, engine)) {
             return Ok(passed(check, format!("an empty store, which is made ready: {}", engine.version())));
         }
-        let there = local::layout(&self.folder.path)?;
+        let there = files::layout(&self.folder.path)?;
         let message = |relation| format!("the store has the {}, {relation} {}", there.version(), engine.version());
         Ok(match there.compare(engine) {
             Order::Equal => passed(check, message("as the program that writes it:")),
@@ -146,30 +150,6 @@ impl Target for LocalTarget {
     }
 }
 
-/// Takes away the tables that an engine with this layout did not finish, where they hold nothing: 0.6.3 does not go on
-/// from its own half-made ones (measured). Called only while our lock is held and nobody has the folder open.
-fn clear(folder: &Path, whole: &Layout) -> Result<()> {
-    let database = folder.join(local::DATABASE);
-    if !database.exists() {
-        return Ok(());
-    }
-    let half_made = |there: &Layout| birth::is_beginning(there, whole) && there.compare(whole) != Order::Equal;
-    if !birth::empty(folder)?.is_some_and(|there| half_made(&there)) {
-        return Ok(());
-    }
-    tracing::info!(folder = %folder.display(), "the store there is empty and was never finished: it is made anew");
-    // in this order, so that an end in between leaves what the next run takes for empty, too
-    std::fs::File::create(&database).map_err(io_error("empty", &database))?;
-    for ending in ["-journal", "-wal", "-shm", ""] {
-        let file = folder.join(format!("{}{ending}", local::DATABASE));
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error("remove", &file)(error)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 /// Starts a server on the folder, and waits until it answers itself: its port was free a moment before, and another
 /// process may have taken it since. Then there is another port.
 async fn started(program: &Program, folder: &Folder) -> Result<(Server, HttpStore)> {
@@ -222,10 +202,10 @@ async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpStore> {
 /// Runs the program on an empty scratch folder: its version does not tell its layout (every 1.x says 1.0.0).
 async fn probe(program: &Program) -> Result<Engine> {
     let scratch = tempfile::Builder::new().prefix("memory-migration-probe-").tempdir();
-    let scratch = scratch.map_err(io_error("create a scratch folder in", &std::env::temp_dir()))?;
+    let scratch = scratch.map_err(|e| io_error("create a scratch folder in", &std::env::temp_dir(), e))?;
     let (server, store) = started(program, &Folder::new(scratch.path().to_owned())).await?;
     let writer = store.into_writer().await?;
-    let engine = Engine { capabilities: writer.capabilities(), layout: local::layout(scratch.path())? };
+    let engine = Engine { capabilities: writer.capabilities(), layout: files::layout(scratch.path())? };
     server.stop().await?;
     Ok(engine)
 }
@@ -248,7 +228,7 @@ fn writable(path: &Path) -> Finding {
 
 pub(super) fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
     let there = existing(path);
-    let disk = rustix::fs::statvfs(there).map_err(|e| io_error("find the free space of", there)(e.into()))?;
+    let disk = rustix::fs::statvfs(there).map_err(|e| io_error("find the free space of", there, e.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let needed = bytes.saturating_mul(DISK_FACTOR);
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
@@ -261,9 +241,4 @@ pub(super) fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
 /// The nearest folder that exists.
 pub(super) fn existing(path: &Path) -> &Path {
     path.ancestors().find(|path| path.exists()).unwrap_or(path)
-}
-
-fn io_error(attempt: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { attempt, path, source }
 }

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
+use crate::chroma::{Capabilities, NewCollection};
+use crate::model::{Collection, Error, Fetched, Record, Result};
+use crate::scratch::SortedIds;
+use crate::store::files::LocalStore;
 use crate::store::http::HttpWriter;
-use crate::store::local::LocalStore;
-use crate::store::{
-    Amendment, Capabilities, Collection, Error, Fetched, NewCollection, Reader, Record, Remarks, Result, SortedIds,
-    Writer,
-};
+use crate::store::{Amendment, Reader, Remarks, Writer};
 
 /// A server of which the collections are those in the files of a folder.
 pub(super) struct OwnWriter {

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::{Endpoint, serving};
 use crate::engine::Relation;
-use crate::store::local::DATABASE;
+use crate::store::files::DATABASE;
 
 /// What is known of both ends beside their contents: their files, and who serves them.
 #[must_use]

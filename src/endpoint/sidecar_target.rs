@@ -12,9 +12,12 @@ use url::Url;
 use super::local_target::{disk_space, existing};
 use super::own_writer::OwnWriter;
 use super::{Folder, Scope, before, open_files, passed, refused};
+use crate::chroma::Capabilities;
+use crate::model::{Error, Result};
+use crate::store::files::sqlite::birth;
+use crate::store::files::{self, LocalStore};
 use crate::store::http::{self, ServerConfig};
-use crate::store::local::{self, LocalStore, birth};
-use crate::store::{Capabilities, Error, Finding, Reader, Result, Target, Writer};
+use crate::store::{Finding, Reader, Target, Writer};
 
 /// How long the server may take until it answers: one that opens a large store reads its index first.
 const STARTING: Duration = Duration::from_secs(120);
@@ -69,13 +72,13 @@ impl SidecarTarget {
     /// Before the server runs only its image's tag tells what it will make of an existing store.
     fn layout(&self) -> Result<Finding> {
         let check = "target-layout";
-        if self.url.is_some() || !self.folder.path.join(local::DATABASE).exists() {
+        if self.url.is_some() || !self.folder.path.join(files::DATABASE).exists() {
             return Ok(passed(check, "the server's own".to_owned()));
         }
         if let Some(there) = birth::empty(&self.folder.path)?.filter(|there| there.check().is_err()) {
             return Ok(passed(check, format!("an empty store, which was not made to its end: {}", there.version())));
         }
-        let there = local::layout(&self.folder.path)?.version();
+        let there = files::layout(&self.folder.path)?.version();
         let wanted = family(self.image.as_deref());
         if there.contains(wanted) {
             return Ok(passed(check, format!("the store has the {there}, as the server that writes it")));
@@ -91,7 +94,7 @@ impl SidecarTarget {
     fn writable(&self) -> Finding {
         let check = "target-files";
         let there = existing(&self.folder.path);
-        let database = self.folder.path.join(local::DATABASE);
+        let database = self.folder.path.join(files::DATABASE);
         for file in [there, database.as_path()] {
             let Ok(found) = std::fs::metadata(file) else { continue };
             if !may_write(&found) {

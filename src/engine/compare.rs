@@ -1,9 +1,7 @@
 //! Whether two records are the same memory: the one equality of preflight, verification and repair.
 //! Pure. Never normalises a vector: a lost magnitude must show.
 
-use crate::store::distance::Distance;
-use crate::store::record::{Metadata, Record, Value};
-use crate::store::{ulp, vector};
+use crate::model::{Distance, Metadata, Record, Value, ulp, vector};
 
 /// The outcome of one comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]

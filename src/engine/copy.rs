@@ -6,7 +6,9 @@ use super::ledger::{Entry, Plan, Proof};
 use super::progress::Tracker;
 use super::send::{Retry, Sender};
 use super::{Context, OnConflict, Pair, pipeline, repair};
-use crate::store::{Capabilities, Collection, Error, Writer};
+use crate::chroma::Capabilities;
+use crate::model::{Collection, Error};
+use crate::store::Writer;
 
 /// Makes sure that the target collections of all pairs exist. Gives the places of those that another client has made
 /// meanwhile.

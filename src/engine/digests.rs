@@ -4,7 +4,7 @@
 use std::io;
 
 use super::fingerprint::{Digest, Fingerprint};
-use crate::store::spill::Column;
+use crate::scratch::Column;
 
 /// Digests by a record's place in the ledger.
 #[derive(Debug, Default)]

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::store::distance::Distance;
-use crate::store::record::{Record, Value};
+use crate::model::{Distance, Record, Value};
 
 /// SHA-256 of one record's canonical form.
 pub type Digest = [u8; 32];
@@ -126,7 +125,7 @@ mod tests {
     use super::*;
     use crate::engine::compare::{Comparison, compare};
     use crate::engine::seal::Seal;
-    use crate::store::record::Metadata;
+    use crate::model::Metadata;
     use proptest::prelude::*;
 
     fn any_value() -> impl Strategy<Value = Value> {

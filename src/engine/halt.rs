@@ -7,8 +7,8 @@ use thiserror::Error as ThisError;
 
 use super::Context;
 use crate::exit::Exit;
+use crate::model::Error;
 use crate::report::Reason;
-use crate::store::Error;
 
 /// How long a write under way may still take after a termination signal, so that Chroma has time to close within the
 /// pod's grace period.

@@ -7,8 +7,7 @@
 use super::OnConflict;
 use super::compare::{Comparison, FieldDifference, compare};
 use super::seal::Seal;
-use crate::store::distance::Distance;
-use crate::store::{Fetched, Record};
+use crate::model::{Distance, Fetched, Record};
 
 /// What is known of a record from before this look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,8 +113,7 @@ fn cause(known: &Known, source: &Record, distance: Distance) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Origin;
-    use crate::store::record::{Metadata, Value};
+    use crate::model::{Metadata, Origin, Value};
 
     fn record(text: &str, at: f64, x: f32) -> Record {
         Record {

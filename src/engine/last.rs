@@ -10,9 +10,10 @@ use super::ledger::{Entry, Plan, Proof};
 use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
 use super::{Context, Pair, select};
-use crate::store::creation::{self, Differences};
-use crate::store::ids::{Join, Side};
-use crate::store::{Collection, Error, Reader, SortedIds};
+use crate::chroma::creation::{self, Differences};
+use crate::model::{Collection, Error};
+use crate::scratch::{Join, Side, SortedIds};
+use crate::store::Reader;
 
 /// Records of a collection that are read again by content, beside the last batch.
 const SAMPLE: usize = 50;

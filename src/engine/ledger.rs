@@ -8,9 +8,7 @@ use super::fingerprint::Digest;
 use super::judge::Known;
 use super::seal::{SEAL, Seal};
 use crate::report::Counts;
-use crate::store::ids::{Join, Side};
-use crate::store::spill::Column;
-use crate::store::{IdList, SortedIds};
+use crate::scratch::{Column, IdList, Join, Side, SortedIds};
 
 /// What is to become of a source record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::adaptive::{Adaptive, Trouble};
 use super::batch::Bound;
 use super::{Options, Pacing};
-use crate::store::Capabilities;
+use crate::chroma::Capabilities;
 
 /// Records and bytes of one body, at most, with an adaptive pace: larger ones gain little, and take memory.
 const ADAPTIVE_RECORDS: usize = 1000;

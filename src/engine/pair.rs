@@ -7,9 +7,10 @@ use super::compare::FieldDifference;
 use super::ledger::{Entry, Ledger, Plan};
 use super::select::{self, Selected};
 use super::{OnConflict, Options};
+use crate::chroma::NewCollection;
+use crate::model::Collection;
 use crate::report::{CollectionReport, Counts, Difference};
-use crate::store::spill::Table;
-use crate::store::{Collection, NewCollection};
+use crate::scratch::Table;
 
 /// How many records a report lists by id for one collection.
 const LISTED: usize = 1000;

@@ -20,7 +20,8 @@ use super::seal::Seal;
 use super::send::{Link, Sender};
 use super::window::{self, Answers};
 use super::{Pair, sendable};
-use crate::store::{Capabilities, Collection, Record};
+use crate::chroma::Capabilities;
+use crate::model::{Collection, Record};
 
 /// Bytes of records that wait for their turn, beyond one batch.
 const AHEAD: usize = 4 << 20;

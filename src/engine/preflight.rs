@@ -10,12 +10,11 @@ use super::seal::Seal;
 use super::select::{self, Resolved, Selected};
 use super::window::{self, Ahead, Answers};
 use super::{Context, Duplicates, OnConflict, Pair, Run, sendable};
+use crate::chroma::{Capabilities, NewCollection, creation};
+use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
-use crate::store::ids::{Join, Side};
-use crate::store::spill::{Builder, Sorter};
-use crate::store::{
-    Capabilities, Collection, Error, Fetched, NewCollection, Reader, Record, SortedIds, Target, creation,
-};
+use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
+use crate::store::{Reader, Target};
 
 mod findings;
 mod same;

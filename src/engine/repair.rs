@@ -13,8 +13,10 @@ use super::send::{Retry, Sender};
 use super::verify::{self, Sides};
 use super::window::{self, Answers};
 use super::{Context, Pair, sendable};
+use crate::chroma::Capabilities;
+use crate::model::{Error, Fetched, Record};
 use crate::report::Stage;
-use crate::store::{Amendment, Capabilities, Error, Fetched, Record, Writer};
+use crate::store::{Amendment, Writer};
 
 /// How often what differs is sent again.
 const PASSES: usize = 3;

@@ -8,9 +8,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::fingerprint::{Digest, digest};
-use crate::store::distance::Distance;
-use crate::store::record::{Record, Value};
-use crate::store::ulp;
+use crate::model::{Distance, Record, Value, ulp};
 
 /// A record as it was once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,7 +118,7 @@ fn each_double(value: &Value, take: &mut impl FnMut(f64)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::record::Metadata;
+    use crate::model::Metadata;
     use proptest::prelude::*;
 
     fn record(embedding: Vec<f32>, double: f64) -> Record {

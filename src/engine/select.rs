@@ -3,8 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::store::Collection;
-use crate::store::glob::Glob;
+use crate::model::{Collection, Glob};
 
 /// What is asked for: databases, and collections in each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -289,7 +288,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::distance::Distance;
+    use crate::model::Distance;
     use crate::store::memory::collection;
     use proptest::prelude::*;
 

@@ -14,7 +14,9 @@ use super::halt::Halt;
 use super::pace::Pace;
 use super::window;
 use super::{Context, Options};
-use crate::store::{Amendment, Capabilities, Collection, Error, Fetched, Record, Writer};
+use crate::chroma::Capabilities;
+use crate::model::{Collection, Error, Fetched, Record};
+use crate::store::{Amendment, Writer};
 
 /// Troubles that wait to be heard of; more at a time say nothing new.
 const TROUBLES: usize = 16;

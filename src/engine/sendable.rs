@@ -5,7 +5,8 @@ use std::io;
 use super::Pair;
 use super::ledger::Plan;
 use super::window::Answers;
-use crate::store::{Capabilities, Fetched, Record, rules};
+use crate::chroma::{Capabilities, rules};
+use crate::model::{Fetched, Record};
 
 /// Why this record must not be sent to the target.
 pub(super) fn problem(record: &Record, pair: &Pair, capabilities: &Capabilities) -> Option<String> {

@@ -13,10 +13,9 @@ use super::progress::Tracker;
 use super::select::Entry;
 use super::{Duplicates, OnConflict, Options, Outcome, Pacing, Selection, Verification, migrate};
 use crate::exit::Exit;
+use crate::model::{Distance, Metadata, Record, Value};
 use crate::report::{Direction, Reason};
-use crate::store::distance::Distance;
 use crate::store::memory::{Fault, MemoryStore, State};
-use crate::store::{Metadata, Record, Value};
 
 fn record(id: &str, text: &str) -> Record {
     Record {

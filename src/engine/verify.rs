@@ -13,8 +13,8 @@ use super::ledger::{Entry, Plan, Proof};
 use super::seal::Seal;
 use super::window::{self, Ahead, Answers};
 use super::{Context, Pair};
-use crate::store::distance::Distance;
-use crate::store::{Collection, Fetched, Origin, Reader, Record};
+use crate::model::{Collection, Distance, Fetched, Origin, Record};
+use crate::store::Reader;
 
 /// How many records keep the detail of their difference for the report.
 const DETAILED: usize = 1000;

@@ -10,7 +10,8 @@ use super::Context;
 use super::batch::WindowSize;
 use super::halt::Halt;
 use super::ledger::{Entry, Ledger};
-use crate::store::{Collection, Fetched, Reader, Record, Value};
+use crate::model::{Collection, Fetched, Record, Value};
+use crate::store::Reader;
 
 /// What one window of records takes in memory, about.
 const WINDOW_BYTES: usize = 4 << 20;

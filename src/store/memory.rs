@@ -7,12 +7,10 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
-use super::distance::Distance;
-use super::record::Metadata;
-use super::{
-    Amendment, Capabilities, Collection, Error, Fetched, Finding, NewCollection, Origin, Reader, Record, Remarks,
-    Result, SortedIds, Target, Writer,
-};
+use super::{Amendment, Finding, Reader, Remarks, Target, Writer};
+use crate::chroma::{Capabilities, NewCollection};
+use crate::model::{Collection, Distance, Error, Fetched, Metadata, Origin, Record, Result};
+use crate::scratch::SortedIds;
 
 /// What one write does instead of going well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,7 +269,7 @@ impl Writer for MemoryStore {
     async fn create(&self, new: &NewCollection) -> Result<Collection> {
         let mut state = self.state();
         state.log.push(format!("create {}", new.name));
-        let distance = super::distance::declared(new.schema.as_ref(), new.configuration.as_ref(), &new.metadata);
+        let distance = crate::model::distance::declared(new.schema.as_ref(), new.configuration.as_ref(), &new.metadata);
         let key = new.database.as_ref().map_or_else(|| new.name.clone(), |database| format!("{database}/{}", new.name));
         let mut described = collection(&self.label, &key, distance, 1);
         described.name.clone_from(&new.name);

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use memory_migration_operator::store::distance::Distance;
-use memory_migration_operator::store::local::LocalStore;
-use memory_migration_operator::store::{Collection, Error, Fetched, Origin, Reader, Remarks};
+use memory_migration_operator::model::{Collection, Distance, Error, Fetched, Origin};
+use memory_migration_operator::store::files::LocalStore;
+use memory_migration_operator::store::{Reader, Remarks};
 use serde_json::Value as Json;
 
 use crate::support::chroma::{Python, VERSIONS};

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use memory_migration_operator::endpoint::serving::process_has_files_of;
+use memory_migration_operator::model::Collection;
+use memory_migration_operator::store::Reader;
 use memory_migration_operator::store::http::{Auth, HttpStore, ServerConfig, open};
-use memory_migration_operator::store::{Collection, Reader};
 use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;

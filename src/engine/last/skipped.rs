@@ -9,7 +9,8 @@ use crate::engine::seal::Seal;
 use crate::engine::verify::Sides;
 use crate::engine::window::{self, Ahead, Answers};
 use crate::engine::{Context, Duplicates, Pair, fingerprint};
-use crate::store::{Collection, Fetched, Reader, Record};
+use crate::model::{Collection, Fetched, Record};
+use crate::store::Reader;
 
 /// Skipped conflicts and duplicates still are what they were; otherwise they are to be copied.
 pub(super) async fn look(

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
-use crate::store::{Capabilities, Collection, Finding, Reader, Target, creation, rules};
-use crate::store::{Problem, distance::embedding_function};
+use crate::model::Collection;
+use crate::model::distance::embedding_function;
+use crate::store::{Finding, Problem, Reader, Target};
 
 /// How many ids or collections a message names.
 const NAMED: usize = 5;

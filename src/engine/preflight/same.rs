@@ -7,8 +7,9 @@ use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
 use crate::engine::window::{self, Answers};
 use crate::engine::{Context, Relation};
-use crate::store::ids::{Join, Side};
-use crate::store::{Collection, Fetched, Finding, Problem, Reader, SortedIds};
+use crate::model::{Collection, Fetched};
+use crate::scratch::{Join, Side, SortedIds};
+use crate::store::{Finding, Problem, Reader};
 
 /// Ids of a collection that are compared at once.
 const WINDOW: usize = 200;

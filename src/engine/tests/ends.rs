@@ -23,8 +23,8 @@ async fn the_end_is_judged_by_name_over_all_collections() {
         ("swapped", |state| {
             if state.collections["first"].0.id.ends_with("first") {
                 let (a, b) = (state.collections.remove("first").unwrap(), state.collections.remove("second").unwrap());
-                let named = |(c, r): (crate::store::Collection, _), name: &str| {
-                    (crate::store::Collection { name: name.into(), ..c }, r)
+                let named = |(c, r): (crate::model::Collection, _), name: &str| {
+                    (crate::model::Collection { name: name.into(), ..c }, r)
                 };
                 state.collections.insert("second".into(), named(a, "second"));
                 state.collections.insert("first".into(), named(b, "first"));

@@ -9,9 +9,8 @@ use secrecy::SecretString;
 use super::auth::Auth;
 use super::reader::open;
 use super::scripted::{Act, Scripted, answer, collection};
-use crate::store::distance::Distance;
-use crate::store::glob::Glob;
-use crate::store::{Error, Fetched, Reader};
+use crate::model::{Distance, Error, Fetched, Glob};
+use crate::store::Reader;
 
 /// What of a `get` for ids a request asks for: from which one on, and at most how many.
 fn page(request: &str) -> Option<(usize, usize)> {

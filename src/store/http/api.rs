@@ -20,13 +20,9 @@ use super::probe::{self, Answer, Probe, Verdict};
 use super::stream;
 use super::transport::{Request, Transport};
 use super::wire::{self, CollectionAnswer, DatabaseAnswer, GetAnswer, IdsAnswer, QueryAnswer, VectorAnswer};
+use crate::model::{Collection, Error, Fetched, Glob, Result};
+use crate::scratch::{self, IdList, SortedIds};
 use crate::store::Remarks;
-use crate::store::collection::Collection;
-use crate::store::error::{Error, Result};
-use crate::store::glob::Glob;
-use crate::store::ids::{IdList, SortedIds};
-use crate::store::record::Fetched;
-use crate::store::spill;
 
 /// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
 /// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
@@ -252,12 +248,7 @@ impl Api {
         collection
     }
 
-    async fn probe(
-        &self,
-        collection: &Collection,
-        dimension: usize,
-        lost: &Mutex<Duration>,
-    ) -> crate::store::distance::Distance {
+    async fn probe(&self, collection: &Collection, dimension: usize, lost: &Mutex<Duration>) -> crate::model::Distance {
         let started = Instant::now();
         let taken = || *lost.lock().unwrap_or_else(PoisonError::into_inner);
         let mut probe = Probe::new(collection, dimension);
@@ -369,14 +360,14 @@ impl Api {
         let body = Bytes::from_static(br#"{"include":[]}"#);
         let request = self.read(&self.at(collection).collection(&collection.id, "get"), Some(body), words(collection));
         let limit = counted.saturating_mul(ID_BYTES).saturating_add(IDS_SPARE);
-        self.transport.call(&request, |response| stream::ids(response, limit)).await?.sort().map_err(spill::failed)
+        self.transport.call(&request, |response| stream::ids(response, limit)).await?.sort().map_err(scratch::failed)
     }
 
     /// These ids and those that come by pages, until a page is empty or repeats the one before.
     async fn with_pages(&self, collection: &Collection, listed: &SortedIds) -> Result<SortedIds> {
         let mut merged = IdList::new();
         for id in listed {
-            merged.push(&id.map_err(spill::failed)?);
+            merged.push(&id.map_err(scratch::failed)?);
         }
         let path = self.at(collection).collection(&collection.id, "get");
         let (mut offset, mut before) = (0, Vec::new());
@@ -385,7 +376,7 @@ impl Api {
             let request = self.read(&path, Some(body.into()), words(collection));
             let IdsAnswer { ids } = self.json(&request, RECORDS).await?;
             if ids.is_empty() || ids == before {
-                return merged.sort().map_err(spill::failed);
+                return merged.sort().map_err(scratch::failed);
             }
             offset += ids.len();
             for id in &ids {

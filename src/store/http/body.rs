@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 use tokio_util::bytes::Bytes;
 
+use crate::chroma::NewCollection;
+use crate::model::{Metadata, Record, Value};
 use crate::store::Amendment;
-use crate::store::creation::NewCollection;
-use crate::store::record::{Metadata, Record, Value};
 
 /// The body of an add.
 pub(super) fn add(records: &[Record], base64: bool) -> serde_json::Result<Bytes> {
@@ -197,7 +197,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_body_is_never_longer_than_its_records_say(records in proptest::collection::vec(records(), 1..5), base64: bool) {
-            let bound: usize = records.iter().map(|r| crate::store::rules::body_len(r, base64)).sum();
+            let bound: usize = records.iter().map(|r| crate::chroma::rules::body_len(r, base64)).sum();
             let sent = add(&records, base64).unwrap().len();
             prop_assert!(sent <= bound, "{sent} > {bound}");
         }
@@ -208,7 +208,7 @@ mod tests {
             let body = add(std::slice::from_ref(&record), false).unwrap();
             let answer: super::super::wire::GetAnswer = serde_json::from_slice(&body).unwrap();
             let fetched = answer.into_fetched(std::slice::from_ref(&record.id)).unwrap();
-            let crate::store::Fetched::Record { record: back, .. } = &fetched[0] else { panic!("{fetched:?}") };
+            let crate::model::Fetched::Record { record: back, .. } = &fetched[0] else { panic!("{fetched:?}") };
             prop_assert_eq!(back, &record);
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use reqwest::Body;
 use tokio_util::bytes::Bytes;
 
-use crate::store::error::Result;
+use crate::model::Result;
 
 /// Makes the same body again.
 type Again<'a> = &'a (dyn Fn() -> Result<Bytes> + Send + Sync);

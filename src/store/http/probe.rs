@@ -6,9 +6,7 @@
 //! engine goes on as the collection was created. So it is asked; but one answer decides only where it agrees with the
 //! documents, and against them it takes two.
 
-use crate::store::collection::Collection;
-use crate::store::distance::Distance;
-use crate::store::record::Value;
+use crate::model::{Collection, Distance, Value};
 
 /// Queries of one probe, at most.
 const QUERIES: usize = 3;

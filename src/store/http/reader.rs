@@ -14,11 +14,8 @@ use super::decision::{Kind, Reason};
 use super::paths::{Dialect, Path, Root};
 use super::transport::{Request, Stopped, Transport};
 use super::wire;
-use crate::store::collection::Collection;
-use crate::store::error::{Error, Result};
-use crate::store::glob::Glob;
-use crate::store::ids::SortedIds;
-use crate::store::record::Fetched;
+use crate::model::{Collection, Error, Fetched, Glob, Result};
+use crate::scratch::SortedIds;
 use crate::store::{Reader, Remarks};
 
 /// A Chroma server, to read from.

@@ -9,9 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::config::ServerConfig;
 use super::reader::{HttpStore, open};
 use super::writer::HttpWriter;
-use crate::store::Collection;
-use crate::store::distance::Distance;
-use crate::store::record::{Metadata, Record};
+use crate::model::{Collection, Distance, Metadata, Record};
 
 /// What the scripted server does with a request.
 #[derive(Clone, Debug)]

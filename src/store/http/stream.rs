@@ -11,7 +11,7 @@ use tokio_util::bytes::{Buf, Bytes};
 
 use super::bounded::too_long;
 use super::decision::{Failed, Failure};
-use crate::store::ids::IdList;
+use crate::scratch::IdList;
 
 /// Bytes without a quotation mark that end the reading: no id is as long, and the parser holds one id as a whole.
 const LONGEST: usize = 64 << 20;

@@ -11,7 +11,8 @@ use super::config::ServerConfig;
 use super::reader::open;
 use super::scripted::{Act, Scripted, answer, collection, record};
 use super::transport::Transport;
-use crate::store::{Error, Reader, Writer};
+use crate::model::Error;
+use crate::store::{Reader, Writer};
 
 #[tokio::test]
 async fn a_read_is_repeated_until_it_is_whole() {

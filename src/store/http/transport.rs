@@ -15,7 +15,7 @@ use super::decision::{Decision, Failed, Failure, Kind, Outcome, Reason, decide, 
 use super::paths::Path;
 use super::payload::Payload;
 use super::words::{chain, explained, is_tls, shortened};
-use crate::store::error::{Error, Result};
+use crate::model::{Error, Result};
 
 /// Bytes of an error's answer that are read.
 const READ_OF_ERROR: usize = 64 * 1024;

@@ -9,9 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 use serde_json::Value as Json;
 
 use super::decision::{Failed, Failure};
-use crate::store::collection::Collection;
-use crate::store::distance;
-use crate::store::record::{Fetched, Metadata, Origin, Record, Value};
+use crate::model::{Collection, Fetched, Metadata, Origin, Record, Value, distance};
 
 /// Bytes of a foreign answer that are kept to be quoted. Less is shown, after secrets were blanked.
 const QUOTED: usize = 4096;

@@ -17,13 +17,10 @@ use super::payload::Payload;
 use super::reader::{HttpStore, numbers, unsupported};
 use super::transport::Request;
 use super::wire::{self, CollectionAnswer};
-use crate::store::collection::Collection;
-use crate::store::creation::{Capabilities, NewCollection};
-use crate::store::error::{Error, Result};
-use crate::store::glob::Glob;
-use crate::store::ids::SortedIds;
-use crate::store::record::{Fetched, Record};
-use crate::store::{Amendment, Reader, Remarks, Writer, rules};
+use crate::chroma::{Capabilities, NewCollection, rules};
+use crate::model::{Collection, Error, Fetched, Glob, Record, Result};
+use crate::scratch::SortedIds;
+use crate::store::{Amendment, Reader, Remarks, Writer};
 
 /// What Chroma 1.x takes in one body; beyond it answers 413. Older servers have no limit of their own, but what stands
 /// before them often has, and larger bodies are no faster.

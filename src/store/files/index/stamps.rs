@@ -1,0 +1,53 @@
+//! The four files of an HNSW folder, and which state of them was seen.
+//! Reads none of them.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::model::Error;
+use crate::store::files::system::{self, Stamp};
+
+/// Ids and labels.
+pub const PICKLE: &str = "index_metadata.pickle";
+/// Numbers and sizes.
+pub const HEADER: &str = "header.bin";
+/// Rows.
+pub const DATA: &str = "data_level0.bin";
+/// Norms.
+pub const LENGTHS: &str = "length.bin";
+
+/// The stamps of the four files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamps([Option<Stamp>; 4]);
+
+impl fmt::Display for Stamps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|stamp| match stamp {
+            Some(stamp) => write!(f, "{stamp} "),
+            None => f.write_str("- "),
+        })
+    }
+}
+
+impl Stamps {
+    /// Looks at the folder.
+    ///
+    /// # Errors
+    /// When the system refuses to say.
+    pub fn of(folder: &Path) -> Result<Self, Error> {
+        let stamp = |name| system::stamp(&folder.join(name));
+        Ok(Self([stamp(HEADER)?, stamp(DATA)?, stamp(LENGTHS)?, stamp(PICKLE)?]))
+    }
+
+    /// Whether a file has changed so recently that it may be changing still.
+    #[must_use]
+    pub fn are_fresh(&self) -> bool {
+        self.0.iter().flatten().any(Stamp::is_fresh)
+    }
+
+    /// Whether nobody has written a file for a while.
+    #[must_use]
+    pub fn are_settled(&self) -> bool {
+        self.0.iter().flatten().all(Stamp::is_settled)
+    }
+}

@@ -1,0 +1,262 @@
+//! What was found wrong of each collection so far, and what all connections to one store share.
+//! Reads nothing by itself but a census; says in sentences what the others found.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use super::state::{Indexes, State};
+use crate::model::{Collection, Distance, Metadata, distance};
+use crate::scratch::Table;
+use crate::store::Remarks;
+use crate::store::files::index::hnsw::Doubt;
+use crate::store::files::index::{Vectors, Wrong};
+use crate::store::files::log::overlay::Tally;
+use crate::store::files::sqlite::check::{Findings, Once, Texts};
+use crate::store::files::sqlite::listing::Census;
+use crate::store::files::sqlite::tables;
+
+/// What all connections to one store share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// The indexes.
+    pub indexes: Indexes,
+    /// What was found of the store as a whole.
+    pub check: Once,
+    /// Whether a copy in scratch space is read, as the first connection found last: one copy is enough.
+    pub is_copy: AtomicBool,
+    census: Mutex<Option<Counted>>,
+    audits: Mutex<HashMap<String, Audit>>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    census: Arc<Census>,
+    /// How far each segment had followed the log then.
+    marks: HashMap<String, i64>,
+}
+
+/// What was found of one collection.
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    /// How far the tables had followed the log when table and index were found to agree.
+    pub sound: Option<i64>,
+    /// Where they do not: the ids that either names, and how far the tables had followed the log.
+    pub rows: Option<(i64, Arc<Table>)>,
+    /// How they differ.
+    pub listing: Option<String>,
+    /// Records that the index did not find and the table has.
+    unfound: Seen,
+    /// Records whose vector in the index is older than the log says.
+    stale: Seen,
+    /// Records that were read without a value.
+    dropped: Seen,
+    /// Records whose vector cannot be read for the damage of the index, and how many there are.
+    pub lost: Option<(u64, usize)>,
+}
+
+/// What a window has to say, by id.
+#[derive(Debug, Default)]
+pub struct Said {
+    /// The index on `embeddings` did not find its row.
+    pub unfound: Vec<String>,
+    /// Its vector in the index is older than the log says.
+    pub stale: Vec<String>,
+    /// It was read without a metadata value that is NaN or infinite.
+    pub dropped: Vec<String>,
+}
+
+impl Said {
+    /// Whether there is nothing to say.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.unfound.is_empty() && self.stale.is_empty() && self.dropped.is_empty()
+    }
+}
+
+/// Records that something was seen of; each is read several times in a run, and counts once.
+#[derive(Clone, Debug, Default)]
+struct Seen(BTreeSet<String>);
+
+impl Seen {
+    /// Ids that are kept; of more it is only said that there are more.
+    const KEPT: usize = 1000;
+
+    fn take(&mut self, ids: Vec<String>) {
+        let room = (Self::KEPT + 1).saturating_sub(self.0.len());
+        self.0.extend(ids.into_iter().take(room));
+    }
+
+    /// "3 records (the first is "a")"; None for none.
+    fn named(&self) -> Option<String> {
+        let (count, over) = (self.0.len().min(Self::KEPT), if self.0.len() > Self::KEPT { "over " } else { "" });
+        let records = if count == 1 { "record" } else { "records" };
+        self.0.first().map(|first| format!("{over}{count} {records} (the first is {first:?})"))
+    }
+}
+
+impl Audit {
+    /// Takes what a window has to say.
+    pub fn take(&mut self, said: Said) {
+        let Said { unfound, stale, dropped } = said;
+        self.unfound.take(unfound);
+        self.stale.take(stale);
+        self.dropped.take(dropped);
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// A census that still holds for a segment that has followed the log so far.
+    #[must_use]
+    pub fn census(&self, segment: &str, mark: i64) -> Option<Arc<Census>> {
+        let counted = locked(&self.census);
+        let counted = counted.as_ref().filter(|c| c.marks.get(segment).copied().unwrap_or(0) == mark)?;
+        Some(Arc::clone(&counted.census))
+    }
+
+    /// Takes a census inside the caller's transaction.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn recount(&self, db: &Connection) -> rusqlite::Result<Arc<Census>> {
+        let (census, marks) = (Arc::new(Census::take(db)?), tables::watermarks(db)?);
+        *locked(&self.census) = Some(Counted { census: Arc::clone(&census), marks });
+        Ok(census)
+    }
+
+    /// What was found of a collection.
+    #[must_use]
+    pub fn audit(&self, collection: &str) -> Audit {
+        locked(&self.audits).get(collection).cloned().unwrap_or_default()
+    }
+
+    /// Adds to what was found of a collection.
+    pub fn amend(&self, collection: &str, change: impl FnOnce(&mut Audit)) {
+        change(locked(&self.audits).entry(collection.to_owned()).or_default());
+    }
+}
+
+const REMEDY: &str = "compare the copy with a backup, or copy the store again while no Chroma runs \
+                      on it";
+
+/// All that is to be said of a collection.
+#[must_use]
+pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared: &Shared) -> Remarks {
+    let mut remarks = Remarks::default();
+    let audit = shared.audit(&collection.id);
+    if let Some(findings) = shared.check.get() {
+        remarks.damage.extend(findings.damage.iter().map(|what| format!("the database is damaged: {what}")));
+        remarks.damage.extend(texts(&findings, &state.segments.metadata));
+    }
+    if let Some(what) = &audit.listing {
+        remarks.damage.push(format!("SQLite's table embeddings and its index do not agree: {what}"));
+    }
+    if let Some(which) = audit.unfound.named() {
+        remarks.damage.push(format!("SQLite's index on embeddings does not find {which}, which the table has"));
+    }
+    log(state, &audit, &mut remarks);
+    if let Some(which) = audit.dropped.named() {
+        remarks.notes.push(format!(
+            "{which} have a metadata value that is NaN or infinite: they were read without it, as Chroma's client reads them"
+        ));
+    }
+    if let Some(wrong) = state.wrong() {
+        index(&wrong, audit.lost, &mut remarks);
+    }
+    // of a cut file the last rows may be of no record
+    if let Vectors::Index(index) = &*state.vectors
+        && index.cut.is_none()
+        && let Some(doubt) = index.evidence.doubt(state.shape.cosine)
+    {
+        doubted(collection, space, doubt, &mut remarks);
+    }
+    for damage in &mut remarks.damage {
+        *damage = format!("{damage}; {REMEDY}");
+    }
+    remarks
+}
+
+/// "3 records (the first is "a")"; None for none.
+fn named(tally: &Tally) -> Option<String> {
+    let records = if tally.count == 1 { "record" } else { "records" };
+    tally.first.as_ref().map(|first| format!("{} {records} (the first is {first:?})", tally.count))
+}
+
+fn texts(findings: &Findings, segment: &str) -> Option<String> {
+    let Texts { unindexed, undocumented, first } = findings.texts.get(segment)?;
+    Some(format!(
+        "documents and full-text rows do not name the same records: {unindexed} documents have no full-text row, \
+         {undocumented} full-text rows have no document (the first is of row {first} of embeddings)"
+    ))
+}
+
+/// Whether log and watermarks explain each other.
+fn log(state: &State, audit: &Audit, remarks: &mut Remarks) {
+    let overlay = &state.overlay;
+    remarks.damage.extend(overlay.damage.iter().map(|what| format!("the write-ahead log is damaged: {what}")));
+    let Some(sequence) = state.sequence else { return };
+    let (last, highest) = (sequence.last, sequence.metadata.max(sequence.vector));
+    let marks = format!("tables {}, index {}, last entry {last}", sequence.metadata, sequence.vector);
+    let changes = named(&overlay.changes).map(|which| format!("changes of {which} were never applied"));
+    let vectors = named(&overlay.vectors).map(|which| format!("vectors of {which} are not in the index"));
+    let older = audit.stale.named().map(|which| format!("vectors of {which} are older in the index"));
+    let hidden: Vec<String> = [changes, vectors, older].into_iter().flatten().collect();
+    if !hidden.is_empty() {
+        remarks.damage.push(format!(
+            "the watermarks (max_seq_id: {marks}) say that the write-ahead log was applied, but {}; they were taken \
+             from the log",
+            hidden.join(", ")
+        ));
+    } else if highest > last {
+        remarks.notes.push(format!(
+            "the watermarks (max_seq_id: {marks}) lie beyond the end of the write-ahead log, and no entry is hidden by \
+             them: perhaps somebody emptied the log"
+        ));
+    }
+    if let Some(which) = named(&overlay.lost) {
+        remarks.notes.push(format!(
+            "Chroma 0.4 left {which} out of its index, added in the batch of their delete: their vectors were taken \
+             from the write-ahead log"
+        ));
+    }
+}
+
+/// A damaged index is a matter of the records that lost their vector by it.
+fn index(Wrong { file, what }: &Wrong, lost: Option<(u64, usize)>, remarks: &mut Remarks) {
+    let said = format!("{} is damaged: {what}", file.display());
+    match lost {
+        Some((0, of)) => remarks.notes.push(format!("{said}; the vectors of all {of} records were found elsewhere")),
+        Some((lost, of)) => {
+            remarks.damage.push(format!("{said}; the vectors of {lost} of {of} records cannot be read"));
+        }
+        None => remarks.damage.push(said),
+    }
+}
+
+/// The rows of the index speak against the distance. If no document says what they say, nobody knows what is true.
+fn doubted(collection: &Collection, space: &Metadata, doubt: Doubt, remarks: &mut Remarks) {
+    let Collection { name, distance, schema, configuration, metadata, .. } = collection;
+    let rows = format!("{} of {} rows of its index", doubt.rows, doubt.of);
+    let what = if doubt.cosine {
+        format!("{rows} are unit vectors with their lengths apart, as only cosine makes them")
+    } else {
+        format!("{rows} are not what cosine makes")
+    };
+    let said = format!("collection {name:?} is declared {distance}, but {what}");
+    let agrees = |named: &Distance| (*named == Distance::Cosine) == doubt.cosine;
+    let named = distance::named(schema.as_ref(), configuration.as_ref(), &[space, metadata]);
+    if doubt.is_clear() && !named.iter().any(agrees) {
+        remarks.refusal = Some(format!(
+            "{said}, and none of its documents says so; open a copy of the store with the Chroma that wrote it, find out \
+             its distance, and migrate from that server"
+        ));
+    } else {
+        remarks.damage.push(format!("{said}: its vectors may be without their lengths"));
+    }
+}

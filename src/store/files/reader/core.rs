@@ -1,0 +1,312 @@
+//! An open store behind one connection: reads inside short transactions, and once more when something moved meanwhile.
+//! Blocking; never writes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::audit::{self, Shared};
+use super::state::{self, KEPT, Sequence, Shape, State};
+use super::window;
+use crate::model::{Collection, Distance, Error, Fetched, Metadata, Result, distance};
+use crate::scratch::SortedIds;
+use crate::store::Remarks;
+use crate::store::files::sqlite::check;
+use crate::store::files::sqlite::connection::{self, Opened, failure};
+use crate::store::files::sqlite::schema::{self, Columns, Layout};
+use crate::store::files::sqlite::tables::{self, CollectionRow};
+use crate::store::files::system::{self, Attempt, Failure};
+use crate::store::files::{DATABASE, place};
+
+/// How long a call goes on trying while the store's own server writes.
+const PATIENCE: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The open store behind a `LocalStore`.
+#[derive(Debug)]
+pub(super) struct Core {
+    path: PathBuf,
+    file: PathBuf,
+    opened: Option<(Opened, Columns, Layout)>,
+    pub(super) shared: Arc<Shared>,
+    states: HashMap<String, State>,
+}
+
+impl Core {
+    pub(super) fn new(path: &Path, shared: Arc<Shared>) -> Result<Self> {
+        place(path).into_store(path)?;
+        Ok(Self { path: path.to_owned(), file: path.join(DATABASE), opened: None, shared, states: HashMap::new() })
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("local store {}", self.path.display())
+    }
+
+    /// Tries until it works, fails for good, or patience ends.
+    pub(super) fn attempt<T>(&mut self, mut call: impl FnMut(&mut Self) -> Attempt<T>) -> Result<T> {
+        let start = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match call(self) {
+                Ok(found) => return Ok(found),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Again(error)) if start.elapsed() >= PATIENCE => return Err(error),
+                Err(Failure::Again(error)) => {
+                    tracing::debug!(store = %self.path.display(), %error, "reading the local store again");
+                    self.opened = None;
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self) -> Attempt<()> {
+        if let Some((opened, ..)) = &self.opened
+            && opened.is_stale()?
+        {
+            self.opened = None;
+        }
+        if self.opened.is_some() {
+            return Ok(());
+        }
+        place(&self.path).into_store(&self.path)?;
+        let opened = connection::open(&self.file)?;
+        let sql = |e| failure(&self.file, &e);
+        let layout = tables::layout(&opened.connection).map_err(sql)?;
+        let found = tables::tables(&opened.connection).map_err(sql)?;
+        let columns = layout.check().and_then(|()| schema::columns(&found)).map_err(|why| {
+            Failure::Final(Error::Unsupported {
+                store: self.name(),
+                why,
+                remedy: "this program reads stores of Chroma 0.4.15 to 1.5.9; serve a copy with the Chroma that wrote \
+                         it and migrate from that server"
+                    .to_owned(),
+            })
+        })?;
+        self.shared.is_copy.store(opened.is_copy(), Ordering::Relaxed);
+        self.opened = Some((opened, columns, layout));
+        Ok(())
+    }
+
+    /// Calls `work` inside one read transaction.
+    pub(super) fn read<T>(&mut self, work: impl FnOnce(&Connection, Columns, &Layout) -> Attempt<T>) -> Attempt<T> {
+        self.open()?;
+        let Some((opened, columns, layout)) = &self.opened else { return Err(self.gone("the database").into()) };
+        let transaction = opened.connection.unchecked_transaction().map_err(|e| failure(&self.file, &e))?;
+        work(&transaction, *columns, layout)
+    }
+
+    /// Calls `work` inside one read transaction with the collection's state brought up to it.
+    pub(super) fn with<T>(
+        &mut self,
+        collection: &Collection,
+        work: impl FnOnce(&Connection, &Path, Columns, &mut State) -> Attempt<T>,
+    ) -> Attempt<T> {
+        self.load(collection)?;
+        let file = self.file.clone();
+        let Some(mut state) = self.states.remove(&collection.id) else {
+            return Err(self.gone(&collection.name).into());
+        };
+        let shared = Arc::clone(&self.shared);
+        let result = self.read(|db, columns, _| {
+            let segments = State::segments(db, &file, &collection.id, &collection.name)?;
+            if segments != state.segments {
+                return Err(state::moved(&state.folder));
+            }
+            state.refresh(db, &file, &collection.id, &shared.indexes)?;
+            work(db, &file, columns, &mut state)
+        });
+        let checked = state.check();
+        if checked.is_ok() {
+            self.states.insert(collection.id.clone(), state);
+        }
+        let found = result?;
+        checked?;
+        Ok(found)
+    }
+
+    /// Every id. The first call looks at the store as a whole, too, unless something has it open.
+    pub(super) fn ids(&mut self, collection: &Collection) -> Attempt<SortedIds> {
+        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
+        if shared.check.get().is_none() {
+            let is_copy = shared.is_copy.load(Ordering::Relaxed);
+            let found = self.read(|db, _, _| check::check(db, &file, is_copy).map_err(|e| failure(&file, &e)))?;
+            if let Some(findings) = found {
+                shared.check.set(findings);
+            }
+        }
+        self.with(collection, |db, file, _, state| window::ids(db, file, state, &collection.id, &shared))
+    }
+
+    /// What is to be said of a collection, as far as it was read.
+    pub(super) fn remarks(&mut self, collection: &Collection) -> Attempt<Remarks> {
+        let shared = Arc::clone(&self.shared);
+        self.with(collection, |db, file, _, state| {
+            let space = tables::segment_space(db, &state.segments.vector).map_err(|e| failure(file, &e))?;
+            Ok(audit::remarks(collection, state, &space, &shared))
+        })
+    }
+
+    /// Which state of the collection's files is there.
+    pub(super) fn generation(&mut self, collection: &Collection) -> Attempt<String> {
+        let database = system::stamp(&self.file)?;
+        let state = self.with(collection, |_, _, _, state| Ok(format!("{:?} {}", state.sequence, state.stamps)))?;
+        Ok(format!("{state} {}", database.map_or_else(String::new, |stamp| stamp.to_string())))
+    }
+
+    /// These records, and of which state of the store they are. What a damaged page holds is halved down to its records.
+    pub(super) fn fetch(
+        &mut self,
+        collection: &Collection,
+        ids: &[String],
+    ) -> Attempt<(Vec<Fetched>, Option<Sequence>)> {
+        match self.fetch_whole(collection, ids) {
+            Err(Failure::Final(Error::Damaged { file, what, .. })) if file == self.file && !ids.is_empty() => {
+                let [id] = ids else {
+                    let (left, right) = ids.split_at(ids.len() / 2);
+                    let (mut fetched, before) = self.fetch(collection, left)?;
+                    let (rest, after) = self.fetch(collection, right)?;
+                    fetched.extend(rest);
+                    return Ok((fetched, before.filter(|_| before == after)));
+                };
+                let why = format!("{} cannot be read there: {what}", file.display());
+                Ok((vec![state::unreadable(id, why)], None))
+            }
+            other => other,
+        }
+    }
+
+    fn fetch_whole(&mut self, collection: &Collection, ids: &[String]) -> Attempt<(Vec<Fetched>, Option<Sequence>)> {
+        let audit = self.shared.audit(&collection.id);
+        let window = self.with(collection, |db, file, columns, state| {
+            window::read(db, file, columns, state, collection, (ids, &audit))
+        })?;
+        let state = self.states.get(&collection.id).ok_or_else(|| self.gone(&collection.name))?;
+        let fetched = window.finish(state);
+        // A file that changed explains an error, and spoils an answer.
+        state.check()?;
+        let (fetched, said) = fetched?;
+        if !said.is_empty() {
+            self.shared.amend(&collection.id, |audit| audit.take(said));
+        }
+        Ok((fetched, state.sequence))
+    }
+
+    fn load(&mut self, collection: &Collection) -> Attempt<()> {
+        if let Some(state) = self.states.get(&collection.id)
+            && state.check().is_ok()
+        {
+            return Ok(());
+        }
+        self.states.remove(&collection.id);
+        let file = self.file.clone();
+        let (segments, dimension) = self.read(|db, columns, _| {
+            let segments = State::segments(db, &file, &collection.id, &collection.name)?;
+            let rows = tables::collections(db, columns).map_err(|e| failure(&file, &e))?;
+            Ok((segments, rows.into_iter().find(|row| row.id == collection.id).and_then(|row| row.dimension)))
+        })?;
+        let dimension = dimension.and_then(|d| u32::try_from(d).ok());
+        let shape = Shape { dimension, cosine: collection.distance == Distance::Cosine };
+        let state = State::load(&self.path, segments, shape, &self.shared.indexes)?;
+        if self.states.len() >= KEPT {
+            self.states.clear();
+        }
+        self.states.insert(collection.id.clone(), state);
+        Ok(())
+    }
+
+    /// Every collection of every database.
+    pub(super) fn all(&mut self) -> Attempt<Vec<Collection>> {
+        let file = self.file.clone();
+        self.read(|db, columns, _| {
+            let rows = tables::collections(db, columns).map_err(|e| failure(&file, &e))?;
+            rows.into_iter().map(|row| collection(db, &file, columns, row)).collect()
+        })
+    }
+
+    /// The names of all databases of a tenant, in order.
+    pub(super) fn databases(&mut self, tenant: &str) -> Attempt<Vec<String>> {
+        let file = self.file.clone();
+        let all = self.read(|db, _, _| tables::databases(db).map_err(|e| failure(&file, &e)))?;
+        Ok(all.into_iter().filter(|(of, _)| of == tenant).map(|(_, name)| name).collect())
+    }
+
+    /// Fails where the tenant, or one of these databases, is not there.
+    pub(super) fn check_databases(&mut self, tenant: &str, databases: &[String]) -> Attempt<()> {
+        let (file, store) = (self.file.clone(), self.name());
+        let missing = |what, there: String| {
+            Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") })
+        };
+        let tenants = self.read(|db, _, _| tables::tenants(db).map_err(|e| failure(&file, &e)))?;
+        if !tenants.iter().any(|t| t == tenant) {
+            return Err(missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}")));
+        }
+        let names = self.databases(tenant)?;
+        match databases.iter().find(|database| !names.contains(database)) {
+            None => Ok(()),
+            Some(database) => {
+                Err(missing(format!("database {database:?} of tenant {tenant:?}"), format!("the databases {names:?}")))
+            }
+        }
+    }
+
+    fn gone(&self, what: &str) -> Error {
+        Error::Unavailable {
+            store: self.name(),
+            attempt: format!("a read of {what}"),
+            why: "it changed meanwhile; try again".to_owned(),
+        }
+    }
+}
+
+/// The migrations of a store; its layout may be one that this reader does not know.
+pub(in crate::store::files) fn layout(path: &Path) -> Result<Layout> {
+    let mut core = Core::new(path, Arc::default())?;
+    core.attempt(|core| {
+        let opened = connection::open(&core.file)?;
+        tables::layout(&opened.connection).map_err(|e| failure(&core.file, &e))
+    })
+}
+
+fn collection(db: &Connection, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Collection> {
+    let damaged = |what: String| {
+        Failure::Final(Error::Damaged {
+            file: file.to_owned(),
+            what: format!("collection {:?}: {what}", row.name),
+            readable: "the other collections can be read".to_owned(),
+        })
+    };
+    let json = |text: &Option<String>, column: &str| {
+        let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
+        parsed.map_err(|e| damaged(format!("its {column} is no JSON ({e})")))
+    };
+    let configuration = json(&row.configuration, "config_json_str")?;
+    let schema = json(&row.schema, "schema_str")?;
+    let metadata = tables::collection_metadata(db, columns, &row.id).map_err(|e| failure(file, &e))?;
+    let metadata = metadata.map_err(damaged)?;
+    let dimension = row.dimension.map(u32::try_from).transpose();
+    let dimension = dimension.map_err(|_| damaged(format!("its dimension is {:?}", row.dimension)))?;
+    let segments = tables::segments(db, &row.id).map_err(|e| failure(file, &e))?;
+    let space = match segments.iter().find(|(_, scope)| scope == "VECTOR") {
+        Some((segment, _)) => tables::segment_space(db, segment).map_err(|e| failure(file, &e))?,
+        None => Metadata::new(),
+    };
+    let distance = distance::declared(schema.as_ref(), configuration.as_ref(), &space);
+    Ok(Collection {
+        id: row.id,
+        name: row.name,
+        tenant: row.tenant,
+        database: row.database,
+        dimension,
+        distance,
+        metadata,
+        configuration,
+        schema,
+    })
+}

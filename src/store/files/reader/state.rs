@@ -1,0 +1,322 @@
+//! What is known of one collection between two windows: its index, what its log does, and the generation both are of.
+//! Reads through the caller's transaction; decides nothing about retries.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::Connection;
+
+use crate::model::{Error, Fetched};
+use crate::scratch;
+use crate::store::files::index::stamps::{PICKLE, Stamps};
+use crate::store::files::index::{Vectors, Wrong};
+use crate::store::files::log::overlay::{Base, Log, Overlay};
+use crate::store::files::log::replay::{Known, Watermarks};
+use crate::store::files::sqlite::connection::{failure, is_corrupt};
+use crate::store::files::sqlite::tables;
+use crate::store::files::system::{Attempt, Failure};
+
+/// A collection's two segments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segments {
+    /// The segment whose rows are in `embeddings`.
+    pub metadata: String,
+    /// The segment whose folder holds the index.
+    pub vector: String,
+}
+
+/// How far each part has followed the log. Any change to the collection changes one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// The whole log's last entry.
+    pub last: i64,
+    /// What the tables have applied, by their own word.
+    pub metadata: i64,
+    /// What the index has applied, by its own word.
+    pub vector: i64,
+}
+
+/// How an index is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Components of a vector, if the collection says.
+    pub dimension: Option<u32>,
+    /// Whether norms are needed.
+    pub cosine: bool,
+}
+
+/// The indexes that all connections to one store use, by folder: whoever comes first loads one, the others wait for it.
+#[derive(Debug, Default)]
+pub struct Indexes {
+    loaded: Mutex<HashMap<PathBuf, Loaded>>,
+    /// What the first walk through a collection's log left for later ones.
+    bases: Mutex<HashMap<PathBuf, Base>>,
+}
+
+/// An index, what it was loaded from, and what the log does beside it.
+#[derive(Debug)]
+struct Loaded {
+    stamps: Stamps,
+    shape: Shape,
+    vectors: Arc<Vectors>,
+    overlay: Option<(Sequence, Arc<Overlay>)>,
+}
+
+/// Collections whose index and state are kept in memory.
+pub const KEPT: usize = 2;
+
+impl Indexes {
+    /// The index of a folder as these stamps are of; loaded unless it is known.
+    fn get(&self, folder: &Path, stamps: Stamps, shape: Shape) -> Attempt<Arc<Vectors>> {
+        let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = known.get(folder).filter(|loaded| loaded.stamps == stamps && loaded.shape == shape) {
+            return Ok(Arc::clone(&loaded.vectors));
+        }
+        known.remove(folder);
+        let vectors = Vectors::load(folder, shape.dimension, shape.cosine);
+        let torn = vectors.as_ref().map_or(true, |vectors| vectors.wrong().is_some()) && !stamps.are_settled();
+        if torn || Stamps::of(folder)? != stamps {
+            return Err(moved(folder));
+        }
+        let vectors = Arc::new(vectors?);
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        let loaded = Loaded { stamps, shape, vectors: Arc::clone(&vectors), overlay: None };
+        known.insert(folder.to_owned(), loaded);
+        Ok(vectors)
+    }
+
+    /// What the log does at this moment beside the index of a folder as these stamps are of; walked through unless it is
+    /// known.
+    fn overlay(
+        &self,
+        folder: &Path,
+        (stamps, now): (Stamps, Sequence),
+        walk: impl FnOnce(&Base) -> Attempt<(Overlay, Option<Base>)>,
+    ) -> Attempt<Arc<Overlay>> {
+        let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = known.get_mut(folder).filter(|loaded| loaded.stamps == stamps);
+        if let Some((_, overlay)) = loaded.as_ref().and_then(|l| l.overlay.as_ref()).filter(|(of, _)| *of == now) {
+            return Ok(Arc::clone(overlay));
+        }
+        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
+        // what a sound index had applied stays applied; of a damaged one nobody knows
+        if loaded.as_ref().is_some_and(|loaded| !loaded.vectors.is_sound()) {
+            bases.remove(folder);
+        }
+        let (overlay, base) = walk(bases.get(folder).unwrap_or(&Base::default()))?;
+        let overlay = Arc::new(overlay);
+        if let Some(loaded) = &mut loaded {
+            loaded.overlay = Some((now, Arc::clone(&overlay)));
+            if let Some(base) = base {
+                bases.insert(folder.to_owned(), base);
+            }
+        }
+        Ok(overlay)
+    }
+}
+
+/// One collection's index and log.
+#[derive(Debug)]
+pub struct State {
+    /// Its segments.
+    pub segments: Segments,
+    /// The index's folder.
+    pub folder: PathBuf,
+    /// The files that the index was loaded from.
+    pub stamps: Stamps,
+    /// The index, which other connections to the store use too.
+    pub vectors: Arc<Vectors>,
+    /// How the index is read.
+    pub shape: Shape,
+    /// What the overlay is of; None before the first look.
+    pub sequence: Option<Sequence>,
+    /// What the log does.
+    pub overlay: Arc<Overlay>,
+}
+
+impl State {
+    /// The segments of a collection.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for a collection that is gone; [`Error::Damaged`] for one without its two segments.
+    pub fn segments(db: &Connection, database: &Path, collection: &str, name: &str) -> Attempt<Segments> {
+        let sql = |e| failure(database, &e);
+        if !tables::collection_exists(db, collection).map_err(sql)? {
+            return Err(Failure::Final(Error::NotFound {
+                store: database.display().to_string(),
+                what: format!("collection {name:?} ({collection})"),
+                remedy: "it was deleted; list the collections again".to_owned(),
+            }));
+        }
+        let found = tables::segments(db, collection).map_err(sql)?;
+        let one = |scope: &str| {
+            let mut ids = found.iter().filter(|(_, s)| s == scope).map(|(id, _)| id.clone());
+            ids.next().filter(|_| ids.next().is_none())
+        };
+        match (one("METADATA"), one("VECTOR")) {
+            (Some(metadata), Some(vector)) if is_name(&vector) => Ok(Segments { metadata, vector }),
+            _ => Err(Failure::Final(Error::Damaged {
+                file: database.to_owned(),
+                what: format!(
+                    "collection {name:?} has the segments {found:?} where one METADATA and one VECTOR belong"
+                ),
+                readable: "the other collections can be read".to_owned(),
+            })),
+        }
+    }
+
+    /// Loads the index from its folder, outside any transaction: it can take seconds.
+    ///
+    /// # Errors
+    /// `Again` when a file changes meanwhile.
+    pub fn load(store: &Path, segments: Segments, shape: Shape, indexes: &Indexes) -> Attempt<Self> {
+        let folder = store.join(&segments.vector);
+        let stamps = Stamps::of(&folder)?;
+        if stamps.are_fresh() {
+            return Err(moved(&folder));
+        }
+        let vectors = indexes.get(&folder, stamps, shape)?;
+        Ok(Self { segments, folder, stamps, vectors, shape, sequence: None, overlay: Arc::default() })
+    }
+
+    /// Fails where the index's files are no longer those that were loaded.
+    ///
+    /// # Errors
+    /// `Again` when they have changed.
+    pub fn check(&self) -> Attempt<()> {
+        if Stamps::of(&self.folder)? == self.stamps { Ok(()) } else { Err(moved(&self.folder)) }
+    }
+
+    /// Brings the overlay up to the transaction that `db` is in.
+    ///
+    /// # Errors
+    /// `SQLite`'s, and those of the scratch space.
+    pub fn refresh(&mut self, db: &Connection, database: &Path, collection: &str, indexes: &Indexes) -> Attempt<()> {
+        let sql = |e| failure(database, &e);
+        let metadata = tables::max_seq_id(db, &self.segments.metadata).map_err(sql)?.unwrap_or(0);
+        // From 0.5 on the table is the truth, and the pickle's own number a leftover.
+        let vector = tables::max_seq_id(db, &self.segments.vector).map_err(sql)?;
+        let vector = vector.or(self.vectors.max_seq_id()).unwrap_or(0);
+        let now = Sequence { last: tables::last_entry(db).map_err(sql)?, metadata, vector };
+        if self.sequence != Some(now) {
+            let walk = |base: &Base| self.walk(db, collection, now, base).map_err(|stop| stop.failure(database));
+            self.overlay = indexes.overlay(&self.folder, (self.stamps, now), walk)?;
+            self.sequence = Some(now);
+            // an index that is just being kept may be behind its watermark for a moment
+            if self.overlay.vectors.count > 0 && !self.stamps.are_settled() {
+                self.sequence = None;
+                return Err(moved(&self.folder));
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks through the log: each entry is held against its record's row and the index, whatever the watermarks say.
+    fn walk(
+        &self,
+        db: &Connection,
+        collection: &str,
+        now: Sequence,
+        base: &Base,
+    ) -> Result<(Overlay, Option<Base>), Stop> {
+        let (mut log, mut last, mut damage) = (Log::default(), base.settled, Vec::new());
+        let walked = tables::entries(db, collection, base.settled, |entry| match entry {
+            Ok(entry) => {
+                last = entry.seq_id;
+                log.push(&entry).map_err(Stop::Scratch)
+            }
+            Err(what) => {
+                damage.push(what);
+                damage.truncate(NAMED);
+                Ok(())
+            }
+        });
+        match walked {
+            Err(Stop::Sql(e)) if is_corrupt(&e) => {
+                damage.push(format!("the log (embeddings_queue) can be read up to entry {last} only: {e}"));
+            }
+            other => other?,
+        }
+        let synced = now.vector > 0;
+        let floor = if self.vectors.is_sound() { now.metadata.min(now.vector).min(now.last) } else { 0 };
+        let whole_log = base.settled == 0 && tables::is_never_purged(db)?;
+        let marks = Watermarks { metadata: now.metadata, vector: now.vector };
+        let (vectors, segment) = (&self.vectors, &self.segments.metadata);
+        let (mut overlay, next) = log.replay(base, marks, floor, |id| {
+            let row =
+                tables::row_seq_id(db, segment, id).or_else(|e| if is_corrupt(&e) { Ok(None) } else { Err(e) })?;
+            let indexed = vectors.holds(id, synced).map_err(Stop::Scratch)?;
+            Ok::<_, Stop>(Known { row, indexed, whole_log })
+        })?;
+        let next = next.filter(|_| damage.is_empty());
+        overlay.damage = damage;
+        Ok((overlay, next))
+    }
+
+    /// What is wrong with the index's files, if anything: a missing index counts from its first sync on.
+    #[must_use]
+    pub fn wrong(&self) -> Option<Wrong> {
+        let synced = self.sequence.map_or(0, |s| s.vector);
+        match &*self.vectors {
+            Vectors::Nothing if synced > 0 => Some(Wrong {
+                file: self.folder.join(PICKLE),
+                what: format!("it is missing although the index has followed the log up to entry {synced}"),
+            }),
+            vectors => vectors.wrong().cloned(),
+        }
+    }
+}
+
+/// Entries that are named.
+const NAMED: usize = 3;
+
+/// Why the walk through the log ended early.
+enum Stop {
+    Sql(rusqlite::Error),
+    Scratch(std::io::Error),
+}
+
+impl Stop {
+    fn failure(self, database: &Path) -> Failure {
+        match self {
+            Self::Sql(e) => failure(database, &e),
+            Self::Scratch(e) => Failure::Final(scratch::failed(e)),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Scratch(error)
+    }
+}
+
+/// A segment's id becomes a path: anything but a plain name could lead out of the store.
+fn is_name(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// The files of an index are being written.
+#[must_use]
+pub fn moved(folder: &Path) -> Failure {
+    Failure::Again(Error::Unavailable {
+        store: format!("local store {}", folder.display()),
+        attempt: "a read of its HNSW files".to_owned(),
+        why: "they changed each time they were read; try again when its server writes less".to_owned(),
+    })
+}
+
+/// An unreadable record.
+#[must_use]
+pub fn unreadable(id: &str, why: impl Into<String>) -> Fetched {
+    Fetched::Unreadable { id: id.to_owned(), why: why.into() }
+}

@@ -1,0 +1,318 @@
+//! One window of records: what the tables and the log say, then the vectors in the order of their rows.
+//! Works inside the caller's transaction, and reads rows after it has ended.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+use super::audit::{Audit, Said, Shared};
+use super::rows::{Found, found};
+use super::state::{State, unreadable};
+use crate::model::{Collection, Error, Fetched, Origin, Record, vector};
+use crate::scratch::{self, IdList, SortedIds};
+use crate::store::files::index::{IndexRow, Vectors};
+use crate::store::files::log::queue::{self, Content};
+use crate::store::files::log::replay::{Effect, VectorAt};
+use crate::store::files::sqlite::connection::failure;
+use crate::store::files::sqlite::listing::{self, Listing};
+use crate::store::files::sqlite::schema::Columns;
+use crate::store::files::sqlite::{content, tables};
+use crate::store::files::system::{Attempt, Failure};
+
+/// How many records the collection holds.
+///
+/// # Errors
+/// `SQLite`'s, and those of the scratch space.
+pub fn count(db: &Connection, file: &Path, state: &State) -> Attempt<u64> {
+    let sql = |e| failure(file, &e);
+    let mut count = tables::count(db, &state.segments.metadata).map_err(sql)?;
+    for changed in state.overlay.changed() {
+        let (id, changes) = changed.map_err(scratch::failed)?;
+        let has_row = tables::row_seq_id(db, &state.segments.metadata, &id).map_err(sql)?.is_some();
+        count += i64::from(changes.exists) - i64::from(has_row);
+    }
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// Every id of the collection that table, index or log name. What does not fit is kept with `shared`.
+///
+/// # Errors
+/// `SQLite`'s, and those of the scratch space.
+pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared: &Shared) -> Attempt<SortedIds> {
+    let (overlay, segment) = (&state.overlay, &state.segments.metadata);
+    let mark = state.sequence.map_or(0, |sequence| sequence.metadata);
+    let keep = |id: &str| Ok(overlay.is_empty() || overlay.of(id)?.changes.is_none());
+    let known = shared.census(segment, mark);
+    let listed = listing::list(db, segment, known.as_deref(), || shared.recount(db), keep);
+    let (mut list, rows, what) = match listed.map_err(|error| listing_failure(file, error))? {
+        Listing::Sound(list) => (list, None, None),
+        Listing::Damaged(damaged) => {
+            let mut list = IdList::new();
+            let mut entries = damaged.rows.entries();
+            while let Some((id, _)) = entries.next().map_err(scratch::failed)? {
+                let id = String::from_utf8_lossy(id);
+                if keep(&id).map_err(scratch::failed)? {
+                    list.push(&id);
+                }
+            }
+            (list, Some((mark, Arc::new(damaged.rows))), Some(damaged.what))
+        }
+    };
+    for changed in overlay.changed() {
+        let (id, changes) = changed.map_err(scratch::failed)?;
+        if changes.exists {
+            list.push(&id);
+        }
+    }
+    let ids = list.sort().map_err(scratch::failed)?;
+    let gone = state.wrong().map(|_| lost(state, &ids)).transpose().map_err(scratch::failed)?;
+    shared.amend(collection, |audit| {
+        audit.sound = rows.is_none().then_some(mark);
+        (audit.rows, audit.listing, audit.lost) = (rows, what, gone);
+    });
+    Ok(ids)
+}
+
+fn listing_failure(file: &Path, error: listing::Error) -> Failure {
+    match error {
+        listing::Error::Sql(e) => failure(file, &e),
+        listing::Error::Scratch(e) => Failure::Final(scratch::failed(e)),
+        listing::Error::Id(what) => Failure::Final(Error::Damaged {
+            file: file.to_owned(),
+            what,
+            readable: "the other collections can be read".to_owned(),
+        }),
+    }
+}
+
+/// How many of these records have their vector in no place that can be read.
+fn lost(state: &State, ids: &SortedIds) -> std::io::Result<(u64, usize)> {
+    let mut lost = 0;
+    for id in ids {
+        let id = id?;
+        let has_vector = match (state.overlay.of(&id)?.vector, &*state.vectors) {
+            (Some(VectorAt::Entry(_) | VectorAt::Either(_)), _) => true,
+            (None, Vectors::Index(index)) => index.row(&id)?.is_ok(),
+            _ => false,
+        };
+        lost += u64::from(!has_vector);
+    }
+    Ok((lost, ids.len()))
+}
+
+/// Records whose HNSW rows are still to be read.
+#[derive(Debug, Default)]
+pub struct Pending {
+    done: Vec<Fetched>,
+    rows: Vec<Waiting>,
+    /// What is to be said of these records.
+    pub said: Said,
+}
+
+/// A record whose vector is in the index, and perhaps a newer one in the log.
+#[derive(Debug)]
+struct Waiting {
+    row: IndexRow,
+    id: String,
+    content: Content,
+    logged: Option<Result<Vec<f32>, String>>,
+}
+
+/// Reads what `SQLite` has of these ids.
+///
+/// # Errors
+/// `SQLite`'s, and those of the scratch space.
+pub fn read(
+    db: &Connection,
+    file: &Path,
+    columns: Columns,
+    state: &State,
+    collection: &Collection,
+    (ids, audit): (&[String], &Audit),
+) -> Attempt<Pending> {
+    let sql = |e| failure(file, &e);
+    let mut window = Pending::default();
+    let wanted = distinct(ids.iter().map(String::as_str).collect());
+    let effects = wanted.iter().map(|id| state.overlay.of(id)).collect::<std::io::Result<Vec<_>>>();
+    let effects = effects.map_err(scratch::failed)?;
+    let places = found(db, file, state, audit, (&wanted, &effects), &mut window.said.unfound)?;
+    let mut numbers: Vec<i64> = places.iter().filter_map(Found::number).collect();
+    numbers.sort_unstable();
+    let mut contents = content::contents(db, columns, &numbers).map_err(sql)?;
+    let mut take = |number| match numbers.binary_search(&number) {
+        Ok(at) => std::mem::replace(&mut contents[at], Ok(Content::default())),
+        Err(_) => Ok(Content::default()),
+    };
+    for ((id, place), effect) in wanted.into_iter().zip(places).zip(effects) {
+        let row = match place {
+            Found::Row(place) => Some(take(place.number)),
+            Found::Missing => None,
+            Found::Lost(why) => Some(Err(why)),
+        };
+        match replayed(db, &effect, row).map_err(sql)? {
+            None => {}
+            Some(Err(why)) => window.done.push(unreadable(id, why)),
+            Some(Ok(content)) => {
+                if !content.dropped.is_empty() {
+                    window.said.dropped.push(id.to_owned());
+                }
+                window.place(db, file, state, collection, (id, content, effect.vector))?;
+            }
+        }
+    }
+    Ok(window)
+}
+
+fn distinct(mut ids: Vec<&str>) -> Vec<&str> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// A record's content with the log applied; None where the record does not exist (any more).
+fn replayed(
+    db: &Connection,
+    effect: &Effect,
+    row: Option<Result<Content, String>>,
+) -> rusqlite::Result<Option<Result<Content, String>>> {
+    let Some(changes) = &effect.changes else { return Ok(row) };
+    if !changes.exists {
+        return Ok(None);
+    }
+    let mut content = match row.filter(|_| changes.keeps_row).unwrap_or_else(|| Ok(Content::default())) {
+        Ok(content) => content,
+        Err(why) => return Ok(Some(Err(why))),
+    };
+    for seq_id in &changes.entries {
+        let applied = match tables::entry_metadata(db, *seq_id)? {
+            Ok(Some(json)) => content.merge(&json),
+            Ok(None) => Ok(()),
+            Err(why) => Err(why),
+        };
+        if let Err(why) = applied {
+            return Ok(Some(Err(why)));
+        }
+    }
+    Ok(Some(Ok(content)))
+}
+
+impl Pending {
+    /// Takes a vector from the log, or notes the row that has it.
+    fn place(
+        &mut self,
+        db: &Connection,
+        file: &Path,
+        state: &State,
+        collection: &Collection,
+        (id, content, at): (&str, Content, Option<VectorAt>),
+    ) -> Attempt<()> {
+        let logged = |seq_id| {
+            let vector = match tables::entry_vector(db, seq_id).map_err(|e| failure(file, &e))? {
+                Some((bytes, encoding)) => queue::vector(&bytes, encoding.as_deref(), collection.dimension),
+                None => Err(format!("entry {seq_id} of embeddings_queue is gone")),
+            };
+            Ok::<_, Failure>(vector)
+        };
+        let row = match &*state.vectors {
+            Vectors::Index(index) => index.row(id).map_err(scratch::failed)?,
+            Vectors::Nothing | Vectors::Broken { .. } => Err(match state.wrong() {
+                Some(wrong) => {
+                    format!("its vector was only in {}, which is damaged: {}", wrong.file.display(), wrong.what)
+                }
+                None => "its vector is neither in the write-ahead log nor in an index".to_owned(),
+            }),
+        };
+        match (at, row) {
+            (Some(VectorAt::Entry(seq_id)), _) | (Some(VectorAt::Either(seq_id)), Err(_)) => {
+                self.done.push(finished(id.to_owned(), content, logged(seq_id)?, Origin::Wal));
+            }
+            (Some(VectorAt::Deleted), _) => {
+                self.done.push(unreadable(id, "its metadata is there, but the log has deleted its vector"));
+            }
+            (Some(VectorAt::Doubtful(seq_id)), _) => {
+                let why = format!(
+                    "its vector was only in a damaged index; entry {seq_id} of the log may hold it or may have been ignored"
+                );
+                self.done.push(unreadable(id, why));
+            }
+            (at, Ok(row)) => {
+                let logged = match at {
+                    Some(VectorAt::Either(seq_id)) => Some(logged(seq_id)?),
+                    _ => None,
+                };
+                self.rows.push(Waiting { row, id: id.to_owned(), content, logged });
+            }
+            (None, Err(why)) => self.done.push(unreadable(id, why)),
+        }
+        Ok(())
+    }
+
+    /// Reads the rows that are still missing, in the order of the file. Also gives what is to be said of the records.
+    ///
+    /// # Errors
+    /// When the index's file cannot be read.
+    pub fn finish(mut self, state: &State) -> Attempt<(Vec<Fetched>, Said)> {
+        let mut said = std::mem::take(&mut self.said);
+        let Vectors::Index(index) = &*state.vectors else { return Ok((self.done, said)) };
+        self.rows.sort_unstable_by_key(|waiting| waiting.row.row.number);
+        let numbers: Vec<IndexRow> = self.rows.iter().map(|waiting| waiting.row).collect();
+        let mut rows = self.rows.into_iter();
+        index.vectors(&numbers, |vector| {
+            let Some(Waiting { id, content, logged, .. }) = rows.next() else { return };
+            let is_newer = |newer: &Vec<f32>| !vector.as_ref().is_ok_and(|v| is_same(v, newer, state.shape.cosine));
+            let (vector, origin) = match logged {
+                Some(Ok(newer)) if is_newer(&newer) => {
+                    said.stale.push(id.clone());
+                    (Ok(newer), Origin::Wal)
+                }
+                _ => (vector, Origin::Hnsw),
+            };
+            self.done.push(finished(id, content, vector, origin));
+        })?;
+        Ok((self.done, said))
+    }
+}
+
+/// Whether an index's vector is what the engine has made of the log's: bit by bit, but in a cosine index near it, and in
+/// one whose squares leave the range of f32 whatever came of it.
+fn is_same(indexed: &[f32], logged: &[f32], cosine: bool) -> bool {
+    if indexed.len() != logged.len() {
+        return false;
+    }
+    let mut pairs = indexed.iter().zip(logged);
+    let norm = vector::square(logged).sqrt();
+    if !cosine {
+        return pairs.all(|(a, b)| a.to_bits() == b.to_bits() || (*a == 0.0 && *b == 0.0));
+    }
+    !(1e-15..1e15).contains(&norm) || pairs.all(|(a, b)| f64::from(a - b).abs() <= norm * 1e-5)
+}
+
+fn finished(id: String, content: Content, read: Result<Vec<f32>, String>, origin: Origin) -> Fetched {
+    let embedding = match read {
+        Ok(embedding) => embedding,
+        Err(why) => return Fetched::Unreadable { id, why },
+    };
+    if let Some(place) = vector::first_not_finite(&embedding) {
+        let why = format!("component {place} of its vector is {}", embedding[place]);
+        return Fetched::Unreadable { id, why };
+    }
+    let Content { document, uri, metadata, dropped: _ } = content;
+    Fetched::Record { record: Record { id, embedding, document, uri, metadata }, origin }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_s_vector_is_the_log_s_if_the_engine_made_it_of_it() {
+        let logged = [3.0, 4.0, 0.0];
+        assert!(is_same(&[3.0, 4.0, -0.0], &logged, false));
+        assert!(!is_same(&[3.0, 4.0_f32.next_up(), 0.0], &logged, false));
+        assert!(is_same(&[3.0, 4.0_f32.next_up(), 0.0], &logged, true));
+        assert!(!is_same(&[3.0, 4.001, 0.0], &logged, true) && !is_same(&[3.0, 4.0], &logged, true));
+        assert!(is_same(&[0.0, 0.0], &[1e-30, 1e-30], true), "cosine makes zeros of it");
+        assert!(is_same(&[f32::NAN], &[f32::NAN], false));
+    }
+}

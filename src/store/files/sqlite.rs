@@ -1,0 +1,11 @@
+//! `chroma.sqlite3`: how it is opened, which layouts it has, and what its tables hold. Writes nothing but a scratch copy.
+//! The list of parts; no part of it imports this file.
+
+pub mod birth;
+pub mod check;
+pub mod connection;
+pub mod content;
+pub mod listing;
+pub mod schema;
+pub mod tables;
+mod values;

@@ -1,0 +1,258 @@
+//! What does not add up in a database as a whole: pages and indexes of the tables that are read, and documents against the
+//! full-text table. Reads everything once, so it is for a store that nothing has open; gives way to a writer that comes.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Result, Rows};
+
+use super::connection::is_corrupt;
+use crate::store::files::system;
+
+/// How often somebody looks for a writer.
+const LOOK: Duration = Duration::from_millis(50);
+/// Sentences of `SQLite`'s that are told.
+const TOLD: usize = 3;
+/// The tables that records are read from.
+const TABLES: [&str; 11] = [
+    "tenants",
+    "databases",
+    "collections",
+    "collection_metadata",
+    "segments",
+    "segment_metadata",
+    "max_seq_id",
+    "embeddings",
+    "embedding_metadata",
+    "embedding_metadata_array",
+    "embeddings_queue",
+];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Of the database as a whole, in sentences.
+    pub damage: Vec<String>,
+    /// Of the documents, by METADATA segment.
+    pub texts: HashMap<String, Texts>,
+}
+
+/// Documents and full-text rows of one segment that do not name the same records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Texts {
+    /// Documents without their full-text row.
+    pub unindexed: u64,
+    /// Full-text rows of records that have no document.
+    pub undocumented: u64,
+    /// The number of the first such record's row.
+    pub first: i64,
+}
+
+/// Checks a database unless something has it open. `is_copy`: it is a copy that nobody else knows.
+///
+/// # Errors
+/// `SQLite`'s, for another reason than damage.
+pub fn check(db: &Connection, database: &Path, is_copy: bool) -> Result<Option<Findings>> {
+    if is_copy {
+        return findings(db).map(Some);
+    }
+    let names = ["", "-journal", "-wal", "-shm"].map(|ending| system::beside(database, ending));
+    let Ok(file) = system::database(database) else { return Ok(None) };
+    let is_written = || system::has_writer(&file, database).unwrap_or(true);
+    if is_written() || !system::users(system::one_of(&names)).is_empty() {
+        return Ok(None);
+    }
+    // Processes of other containers do not show. One that wants to write waits for us: it shows by its lock.
+    let interrupt = db.get_interrupt_handle();
+    let (done, ended) = mpsc::channel::<()>();
+    let found = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                if is_written() {
+                    interrupt.interrupt();
+                }
+            }
+        });
+        let found = findings(db);
+        drop(done);
+        found
+    });
+    match found {
+        Err(e) if e.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+fn findings(db: &Connection) -> Result<Findings> {
+    let mut damage = Vec::new();
+    for table in TABLES {
+        damage.extend(integrity(db, table)?);
+    }
+    let texts = match texts(db) {
+        Err(e) if is_corrupt(&e) => {
+            damage.push(format!("its documents cannot be held against its full-text table: {e}"));
+            HashMap::new()
+        }
+        texts => texts?,
+    };
+    Ok(Findings { damage, texts })
+}
+
+fn has(db: &Connection, table: &str) -> Result<bool> {
+    db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = ?")?.exists([table])
+}
+
+/// `SQLite`'s own check of a table and its indexes, as one sentence; None where it finds nothing.
+fn integrity(db: &Connection, table: &str) -> Result<Option<String>> {
+    if !has(db, table)? {
+        return Ok(None);
+    }
+    let mut said: Vec<String> = Vec::new();
+    let mut statement = db.prepare(&format!("PRAGMA integrity_check(\"{table}\")"))?;
+    let mut rows = statement.query([])?;
+    loop {
+        match rows.next() {
+            Ok(None) => break,
+            Ok(Some(row)) => said.push(row.get(0)?),
+            Err(e) if is_corrupt(&e) => {
+                said.push(e.to_string());
+                break;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    if said.iter().all(|line| line == "ok") {
+        return Ok(None);
+    }
+    let more = said.len().saturating_sub(TOLD);
+    said.truncate(TOLD);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Ok(Some(format!("SQLite's integrity_check of the table {table} says: {}{more}", said.join("; "))))
+}
+
+/// One of the numbers that come in order.
+struct Numbers<'s>(Rows<'s>);
+
+impl Numbers<'_> {
+    fn next(&mut self) -> Result<Option<i64>> {
+        self.0.next()?.map(|row| row.get(0)).transpose()
+    }
+}
+
+/// Holds the documents of each segment against its full-text rows. Both are listed in the order of their numbers, and
+/// no text is read.
+fn texts(db: &Connection) -> Result<HashMap<String, Texts>> {
+    const FULL_TEXT: &str = "embedding_fulltext_search_docsize";
+    let born = born(db)?;
+    // that migration gave the table the numbers of other rows
+    if !has(db, FULL_TEXT)? || born.get("metadb").is_some_and(|version| *version < 3) {
+        return Ok(HashMap::new());
+    }
+    // Up to 0.4.24 a deleted record leaves its full-text row (measured; 0.5.23 and newer do not).
+    let strict = born.get("sysdb").is_some_and(|version| *version >= 9);
+    let by_key = "SELECT name FROM pragma_index_list('embedding_metadata') WHERE origin = 'pk'";
+    let Some(index) = optional(db, by_key)? else { return Ok(HashMap::new()) };
+    let documents =
+        format!("SELECT id FROM embedding_metadata INDEXED BY \"{index}\" WHERE key = 'chroma:document' ORDER BY id");
+    let mut rows = db.prepare("SELECT id, segment_id FROM embeddings NOT INDEXED ORDER BY id")?;
+    let (mut documents, mut texts) =
+        (db.prepare(&documents)?, db.prepare(&format!("SELECT id FROM {FULL_TEXT} ORDER BY id"))?);
+    let (mut rows, mut documents, mut texts) =
+        (rows.query([])?, Numbers(documents.query([])?), Numbers(texts.query([])?));
+    let (mut document, mut text) = (documents.next()?, texts.next()?);
+    let mut found: HashMap<String, Texts> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let number: i64 = row.get(0)?;
+        let has_document = reaches(&mut documents, &mut document, number)?;
+        let has_text = reaches(&mut texts, &mut text, number)?;
+        if has_document == has_text || (has_text && !strict) {
+            continue;
+        }
+        let texts = found.entry(row.get(1)?).or_insert_with(|| Texts { first: number, ..Texts::default() });
+        texts.unindexed += u64::from(has_document);
+        texts.undocumented += u64::from(has_text);
+    }
+    Ok(found)
+}
+
+/// Moves on to a number; whether it is there.
+fn reaches(numbers: &mut Numbers<'_>, current: &mut Option<i64>, number: i64) -> Result<bool> {
+    while let Some(known) = *current {
+        match known.cmp(&number) {
+            Ordering::Less => *current = numbers.next()?,
+            Ordering::Equal => return Ok(true),
+            Ordering::Greater => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+fn optional(db: &Connection, sql: &str) -> Result<Option<String>> {
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    rows.next()?.map(|row| row.get(0)).transpose()
+}
+
+/// The last migration of each kind that the store was made with: later ones follow when all kinds are through.
+fn born(db: &Connection) -> Result<BTreeMap<String, i64>> {
+    let mut statement = db.prepare("SELECT dir, version FROM migrations ORDER BY rowid")?;
+    let mut rows = statement.query([])?;
+    let (mut born, mut ended): (BTreeMap<String, i64>, HashSet<String>) = (BTreeMap::new(), HashSet::new());
+    let mut current = String::new();
+    while let Some(row) = rows.next()? {
+        let (kind, version): (String, i64) = (row.get(0)?, row.get(1)?);
+        if kind != current {
+            ended.insert(std::mem::replace(&mut current, kind.clone()));
+            if ended.contains(&kind) {
+                break;
+            }
+        }
+        born.insert(kind, version);
+    }
+    Ok(born)
+}
+
+/// What was found of a store, once looked for.
+#[derive(Debug, Default)]
+pub struct Once(Mutex<Option<std::sync::Arc<Findings>>>);
+
+impl Once {
+    /// The findings; none before the first look.
+    #[must_use]
+    pub fn get(&self) -> Option<std::sync::Arc<Findings>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps them.
+    pub fn set(&self, findings: Findings) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::sync::Arc::new(findings));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_was_born_with_what_came_before_its_first_upgrade() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE migrations (dir, version)").unwrap();
+        let add = |kind: &str, version: i64| {
+            db.execute("INSERT INTO migrations VALUES (?, ?)", rusqlite::params![kind, version]).unwrap();
+        };
+        for (kind, last) in [("embeddings_queue", 1), ("sysdb", 4), ("metadb", 3)] {
+            (1..=last).for_each(|version| add(kind, version));
+        }
+        let expected = [("embeddings_queue", 1), ("metadb", 3), ("sysdb", 4)].map(|(k, v)| (k.to_owned(), v));
+        assert_eq!(born(&db).unwrap(), expected.clone().into());
+        for (kind, version) in [("embeddings_queue", 2), ("sysdb", 5), ("metadb", 4)] {
+            add(kind, version);
+        }
+        assert_eq!(born(&db).unwrap(), expected.into());
+    }
+}
