@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use tokio_util::bytes::Bytes;
 
-use super::api::{Api, database_words, words};
+use super::api::{Api, words};
 use super::body;
 use super::bounded::{DOCUMENT, SMALL, whole};
 use super::decision::Kind;
+use super::list::database_words;
 use super::paths::{Dialect, Path};
 use super::payload::Payload;
 use super::reader::{HttpStore, numbers, unsupported};
