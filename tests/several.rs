@@ -127,10 +127,8 @@ fn flags_say_the_same_and_verify_and_inspect_go_over_all_databases_too() {
     let expected = [(BLUE, "1"), (BLUE, "2"), (GREEN, "1"), (GREEN, "3")]
         .map(|((_, database), n)| [database.to_owned(), format!("user-memory-{n}"), format!("prod-memory-{n}")]);
     assert_eq!(moved(&report), BTreeSet::from(expected));
-    assert_eq!(
-        report.check("source")["message"].as_str().unwrap().split(", ").next_back(),
-        Some("4 collections of 2 databases")
-    );
+    let found = report.check("source")["message"].as_str().unwrap();
+    assert!(found.ends_with(", 4 collections of 2 databases"), "{found}");
     assert_promoted(&source, &target, "0.6.3");
 
     let verified = Migration::verify(&from, &into).only(&only).args(flags).verified();

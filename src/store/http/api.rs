@@ -112,7 +112,7 @@ impl Api {
 
     /// Where a collection is.
     pub(super) fn at(&self, collection: &Collection) -> Root {
-        self.place.of(&collection.database)
+        if self.several.is_some() { self.place.of(&collection.database) } else { self.place.clone() }
     }
 
     /// The collection with the distance that its server goes by, and in v1 with its dimension, which that does not tell.
