@@ -2,30 +2,10 @@
 //! it knows `api`, `report`, `exit`, `metrics` and `serve`, never `engine` or `store`.
 
 pub mod act;
-pub mod crd_gap;
-mod decide;
-pub mod ending;
-pub mod events;
-pub mod facts;
-pub mod job;
-pub mod lease;
-pub mod lock;
-mod log;
-pub mod look;
-pub mod memory;
+pub mod build;
 pub mod observe;
-pub mod observed;
-pub mod placement;
 pub mod plan;
-pub mod pod;
-pub mod proof;
-pub mod setup;
-pub mod shown;
-pub mod statuses;
-pub mod sweep;
-pub mod template;
-pub mod trouble;
-pub mod verdict;
+pub mod process;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,14 +22,15 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use self::act::Done;
-use self::look::Look;
-use self::memory::Memory;
+use self::plan::crd_gap;
+use self::plan::look::Look;
+use self::process::memory::{self, Memory};
 use crate::api::MemoryMigration;
 use crate::api::run_hash::short_hash;
 use crate::metrics::Metrics;
 use crate::serve::Readiness;
 
-pub use setup::run;
+pub use self::process::run;
 
 /// An object as the API server returned it. One that cannot be read, for instance because a newer operator wrote it, is
 /// an error of that object and not of the watch.
@@ -215,8 +196,8 @@ async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, 
             }
         };
         let now = now();
-        let observed = observe::observe(context, &migration, &now).await?;
-        let look = Look::new(&migration, &observed, &context.settings, &now);
+        let world = observe::observe(context, &migration, &now).await?;
+        let look = Look::new(&migration, &world, &context.settings, &now);
         let mut plan = plan::plan(&look);
         let mut done = act::act(context, &look, &seen.status, &plan).await?;
         if let Done::Refused(refusal) = &done {
@@ -228,7 +209,7 @@ async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, 
             return Ok(plan.requeue.map_or_else(Action::await_change, Action::requeue));
         }
     }
-    Ok(Action::requeue(decide::SOON))
+    Ok(Action::requeue(plan::SOON))
 }
 
 /// What happens to an object whose look failed: the same again, later and later.

@@ -66,6 +66,33 @@ const ROOMS: &[&str] = &[
     "store::files::inspect",
 ];
 
+/// Files of the controller, and what of the controller's other folders they may use. The longest prefix that matches counts;
+/// what is in their own folder, and what `controller.rs` itself holds, they may use.
+const IN_CONTROLLER: &[(&str, &[&str])] = &[
+    ("observe", &["build", "plan::lock", "plan::look", "process::memory"]),
+    ("observe::world", &[]),
+    ("plan", &["build", "observe::world"]),
+    ("build", &["observe::world"]),
+    ("act", &["observe", "plan"]),
+    ("process", &["act", "build", "observe", "plan"]),
+];
+
+/// Files that only calculate: they neither ask a cluster nor read a clock, and wait for nothing.
+const PURE: &[&str] = &[
+    "model",
+    "chroma",
+    "controller::plan",
+    "controller::build",
+    "controller::observe::world",
+    "controller::observe::facts",
+    "controller::observe::trouble",
+    "controller::observe::ending",
+];
+
+/// Words that a file that only calculates does not have.
+const IMPURE: &[&str] =
+    &["async", "await", "tokio", "Client", "Api", "Context", "Instant", "SystemTime", "Mutex", "fs"];
+
 const LONGEST_FILE: usize = 400;
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -163,6 +190,38 @@ fn a_store_writes_no_file_and_starts_no_process() {
         {
             assert!(!code(&text).contains(word), "{module} holds {word}");
         }
+    }
+}
+
+#[test]
+fn the_folders_of_the_controller_have_a_direction() {
+    let imports = imports();
+    let inside = |file: &str| file.strip_prefix("controller::").map(ToOwned::to_owned);
+    let mut wrong = Vec::new();
+    for (file, used) in imports.iter().filter_map(|(file, used)| Some((inside(file)?, used))) {
+        let rule =
+            IN_CONTROLLER.iter().filter(|(prefix, _)| is_in(&file, prefix)).max_by_key(|(prefix, _)| prefix.len());
+        let (_, allowed) = rule.unwrap_or_else(|| panic!("src/controller/{file}: no rule says what it may use"));
+        let folder = file.split("::").next().unwrap();
+        let others = used.iter().filter_map(|used| inside(used)).filter(|used| !is_in(used, folder));
+        let forbidden = others.filter(|used| !allowed.iter().any(|allowed| is_in(used, allowed)));
+        wrong.extend(forbidden.map(|used| format!("{file} uses {used}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_only_calculates_asks_nobody() {
+    let is_pure = |module: &str| PURE.iter().any(|pure| is_in(module, pure));
+    for (module, text) in modules().into_iter().filter(|(module, _)| is_pure(module)) {
+        let code = code(&text);
+        let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let named = words.find(|word| IMPURE.contains(word));
+        assert!(named.is_none(), "{module} only calculates, but names {named:?}");
+        assert!(!code.contains("::now"), "{module} only calculates, but reads a clock");
+    }
+    for pure in PURE {
+        assert!(modules().iter().any(|(module, _)| module == pure), "there is no {pure} any more");
     }
 }
 

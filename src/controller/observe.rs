@@ -1,5 +1,13 @@
 //! All reads. Writes nothing and decides nothing but what need not be read.
 
+pub mod ending;
+pub mod facts;
+mod log;
+pub mod trouble;
+pub mod world;
+
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Service};
@@ -9,11 +17,15 @@ use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::log::{self, ASIDE};
-use super::look::Look;
-use super::observed::{Endpoint, Handle, JobFact, JobPhase, Lock, Observed, UserFact};
-use super::{Context, Error, facts, lock, memory, placement};
+use self::world::{Endpoint, Handle, JobFact, JobPhase, Lock, UserFact, World};
+use super::plan::lock;
+use super::plan::look::Look;
+use super::process::memory;
+use super::{Context, Error};
 use crate::api::{KIND, LABEL_UID, MemoryMigration, MemoryMigrationSpec, Remote};
+
+/// What only explains is not waited for any longer.
+pub(super) const ASIDE: Duration = Duration::from_secs(5);
 
 /// The object as the API server has it.
 #[derive(Clone, Debug)]
@@ -43,76 +55,75 @@ pub async fn object(context: &Context, namespace: &str, name: &str) -> Result<Op
 ///
 /// # Errors
 /// When the API server refused or did not answer. What only explains (events, logs) may be missing.
-pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time) -> Result<Observed, Error> {
+pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time) -> Result<World, Error> {
     let namespace = migration.namespace().unwrap_or_default();
     let uid = migration.uid().unwrap_or_default();
     if migration.metadata.deletion_timestamp.is_some() {
-        return Ok(Observed::default());
+        return Ok(World::default());
     }
-    let ours = ListParams::default().labels(&placement::selector(&uid));
+    let ours = ListParams::default().labels(&selector(&uid));
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
     let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
-    let mut observed = processes(context, &pods, &namespace, &uid, now).await?;
+    let mut world = processes(context, &pods, &namespace, &uid, now).await?;
     let held = leases.list(&ours).await.map_err(failed("list the locks that the object holds"))?.items;
-    observed.held = held.iter().map(handle).collect();
-    remembered(context, migration, now, &mut observed);
-    let finished = Look::new(migration, &observed, &context.settings, now).finish().is_some();
-    if finished && observed.is_quiet() {
+    world.held = held.iter().map(handle).collect();
+    remembered(context, migration, now, &mut world);
+    let finished = Look::new(migration, &world, &context.settings, now).finish().is_some();
+    if finished && world.is_quiet() {
         context.memory.waits_for(&key_of(migration), Vec::new());
-        return Ok(observed);
+        return Ok(world);
     }
-    let works = observed.present().any(|job| job.phase == JobPhase::Active && !job.deleting);
-    (observed.source, observed.target) = endpoints(context, &migration.spec, &namespace, works).await?;
-    observed.users = users(&pods, &migration.spec, &uid, &namespace).await?;
-    locks(context, &leases, migration, works, &mut observed).await?;
-    observed.log = log::read(context, &pods, migration, &observed).await;
-    Ok(observed)
+    let works = world.present().any(|job| job.phase == JobPhase::Active && !job.deleting);
+    (world.source, world.target) = endpoints(context, &migration.spec, &namespace, works).await?;
+    world.users = users(&pods, &migration.spec, &uid, &namespace).await?;
+    locks(context, &leases, migration, works, &mut world).await?;
+    world.log = log::read(context, &pods, migration, &world).await;
+    Ok(world)
 }
 
 /// The Jobs that the object owns, and the pods with its label. Jobs first: what a Job makes meanwhile is seen.
-async fn processes(
-    context: &Context,
-    pods: &Api<Pod>,
-    namespace: &str,
-    uid: &str,
-    now: &Time,
-) -> Result<Observed, Error> {
-    let ours = ListParams::default().labels(&placement::selector(uid));
+async fn processes(context: &Context, pods: &Api<Pod>, namespace: &str, uid: &str, now: &Time) -> Result<World, Error> {
+    let ours = ListParams::default().labels(&selector(uid));
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let jobs = jobs.list(&ours).await.map_err(failed(&format!("list the Jobs of {namespace}")))?.items;
     let own = pods.list(&ours).await.map_err(failed(&format!("list the runner's pods of {namespace}")))?.items;
-    let mut observed = Observed::default();
+    let mut world = World::default();
     for pod in &own {
         let events = if facts::is_alive(pod) { events_of(context, namespace, pod.uid()).await } else { Vec::new() };
-        observed.pods.push(facts::pod(pod, &events, now));
+        world.pods.push(facts::pod(pod, &events, now));
     }
     for job in jobs.iter().filter(|job| facts::is_owned(job, uid)) {
-        let podless = observed.pods.iter().all(|pod| Some(&pod.job_uid) != job.uid().as_ref());
+        let podless = world.pods.iter().all(|pod| Some(&pod.job_uid) != job.uid().as_ref());
         let events = if podless { events_of(context, namespace, job.uid()).await } else { Vec::new() };
-        observed.jobs.push(facts::job(job, &events));
+        world.jobs.push(facts::job(job, &events));
     }
-    Ok(observed)
+    Ok(world)
 }
 
 /// What this process remembers: Jobs and pods that ended and are gone, and pauses.
-fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, observed: &mut Observed) {
+fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, world: &mut World) {
     let memory = &context.memory;
     let key = key_of(migration);
     let uid = migration.uid().unwrap_or_default();
     let (jobs, pods) = memory.ended(&uid);
     for job in jobs.iter().filter(|job| facts::is_owned(job, &uid)) {
         let fact = facts::job(job, &[]);
-        if observed.jobs.iter().all(|there| there.uid != fact.uid) {
-            observed.jobs.push(JobFact { gone: true, ..fact });
+        if world.jobs.iter().all(|there| there.uid != fact.uid) {
+            world.jobs.push(JobFact { gone: true, ..fact });
         }
     }
-    let there: Vec<String> = observed.pods.iter().map(|pod| pod.name.clone()).collect();
+    let there: Vec<String> = world.pods.iter().map(|pod| pod.name.clone()).collect();
     let gone = pods.iter().filter(|pod| !there.contains(&pod.name_any()));
-    observed.pods.extend(gone.map(|pod| facts::pod(pod, &[], now)));
-    observed.pause = memory.pause(&key);
-    observed.stubborn = memory.stubborn(&key);
-    observed.lacking = memory.lacking();
-    observed.asks_crd = memory.asks_the_crd_again();
+    world.pods.extend(gone.map(|pod| facts::pod(pod, &[], now)));
+    world.pause = memory.pause(&key);
+    world.stubborn = memory.stubborn(&key);
+    world.lacking = memory.lacking();
+    world.asks_crd = memory.asks_the_crd_again();
+}
+
+/// How the API server is asked for the Jobs and pods of one object, and its locks.
+fn selector(uid: &str) -> String {
+    format!("{LABEL_UID}={uid}")
 }
 
 fn handle(lease: &Lease) -> Handle {
@@ -199,20 +210,20 @@ async fn locks(
     leases: &Api<Lease>,
     migration: &MemoryMigration,
     works: bool,
-    observed: &mut Observed,
+    world: &mut World,
 ) -> Result<(), Error> {
     let namespace = migration.namespace().unwrap_or_default();
     let (target, source) = (lock::of_target(&migration.spec, &namespace), lock::of_source(&migration.spec, &namespace));
     if let Some(name) = &target
         && let Some(lease) = lease_of(context, leases, name).await?
     {
-        observed.lock = state(context, migration, &lease).await?;
+        world.lock = state(context, migration, &lease).await?;
     }
     if let Some(name) = source.as_ref().filter(|_| !works)
         && let Some(lease) = lease_of(context, leases, name).await?
         && lock::covers_source(&lease, &migration.spec)
     {
-        observed.source_lock = state(context, migration, &lease).await?;
+        world.source_lock = state(context, migration, &lease).await?;
     }
     context.memory.waits_for(&key_of(migration), target.into_iter().chain(source).collect());
     Ok(())
@@ -251,7 +262,7 @@ pub(super) async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<
     if found.is_some_and(|found| found.uid().as_ref() == Some(&holder.uid)) {
         return Ok(false);
     }
-    let theirs = ListParams::default().labels(&placement::selector(&holder.uid));
+    let theirs = ListParams::default().labels(&selector(&holder.uid));
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let jobs = jobs.list(&theirs).await.map_err(failed("list the Jobs of a lock's former holder"))?;
     let works = |job: &Job| job.metadata.deletion_timestamp.is_none() && facts::job_phase(job) == JobPhase::Active;

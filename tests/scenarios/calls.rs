@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::{lock, sweep};
+use memory_migration_operator::controller::plan::lock;
+use memory_migration_operator::controller::process::sweep;
 use memory_migration_operator::report;
 use serde_json::{Value, json};
 
@@ -404,7 +405,7 @@ async fn a_job_that_the_object_does_not_own_is_neither_believed_nor_deleted() {
 /// Only what others change is worth a look; the object's own cache holds every version.
 #[test]
 fn the_echo_of_an_own_write_is_no_news() {
-    use memory_migration_operator::controller::{Found, memory::Memory};
+    use memory_migration_operator::controller::{Found, process::memory::Memory};
     let memory = Memory::default();
     let found = |edit: &dyn Fn(&mut memory_migration_operator::api::MemoryMigration)| {
         let mut migration = Case::to_server().running().migration;

@@ -5,8 +5,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::status::Counts;
-use memory_migration_operator::controller::facts;
-use memory_migration_operator::controller::observed::{Endpoint, JobPhase, Trouble, UserFact};
+use memory_migration_operator::controller::observe::facts;
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Trouble, UserFact};
 use memory_migration_operator::report::{self, CollectionReport, Line, Stage};
 use serde_json::{Value, from_value, json};
 
@@ -77,7 +77,7 @@ fn a_reader_of_the_target_holds_nothing_back_and_stops_nothing() {
     let running = Case::to_claim().running().see(|o| o.users.push(reader("prod", "n1")));
     assert!(running.plan().delete().is_empty());
     assert_eq!(reason(&running.plan()), Reason::Preflight);
-    let anywhere = |o: &mut memory_migration_operator::controller::observed::Observed| {
+    let anywhere = |o: &mut memory_migration_operator::controller::observe::world::World| {
         o.target = Endpoint::Found { uid: "u".into(), one_node: false, one_pod: false };
     };
     assert_eq!(pinned(&case.see(anywhere)), None);
@@ -410,7 +410,7 @@ fn names_hold_the_database_where_it_is_not_chromas_own() {
 fn a_run_that_goes_on_shows_what_is_there_and_not_the_old_stage() {
     let case = Case::to_server().running().at_stage(Stage::Copying, 45, 100).done();
     let status = case.migration.status.clone().unwrap();
-    assert_eq!((status.records.as_str(), status.pod_name.clone()), ("45/100", case.observed.pods[0].name.clone()));
+    assert_eq!((status.records.as_str(), status.pod_name.clone()), ("45/100", case.world.pods[0].name.clone()));
     let failed = case.ended(4, None, None).see(|o| o.log = None).done();
     let again = failed.see(|o| {
         let mut pod = pod_fact(&o.jobs[0].name);

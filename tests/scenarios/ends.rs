@@ -2,7 +2,7 @@
 //! ours, and what comes in the second in which a Job ends.
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::observed::{Endpoint, JobFact, JobPhase, UserFact};
+use memory_migration_operator::controller::observe::world::{Endpoint, JobFact, JobPhase, UserFact};
 use memory_migration_operator::report::{self, Counts};
 
 use super::fixtures::*;
@@ -47,7 +47,7 @@ fn a_finished_status_is_never_withdrawn_because_its_pods_are_gone() {
 #[test]
 fn a_job_that_the_status_does_not_name_says_nothing() {
     let forge = |case: &Case, edit: &dyn Fn(&mut JobFact)| {
-        let mut job = case.observed.jobs[0].clone();
+        let mut job = case.world.jobs[0].clone();
         (job.name, job.uid, job.attempt, job.phase) = ("forged".into(), "forged".into(), 99, JobPhase::Complete);
         edit(&mut job);
         let mut pod = pod_fact(&job.name);
@@ -213,11 +213,11 @@ fn an_end_counts_if_it_came_in_time_or_if_nobody_else_may_have_written() {
         assert_eq!(plan.delete().len(), 1);
         let mut case = case.clone();
         plan.writes.iter().for_each(|write| case.write(write, &mut None));
-        assert_eq!(case.migration.status.as_ref().unwrap().stopped_job, case.observed.jobs[0].uid, "said before");
+        assert_eq!(case.migration.status.as_ref().unwrap().stopped_job, case.world.jobs[0].uid, "said before");
         case.later(30)
     };
     let end = |case: Case, seconds: i64| {
-        let run = case.observed.jobs[0].run.clone();
+        let run = case.world.jobs[0].run.clone();
         case.see(|o| {
             let pod = &mut o.pods[0];
             (pod.alive, pod.succeeded, pod.ended) = (false, true, Some(at(seconds)));

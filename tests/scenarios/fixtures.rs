@@ -5,13 +5,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use memory_migration_operator::api::conditions::{Reason, agreed_reason};
 use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus, parse_manifest};
-use memory_migration_operator::controller::events::Notice;
-use memory_migration_operator::controller::look::Look;
-use memory_migration_operator::controller::observed::{
-    Endpoint, Handle, JobFact, JobPhase, Lock, LogFact, Observed, PodFact, Trouble, UserFact,
+use memory_migration_operator::controller::build::job;
+use memory_migration_operator::controller::observe::facts;
+use memory_migration_operator::controller::observe::world::{
+    Endpoint, Handle, JobFact, JobPhase, Lock, LogFact, PodFact, Trouble, UserFact, World,
 };
+use memory_migration_operator::controller::plan::lock;
+use memory_migration_operator::controller::plan::look::Look;
+use memory_migration_operator::controller::plan::notices::Notice;
 use memory_migration_operator::controller::plan::{self, Outcome, PauseChange, Plan, Refusal, Write};
-use memory_migration_operator::controller::{Platform, Settings, facts, job, lock};
+use memory_migration_operator::controller::{Platform, Settings};
 use memory_migration_operator::report::{self, Counts, Progress, SCHEMA, Stage, Summary, Verdict};
 
 pub(crate) const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -45,7 +48,7 @@ pub(crate) fn object(source: &str, target: &str, more: &str) -> MemoryMigration 
 #[derive(Clone)]
 pub(crate) struct Case {
     pub(crate) migration: MemoryMigration,
-    pub(crate) observed: Observed,
+    pub(crate) world: World,
     pub(crate) now: i64,
 }
 
@@ -66,8 +69,8 @@ impl Case {
 
     pub(crate) fn of(migration: MemoryMigration) -> Self {
         let found = |uid: &str| Endpoint::Found { uid: uid.into(), one_node: true, one_pod: false };
-        let observed = Observed { source: found("source-uid"), target: found("target-uid"), ..Observed::default() };
-        Self { migration, observed, now: 0 }
+        let world = World { source: found("source-uid"), target: found("target-uid"), ..World::default() };
+        Self { migration, world, now: 0 }
     }
 
     pub(crate) fn edit(mut self, edit: impl FnOnce(&mut MemoryMigration)) -> Self {
@@ -76,8 +79,8 @@ impl Case {
         self
     }
 
-    pub(crate) fn see(mut self, see: impl FnOnce(&mut Observed)) -> Self {
-        see(&mut self.observed);
+    pub(crate) fn see(mut self, see: impl FnOnce(&mut World)) -> Self {
+        see(&mut self.world);
         self
     }
 
@@ -101,7 +104,7 @@ impl Case {
     /// With this one look and what is decided on it.
     fn look<T>(&self, decide: impl FnOnce(&Look<'_>) -> T) -> T {
         let (settings, now) = (settings(), at(self.now));
-        decide(&Look::new(&self.migration, &self.observed, &settings, &now))
+        decide(&Look::new(&self.migration, &self.world, &settings, &now))
     }
 
     /// What is planned on what is seen now.
@@ -141,7 +144,7 @@ impl Case {
         let mut created = None;
         for write in &plan.writes {
             match write {
-                Write::Delete(gone) => self.observed.jobs.retain(|job| job.name != gone.name),
+                Write::Delete(gone) => self.world.jobs.retain(|job| job.name != gone.name),
                 other => self.write(other, &mut created),
             }
         }
@@ -151,17 +154,17 @@ impl Case {
 
     /// One write that the API server takes. `created`: the Job that was made just before.
     pub(crate) fn write(&mut self, write: &Write, created: &mut Option<String>) {
-        let observed = &mut self.observed;
+        let world = &mut self.world;
         match write {
-            Write::BreakLock(_) => observed.lock = Lock::Free,
+            Write::BreakLock(_) => world.lock = Lock::Free,
             Write::TakeLock(name) => {
-                observed.held.push(Handle { name: name.clone(), uid: format!("uid-of-{name}") });
-                observed.lock = Lock::Ours;
+                world.held.push(Handle { name: name.clone(), uid: format!("uid-of-{name}") });
+                world.lock = Lock::Ours;
             }
             Write::Create(job) => {
                 let fact = JobFact { created: at(self.now).0.as_second(), ..facts::job(job, &[]) };
                 let uid = format!("uid-of-{}", fact.name);
-                observed.jobs.push(JobFact { uid: uid.clone(), ..fact });
+                world.jobs.push(JobFact { uid: uid.clone(), ..fact });
                 *created = Some(uid);
             }
             Write::Status(told) => {
@@ -172,17 +175,17 @@ impl Case {
                 self.migration.status = Some(status);
             }
             Write::Delete(gone) => {
-                observed.jobs.iter_mut().filter(|job| job.uid == gone.uid).for_each(|job| {
+                world.jobs.iter_mut().filter(|job| job.uid == gone.uid).for_each(|job| {
                     (job.deleting, job.deleted_at) = (true, Some(at(self.now).0.as_second()));
                 });
             }
             Write::Ttl(handle, seconds) => {
-                observed.jobs.iter_mut().filter(|job| job.uid == handle.uid).for_each(|job| job.ttl = *seconds);
+                world.jobs.iter_mut().filter(|job| job.uid == handle.uid).for_each(|job| job.ttl = *seconds);
             }
             Write::GiveBack(lease) => {
-                observed.held.retain(|held| held != lease);
-                if observed.held.is_empty() && observed.lock == Lock::Ours {
-                    observed.lock = Lock::Free;
+                world.held.retain(|held| held != lease);
+                if world.held.is_empty() && world.lock == Lock::Ours {
+                    world.lock = Lock::Free;
                 }
             }
             Write::Tell(_) => {}
@@ -193,8 +196,8 @@ impl Case {
     pub(crate) fn remember(&mut self, pause: &PauseChange) {
         match pause {
             PauseChange::Keep => {}
-            PauseChange::Set(pause) => self.observed.pause = Some(pause.clone()),
-            PauseChange::Clear => self.observed.pause = None,
+            PauseChange::Set(pause) => self.world.pause = Some(pause.clone()),
+            PauseChange::Clear => self.world.pause = None,
         }
     }
 
@@ -206,7 +209,7 @@ impl Case {
     /// Started, and its pod runs.
     pub(crate) fn running(self) -> Self {
         let case = self.started();
-        let pod = pod_fact(&case.observed.jobs[0].name);
+        let pod = pod_fact(&case.world.jobs[0].name);
         case.see(|o| o.pods.push(pod))
     }
 

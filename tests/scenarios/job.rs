@@ -3,8 +3,8 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
 use memory_migration_operator::api::parse_manifest;
-use memory_migration_operator::controller::job::{self, ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input};
-use memory_migration_operator::controller::observed::{Ids, LogFact, UserFact};
+use memory_migration_operator::controller::build::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, job};
+use memory_migration_operator::controller::observe::world::{Ids, LogFact, UserFact};
 use memory_migration_operator::controller::{Platform, Settings};
 
 use memory_migration_operator::report::{Listed, ListedCollection};

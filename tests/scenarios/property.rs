@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use memory_migration_operator::api::conditions::{READY, Reason, Situation};
-use memory_migration_operator::controller::observed::{Endpoint, JobPhase, Lock, LogFact, UserFact};
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, LogFact, UserFact};
 use memory_migration_operator::controller::plan::{Plan, Write};
 use memory_migration_operator::report::{self, Progress, Stage};
 use proptest::prelude::*;
@@ -95,7 +95,7 @@ enum Came {
 }
 
 /// A cluster with one migration, as far as the controller can tell.
-struct World {
+struct Model {
     case: Case,
     answers: Answers,
     /// Verdicts that were counted, by run and attempt.
@@ -108,7 +108,7 @@ struct World {
     source_written: bool,
 }
 
-impl World {
+impl Model {
     fn new(local: bool) -> Self {
         let case = if local { Case::to_claim() } else { Case::to_server() };
         Self {
@@ -128,13 +128,13 @@ impl World {
             Happens::LookAndDie(writes) => {
                 self.look(writes);
                 // What only the process knew is gone with it.
-                self.case.observed.pause = None;
-                self.case.observed.jobs.retain(|job| !job.gone);
+                self.case.world.pause = None;
+                self.case.world.jobs.retain(|job| !job.gone);
             }
             Happens::Answer(0) => self.answers = Answers::Made,
             Happens::Answer(code) => self.answers = Answers::Refused(code),
             Happens::NoAnswer => self.answers = Answers::Silent,
-            Happens::LockVanishes => self.case.observed.held.clear(),
+            Happens::LockVanishes => self.case.world.held.clear(),
             other => self.outside(other),
         }
     }
@@ -163,34 +163,34 @@ impl World {
     }
 
     fn see_locks(&mut self) {
-        let observed = &mut self.case.observed;
+        let world = &mut self.case.world;
         let theirs = || Lock::Theirs { holder: "MemoryMigration team/other".into() };
-        observed.lock = match (self.foreign_lock, observed.held.is_empty()) {
+        world.lock = match (self.foreign_lock, world.held.is_empty()) {
             (_, false) => Lock::Ours,
             (true, true) => theirs(),
             (false, true) => Lock::Free,
         };
-        observed.source_lock = if self.source_written { theirs() } else { Lock::Free };
+        world.source_lock = if self.source_written { theirs() } else { Lock::Free };
     }
 
     /// What must hold of every plan.
     fn check(&mut self, plan: &Plan) {
-        let observed = &self.case.observed;
+        let world = &self.case.world;
         let migration = &self.case.migration;
         let hash = self.case.hash();
         if let Some(job) = plan.create() {
             assert!(migration.metadata.deletion_timestamp.is_none(), "created for a deleted object");
-            assert!(observed.alive().next().is_none(), "created beside a living pod");
-            assert!(observed.present().next().is_none(), "created beside another Job");
-            assert!(observed.lock == Lock::Ours, "created without the lock");
-            assert!(observed.source_lock == Lock::Free, "created beside a writer of the source");
+            assert!(world.alive().next().is_none(), "created beside a living pod");
+            assert!(world.present().next().is_none(), "created beside another Job");
+            assert!(world.lock == Lock::Ours, "created without the lock");
+            assert!(world.source_lock == Lock::Free, "created beside a writer of the source");
             let local = migration.spec.target.local.is_some();
-            assert!(!local || observed.users.is_empty(), "created beside a user of the claim");
+            assert!(!local || world.users.is_empty(), "created beside a user of the claim");
             assert!(!self.finished.contains_key(&hash), "a finished run was started again: {:?}", job.metadata.name);
             assert!(!migration.spec.suspend, "created while suspended");
         }
         if !plan.release().is_empty() {
-            assert!(observed.is_quiet() && plan.create().is_none(), "the lock was given back beside a writer");
+            assert!(world.is_quiet() && plan.create().is_none(), "the lock was given back beside a writer");
         }
         let Some(status) = plan.status() else { return };
         let reason = reason_of(&status);
@@ -198,7 +198,7 @@ impl World {
         assert_eq!(ready, reason.situation() == Situation::Done, "{reason:?}");
         if ready {
             let run = &status.run_hash;
-            let ours = observed.pods.iter().filter(|pod| !pod.name.starts_with("forged"));
+            let ours = world.pods.iter().filter(|pod| !pod.name.starts_with("forged"));
             let proof = ours.filter_map(|pod| pod.summary.as_ref()).any(|summary| summary.run_hash == *run);
             assert!(proof || self.finished.get(run) == Some(&reason), "Ready without a proof");
         }
@@ -255,31 +255,31 @@ impl World {
         }
         self.case.write(write, created);
         if let Write::Delete(gone) = write {
-            let observed = &mut self.case.observed;
-            let has_pod = observed.pods.iter().any(|pod| pod.alive && pod.job_uid == gone.uid);
-            observed.jobs.retain(|job| has_pod || job.uid != gone.uid);
+            let world = &mut self.case.world;
+            let has_pod = world.pods.iter().any(|pod| pod.alive && pod.job_uid == gone.uid);
+            world.jobs.retain(|job| has_pod || job.uid != gone.uid);
         }
         answers
     }
 
     /// After a look that was carried out nothing writes without the lock.
     fn check_lock(&self) {
-        let observed = &self.case.observed;
-        let writes = observed.alive().any(|pod| observed.jobs.iter().any(|j| j.uid == pod.job_uid && !j.deleting));
+        let world = &self.case.world;
+        let writes = world.alive().any(|pod| world.jobs.iter().any(|j| j.uid == pod.job_uid && !j.deleting));
         let going = self.case.migration.metadata.deletion_timestamp.is_some();
-        assert!(!writes || going || !observed.held.is_empty(), "a run goes on without its lock");
+        assert!(!writes || going || !world.held.is_empty(), "a run goes on without its lock");
     }
 
     /// What users and Kubernetes do.
     #[expect(clippy::too_many_lines, reason = "one list of what can happen")]
     fn outside(&mut self, happens: Happens) {
         let hash = self.case.hash();
-        let like_ours = self.case.clone().started().observed.jobs.pop();
+        let like_ours = self.case.clone().started().world.jobs.pop();
         let case = &mut self.case;
-        let observed = &mut case.observed;
+        let world = &mut case.world;
         let spec = &mut case.migration.spec;
         match happens {
-            Happens::PodsCollected(which) => observed.pods.retain(|pod| match which {
+            Happens::PodsCollected(which) => world.pods.retain(|pod| match which {
                 0 => pod.alive,
                 1 => !pod.succeeded,
                 _ => pod.alive || pod.succeeded,
@@ -289,22 +289,22 @@ impl World {
             Happens::Suspend(on) => spec.suspend = on,
             Happens::Delete => case.migration.metadata.deletion_timestamp = Some(at(case.now)),
             Happens::PodComes => {
-                let free = observed.jobs.iter().find(|job| job.phase == JobPhase::Active && !job.deleting);
-                if let Some(job) = free.filter(|job| !observed.pods.iter().any(|p| p.alive && p.job == job.name)) {
+                let free = world.jobs.iter().find(|job| job.phase == JobPhase::Active && !job.deleting);
+                if let Some(job) = free.filter(|job| !world.pods.iter().any(|p| p.alive && p.job == job.name)) {
                     let mut pod = pod_fact(&job.name);
                     (pod.started, pod.created) = (false, case.now);
-                    observed.pods.push(pod);
+                    world.pods.push(pod);
                 }
             }
-            Happens::PodStarts => observed.pods.iter_mut().filter(|p| p.alive).for_each(|p| p.started = true),
+            Happens::PodStarts => world.pods.iter_mut().filter(|p| p.alive).for_each(|p| p.started = true),
             Happens::PodSays(n) => {
                 let stages = [Stage::Preflight, Stage::Copying, Stage::Verifying, Stage::Repairing];
                 let progress = Progress { stage: stages[usize::from(n)], records: 3, total: 9, ..Progress::default() };
-                observed.log = Some(LogFact { progress: Some(progress), ..LogFact::default() });
+                world.log = Some(LogFact { progress: Some(progress), ..LogFact::default() });
             }
             Happens::PodSucceeds => {
-                if let Some(pod) = observed.pods.iter_mut().find(|p| p.alive && p.started) {
-                    let run = observed.jobs.iter().find(|j| j.name == pod.job).map_or(hash, |job| job.run.clone());
+                if let Some(pod) = world.pods.iter_mut().find(|p| p.alive && p.started) {
+                    let run = world.jobs.iter().find(|j| j.name == pod.job).map_or(hash, |job| job.run.clone());
                     (pod.alive, pod.succeeded, pod.ended) = (false, true, Some(at(case.now)));
                     pod.summary = Some(summary(&run, report::Reason::Verified));
                     let job = pod.job.clone();
@@ -312,7 +312,7 @@ impl World {
                 }
             }
             Happens::PodFails(code) => {
-                if let Some(pod) = observed.pods.iter_mut().find(|p| p.alive) {
+                if let Some(pod) = world.pods.iter_mut().find(|p| p.alive) {
                     (pod.alive, pod.exit, pod.ended) = (false, Some(code), Some(at(case.now)));
                     let job = pod.job.clone();
                     if [2, 3, 5, 6, 7].contains(&code) {
@@ -322,31 +322,31 @@ impl World {
             }
             Happens::PodEnds => self.deleted_end(),
             Happens::JobVanishes(seen) => {
-                observed.pods.iter_mut().for_each(|pod| pod.alive = false);
-                observed.jobs.retain(|job| seen && job.phase != JobPhase::Active);
-                observed.jobs.iter_mut().for_each(|job| job.gone = true);
+                world.pods.iter_mut().for_each(|pod| pod.alive = false);
+                world.jobs.retain(|job| seen && job.phase != JobPhase::Active);
+                world.jobs.iter_mut().for_each(|job| job.gone = true);
             }
             Happens::ForeignJob => {
-                let there = observed.jobs.iter().any(|job| job.name == "forged");
+                let there = world.jobs.iter().any(|job| job.name == "forged");
                 if let Some(mut job) = like_ours.filter(|_| !there) {
                     (job.name, job.uid) = ("forged".into(), "uid-of-forged".into());
                     (job.run, job.attempt, job.phase) = (hash.clone(), 99, JobPhase::Complete);
                     let mut pod = pod_fact("forged");
                     (pod.alive, pod.succeeded) = (false, true);
                     pod.summary = Some(summary(&hash, report::Reason::Verified));
-                    observed.pods.push(pod);
-                    observed.jobs.push(job);
+                    world.pods.push(pod);
+                    world.jobs.push(job);
                 }
             }
             Happens::OthersUseClaim(on) => {
                 let user = UserFact { pod: "x".into(), claim: "prod".into(), running: true, ..UserFact::default() };
-                observed.users = if on { vec![user] } else { vec![] };
+                world.users = if on { vec![user] } else { vec![] };
             }
             Happens::OthersLock(on) => self.foreign_lock = on,
             Happens::OthersWriteSource(on) => self.source_written = on,
             Happens::ClaimMissing(on) => {
                 let found = Endpoint::Found { uid: "source-uid".into(), one_node: true, one_pod: false };
-                observed.source = if on { Endpoint::Missing("gone".into()) } else { found };
+                world.source = if on { Endpoint::Missing("gone".into()) } else { found };
             }
             Happens::Time(seconds) => case.now += seconds,
             _ => {}
@@ -358,7 +358,7 @@ impl World {
     }
 
     fn job_ends(&mut self, name: &str, phase: &JobPhase) {
-        for job in self.case.observed.jobs.iter_mut().filter(|job| job.name == name) {
+        for job in self.case.world.jobs.iter_mut().filter(|job| job.name == name) {
             job.phase = phase.clone();
         }
         self.deleted_end();
@@ -366,10 +366,10 @@ impl World {
 
     /// Jobs that are being deleted go with their pods.
     fn deleted_end(&mut self) {
-        let observed = &mut self.case.observed;
-        let deleting: Vec<String> = observed.jobs.iter().filter(|j| j.deleting).map(|j| j.name.clone()).collect();
-        observed.pods.iter_mut().filter(|p| deleting.contains(&p.job)).for_each(|p| p.alive = false);
-        observed.jobs.retain(|job| !job.deleting);
+        let world = &mut self.case.world;
+        let deleting: Vec<String> = world.jobs.iter().filter(|j| j.deleting).map(|j| j.name.clone()).collect();
+        world.pods.iter_mut().filter(|p| deleting.contains(&p.job)).for_each(|p| p.alive = false);
+        world.jobs.retain(|job| !job.deleting);
     }
 }
 
@@ -378,10 +378,10 @@ proptest! {
 
     #[test]
     fn whatever_happens_the_rules_hold(local in any::<bool>(), steps in prop::collection::vec(happens(), 1..80)) {
-        let mut world = World::new(local);
+        let mut model = Model::new(local);
         for step in steps {
-            world.step(step);
-            let writers = world.case.observed.alive().count();
+            model.step(step);
+            let writers = model.case.world.alive().count();
             prop_assert!(writers <= 1, "{} writers", writers);
         }
     }
@@ -389,10 +389,10 @@ proptest! {
     /// Left alone, every migration comes to an end that stays.
     #[test]
     fn left_alone_it_comes_to_rest(local in any::<bool>(), steps in prop::collection::vec(happens(), 1..40)) {
-        let mut world = World::new(local);
-        steps.into_iter().filter(|s| !matches!(s, Happens::Delete)).for_each(|step| world.step(step));
-        world.case.migration.spec.suspend = false;
-        world.case.migration.spec.active_deadline_seconds = None;
+        let mut model = Model::new(local);
+        steps.into_iter().filter(|s| !matches!(s, Happens::Delete)).for_each(|step| model.step(step));
+        model.case.migration.spec.suspend = false;
+        model.case.migration.spec.active_deadline_seconds = None;
         let calm = [
             Happens::OthersUseClaim(false),
             Happens::OthersLock(false),
@@ -401,28 +401,28 @@ proptest! {
             Happens::Answer(0),
         ];
         for step in calm {
-            world.step(step);
+            model.step(step);
         }
         for _ in 0..20 {
             for step in [Happens::Look, Happens::PodEnds, Happens::PodComes, Happens::PodStarts, Happens::PodSucceeds, Happens::Look, Happens::Time(301)] {
-                world.step(step);
+                model.step(step);
             }
         }
-        let status = world.case.migration.status.clone().unwrap();
+        let status = model.case.migration.status.clone().unwrap();
         prop_assert!(reason_of(&status).is_final(), "{:?}", status);
-        world.see_locks();
-        let plan = world.case.plan_once();
+        model.see_locks();
+        let plan = model.case.plan_once();
         prop_assert!(plan.writes.is_empty() && plan.requeue.is_none(), "{:?}", plan);
-        prop_assert!(world.case.observed.held.is_empty(), "a lock was kept");
+        prop_assert!(model.case.world.held.is_empty(), "a lock was kept");
     }
 
     /// A Job that is refused n times, with any code: bounded writes, one status, no attempt counted, no lock kept.
     #[test]
     fn a_refused_job_costs_little_and_counts_nothing(local in any::<bool>(), code in 400..600_u16, wakes in prop::collection::vec(1..40_i64, 1..200)) {
         prop_assume!(code != 404);
-        let mut world = World::new(local);
-        world.case.migration.spec.active_deadline_seconds = None;
-        world.answers = Answers::Refused(code);
+        let mut model = Model::new(local);
+        model.case.migration.spec.active_deadline_seconds = None;
+        model.answers = Answers::Refused(code);
         let mut statuses = Vec::new();
         let mut written: Vec<i64> = Vec::new();
         // Whatever wakes the controller, and however often.
@@ -430,24 +430,24 @@ proptest! {
             let before = usize::MAX / 2;
             let mut left = before;
             for _ in 0..4 {
-                world.see_locks();
-                let plan = world.case.plan_once();
-                let came = world.carry_out(&plan, &mut left);
+                model.see_locks();
+                let plan = model.case.plan_once();
+                let came = model.carry_out(&plan, &mut left);
                 if let Came::Refused(code) = came {
-                    let plan = world.case.refused(code, "the server's words");
-                    world.carry_out(&plan, &mut left);
-                    world.case.remember(&plan.pause);
+                    let plan = model.case.refused(code, "the server's words");
+                    model.carry_out(&plan, &mut left);
+                    model.case.remember(&plan.pause);
                     break;
                 }
-                world.case.remember(&plan.pause);
+                model.case.remember(&plan.pause);
                 if !plan.again { break; }
             }
-            written.extend(std::iter::repeat_n(world.case.now, before - left));
-            let status = world.case.migration.status.clone().unwrap();
+            written.extend(std::iter::repeat_n(model.case.now, before - left));
+            let status = model.case.migration.status.clone().unwrap();
             if statuses.last() != Some(&status) { statuses.push(status); }
             let firm = code < 500 && code != 429 && code != 401 && code != 409;
-            prop_assert!(!firm || world.case.observed.held.is_empty(), "a lock was kept");
-            world.case.now += wake;
+            prop_assert!(!firm || model.case.world.held.is_empty(), "a lock was kept");
+            model.case.now += wake;
         }
         prop_assert_eq!(statuses.len(), 1, "{:?}", statuses);
         prop_assert_eq!(statuses[0].attempts, 0);

@@ -2,7 +2,7 @@
 
 use memory_migration_operator::api::conditions::{READY, RECONCILING, Reason, STALLED, Situation};
 use memory_migration_operator::api::{Phase, VerificationMode};
-use memory_migration_operator::controller::observed::{Endpoint, JobPhase, Lock, Trouble};
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, Trouble};
 use memory_migration_operator::report::{self, Stage};
 
 use super::fixtures::*;
@@ -100,7 +100,7 @@ fn every_reason_is_reached_with_its_row_of_the_table() {
 fn nothing_is_written_while_nothing_changes() {
     for reason in Reason::ALL.iter().copied() {
         let mut case = reached(reason).done().later(3600);
-        case.observed.log = None;
+        case.world.log = None;
         let plan = case.plan();
         assert!(plan.writes.is_empty(), "{reason:?}: {plan:?}");
         // What waits for a person or for nothing is looked at again only when something changes.

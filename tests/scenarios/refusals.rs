@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::observed::Lock;
+use memory_migration_operator::controller::observe::world::Lock;
 use memory_migration_operator::controller::plan::{PauseChange, Write};
 use serde_json::{Value, json};
 
@@ -98,7 +98,7 @@ fn a_lock_is_kept_after_no_answer_until_the_jobs_absence_is_seen() {
     let absent = locked.clone().after(&silent).later(3);
     assert_eq!(absent.plan().release(), [locked.lock_name()]);
     let made = locked.clone().started();
-    let made = locked.after(&silent).see(|o| o.jobs.clone_from(&made.observed.jobs)).later(3);
+    let made = locked.after(&silent).see(|o| o.jobs.clone_from(&made.world.jobs)).later(3);
     let plan = made.plan();
     let status = plan.status().unwrap();
     assert_eq!((status.attempts, status.job_name), (1, made.job_name(1)), "it is the attempt");
@@ -242,7 +242,7 @@ fn what_the_crd_lacks_is_said_on_the_object_and_no_difference() {
 fn a_pause_is_forgotten_once_the_run_works() {
     let case = Case::to_server();
     let case = case.clone().after(&case.refused(Some(403), "quota")).later(61).running();
-    assert!(case.observed.pause.is_some());
+    assert!(case.world.pause.is_some());
     let copying = case.at_stage(memory_migration_operator::report::Stage::Copying, 1, 2);
     assert_eq!(copying.plan().pause, PauseChange::Clear);
 }

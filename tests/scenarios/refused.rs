@@ -3,7 +3,7 @@
 
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::{LocalTarget, MemoryMigration, Remote, Selected};
-use memory_migration_operator::controller::job;
+use memory_migration_operator::controller::build::ANNOTATION_NAME;
 
 use super::fixtures::*;
 
@@ -81,9 +81,9 @@ fn a_name_that_is_too_long_for_a_job() {
     assert!(name.len() <= 63 && name.starts_with(&"a".repeat(50)), "{name}");
     assert_eq!(message(&plan), format!("Job {name} is starting the runner"), "what the user reads");
     assert_eq!(plan.status().unwrap().job_name, name);
-    assert_eq!(made.metadata.annotations.unwrap()[job::ANNOTATION_NAME], long);
+    assert_eq!(made.metadata.annotations.unwrap()[ANNOTATION_NAME], long);
     let pod = made.spec.unwrap().template.metadata.unwrap();
-    assert_eq!(pod.annotations.unwrap()[job::ANNOTATION_NAME], long);
+    assert_eq!(pod.annotations.unwrap()[ANNOTATION_NAME], long);
     assert!(pod.labels.unwrap().values().all(|value| value.len() <= 63));
     let twin = Case::to_server().edit(|m| {
         m.metadata.name = Some(format!("{}x", &long[..252]));

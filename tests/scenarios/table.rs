@@ -2,7 +2,7 @@
 
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::{OnConflict, Phase, VerificationMode};
-use memory_migration_operator::controller::observed::{Endpoint, JobPhase, Lock, UserFact};
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, UserFact};
 use memory_migration_operator::report::{self, Stage};
 
 use super::fixtures::*;
@@ -305,7 +305,7 @@ fn pods_that_never_start_are_a_condition_with_the_remedy() {
 
 #[test]
 fn a_job_that_may_make_no_pod_says_so() {
-    let trouble = memory_migration_operator::controller::observed::Trouble {
+    let trouble = memory_migration_operator::controller::observe::world::Trouble {
         reason: Reason::NotAdmitted,
         message: "raise the quota".into(),
     };
@@ -419,7 +419,7 @@ fn a_new_object_that_is_suspended_starts_nothing() {
 #[test]
 fn the_deadline_counts_from_the_first_job_over_all_attempts() {
     let case = Case::to_server().edit(|m| m.spec.active_deadline_seconds = Some(100)).started();
-    assert_eq!(case.observed.jobs.len(), 1);
+    assert_eq!(case.world.jobs.len(), 1);
     let replaced = case.later(60).see(|o| o.jobs.clear());
     assert_eq!(replaced.plan().create().unwrap().spec.unwrap().active_deadline_seconds, Some(40));
     says(&replaced.later(40), Reason::DeadlineExceeded, "activeDeadlineSeconds have passed");
@@ -443,7 +443,7 @@ fn the_jobs_of_a_run_share_its_backoff_limit() {
     let resumed = suspended.edit(|m| m.spec.suspend = false);
     let job = resumed.plan().create().unwrap();
     assert_eq!(job.spec.as_ref().unwrap().backoff_limit, Some(2));
-    let fact = memory_migration_operator::controller::facts::job(&job, &[]);
+    let fact = memory_migration_operator::controller::observe::facts::job(&job, &[]);
     assert_eq!((fact.failed, fact.failed_before), (0, 4));
     // The second Job fails, too, and somebody removes it before it is seen: what was seen counts.
     let second = resumed.done().see(|o| (o.jobs[0].failed_before, o.jobs[0].failed) = (4, 3)).done();
@@ -463,7 +463,7 @@ fn suspending_again_and_again_uses_up_no_try() {
     }
     let status = case.migration.status.as_ref().unwrap();
     assert_eq!((status.attempts, status.failures), (21, 0));
-    assert_eq!(case.observed.jobs.len(), 1);
+    assert_eq!(case.world.jobs.len(), 1);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::facts;
-use memory_migration_operator::controller::lock;
-use memory_migration_operator::controller::observed::{Endpoint, JobPhase};
+use memory_migration_operator::controller::observe::facts;
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase};
+use memory_migration_operator::controller::plan::lock;
 use memory_migration_operator::report::{Line, Progress, Stage};
 use serde_json::{Value, from_value, json};
 

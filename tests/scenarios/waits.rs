@@ -1,9 +1,9 @@
 //! Waits that are no failed tries: what only the runner sees, a source that another one writes, a log that is silent.
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::memory::Memory;
-use memory_migration_operator::controller::observed::{Cause, JobPhase, Lock, LogFact, Pause};
+use memory_migration_operator::controller::observe::world::{Cause, JobPhase, Lock, LogFact, Pause};
 use memory_migration_operator::controller::plan::PauseChange;
+use memory_migration_operator::controller::process::memory::Memory;
 use memory_migration_operator::report::{self, Stage};
 
 use super::fixtures::*;
@@ -83,7 +83,7 @@ fn an_edit_or_the_end_of_the_sources_writer_ends_the_pause() {
     assert!(case.plan().create().is_none());
     assert!(case.clone().edit(|m| m.spec.backoff_limit = 1).plan().create().is_some());
     let memory = Memory::default();
-    let pause = case.observed.pause.clone().unwrap();
+    let pause = case.world.pause.clone().unwrap();
     memory.change_pause("team/move", &PauseChange::Set(pause.clone()));
     memory.waits_for("team/move", vec!["target".into(), "source".into()]);
     memory.waits_for("team/other", vec!["another".into()]);

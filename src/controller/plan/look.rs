@@ -1,14 +1,16 @@
-//! One look at one migration: the object, what was observed of it, and which run and which Job that is about. Pure.
+//! One look at one migration: the object, the world around it, and which run and which Job that is about. Pure.
 //! The one argument of everything that decides; decides nothing itself.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::observed::{Asked, JobFact, Observed};
-use super::{Settings, job, lock, proof};
+use super::{lock, proof};
 use crate::api::conditions::{self, Reason, Situation};
 use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus};
+use crate::controller::Settings;
+use crate::controller::build::job;
+use crate::controller::observe::world::{Asked, JobFact, World};
 
 /// All that a decision depends on.
 #[derive(Clone, Debug)]
@@ -16,7 +18,7 @@ pub struct Look<'a> {
     /// The object.
     pub migration: &'a MemoryMigration,
     /// What was seen of it.
-    pub observed: &'a Observed,
+    pub world: &'a World,
     /// What Jobs are made with.
     pub settings: &'a Settings,
     /// The time, in whole seconds.
@@ -41,9 +43,9 @@ pub struct Finish {
 impl<'a> Look<'a> {
     /// At the run that the spec asks for.
     #[must_use]
-    pub fn new(migration: &'a MemoryMigration, observed: &'a Observed, settings: &'a Settings, now: &'a Time) -> Self {
+    pub fn new(migration: &'a MemoryMigration, world: &'a World, settings: &'a Settings, now: &'a Time) -> Self {
         let run = migration.spec.run_hash();
-        Self { migration, observed, settings, now, run, before: MemoryMigrationStatus::default(), job: None }.at_job()
+        Self { migration, world, settings, now, run, before: MemoryMigrationStatus::default(), job: None }.at_job()
     }
 
     /// At the run that the status is about, where that is another one and has not ended.
@@ -58,7 +60,7 @@ impl<'a> Look<'a> {
     /// killed between a Job and its status.
     fn at_job(mut self) -> Self {
         let mut before = of_run(self.migration, &self.run);
-        let job = trusted(self.migration, &self.run, &before, self.observed);
+        let job = trusted(self.migration, &self.run, &before, self.world);
         if let Some(job) = job.filter(|_| self.finish_of(&before).is_none()) {
             before.attempts = before.attempts.max(job.attempt);
             (before.job_name, before.job_uid) = (job.name.clone(), job.uid.clone());
@@ -110,7 +112,7 @@ impl<'a> Look<'a> {
     pub fn has_lost_its_job(&self) -> bool {
         let named = &self.before.job_uid;
         let known = named.is_empty() || *named == self.before.stopped_job;
-        !known && !self.observed.present().any(|job| job.uid == *named)
+        !known && !self.world.present().any(|job| job.uid == *named)
     }
 
     /// What kind of proof the run is asked for: its Job's manifest knows, also after an edit.
@@ -174,10 +176,10 @@ fn trusted<'o>(
     migration: &MemoryMigration,
     run: &str,
     before: &MemoryMigrationStatus,
-    observed: &'o Observed,
+    world: &'o World,
 ) -> Option<&'o JobFact> {
     let uid = migration.uid().unwrap_or_default();
-    let of_run = || observed.jobs.iter().filter(|job| job.run == run);
+    let of_run = || world.jobs.iter().filter(|job| job.run == run);
     let named = of_run().find(|job| !job.uid.is_empty() && job.uid == before.job_uid);
     let is_next = |job: &&JobFact| {
         let unnamed = before.job_uid.is_empty();

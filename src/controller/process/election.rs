@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::Error;
 use crate::api::run_hash::short_hash;
+use crate::controller::Error;
 
 /// The Lease that the replicas compete for.
 const NAME: &str = "memory-migration-operator-leader";

@@ -6,11 +6,12 @@ use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::Reason;
+use crate::api::{MemoryMigrationSpec, VerificationMode};
 use crate::report::{CollectionReport, Listed, Progress, Summary};
 
 /// Everything that was read for one decision.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
+pub struct World {
     /// The Jobs that the object owns, of whatever run, and ended ones that are gone.
     pub jobs: Vec<JobFact>,
     /// The pods with the object's label, of whatever run, and ended ones that are gone.
@@ -262,6 +263,14 @@ pub struct LogFact {
     pub of: u32,
 }
 
+impl Asked {
+    /// What this spec asks for.
+    #[must_use]
+    pub fn of(spec: &MemoryMigrationSpec) -> Self {
+        Self { plan_only: spec.dry_run, counts_only: spec.verification.mode == VerificationMode::Counts }
+    }
+}
+
 impl PodFact {
     /// What is wrong with its node, if that does not answer.
     #[must_use]
@@ -270,7 +279,7 @@ impl PodFact {
     }
 }
 
-impl Observed {
+impl World {
     /// Our pods that have not ended.
     pub fn alive(&self) -> impl Iterator<Item = &PodFact> {
         self.pods.iter().filter(|pod| pod.alive)

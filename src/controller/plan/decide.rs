@@ -1,25 +1,24 @@
 //! The decision itself: which of the resource's rules applies. Pure: no client, no clock, no async.
-//! `plan` turns it into writes.
+//! `writes` turns it into writes.
 
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 
 use super::look::Look;
-use super::observed::{Cause, Endpoint, JobFact, Lock, Pause, PodFact, Trouble};
 use super::verdict::{self, End};
-use super::{job, placement, statuses};
+use super::{SOON, status};
 use crate::api::MemoryMigrationSpec;
 use crate::api::conditions::{self, Reason};
 use crate::api::run_hash::short_hash;
+use crate::controller::build::{Input, job, placement};
+use crate::controller::observe::world::{Cause, Endpoint, JobFact, Lock, Pause, PodFact, Trouble};
 use crate::report::{Stage, Summary};
 
 /// How often a running migration is looked at: its progress, and who uses its claims.
 pub(super) const WHILE_RUNNING: Duration = Duration::from_secs(5);
 /// How often something that cannot be watched is looked at again.
 pub(super) const WHILE_WAITING: Duration = Duration::from_secs(15);
-/// Something of ours is about to end.
-pub(super) const SOON: Duration = Duration::from_secs(3);
 /// Seconds of the first pause after an attempt that came to nothing; each further one is twice as long.
 const FIRST_PAUSE: i64 = 60;
 /// Seconds of the longest pause.
@@ -66,17 +65,15 @@ pub(super) fn decide(look: &Look<'_>) -> Decision {
         return stop(Reason::InvalidSpec, problems.join("; "), None);
     }
     if look.spec().suspend {
-        let after = Some(SOON).filter(|_| !look.observed.is_quiet());
+        let after = Some(SOON).filter(|_| !look.world.is_quiet());
         return stop(Reason::Suspended, suspended(look), after);
     }
     if let Some(job) = look.working_job().filter(|_| look.is_at_the_specs_run()) {
         return watch(look, job);
     }
     match leftover(look) {
-        Some(_) if let Some(why) = placement::in_use(look.spec(), look.observed) => {
-            stop_others(Reason::VolumeInUse, why)
-        }
-        Some(_) if let Some(lost) = look.observed.alive().find_map(PodFact::lost) => {
+        Some(_) if let Some(why) = placement::in_use(look.spec(), look.world) => stop_others(Reason::VolumeInUse, why),
+        Some(_) if let Some(lost) = look.world.alive().find_map(PodFact::lost) => {
             stop_others(Reason::NodeLost, lost.message.clone())
         }
         Some(what) => {
@@ -100,7 +97,7 @@ fn is_finished(look: &Look<'_>) -> bool {
 fn ended(look: &Look<'_>) -> Option<Decision> {
     let ended = verdict::of_run(look)?;
     let name = look.job().map(|job| job.name.as_str()).unwrap_or_default();
-    Some(match look.observed.alive().next() {
+    Some(match look.world.alive().next() {
         Some(pod) => Decision::Say {
             reason: Reason::Retrying,
             message: format!("Job {name} has ended: waiting for pod {} to end", pod.name),
@@ -113,7 +110,7 @@ fn ended(look: &Look<'_>) -> Option<Decision> {
 /// A run that was stopped because somebody else may write its target: that is said until it has ended, whatever comes
 /// meanwhile, for what it says at its end must not count.
 fn second_writer(look: &Look<'_>) -> Option<Decision> {
-    if look.observed.is_quiet() || !verdict::stopped_for_the_data(look, &look.before.job_uid) {
+    if look.world.is_quiet() || !verdict::stopped_for_the_data(look, &look.before.job_uid) {
         return None;
     }
     let reason = conditions::agreed_reason(&look.before.conditions)?;
@@ -129,10 +126,10 @@ fn stop_others(reason: Reason, message: String) -> Decision {
 }
 
 fn suspended(look: &Look<'_>) -> String {
-    if let Some(lost) = look.observed.alive().find_map(PodFact::lost) {
+    if let Some(lost) = look.world.alive().find_map(PodFact::lost) {
         return format!("spec.suspend is true; {}", lost.message);
     }
-    match look.observed.alive().next() {
+    match look.world.alive().next() {
         Some(pod) => format!("spec.suspend is true: pod {} is ending", pod.name),
         None => "spec.suspend is true: set it to false, and the migration goes on where it stopped".into(),
     }
@@ -140,8 +137,8 @@ fn suspended(look: &Look<'_>) -> String {
 
 /// A Job or pod that may still write.
 fn leftover(look: &Look<'_>) -> Option<String> {
-    let job = look.observed.present().next().map(|job| format!("Job {}", job.name));
-    job.or_else(|| look.observed.alive().next().map(|pod| format!("pod {}", pod.name)))
+    let job = look.world.present().next().map(|job| format!("Job {}", job.name));
+    job.or_else(|| look.world.alive().next().map(|pod| format!("pod {}", pod.name)))
 }
 
 /// No Job and no pod is there: whether the next attempt can start.
@@ -151,7 +148,7 @@ fn start(look: &Look<'_>) -> Decision {
     if left.is_some_and(|left| left <= 0) {
         return end(verdict::deadline());
     }
-    let failures = statuses::failures(look);
+    let failures = status::failures(look);
     if failures > spec.backoff_limit {
         return end(verdict::tried_out());
     }
@@ -165,18 +162,18 @@ fn start(look: &Look<'_>) -> Decision {
         });
         return Decision::Say { reason, message, after: u64::try_from(seconds).ok().map(Duration::from_secs) };
     }
-    let input = job::Input {
+    let input = Input {
         hash: look.run.clone(),
         attempt: look.before.attempts.saturating_add(1),
-        pin: placement::pin(spec, look.observed),
-        ids: placement::ids(spec, look.observed),
+        pin: placement::pin(spec, look.world),
+        ids: placement::ids(spec, look.world),
         failures,
         deadline: left,
         one_claim: one_claim(spec),
         listed: look.before.listed.as_ref().map(Into::into),
     };
     match (job::build(look.migration, look.settings, &input), look.lock()) {
-        (Ok(_), Some(name)) if look.observed.lock != Lock::Ours => Decision::Take(name),
+        (Ok(_), Some(name)) if look.world.lock != Lock::Ours => Decision::Take(name),
         (Ok(job), _) => Decision::Start(Box::new(job)),
         (Err(problem), _) => Decision::Say { reason: Reason::InvalidSpec, message: problem, after: None },
     }
@@ -184,32 +181,32 @@ fn start(look: &Look<'_>) -> Decision {
 
 /// What has to change outside before an attempt makes sense.
 fn obstacle(look: &Look<'_>) -> Option<Decision> {
-    let (spec, observed) = (look.spec(), look.observed);
+    let (spec, world) = (look.spec(), look.world);
     let say = |reason, message| Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) });
-    if let Endpoint::Missing(what) = &observed.source {
+    if let Endpoint::Missing(what) = &world.source {
         return say(Reason::SourceNotFound, what.clone());
     }
-    if let Endpoint::Missing(what) = &observed.target {
+    if let Endpoint::Missing(what) = &world.target {
         return say(Reason::TargetNotFound, what.clone());
     }
-    if let Some(message) = placement::in_use(spec, observed) {
+    if let Some(message) = placement::in_use(spec, world) {
         return say(Reason::VolumeInUse, message);
     }
-    if let Some(message) = placement::apart(spec, observed) {
+    if let Some(message) = placement::apart(spec, world) {
         return say(Reason::ClaimsOnDifferentNodes, message);
     }
     let goes_on = "the migration goes on by itself when that one has ended";
-    match &observed.lock {
+    match &world.lock {
         Lock::Theirs { holder } if look.lock().is_some() => {
             return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
         }
         Lock::Stale { uid } => return Some(Decision::BreakLock { uid: uid.clone() }),
         _ => {}
     }
-    let Lock::Theirs { holder } = &observed.source_lock else { return None };
+    let Lock::Theirs { holder } = &world.source_lock else { return None };
     let message = format!("{holder} writes this migration's source: {goes_on}");
     // Looked at again once the own lock was taken: of two that write each other's source, none waits with its lock.
-    if observed.lock == Lock::Ours {
+    if world.lock == Lock::Ours {
         let said = Trouble { reason: Reason::TargetBusy, message };
         return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
     }
@@ -226,7 +223,7 @@ fn pause<'l>(look: &'l Look<'_>) -> Option<(&'l Pause, i64)> {
 
 /// The last pause, unless the spec was edited since.
 fn known_pause<'l>(look: &'l Look<'_>) -> Option<&'l Pause> {
-    look.observed.pause.as_ref().filter(|pause| Some(pause.generation) == look.migration.metadata.generation)
+    look.world.pause.as_ref().filter(|pause| Some(pause.generation) == look.migration.metadata.generation)
 }
 
 /// The pause after an attempt that came to nothing.
@@ -254,10 +251,10 @@ pub(super) fn still_waits(look: &Look<'_>) -> Option<(Reason, String)> {
 
 /// The current attempt's Job is there: what it says, and whether it may go on.
 fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
-    let (spec, observed) = (look.spec(), look.observed);
+    let (spec, world) = (look.spec(), look.world);
     let say = |reason, message| Decision::Say { reason, message, after: Some(WHILE_RUNNING) };
     match verdict::of_job(look, job) {
-        Some(_) if let Some(pod) = observed.alive().next() => {
+        Some(_) if let Some(pod) = world.alive().next() => {
             return say(Reason::Retrying, format!("Job {} has ended: waiting for pod {} to end", job.name, pod.name));
         }
         Some(End::Unproved(_)) if verdict::failures(look, job) > spec.backoff_limit => return end(verdict::lost()),
@@ -267,16 +264,16 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
         Some(ended) => return end(ended),
         None => {}
     }
-    if let (Lock::Theirs { holder }, Some(_)) = (&observed.lock, look.lock()) {
+    if let (Lock::Theirs { holder }, Some(_)) = (&world.lock, look.lock()) {
         return stop_others(
             Reason::TargetBusy,
             format!("the run was stopped: {holder} holds the lock on its target by now"),
         );
     }
-    if let Some(why) = placement::second_writer(spec, observed) {
+    if let Some(why) = placement::second_writer(spec, world) {
         return stop_others(Reason::VolumeInUse, format!("the run was stopped: {why}"));
     }
-    let Some(pod) = observed.alive().max_by_key(|pod| pod.created) else {
+    let Some(pod) = world.alive().max_by_key(|pod| pod.created) else {
         let trouble = job.trouble.clone().map(|t| (t.reason, t.message));
         let (reason, message) = trouble
             .or_else(|| closing(look, job))
@@ -297,7 +294,7 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
 
 /// What a runner says that works.
 fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
-    let log = look.observed.log.as_ref();
+    let log = look.world.log.as_ref();
     if log.and_then(|log| log.last_line).is_some_and(|last| look.second() - last > SILENCE) {
         let message = format!(
             "pod {pod} has written nothing to its log for 5 minutes: see kubectl logs {pod} --all-containers; if the \
@@ -312,9 +309,9 @@ fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
         return waiting;
     }
     // What the pod before did says nothing about this one.
-    let known = if look.before.pod_name == pod { statuses::running_reason(&look.before) } else { Reason::Preflight };
+    let known = if look.before.pod_name == pod { status::running_reason(&look.before) } else { Reason::Preflight };
     let reason = stage.map_or(known, Reason::from);
-    (reason, format!("{} in pod {pod}", statuses::doing(reason)))
+    (reason, format!("{} in pod {pod}", status::doing(reason)))
 }
 
 /// What is said while the runner has ended well and its Job does not say so yet: the kubelet is faster than the Job's
@@ -322,12 +319,12 @@ fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
 fn closing(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)> {
     let pod = verdict::ended_well(look, job)?;
     let message = format!("pod {} has ended well: waiting for Job {} to say so", pod.name, job.name);
-    Some((statuses::running_reason(&look.before), message))
+    Some((status::running_reason(&look.before), message))
 }
 
 /// Whether the Job is bound to a node that its claim's users have left.
 fn is_stale(look: &Look<'_>, job: &JobFact) -> bool {
-    job.pin.is_some() && job.pin != placement::pin(look.spec(), look.observed).node
+    job.pin.is_some() && job.pin != placement::pin(look.spec(), look.world).node
 }
 
 fn end(end: End) -> Decision {

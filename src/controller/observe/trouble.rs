@@ -4,9 +4,9 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodCondition, PodS
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::ending;
-use super::observed::Trouble;
-use super::pod::{MOVER, SERVER};
+use super::world::Trouble;
 use crate::api::conditions::Reason;
+use crate::controller::build::{MOVER, SERVER};
 
 /// Restarts after which a server that comes up is no longer believed to stay up.
 const RESTARTS: i32 = 3;

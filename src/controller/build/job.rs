@@ -11,19 +11,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
-use super::{Settings, pod, template};
+use super::{
+    ANNOTATION_FAILED, ANNOTATION_LISTED, ANNOTATION_MANIFEST, ANNOTATION_NAME, ANNOTATION_PIN, Input, MOVER,
+    PREFLIGHT, pod, template,
+};
 use crate::api::run_hash::short_hash;
 use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration, PodTemplate};
+use crate::controller::Settings;
 use crate::exit::Exit;
 
-pub use super::pod::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input};
-
-/// On Jobs and pods: the object's name, which may be too long for a label.
-pub const ANNOTATION_NAME: &str = "memory-migration.dev/name";
-/// On a Job: the node that its pods are bound to.
-pub const ANNOTATION_PIN: &str = "memory-migration.dev/pinned-node";
-/// On a Job: how many tries of the run had failed before it was made.
-pub const ANNOTATION_FAILED: &str = "memory-migration.dev/failed-before";
 /// All annotations of an object together may have 256 KiB.
 const MAX_MANIFEST: usize = 200 * 1024;
 
@@ -118,7 +114,7 @@ fn labels(uid: &str, input: &Input) -> BTreeMap<String, String> {
 fn failure_policy(dry_run: bool) -> PodFailurePolicy {
     let at_once = Exit::ALL.into_iter().filter(|exit| exit.is_permanent() || *exit == Exit::Waiting);
     let at_once: Vec<i32> = at_once.map(|exit| i32::from(exit.code())).collect();
-    let containers: &[&str] = if dry_run { &[pod::MOVER] } else { &[pod::PREFLIGHT, pod::MOVER] };
+    let containers: &[&str] = if dry_run { &[MOVER] } else { &[PREFLIGHT, MOVER] };
     let mut rules: Vec<PodFailurePolicyRule> = containers
         .iter()
         .map(|container| PodFailurePolicyRule {

@@ -1,18 +1,15 @@
 //! Reads the log of the runner. A log that cannot be read only makes the progress stale: never an error.
 
-use std::time::Duration;
-
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
 use tokio::time::timeout;
 
-use super::observed::{LogFact, Observed, PodFact};
-use super::{Context, facts};
+use super::world::{LogFact, PodFact, World};
+use super::{ASIDE, facts};
 use crate::api::MemoryMigration;
+use crate::controller::Context;
 
-/// What only explains is not waited for any longer.
-pub(super) const ASIDE: Duration = Duration::from_secs(5);
 /// Lines from a log's end: the last progress, or all collections' outcomes.
 const LINES: i64 = 200;
 /// Bytes from a log's beginning: what the runner found in its source.
@@ -23,9 +20,9 @@ pub(super) async fn read(
     context: &Context,
     pods: &Api<Pod>,
     migration: &MemoryMigration,
-    observed: &Observed,
+    world: &World,
 ) -> Option<LogFact> {
-    let pod = speaking(observed)?;
+    let pod = speaking(world)?;
     let key = format!("{}/{}", migration.namespace().unwrap_or_default(), pod.name);
     // The last words of a pod that has ended are not put off.
     if !context.memory.may_read_log(&key, pod.alive) {
@@ -66,6 +63,6 @@ async fn part(pods: &Api<Pod>, pod: &PodFact, params: LogParams) -> Option<Strin
 }
 
 /// The pod that tells: the newest one that is alive, else the newest.
-fn speaking(observed: &Observed) -> Option<&PodFact> {
-    observed.pods.iter().filter(|pod| pod.speaker.is_some()).max_by_key(|pod| (pod.alive, pod.created))
+fn speaking(world: &World) -> Option<&PodFact> {
+    world.pods.iter().filter(|pod| pod.speaker.is_some()).max_by_key(|pod| (pod.alive, pod.created))
 }

@@ -10,12 +10,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::job::{ANNOTATION_FAILED, ANNOTATION_MANIFEST, ANNOTATION_PIN};
-use super::observed::{Asked, Endpoint, Handle, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact};
-use super::pod::{MOVER, PREFLIGHT};
+use super::world::{Asked, Endpoint, Handle, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact};
 use super::{ending, trouble};
 use crate::api::status::MAX_COLLECTIONS;
 use crate::api::{KIND, LABEL_ATTEMPT, LABEL_RUN, MemoryMigration};
+use crate::controller::build::{ANNOTATION_FAILED, ANNOTATION_MANIFEST, ANNOTATION_PIN, MOVER, PREFLIGHT};
 use crate::report::{Line, Summary};
 
 /// The facts of a Job; `events` are those about it.

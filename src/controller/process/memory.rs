@@ -12,10 +12,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
 
-use super::observed::{Cause, Pause};
-use super::plan::PauseChange;
-use super::{Found, crd_gap, facts};
 use crate::api::LABEL_UID;
+use crate::controller::Found;
+use crate::controller::observe::facts;
+use crate::controller::observe::world::{Cause, JobPhase, Pause};
+use crate::controller::plan::PauseChange;
+use crate::controller::plan::crd_gap;
 
 /// Own writes whose echo is known: a watch may be some behind.
 const ECHOES: usize = 8;
@@ -152,8 +154,7 @@ impl Memory {
 
     /// The watch saw this Job, perhaps for the last time.
     pub fn saw_job(&self, job: &Job) {
-        let ending =
-            job.metadata.deletion_timestamp.is_some() || facts::job_phase(job) != super::observed::JobPhase::Active;
+        let ending = job.metadata.deletion_timestamp.is_some() || facts::job_phase(job) != JobPhase::Active;
         if let Some(uid) = job.uid().filter(|_| ending) {
             self.kept().jobs.insert(uid, job.clone());
         }

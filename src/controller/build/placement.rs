@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::{
     Affinity, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Toleration,
 };
 
-use super::observed::{Endpoint, Ids, Observed, UserFact};
-use crate::api::{LABEL_UID, MemoryMigrationSpec};
+use crate::api::MemoryMigrationSpec;
+use crate::controller::observe::world::{Endpoint, Ids, UserFact, World};
 
 /// The node that the runner is bound to, and what it tolerates there.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,15 +19,15 @@ pub struct Pin {
 /// Where the pods that use the source's or the target's claim leave room for the runner.
 /// A pod that runs counts before one that is about to.
 #[must_use]
-pub fn pin(spec: &MemoryMigrationSpec, observed: &Observed) -> Pin {
-    let user = bound(spec, observed).into_iter().flatten().max_by_key(|user| user.running);
+pub fn pin(spec: &MemoryMigrationSpec, world: &World) -> Pin {
+    let user = bound(spec, world).into_iter().flatten().max_by_key(|user| user.running);
     user.map(|user| Pin { node: user.node.clone(), tolerations: user.tolerations.clone() }).unwrap_or_default()
 }
 
 /// Why no node can take the runner: both claims can be used on one node only, and are in use on two.
 #[must_use]
-pub fn apart(spec: &MemoryMigrationSpec, observed: &Observed) -> Option<String> {
-    let [Some(source), Some(target)] = bound(spec, observed) else { return None };
+pub fn apart(spec: &MemoryMigrationSpec, world: &World) -> Option<String> {
+    let [Some(source), Some(target)] = bound(spec, world) else { return None };
     (source.running && target.running && source.node != target.node).then(|| {
         format!(
             "claim {} is used on node {} (pod {}) and claim {} on node {} (pod {}), and each can be used on one node only: \
@@ -43,32 +43,32 @@ pub fn apart(spec: &MemoryMigrationSpec, observed: &Observed) -> Option<String> 
 }
 
 /// The pods that bind source and target to a node: of each claim that only one node can use, one user that has a node.
-fn bound<'a>(spec: &'a MemoryMigrationSpec, observed: &'a Observed) -> [Option<&'a UserFact>; 2] {
+fn bound<'a>(spec: &'a MemoryMigrationSpec, world: &'a World) -> [Option<&'a UserFact>; 2] {
     let user = |claim: Option<&'a str>, endpoint: &Endpoint| {
         let claim = claim.filter(|_| matches!(endpoint, Endpoint::Found { one_node: true, .. }))?;
-        users_of(observed, claim).filter(|user| user.node.is_some()).max_by_key(|user| user.running)
+        users_of(world, claim).filter(|user| user.node.is_some()).max_by_key(|user| user.running)
     };
-    [user(source_claim(spec), &observed.source), user(target_claim(spec), &observed.target)]
+    [user(source_claim(spec), &world.source), user(target_claim(spec), &world.target)]
 }
 
 /// Why the run must not go on to write now: another pod can write the target's claim.
 #[must_use]
-pub fn second_writer(spec: &MemoryMigrationSpec, observed: &Observed) -> Option<String> {
+pub fn second_writer(spec: &MemoryMigrationSpec, world: &World) -> Option<String> {
     let claim = target_claim(spec).filter(|_| !spec.dry_run)?;
-    let user = users_of(observed, claim).find(|user| !user.read_only)?;
+    let user = users_of(world, claim).find(|user| !user.read_only)?;
     Some(uses(user, "a second process that writes a Chroma store destroys it"))
 }
 
 /// Why the run must not begin now: another pod uses a claim that it needs for itself.
 #[must_use]
-pub fn in_use(spec: &MemoryMigrationSpec, observed: &Observed) -> Option<String> {
+pub fn in_use(spec: &MemoryMigrationSpec, world: &World) -> Option<String> {
     let alone = |claim: Option<&str>, endpoint: &Endpoint| {
         let claim = claim.filter(|_| matches!(endpoint, Endpoint::Found { one_pod: true, .. }))?;
-        users_of(observed, claim).next().map(|user| uses(user, "only one pod can use this claim at a time"))
+        users_of(world, claim).next().map(|user| uses(user, "only one pod can use this claim at a time"))
     };
-    second_writer(spec, observed)
-        .or_else(|| alone(source_claim(spec), &observed.source))
-        .or_else(|| alone(target_claim(spec), &observed.target))
+    second_writer(spec, world)
+        .or_else(|| alone(source_claim(spec), &world.source))
+        .or_else(|| alone(target_claim(spec), &world.target))
 }
 
 fn uses(user: &UserFact, why: &str) -> String {
@@ -88,9 +88,9 @@ fn target_claim(spec: &MemoryMigrationSpec) -> Option<&str> {
 
 /// Ids that can read and write what is on the claims. Root is not taken over: the runner is never root by itself.
 #[must_use]
-pub fn ids(spec: &MemoryMigrationSpec, observed: &Observed) -> Ids {
+pub fn ids(spec: &MemoryMigrationSpec, world: &World) -> Ids {
     let claims = [target_claim(spec), source_claim(spec)];
-    let user = claims.into_iter().flatten().find_map(|claim| users_of(observed, claim).max_by_key(|user| user.running));
+    let user = claims.into_iter().flatten().find_map(|claim| users_of(world, claim).max_by_key(|user| user.running));
     let mut ids = user.map(|user| user.ids.clone()).unwrap_or_default();
     for id in [&mut ids.user, &mut ids.group, &mut ids.fs_group] {
         *id = id.filter(|id| *id != 0);
@@ -119,12 +119,6 @@ pub fn affinity(own: Option<&Affinity>, node: Option<&str>) -> Option<Affinity> 
     Some(affinity)
 }
 
-/// How the API server is asked for the pods of one object.
-#[must_use]
-pub fn selector(uid: &str) -> String {
-    format!("{LABEL_UID}={uid}")
-}
-
-fn users_of<'a>(observed: &'a Observed, claim: &'a str) -> impl Iterator<Item = &'a UserFact> {
-    observed.users.iter().filter(move |user| user.claim == claim)
+fn users_of<'a>(world: &'a World, claim: &'a str) -> impl Iterator<Item = &'a UserFact> {
+    world.users.iter().filter(move |user| user.claim == claim)
 }

@@ -1,16 +1,16 @@
 //! From what a Job and its pods left to the end of a run. Pure. Success is only believed with its proof.
 
 use super::look::Look;
-use super::observed::{JobFact, JobPhase, PodFact};
 use super::proof;
 use crate::api::conditions::{Reason, Situation, agreed_reason};
-use crate::api::status;
+use crate::api::status::Counts;
+use crate::controller::observe::world::{JobFact, JobPhase, PodFact};
 use crate::exit::Exit;
 use crate::report::{self, SCHEMA, Summary, Verdict};
 
 /// How a run's Job ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum End {
+pub(super) enum End {
     /// For good.
     Final {
         /// Why.
@@ -33,7 +33,7 @@ pub enum End {
 
 /// The end that an ended Job means; None while it is active, and where it ended too late to count.
 #[must_use]
-pub fn of_job(look: &Look<'_>, job: &JobFact) -> Option<End> {
+pub(super) fn of_job(look: &Look<'_>, job: &JobFact) -> Option<End> {
     match &job.phase {
         JobPhase::Active if job.deleting || job.gone => of_removed(look, job),
         JobPhase::Active => None,
@@ -50,7 +50,7 @@ pub fn of_job(look: &Look<'_>, job: &JobFact) -> Option<End> {
 
 /// The end of a run for good, if its Job says so, whether or not that is still there.
 #[must_use]
-pub fn of_run(look: &Look<'_>) -> Option<End> {
+pub(super) fn of_run(look: &Look<'_>) -> Option<End> {
     look.job().and_then(|job| of_job(look, job)).filter(|end| matches!(end, End::Final { .. }))
 }
 
@@ -74,7 +74,7 @@ fn in_time(look: &Look<'_>, job: &JobFact, pod: &PodFact) -> bool {
 
 /// Whether the operator stopped the Job of this UID because somebody else may write its target.
 #[must_use]
-pub fn stopped_for_the_data(look: &Look<'_>, job: &str) -> bool {
+pub(super) fn stopped_for_the_data(look: &Look<'_>, job: &str) -> bool {
     let reason = agreed_reason(&look.before.conditions);
     let stopped = !job.is_empty() && job == look.before.stopped_job;
     stopped && matches!(reason, Some(Reason::VolumeInUse | Reason::TargetBusy))
@@ -147,7 +147,7 @@ fn waits(summary: Option<&Summary>) -> End {
 }
 
 /// What the runner may have to wait for.
-pub const WAITS: [Reason; 4] =
+pub(super) const WAITS: [Reason; 4] =
     [Reason::SourceNotFound, Reason::SourceEmpty, Reason::TargetNotFound, Reason::TargetBusy];
 
 /// The reason of a Job that failed at once: what the runner said, if it fits; otherwise what its exit code means.
@@ -225,14 +225,14 @@ fn remedy(reason: Reason) -> &'static str {
 
 /// The end of a run whose deadline passed between two Jobs.
 #[must_use]
-pub fn deadline() -> End {
+pub(super) fn deadline() -> End {
     let reason = Reason::DeadlineExceeded;
     End::Final { reason, message: format!("the run has not ended{}", remedy(reason)), summary: None }
 }
 
 /// The end of a run whose verdict was lost again and again.
 #[must_use]
-pub fn lost() -> End {
+pub(super) fn lost() -> End {
     let reason = Reason::BackoffLimitExceeded;
     End::Final {
         reason,
@@ -243,14 +243,14 @@ pub fn lost() -> End {
 
 /// The end of a run whose tries failed too often, over several Jobs.
 #[must_use]
-pub fn tried_out() -> End {
+pub(super) fn tried_out() -> End {
     let reason = Reason::BackoffLimitExceeded;
     End::Final { reason, message: format!("the run has not succeeded{}", remedy(reason)), summary: None }
 }
 
 /// Tries of the run that have failed, up to and with this Job: its pods that failed, and a verdict that got lost.
 #[must_use]
-pub fn failures(look: &Look<'_>, job: &JobFact) -> i32 {
+pub(super) fn failures(look: &Look<'_>, job: &JobFact) -> i32 {
     let waiting = Some(i32::from(Exit::Waiting.code()));
     let waited = pods(look, job).filter(|pod| pod.exit == waiting).count().max(usize::from(job.exit == waiting));
     let failed = job.failed.saturating_sub(i32::try_from(waited).unwrap_or(i32::MAX)).max(0);
@@ -260,7 +260,7 @@ pub fn failures(look: &Look<'_>, job: &JobFact) -> i32 {
 
 /// Whether the run's Job, as far as it can still be read, says what a status claims of the run's end.
 #[must_use]
-pub fn agrees(look: &Look<'_>, job: &JobFact, claimed: Reason, counts: Option<&status::Counts>) -> bool {
+pub(super) fn agrees(look: &Look<'_>, job: &JobFact, claimed: Reason, counts: Option<&Counts>) -> bool {
     match of_job(look, job) {
         None => job.gone || job.deleting,
         // A finished status is never withdrawn because its pods are gone.
@@ -276,7 +276,7 @@ pub fn agrees(look: &Look<'_>, job: &JobFact, claimed: Reason, counts: Option<&s
 
 /// The condition's reason for a report's.
 #[must_use]
-pub fn of_report(reason: report::Reason) -> Reason {
+pub(super) fn of_report(reason: report::Reason) -> Reason {
     match reason {
         report::Reason::Verified => Reason::Verified,
         report::Reason::VerifiedWithSkips => Reason::VerifiedWithSkips,
@@ -299,7 +299,7 @@ pub fn of_report(reason: report::Reason) -> Reason {
 
 /// The Job's last pod, where it has ended with a verdict that is no failure.
 #[must_use]
-pub fn ended_well<'l>(look: &'l Look<'_>, job: &JobFact) -> Option<&'l PodFact> {
+pub(super) fn ended_well<'l>(look: &'l Look<'_>, job: &JobFact) -> Option<&'l PodFact> {
     let pod = latest(look, job)?;
     let summary = valid(look, pod)?;
     (pod.exit.is_none() && summary.verdict != Verdict::Failed).then_some(pod)
@@ -307,7 +307,7 @@ pub fn ended_well<'l>(look: &'l Look<'_>, job: &JobFact) -> Option<&'l PodFact> 
 
 /// The waiting reason between two tries of a Job.
 #[must_use]
-pub fn between_tries(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)> {
+pub(super) fn between_tries(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)> {
     let pod = latest(look, job)?;
     let summary = valid(look, pod);
     let reason = summary.map(|s| of_report(s.reason)).filter(|reason| WAITS.contains(reason));
@@ -317,7 +317,7 @@ pub fn between_tries(look: &Look<'_>, job: &JobFact) -> Option<(Reason, String)>
 
 /// The pods that this Job made, by its UID.
 fn pods<'l>(look: &'l Look<'_>, job: &JobFact) -> impl Iterator<Item = &'l PodFact> {
-    look.observed.pods.iter().filter(move |pod| pod.job_uid == job.uid)
+    look.world.pods.iter().filter(move |pod| pod.job_uid == job.uid)
 }
 
 /// The Job's pod that was made last and has ended.

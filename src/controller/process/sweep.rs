@@ -11,9 +11,12 @@ use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::reflector::Store;
 use kube::{Api, ResourceExt};
 
-use super::observe::{failed, is_gone};
-use super::{Context, Error, Found, lock, memory};
+use super::memory;
 use crate::api::{LABEL_MANAGED_BY, LABEL_UID, MANAGER, Phase};
+use crate::controller::act::gone_is_fine;
+use crate::controller::observe::{failed, is_gone};
+use crate::controller::plan::lock;
+use crate::controller::{Context, Error, Found};
 
 /// How often it is done.
 const PAUSE: Duration = Duration::from_secs(15);
@@ -62,7 +65,7 @@ pub async fn locks(context: &Context, living: &BTreeSet<String>, watched: &[Stri
         let same = Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
         let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
         let deleted = leases.delete(&name, &params).await.map(drop);
-        super::act::gone_is_fine(deleted, &format!("delete Lease {}/{name}", context.namespace))?;
+        gone_is_fine(deleted, &format!("delete Lease {}/{name}", context.namespace))?;
     }
     Ok(())
 }

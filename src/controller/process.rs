@@ -1,5 +1,9 @@
 //! The process: probes, CRD, election, watches, shutdown. No decisions about migrations.
 
+pub mod election;
+pub mod memory;
+pub mod sweep;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +20,10 @@ use kube::{Api, Client, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::job::ANNOTATION_NAME;
-use super::lease::Election;
-use super::memory::Memory;
-use super::{Config, Context, Error, Found, error_policy, reconcile, sweep};
+use self::election::Election;
+use self::memory::Memory;
+use super::build::ANNOTATION_NAME;
+use super::{Config, Context, Error, Found, error_policy, reconcile};
 use crate::api::conditions::Reason;
 use crate::api::{CRD_NAME, LABEL_MANAGED_BY, MANAGER};
 use crate::metrics::Metrics;

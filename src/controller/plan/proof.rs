@@ -1,21 +1,12 @@
 //! What proves a run: one rule for the runner's verdict and for a status that claims an end. Pure.
 
-use super::observed::Asked;
 use crate::api::conditions::Reason;
-use crate::api::{MemoryMigrationSpec, VerificationMode};
+use crate::controller::observe::world::Asked;
 use crate::report::Counts;
-
-impl Asked {
-    /// What this spec asks for.
-    #[must_use]
-    pub fn of(spec: &MemoryMigrationSpec) -> Self {
-        Self { plan_only: spec.dry_run, counts_only: spec.verification.mode == VerificationMode::Counts }
-    }
-}
 
 /// Why these counts do not prove that a run of this kind succeeded for this reason; None: they do.
 #[must_use]
-pub fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<String> {
+pub(super) fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<String> {
     let expected: &[Reason] = match (asked.plan_only, asked.counts_only) {
         (true, _) => &[Reason::DryRunCompleted],
         (false, true) => &[Reason::CountsVerified],

@@ -12,27 +12,12 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::observed::Ids;
-use super::placement::{self, Pin};
-use super::{Platform, Settings, template};
+use super::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, MOVER, PREFLIGHT, SERVER, placement, template};
 use crate::api::{
     Auth, Authority, ClientCertificate, ContainerName, KeyRef, LocalTarget, MemoryMigration, MemoryMigrationSpec,
     Remote, Runner, Tls, endpoint,
 };
-use crate::report::Listed;
-
-/// On the pod: the manifest that the runner reads through a downward API volume, so that it needs no API access and
-/// no `ConfigMap` can be missing or edited.
-pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
-/// On the pod: what an earlier attempt of the run found in the source, read like the manifest.
-pub const ANNOTATION_LISTED: &str = "memory-migration.dev/listed";
-
-/// The container that checks before anything is written.
-pub const PREFLIGHT: &str = template::name(ContainerName::Preflight);
-/// The container that migrates and verifies.
-pub const MOVER: &str = template::name(ContainerName::Mover);
-/// The Chroma server that writes a local target.
-pub const SERVER: &str = template::name(ContainerName::Chroma);
+use crate::controller::{Platform, Settings};
 
 const MANIFEST_DIR: &str = "/etc/memory-migration";
 const MANIFEST_FILE: &str = "migration.yaml";
@@ -45,27 +30,6 @@ const WRITER_URL: &str = "http://127.0.0.1:8000";
 const NOBODY: i64 = 65532;
 /// The mover ends its request within 20 s of a SIGTERM; the rest is Chroma's, to close the store.
 const GRACE_SECONDS: i64 = 120;
-
-/// What a Job depends on besides the migration itself.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Input {
-    /// The run.
-    pub hash: String,
-    /// From 1.
-    pub attempt: i32,
-    /// Where it must run.
-    pub pin: Pin,
-    /// As whom.
-    pub ids: Ids,
-    /// Tries of the run that have failed: its Jobs share one backoffLimit.
-    pub failures: i32,
-    /// Seconds that the run has left.
-    pub deadline: Option<i64>,
-    /// Source and target are on one claim, which a pod mounts once.
-    pub one_claim: bool,
-    /// What an earlier attempt found in the source.
-    pub listed: Option<Listed>,
-}
 
 /// The object as the runner gets it: what is moved and how, with every default and namespace filled in, and without
 /// what is only about the pod.

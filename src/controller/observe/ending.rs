@@ -3,9 +3,9 @@
 
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 
-use super::observed::Trouble;
-use super::pod::{MOVER, PREFLIGHT, SERVER};
+use super::world::Trouble;
 use crate::api::conditions::Reason;
+use crate::controller::build::{MOVER, PREFLIGHT, SERVER};
 use crate::exit::Exit;
 
 /// What ended the pod, with the field to change; None where the runner's own words are enough.

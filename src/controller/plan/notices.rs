@@ -1,6 +1,6 @@
 //! What people are told, from one status to the next: only changes, so that nothing is said twice. Pure.
 
-use super::statuses::shorten;
+use super::status::shorten;
 use crate::api::MemoryMigrationStatus;
 use crate::api::conditions::{Reason, Situation, agreed_reason};
 use crate::api::status::Progress;

@@ -1,0 +1,51 @@
+//! From a migration to the Job of one attempt, and the names by which `observe` knows it again. Pure: no client.
+
+pub mod job;
+pub mod placement;
+pub mod pod;
+pub mod template;
+
+use self::placement::Pin;
+use super::observe::world::Ids;
+use crate::api::ContainerName;
+use crate::report::Listed;
+
+/// On Jobs and pods: the object's name, which may be too long for a label.
+pub const ANNOTATION_NAME: &str = "memory-migration.dev/name";
+/// On a Job: the node that its pods are bound to.
+pub const ANNOTATION_PIN: &str = "memory-migration.dev/pinned-node";
+/// On a Job: how many tries of the run had failed before it was made.
+pub const ANNOTATION_FAILED: &str = "memory-migration.dev/failed-before";
+/// On the pod: the manifest that the runner reads through a downward API volume, so that it needs no API access and
+/// no `ConfigMap` can be missing or edited.
+pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
+/// On the pod: what an earlier attempt of the run found in the source, read like the manifest.
+pub const ANNOTATION_LISTED: &str = "memory-migration.dev/listed";
+
+/// The container that checks before anything is written.
+pub const PREFLIGHT: &str = template::name(ContainerName::Preflight);
+/// The container that migrates and verifies.
+pub const MOVER: &str = template::name(ContainerName::Mover);
+/// The Chroma server that writes a local target.
+pub const SERVER: &str = template::name(ContainerName::Chroma);
+
+/// What a Job depends on besides the migration itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Input {
+    /// The run.
+    pub hash: String,
+    /// From 1.
+    pub attempt: i32,
+    /// Where it must run.
+    pub pin: Pin,
+    /// As whom.
+    pub ids: Ids,
+    /// Tries of the run that have failed: its Jobs share one backoffLimit.
+    pub failures: i32,
+    /// Seconds that the run has left.
+    pub deadline: Option<i64>,
+    /// Source and target are on one claim, which a pod mounts once.
+    pub one_claim: bool,
+    /// What an earlier attempt found in the source.
+    pub listed: Option<Listed>,
+}

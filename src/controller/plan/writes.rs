@@ -1,0 +1,236 @@
+//! From a decision to the ordered list of writes that it means. Pure. Which rule applies is in `decide`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt;
+
+use super::decide::{self, Decision, WHILE_RUNNING};
+use super::look::Look;
+use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, notices, status};
+use crate::api::conditions::{self, Reason};
+use crate::api::{MemoryMigrationStatus, Phase};
+use crate::controller::observe::world::{Handle, JobPhase, Lock, Pause, Trouble};
+use crate::report::{Stage, Summary};
+
+/// A decision in words, with what it writes before and after the status.
+struct Draft {
+    status: MemoryMigrationStatus,
+    reason: Reason,
+    message: String,
+    first: Vec<Write>,
+    then: Vec<Write>,
+    outcome: Option<Outcome>,
+    /// Whether the locks can go if nothing of the object works.
+    may_release: bool,
+}
+
+/// Turns the decision into writes.
+pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
+    let mut plan = Plan::default();
+    let mut draft = Draft {
+        status: status::next(look),
+        reason: Reason::Retrying,
+        message: String::new(),
+        first: Vec::new(),
+        then: Vec::new(),
+        outcome: None,
+        may_release: true,
+    };
+    match decision {
+        Decision::Keep => return keep(look),
+        Decision::Take(name) => return take(look, name),
+        Decision::BreakLock { uid } => return break_lock(look, uid),
+        Decision::Say { reason, message, after } => {
+            (draft.reason, draft.message, plan.requeue) = (reason, message, after);
+            draft.first = hold_lock(look);
+            draft.then.extend(strangers(look));
+            draft.then.extend(without_ttl(look));
+        }
+        Decision::Stop { reason, message, after } => {
+            (draft.reason, draft.message, plan.requeue) = (reason, message, after);
+            remove_jobs(look, &mut draft);
+            if reason == Reason::Suspended && look.world.is_quiet() {
+                // As with a Job that is suspended: going on starts the deadline's clock anew.
+                draft.status.active_since = None;
+            }
+        }
+        Decision::Wait(pause) => {
+            remove_jobs(look, &mut draft);
+            wait(look, pause, &mut draft, &mut plan);
+        }
+        Decision::Pause { pause, sure } => {
+            draft.may_release = sure;
+            wait(look, pause, &mut draft, &mut plan);
+            plan.requeue = if sure { plan.requeue } else { Some(SOON) };
+        }
+        Decision::Start(job) => {
+            start(look, job, &mut draft);
+            draft.may_release = false;
+            plan.requeue = Some(WHILE_RUNNING);
+        }
+        Decision::End { reason, message, summary } => {
+            status::finish(&mut draft.status, look, reason, summary.as_deref());
+            draft.outcome = Some(outcome(look, &draft.status, reason, summary));
+            (draft.reason, draft.message) = (reason, message);
+            plan.requeue = Some(SOON);
+        }
+    }
+    if plan.pause == PauseChange::Keep && works(look, draft.reason) {
+        plan.pause = PauseChange::Clear;
+    }
+    settle(look, draft, &mut plan);
+    plan
+}
+
+/// Whether the run has got beyond what it may have to wait for.
+fn works(look: &Look<'_>, reason: Reason) -> bool {
+    let stage = look.world.log.as_ref().and_then(|log| log.progress).map(|progress| progress.stage);
+    reason.is_final() || stage.is_some_and(|stage| stage != Stage::Preflight)
+}
+
+/// A finished run: what is left of others goes, and its own Job at the time that the spec says.
+fn keep(look: &Look<'_>) -> Plan {
+    let mut plan = Plan { pause: PauseChange::Clear, ..Plan::default() };
+    let generation = look.migration.metadata.generation.unwrap_or_default();
+    let mut status = look.before.clone();
+    status.observed_generation = generation;
+    conditions::observe_generation(&mut status.conditions, generation);
+    if look.world.lacking.is_empty() {
+        crd_gap::forget(&mut status.conditions);
+    }
+    plan.writes.extend(changed(look, status, None));
+    let ours = look.job().map(|job| job.uid.as_str());
+    let others = look.world.present().filter(|job| !job.deleting && Some(job.uid.as_str()) != ours);
+    plan.writes.extend(others.map(|job| Write::Delete(handle(&job.name, &job.uid))));
+    plan.writes.extend(ttl(look));
+    if look.world.is_quiet() {
+        plan.writes.extend(look.world.held.iter().cloned().map(Write::GiveBack));
+    }
+    plan
+}
+
+/// The lock alone, and those given back that an older version named otherwise: only then is it sure that what is read
+/// stays.
+fn take(look: &Look<'_>, name: String) -> Plan {
+    let others = look.world.held.iter().filter(|held| held.name != name).cloned().map(Write::GiveBack);
+    let mut writes: Vec<Write> = others.collect();
+    writes.push(Write::TakeLock(name));
+    Plan { writes, again: true, requeue: Some(SOON), ..Plan::default() }
+}
+
+fn break_lock(look: &Look<'_>, uid: String) -> Plan {
+    let writes = look.lock().map(|name| Write::BreakLock(Handle { name, uid })).into_iter().collect();
+    Plan { writes, again: true, requeue: Some(SOON), ..Plan::default() }
+}
+
+/// A run that works holds its lock: somebody may have deleted the Lease.
+fn hold_lock(look: &Look<'_>) -> Vec<Write> {
+    let works = look.working_job().is_some_and(|job| job.phase == JobPhase::Active);
+    let Some(name) = look.lock().filter(|_| works) else { return Vec::new() };
+    match &look.world.lock {
+        Lock::Free => vec![Write::TakeLock(name)],
+        Lock::Stale { uid } => {
+            vec![Write::BreakLock(Handle { name: name.clone(), uid: uid.clone() }), Write::TakeLock(name)]
+        }
+        Lock::Ours | Lock::Theirs { .. } => Vec::new(),
+    }
+}
+
+fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
+    let Trouble { reason, message } =
+        pause.said.clone().unwrap_or(Trouble { reason: Reason::Retrying, message: String::new() });
+    (draft.reason, draft.message) = (reason, message);
+    plan.requeue = u64::try_from(pause.until - look.second()).ok().map(Duration::from_secs);
+    plan.pause = PauseChange::Set(pause);
+}
+
+/// The Job comes before the status that counts it: an attempt that is refused is none.
+fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
+    let status = &mut draft.status;
+    status.attempts = look.before.attempts.saturating_add(1);
+    status.job_name = job.name_any();
+    // Of the Job that is made now: `act` fills it in.
+    status.job_uid = String::new();
+    status::begin_again(status);
+    status.start_time = status.start_time.clone().or_else(|| Some(look.now.clone()));
+    status.active_since = status.active_since.clone().or_else(|| Some(look.now.clone()));
+    (draft.reason, draft.message) = decide::still_waits(look)
+        .unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name_any())));
+    draft.first.push(Write::Create(job));
+    let ours = look.lock();
+    let others = look.world.held.iter().filter(|held| Some(&held.name) != ours.as_ref());
+    draft.then.extend(others.cloned().map(Write::GiveBack));
+}
+
+/// All of the object's Jobs. The status says first which one the operator stops: its own deletion is no failure.
+fn remove_jobs(look: &Look<'_>, draft: &mut Draft) {
+    if let Some(job) = look.working_job() {
+        draft.status.stopped_job.clone_from(&job.uid);
+    }
+    let jobs = look.world.present().filter(|job| !job.deleting);
+    draft.then.extend(jobs.map(|job| Write::Delete(handle(&job.name, &job.uid))));
+}
+
+/// Jobs that the object owns and that are not its run's.
+fn strangers(look: &Look<'_>) -> Vec<Write> {
+    let ours = look.working_job().map(|job| job.uid.as_str());
+    let others = look.world.present().filter(|job| ours.is_some() && !job.deleting && Some(job.uid.as_str()) != ours);
+    others.map(|job| Write::Delete(handle(&job.name, &job.uid))).collect()
+}
+
+/// A policy may have given the Job a ttl: its verdict would go with it.
+fn without_ttl(look: &Look<'_>) -> Option<Write> {
+    let job = look.working_job().filter(|job| job.ttl.is_some() && !look.world.stubborn.contains(&job.uid))?;
+    Some(Write::Ttl(handle(&job.name, &job.uid), None))
+}
+
+/// The ended Job's ttl, where it is not what the spec says.
+fn ttl(look: &Look<'_>) -> Option<Write> {
+    let wanted = look.spec().job_ttl_seconds_after_finished?;
+    let job = look.working_job().filter(|job| job.ttl != Some(wanted) && !look.world.stubborn.contains(&job.uid))?;
+    Some(Write::Ttl(handle(&job.name, &job.uid), Some(wanted)))
+}
+
+fn handle(name: &str, uid: &str) -> Handle {
+    Handle { name: name.into(), uid: uid.into() }
+}
+
+/// Completes the status, and the plan with what follows from it.
+fn settle(look: &Look<'_>, draft: Draft, plan: &mut Plan) {
+    let Draft { mut status, reason, message, first, then, outcome, may_release } = draft;
+    let old = look.migration.status.clone().unwrap_or_default();
+    // The end of the run before an edit says nothing about the new spec.
+    let of_run_before = outcome.is_some() && !look.is_at_the_specs_run();
+    let generation = look.migration.metadata.generation.filter(|_| !of_run_before);
+    let generation = generation.unwrap_or(old.observed_generation);
+    status.observed_generation = generation;
+    let unborn = reason == Reason::Preflight && !look.world.alive().any(|pod| pod.started);
+    status.phase = Some(if unborn { Phase::Pending } else { reason.phase() });
+    let said = crd_gap::named(status::shorten(&message), &look.world.lacking);
+    status.conditions = conditions::conditions(&old.conditions, reason, &said, generation, look.now);
+    let notices = notices::notices(&old, &status, reason, &message);
+    plan.writes.extend(first);
+    plan.writes.extend(changed(look, status, outcome));
+    plan.writes.extend(then);
+    plan.writes.extend(notices.into_iter().map(Write::Tell));
+    if may_release && look.world.is_quiet() {
+        plan.writes.extend(look.world.held.iter().cloned().map(Write::GiveBack));
+    }
+}
+
+/// The status, where it is not what the object has. What the CRD does not know is no difference.
+fn changed(look: &Look<'_>, status: MemoryMigrationStatus, outcome: Option<Outcome>) -> Option<Write> {
+    let world = look.world;
+    let left_out = if world.asks_crd { &BTreeSet::new() } else { &world.lacking };
+    let same = look.migration.status.as_ref().is_some_and(|old| crd_gap::is_same(old, &status, left_out));
+    (!same).then(|| Write::Status(Box::new(Told { status, outcome })))
+}
+
+fn outcome(look: &Look<'_>, status: &MemoryMigrationStatus, reason: Reason, summary: Option<Box<Summary>>) -> Outcome {
+    let start = status.start_time.as_ref().unwrap_or(look.now);
+    let end = status.completion_time.as_ref().unwrap_or(look.now);
+    let seconds = end.0.duration_since(start.0).as_secs_f64().max(0.0);
+    Outcome { direction: status::direction(look.spec()), reason, seconds, summary }
+}
