@@ -18,6 +18,7 @@ mod preflight;
 pub mod progress;
 mod repair;
 pub mod seal;
+pub mod select;
 mod send;
 mod sendable;
 mod verdict;
@@ -39,15 +40,7 @@ use crate::store::{Finding, Reader, Target, Writer};
 pub use halt::Halt;
 use pair::Pair;
 use progress::Tracker;
-
-/// A collection to migrate, and its name in the target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Selection {
-    /// Name in the source.
-    pub name: String,
-    /// Name in the target.
-    pub target_name: String,
-}
+pub use select::Selection;
 
 /// What to do with an id that the target has with other content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,8 +103,10 @@ pub enum Relation {
 /// What one migration is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Empty: every collection of the source's database, under its own name.
-    pub collections: Vec<Selection>,
+    /// Which collections. Default: every one of the source's database, under its own name.
+    pub selection: Selection,
+    /// The databases that the selection came to when the source was opened; empty where it names none.
+    pub databases: Vec<String>,
     /// For ids that the target has with other content.
     pub on_conflict: OnConflict,
     /// What counts as a duplicate.
@@ -143,7 +138,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            collections: Vec::new(),
+            selection: Selection::default(),
+            databases: Vec::new(),
             on_conflict: OnConflict::default(),
             duplicates: Duplicates::default(),
             pacing: Pacing::default(),
@@ -183,9 +179,18 @@ struct Run {
     /// What was found that does not stop the run.
     warnings: Vec<Warning>,
     pairs: Vec<Pair>,
+    /// Collections, and databases, that came to the source after the selection was resolved: they are not copied.
+    came_later: Vec<String>,
     tracker: Tracker,
     /// Set before the first write is sent.
     written: bool,
+}
+
+impl Run {
+    fn new(tracker: Tracker) -> Self {
+        let (findings, warnings, pairs, came_later) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { findings, warnings, pairs, came_later, tracker, written: false }
+    }
 }
 
 /// A check that failed and does not stop the run.
@@ -217,7 +222,7 @@ pub async fn migrate(
 ) -> Outcome {
     let started = std::time::SystemTime::now();
     let context = Context { source, options, stop };
-    let mut run = Run { findings: Vec::new(), warnings: Vec::new(), pairs: Vec::new(), tracker, written: false };
+    let mut run = Run::new(tracker);
     let mut ended = steps(&context, target, &mut run).await;
     if let Err(error) = target.close().await {
         ended = ended.and(Err(Halt::Target(error)));
@@ -233,8 +238,8 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     run.written = true;
     let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
     let others = copy::create(context, writer, &mut run.pairs).await?;
-    for pair in run.pairs.iter_mut().filter(|pair| others.contains(&pair.target_name)) {
-        preflight::plan_fresh(context, writer, &capabilities, pair).await?;
+    for at in others {
+        preflight::plan_fresh(context, writer, &capabilities, &mut run.pairs[at]).await?;
     }
     let total = run.pairs.iter().map(Pair::to_send).sum();
     run.tracker.begin(crate::report::Stage::Copying, total);
@@ -256,7 +261,7 @@ async fn prove(
 ) -> Result<verdict::End, Halt> {
     let sides = verify::Sides::new(writer, target.files());
     if context.options.verification == Verification::Counts {
-        last::count(context, &sides, &mut run.pairs).await?;
+        run.came_later = last::count(context, &sides, &mut run.pairs).await?;
         return Ok(verdict::End::Counted);
     }
     let total = run.pairs.iter().map(Pair::to_verify).sum();
@@ -265,7 +270,7 @@ async fn prove(
         repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
     }
     for looks in 1..=LAST_LOOKS {
-        last::look(context, &sides, &mut run.pairs, looks == LAST_LOOKS).await?;
+        run.came_later = last::look(context, &sides, &mut run.pairs, looks == LAST_LOOKS).await?;
         if run.pairs.iter().all(|pair| pair.open() == 0) || looks == LAST_LOOKS {
             break;
         }
@@ -294,7 +299,7 @@ pub async fn verify(
     // a difference is one, whatever a migration would do about it
     let options = &Options { on_conflict: OnConflict::Overwrite, ..options.clone() };
     let context = Context { source, options, stop };
-    let mut run = Run { findings: Vec::new(), warnings: Vec::new(), pairs: Vec::new(), tracker, written: false };
+    let mut run = Run::new(tracker);
     let ended = compare_stores(&context, target, &mut run).await;
     verdict::verified_only(&context, &target.name(), direction, &run, started, &ended)
 }
@@ -308,7 +313,7 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
         // what differs is read again: it may have been a moving source, or an answer that was wrong once
         verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
-    last::look(context, &sides, &mut run.pairs, true).await?;
+    run.came_later = last::look(context, &sides, &mut run.pairs, true).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 

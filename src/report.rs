@@ -289,6 +289,14 @@ pub struct Report {
     pub collections: Vec<CollectionReport>,
 }
 
+impl Report {
+    /// Whether its collections are of several databases.
+    #[must_use]
+    pub fn has_databases(&self) -> bool {
+        self.collections.windows(2).any(|pair| pair[0].database != pair[1].database)
+    }
+}
+
 /// What a run found in its source: the next attempt of the same run refuses a source that was replaced or emptied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

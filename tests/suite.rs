@@ -30,6 +30,8 @@ mod regressions;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
+mod several;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod support;

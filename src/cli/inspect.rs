@@ -7,10 +7,12 @@ use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use super::config::{self, Side};
-use super::flags::{CREDENTIALS, Kind};
+use super::flags::{CREDENTIALS, Databases, Kind};
 use super::output;
 use crate::endpoint::Endpoint;
+use crate::engine::Selection;
 use crate::engine::halt::{Halt, exit_of};
+use crate::engine::select::plain_words;
 use crate::exit::Exit;
 use crate::model::distance::embedding_function;
 use crate::model::{Collection, Error, Fetched};
@@ -31,6 +33,8 @@ pub(super) struct Args {
     /// Kind of the store; may be left out where its configuration says it
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
+    #[command(flatten)]
+    databases: Databases,
     /// Read every record, and list those that cannot be read
     #[arg(long)]
     records: bool,
@@ -50,6 +54,7 @@ struct Found {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FoundCollection {
+    database: String,
     name: String,
     id: String,
     records: u64,
@@ -69,14 +74,16 @@ struct Unreadable {
 /// Runs it.
 pub(super) async fn run(args: Args) -> Exit {
     crate::telemetry::init(false, true);
-    let endpoint = match config::endpoint(Side::Source, args.kind, &args.store) {
-        Ok(endpoint) => endpoint,
+    let (endpoint, selection) = match config::endpoint(Side::Source, args.kind, &args.store, &args.databases)
+        .and_then(|endpoint| Ok((endpoint, Selection::new(&args.databases.names, Vec::new())?)))
+    {
+        Ok(both) => both,
         Err(message) => {
             output::error(&message);
             return Exit::Usage;
         }
     };
-    match look(endpoint, args.records).await {
+    match look(endpoint, &selection, args.records).await {
         Ok(found) => tell(&found, args.json),
         Err(error) => {
             output::error(&error.to_string());
@@ -85,14 +92,15 @@ pub(super) async fn run(args: Args) -> Exit {
     }
 }
 
-async fn look(endpoint: Endpoint, records: bool) -> Result<Found, Error> {
-    let store = endpoint.open().await?;
+async fn look(endpoint: Endpoint, selection: &Selection, records: bool) -> Result<Found, Error> {
+    let (store, _) = endpoint.open_selected(selection).await?;
     let mut collections = Vec::new();
     for collection in store.collections().await? {
         let unreadable = if records { unreadable(&*store, &collection).await? } else { Vec::new() };
         let function = embedding_function(collection.schema.as_ref(), collection.configuration.as_ref());
         collections.push(FoundCollection {
             records: store.count(&collection).await?,
+            database: collection.database,
             name: collection.name,
             id: collection.id,
             dimension: collection.dimension,
@@ -144,10 +152,11 @@ fn tell(found: &Found, json: bool) -> Exit {
 fn table(found: &Found) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
+    let several = found.collections.windows(2).any(|pair| pair[0].database != pair[1].database);
     table.set_header(["COLLECTION", "RECORDS", "DIM", "DISTANCE", "EMBEDDING FUNCTION", "ID"]);
     for c in &found.collections {
         table.add_row([
-            c.name.clone(),
+            plain_words(several.then_some(&*c.database), &c.name),
             c.records.to_string(),
             c.dimension.map_or_else(|| "-".to_owned(), |d| d.to_string()),
             c.distance.to_owned(),

@@ -9,6 +9,7 @@ use super::flags::{self, Slowdown};
 use crate::api::endpoint::folders;
 use crate::api::{self, Authority, ClientCertificate, KeyRef, MemoryMigration, MemoryMigrationSpec, Remote};
 use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
+use crate::engine::select::Entry;
 use crate::engine::{Duplicates, OnConflict, Options, Pacing, Selection, Verification};
 use crate::store::http::{Auth, ServerConfig, Tls};
 
@@ -68,7 +69,7 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
     let field = |name: &str, why: String| format!("spec.pacing.{name}: {why}");
     let Slowdown(slowdown) = flags::slowdown(spec.pacing.max_slowdown()).map_err(|e| field("maxSlowdown", e))?;
     Ok(Options {
-        collections: selections(spec)?,
+        selection: selection(spec)?,
         on_conflict: match spec.on_conflict {
             api::OnConflict::Skip => OnConflict::Skip,
             api::OnConflict::Overwrite => OnConflict::Overwrite,
@@ -95,18 +96,19 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
     })
 }
 
-fn selections(spec: &MemoryMigrationSpec) -> Result<Vec<Selection>, String> {
-    if !spec.databases.is_empty() {
-        return Err("spec.databases: several databases in one run are not supported yet".to_owned());
-    }
-    let select = |entry: &api::Selected| {
-        let Some(name) = entry.name.clone() else {
-            return Err("spec.collections: match is not supported yet".to_owned());
+fn selection(spec: &MemoryMigrationSpec) -> Result<Selection, String> {
+    let entry = |(n, entry): (usize, &api::Selected)| {
+        let api::Selected { name, pattern, target_name, exclude } = entry;
+        let target_name = target_name.as_deref();
+        let entry = match (name, pattern) {
+            (Some(name), None) => Entry::named(name, target_name),
+            (None, Some(pattern)) => Entry::matching(pattern, target_name, exclude),
+            _ => Err("write exactly one of name and match".to_owned()),
         };
-        let target_name = entry.target_name.clone().unwrap_or_else(|| name.clone());
-        Ok(Selection { name, target_name })
+        entry.map_err(|why| format!("spec.collections[{n}]: {why}"))
     };
-    spec.collections.iter().map(select).collect()
+    let entries = spec.collections.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
+    Selection::new(&spec.databases, entries).map_err(|why| format!("spec: {why}"))
 }
 
 impl Mounts {
@@ -236,8 +238,27 @@ spec:
         assert_eq!(target.url.as_str(), "http://chroma.prod.svc:8000/");
         assert!(matches!(target.auth, Auth::Bearer(_)));
         assert_eq!(request.options.batch_size, 100);
-        assert_eq!(request.options.collections[0].target_name, "memories");
+        assert_eq!(request.options.selection.target_of("m").as_deref(), Some("memories"));
         assert!(!format!("{request:?}").contains("secret\""), "no secret in a debug print");
+    }
+
+    #[test]
+    fn databases_and_patterns_become_a_selection() {
+        let manifest = |more: &str| {
+            let (text, _) = MANIFEST.split_once("  collections:").unwrap();
+            selection(&api::parse_manifest(&format!("{text}{more}")).unwrap().spec)
+        };
+        let found = manifest(
+            "  databases: [blue, \"g*\"]\n  collections: [{match: \"user-*\", targetName: \"prod-*\", exclude: [\"*-tmp\"]}, \
+             {name: other}]",
+        )
+        .unwrap();
+        let listed = ["green".to_owned(), "red".to_owned()];
+        assert_eq!(found.databases(Some(&listed)).unwrap(), ["blue", "green"]);
+        assert_eq!(found.target_of("user-1").as_deref(), Some("prod-1"));
+        assert_eq!((found.target_of("user-1-tmp"), found.target_of("other").as_deref()), (None, Some("other")));
+        let error = manifest("  collections: [{name: a1a}, {match: \"a*b*\", targetName: \"x-*\"}]").unwrap_err();
+        assert!(error.starts_with("spec.collections[1]: match \"a*b*\" has 2 stars"), "{error}");
     }
 
     #[test]

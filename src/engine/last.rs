@@ -3,11 +3,13 @@
 
 mod skipped;
 
+use std::collections::HashSet;
+
 use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
 use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
-use super::{Context, Pair};
+use super::{Context, Pair, select};
 use crate::chroma::creation::{self, Differences};
 use crate::model::{Collection, Error};
 use crate::scratch::{Join, Side, SortedIds};
@@ -27,8 +29,9 @@ pub(super) async fn look(
     sides: &Sides<'_>,
     pairs: &mut [Pair],
     is_final: bool,
-) -> Result<(), Halt> {
+) -> Result<Vec<String>, Halt> {
     let sources = sources(context, pairs).await?;
+    let later = later(context, &sources, pairs).await?;
     for pair in pairs.iter_mut() {
         (pair.problems, pair.named) = (Vec::new(), Vec::new());
         same_source(context, &sources, pair)?;
@@ -53,12 +56,13 @@ pub(super) async fn look(
     for pair in pairs.iter_mut().filter(|pair| pair.problems.is_empty()) {
         pair.problems.extend(other_target(&targets, pair));
     }
-    Ok(())
+    Ok(later)
 }
 
 /// The weaker proof: both sides are counted once more, by name, and every record of the source is accounted for.
-pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut [Pair]) -> Result<(), Halt> {
+pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut [Pair]) -> Result<Vec<String>, Halt> {
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
+    let later = later(context, &sources, pairs).await?;
     for pair in pairs {
         same_source(context, &sources, pair)?;
         let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
@@ -67,9 +71,9 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
         unlisted(context, pair).await?;
         let unsent = pair.ledger.places(|entry| entry.is_unsent()).count();
         if unsent > 0 {
-            let name = &pair.source.name;
+            let name = pair.source_words();
             let problem =
-                format!("{unsent} records of {name:?} are listed by the source, and it did not answer for them");
+                format!("{unsent} records of {name} are listed by the source, and it did not answer for them");
             pair.problems.push(format!("{problem}. Run it again with verification Full, which names them"));
         }
         if let Some(collection) = same_target(&targets, pair) {
@@ -78,13 +82,31 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
             pair.target_after = ids.len() as u64;
         }
     }
-    Ok(())
+    Ok(later)
+}
+
+/// What the selection matches and was not there when it was resolved: in a person's words, and not copied.
+async fn later(context: &Context<'_>, sources: &[Collection], pairs: &[Pair]) -> Result<Vec<String>, Halt> {
+    let selection = &context.options.selection;
+    let had: HashSet<(&str, &str)> = pairs.iter().map(|p| (&*p.source.database, &*p.source.name)).collect();
+    let is_new = |c: &&Collection| !had.contains(&(&*c.database, &*c.name)) && selection.target_of(&c.name).is_some();
+    let words = |c: &Collection| {
+        let database = selection.has_databases().then_some(c.database.as_str());
+        format!("collection {}", select::words(database, &c.name))
+    };
+    let mut found: Vec<String> = sources.iter().filter(is_new).map(words).collect();
+    if selection.has_database_patterns() {
+        let listed = context.until_stopped(context.source.databases()).await?.map_err(Halt::Source)?;
+        let now = selection.databases(listed.as_deref()).unwrap_or_default();
+        let had = &context.options.databases;
+        found.extend(now.iter().filter(|name| !had.contains(name)).map(|name| format!("database {name:?}")));
+    }
+    Ok(found)
 }
 
 /// The source's collections; listed once more, a while later, where one of ours is not among them.
 async fn sources(context: &Context<'_>, pairs: &[Pair]) -> Result<Vec<Collection>, Halt> {
-    let has =
-        |all: &[Collection], pair: &Pair| all.iter().any(|c| c.name == pair.source.name && c.id == pair.source.id);
+    let has = |all: &[Collection], pair: &Pair| all.iter().any(|c| pair.is_source(c) && c.id == pair.source.id);
     let all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
     if pairs.iter().all(|pair| has(&all, pair)) {
         return Ok(all);
@@ -105,7 +127,7 @@ async fn targets(context: &Context<'_>, target: &dyn Reader, pairs: &[Pair]) -> 
 
 /// The collection of that name in the source is the one that was copied; its settings are those that it has now.
 fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Result<(), Halt> {
-    let found = all.iter().find(|c| c.name == pair.source.name);
+    let found = all.iter().find(|c| pair.is_source(c));
     if let Some(now) = found.filter(|now| now.id == pair.source.id) {
         // the distance and the dimension are what the records were compared by
         let (distance, dimension) = (pair.source.distance, pair.source.dimension.or(now.dimension));
@@ -113,9 +135,9 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
         return Ok(());
     }
     Err(Halt::SourceReplaced(format!(
-        "collection {:?} of {} was {} during the run: what was copied is of the old one (UUID {}). Check the source, then run \
+        "collection {} of {} was {} during the run: what was copied is of the old one (UUID {}). Check the source, then run \
          it again",
-        pair.source.name,
+        pair.source_words(),
         context.source.name(),
         if found.is_some() { "replaced by another one of its name" } else { "deleted or renamed" },
         pair.source.id
@@ -132,9 +154,9 @@ async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Resul
     let had = pair.ledger.ids().len();
     if ids.is_empty() && counted == 0 && had > 0 && !context.options.allow_empty {
         return Err(Halt::SourceReplaced(format!(
-            "collection {:?} of the source held {had} records during the run and holds none now. Restore the source and run \
+            "collection {} of the source held {had} records during the run and holds none now. Restore the source and run \
              it again; if that is meant, allow it (--allow-empty, allowEmpty: true)",
-            pair.source.name
+            pair.source_words()
         )));
     }
     if is_final {
@@ -259,10 +281,10 @@ fn same_target(all: &[Collection], pair: &mut Pair) -> Option<Collection> {
         pair.problems.push(problem);
         return None;
     }
-    let name = &pair.target_name;
-    let now = all.iter().find(|c| c.name == *name)?;
+    let name = pair.target_words();
+    let now = all.iter().find(|c| pair.is_target(c))?;
     let Differences { vital, others } = creation::differences(&pair.source, now, pair.new.as_ref());
-    let told = |what: String| format!("{name:?}: {what}");
+    let told = |what: String| format!("{name}: {what}");
     let others = others.into_iter().map(told).collect::<Vec<_>>();
     pair.problems.extend(vital.into_iter().map(told));
     if pair.new.is_some() {
@@ -275,11 +297,11 @@ fn same_target(all: &[Collection], pair: &mut Pair) -> Option<Collection> {
 
 /// Why the target's collection of that name is not the one that was compared.
 fn other_target(all: &[Collection], pair: &Pair) -> Option<String> {
-    let (compared, name) = (pair.target.as_ref()?, &pair.target_name);
-    let problem = match all.iter().find(|c| c.name == *name) {
+    let (compared, name) = (pair.target.as_ref()?, pair.target_words());
+    let problem = match all.iter().find(|c| pair.is_target(c)) {
         Some(now) if now.id == compared.id => return None,
-        Some(_) => format!("collection {name:?} of the target was replaced by another one during the run"),
-        None => format!("the target has no collection {name:?} any more: it was renamed or deleted during the run"),
+        Some(_) => format!("collection {name} of the target was replaced by another one during the run"),
+        None => format!("the target has no collection {name} any more: it was renamed or deleted during the run"),
     };
     Some(format!("{problem}. Find out who did it, then run the migration again"))
 }

@@ -7,9 +7,10 @@ use super::halt::Halt;
 use super::judge::{Known, Ruling, judge};
 use super::ledger::{Entry, Ledger, Plan};
 use super::seal::Seal;
+use super::select::{self, Resolved, Selected};
 use super::window::{self, Ahead, Answers};
-use super::{Context, Duplicates, OnConflict, Pair, Run, Selection, sendable};
-use crate::chroma::{Capabilities, creation};
+use super::{Context, Duplicates, OnConflict, Pair, Run, sendable};
+use crate::chroma::{Capabilities, NewCollection, creation};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
@@ -24,8 +25,7 @@ use same::Kinship;
 
 /// Makes every check and fills `run.pairs` with the plan.
 pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
-    let selected = selected(context).await?;
-    run.findings.push(findings::source_found(context.source, &selected));
+    let selected = selected(context, run).await?;
     let capabilities = context.until_stopped(target.capabilities()).await?.map_err(Halt::Target)?;
     let there = match target.current() {
         Some(reader) => context.until_stopped(reader.collections()).await?.map_err(Halt::Target)?,
@@ -45,11 +45,12 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
     run.findings.extend(findings::collections(&selected, &there, &capabilities));
     findings::refuse(&run.findings)?;
 
-    for (source, target_name) in selected {
-        let existing = there.iter().find(|c| c.name == target_name).cloned();
-        let mut pair = listed(context, source, target_name).await?;
+    for selected in selected {
+        let existing = there.iter().find(|c| selected.is_target(c)).cloned();
+        let mut pair = listed(context, selected).await?;
         if existing.is_none() {
-            pair.new = Some(creation::plan(&pair.source, &pair.target_name, &capabilities));
+            let new = creation::plan(&pair.source, &pair.target_name, &capabilities);
+            pair.new = Some(NewCollection { database: pair.target_database.clone(), ..new });
         }
         pair.target = existing;
         pair.may_be_one = may_be_one;
@@ -67,12 +68,13 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
 /// The pairs of a comparison that writes nothing: every source record is to be found in the target.
 pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
-    let selected = selected(context).await?;
+    let selected = selected(context, run).await?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
-    for (source, target_name) in selected {
-        let found = there.iter().find(|c| c.name == target_name).cloned();
-        let found = found.ok_or_else(|| Halt::Target(missing(target, &target_name, &there)))?;
-        let mut pair = listed(context, source, target_name).await?;
+    for selected in selected {
+        let found = there.iter().find(|c| selected.is_target(c)).cloned();
+        let what = || format!("collection {}", selected.target_words());
+        let found = found.ok_or_else(|| Halt::Target(missing(target, what(), &there)))?;
+        let mut pair = listed(context, selected).await?;
         pair.target_before = context.until_stopped(target.count(&found)).await?.map_err(Halt::Target)?;
         pair.target = Some(found);
         run.pairs.push(pair);
@@ -81,33 +83,38 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
     findings::refuse(&run.findings)
 }
 
-async fn listed(context: &Context<'_>, source: Collection, target_name: String) -> Result<Pair, Halt> {
-    let ids = context.until_stopped(context.source.ids(&source)).await?.map_err(Halt::Source)?;
-    Ok(Pair::new(source, target_name, Ledger::new(ids), context.options))
+async fn listed(context: &Context<'_>, selected: Selected) -> Result<Pair, Halt> {
+    let ids = context.until_stopped(context.source.ids(&selected.source)).await?.map_err(Halt::Source)?;
+    Ok(Pair::new(selected, Ledger::new(ids), context.options))
 }
 
-/// The collections asked for, each with its name in the target.
-async fn selected(context: &Context<'_>) -> Result<Vec<(Collection, String)>, Halt> {
-    let mut all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
-    all.sort_by(|a, b| a.name.cmp(&b.name));
-    if context.options.collections.is_empty() {
-        return Ok(all.into_iter().map(|c| (c.clone(), c.name)).collect());
+/// The collections asked for, each with its name in the target. This is what the run, and its verdict, is about.
+async fn selected(context: &Context<'_>, run: &mut Run) -> Result<Vec<Selected>, Halt> {
+    let all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
+    let selection = &context.options.selection;
+    let Resolved { selected, missing: absent, idle } = selection.resolve(&all);
+    if let Some(name) = absent.first() {
+        return Err(Halt::Source(missing(context.source, format!("collection {name:?}"), &all)));
     }
-    let find = |Selection { name, target_name }: &Selection| {
-        let found = all.iter().find(|c| c.name == *name).cloned();
-        Ok((found.ok_or_else(|| missing(context.source, name, &all))?, target_name.clone()))
-    };
-    context.options.collections.iter().map(find).collect::<Result<_, Error>>().map_err(Halt::Source)
+    if selected.is_empty() && selection.source_names().is_some() {
+        let what = format!("a collection that {} matches", selection.entry_words());
+        return Err(Halt::Source(missing(context.source, what, &all)));
+    }
+    run.findings.push(findings::source_found(context.source, &selected, &idle));
+    Ok(selected)
 }
 
-fn missing(store: &dyn Reader, name: &str, all: &[Collection]) -> Error {
-    let names: Vec<&str> = all.iter().take(20).map(|c| c.name.as_str()).collect();
+fn missing(store: &dyn Reader, what: String, all: &[Collection]) -> Error {
+    let first = all.first().map(|c| c.database.as_str());
+    let database = |c: &Collection| all.iter().any(|c| Some(c.database.as_str()) != first).then(|| c.database.clone());
+    let names: Vec<String> =
+        all.iter().take(20).map(|c| select::plain_words(database(c).as_deref(), &c.name)).collect();
     let remedy = match (names.len(), all.len()) {
         (0, _) => "its tenant and database hold no collection: check both names".to_owned(),
         (shown, all) if shown < all => format!("it holds {}, and {} more", names.join(", "), all - shown),
         _ => format!("it holds {}", names.join(", ")),
     };
-    Error::NotFound { store: store.name(), what: format!("collection {name:?}"), remedy }
+    Error::NotFound { store: store.name(), what, remedy }
 }
 
 /// What reading all records that may be sent has shown.
@@ -193,9 +200,10 @@ pub(super) async fn plan_fresh(
     let conflicts = pair.ledger.count(|plan| plan == Plan::Conflict);
     if context.options.on_conflict == OnConflict::Fail && conflicts > 0 {
         return Err(Halt::Conflict(format!(
-            "{conflicts} ids that came to {:?} during the run are in the target's {:?} with other content and onConflict is \
+            "{conflicts} ids that came to {} during the run are in the target's {} with other content and onConflict is \
              Fail; this run's output lists them; use Skip to leave them alone, or Overwrite to replace them",
-            pair.source.name, pair.target_name
+            pair.source_words(),
+            pair.target_words()
         )));
     }
     Ok(())
@@ -273,7 +281,7 @@ impl Scan<'_> {
         if plan == Plan::New || (plan == Plan::Conflict && overwrite) {
             seen.bytes += window::record_bytes(record) as u64;
             if let Some(why) = sendable::problem(record, pair, self.capabilities) {
-                seen.problems.add(&pair.source.name, &id, &why);
+                seen.problems.add(&pair.source_words(), &id, &why);
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ mod body;
 mod bounded;
 mod config;
 mod decision;
+mod list;
 mod paths;
 mod payload;
 mod probe;

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::halt::Halt;
-use crate::engine::{Context, Run, Warning};
+use crate::engine::{Context, Pair, Run, Warning};
 use crate::report::{Listed, ListedCollection};
 
 use super::findings;
@@ -26,18 +26,16 @@ pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Res
 /// What this run found, for its next attempt.
 fn listed(run: &Run) -> Listed {
     let mut pairs: Vec<_> = run.pairs.iter().collect();
-    pairs.sort_by(|a, b| a.source.name.cmp(&b.source.name));
+    let place = |pair: &&Pair| (pair.source.database.clone(), pair.source.name.clone());
+    pairs.sort_by_cached_key(place);
     let mut digest = Sha256::new();
     for pair in &pairs {
-        for text in [&pair.source.name, &pair.source.id] {
+        for text in [&pair.source.database, &pair.source.name, &pair.source.id] {
             digest.update((text.len() as u64).to_le_bytes());
             digest.update(text);
         }
     }
-    let one = |pair: &&crate::engine::Pair| ListedCollection {
-        id: pair.source.id.clone(),
-        records: pair.ledger.ids().len() as u64,
-    };
+    let one = |pair: &&Pair| ListedCollection { id: pair.source.id.clone(), records: pair.ledger.ids().len() as u64 };
     Listed {
         collections: pairs.iter().take(Listed::MOST).map(one).collect(),
         records: pairs.iter().map(|pair| pair.ledger.ids().len() as u64).sum(),
@@ -82,9 +80,9 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
         let counted = context.until_stopped(context.source.count(&pair.source)).await?.map_err(Halt::Source)?;
         if counted > 0 {
             return Err(Halt::NotYet(format!(
-                "collection {:?} of {} counts {counted} records and lists none: its answers are cut short. Ask the server \
+                "collection {} of {} counts {counted} records and lists none: its answers are cut short. Ask the server \
                  directly, without the gateway before it",
-                pair.source.name,
+                pair.source_words(),
                 context.source.name()
             )));
         }
@@ -105,13 +103,13 @@ async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     let (mut refused, mut notes) = (Vec::new(), Vec::new());
     for pair in &run.pairs {
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
-        let named = |what: String| format!("{:?}: {what}", pair.source.name);
+        let named = |what: String| format!("{}: {what}", pair.source_words());
         refused.extend(told.refusal.map(named));
         notes.extend(told.notes.into_iter().map(named));
         if !told.damage.is_empty() {
             run.warnings.push(Warning {
                 check: "source-damage",
-                message: format!("{:?}: {}", pair.source.name, told.damage.join("; ")),
+                message: format!("{}: {}", pair.source_words(), told.damage.join("; ")),
                 remedy: "what can be read is copied, and the run is not called Verified: see the guide on rescuing a store",
                 is_damage: true,
             });

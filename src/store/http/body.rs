@@ -22,7 +22,7 @@ pub(super) fn update(amendments: &[Amendment], base64: bool) -> serde_json::Resu
 
 /// The body of a creation.
 pub(super) fn create(new: &NewCollection) -> serde_json::Result<Bytes> {
-    let NewCollection { name, metadata, configuration, schema, losses: _, lost: _ } = new;
+    let NewCollection { name, database: _, metadata, configuration, schema, losses: _, lost: _ } = new;
     let mut body = serde_json::json!({"name": name, "get_or_create": false});
     if !metadata.is_empty() {
         body["metadata"] = serde_json::to_value(Keys(metadata, &[]))?;
@@ -164,6 +164,7 @@ mod tests {
     #[test]
     fn a_schema_is_never_sent_beside_a_configuration() {
         let new = NewCollection {
+            database: None,
             name: "abc".into(),
             metadata: Metadata::new(),
             configuration: Some(json!({})),

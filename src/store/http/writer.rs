@@ -12,13 +12,14 @@ use super::api::{Api, words};
 use super::body;
 use super::bounded::{DOCUMENT, SMALL, whole};
 use super::decision::Kind;
+use super::list::database_words;
 use super::paths::{Dialect, Path};
 use super::payload::Payload;
 use super::reader::{HttpStore, numbers, unsupported};
 use super::transport::Request;
 use super::wire::{self, CollectionAnswer};
 use crate::chroma::{Capabilities, NewCollection, rules};
-use crate::model::{Collection, Error, Fetched, Record, Result};
+use crate::model::{Collection, Error, Fetched, Glob, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::{Amendment, Reader, Remarks, Writer};
 
@@ -79,7 +80,7 @@ impl HttpWriter {
 
     /// As [`HttpStore::probing_only`].
     #[must_use]
-    pub fn probing_only(self, names: impl IntoIterator<Item = String>) -> Self {
+    pub fn probing_only(self, names: Vec<Glob>) -> Self {
         Self { store: self.store.probing_only(names), ..self }
     }
 
@@ -91,32 +92,45 @@ impl HttpWriter {
         self.store.uuids().await
     }
 
-    /// Creates the tenant and the database where they are missing. For a local store, whose server nobody else can reach;
-    /// on a shared server a missing one is the user's to create.
+    /// As [`HttpStore::of_databases`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_databases(self, names: Vec<String>, may_be_missing: bool) -> Result<Self> {
+        Ok(Self { store: self.store.of_databases(names, may_be_missing)?, ..self })
+    }
+
+    /// Creates the tenant and its one database where they are missing; several databases are made as they are needed. For a
+    /// local store, whose server nobody else can reach: on a shared server a missing one is the user's to create.
     ///
     /// # Errors
     /// As [`Error`] says; that they exist already is none.
-    pub async fn ensure_database(&self) -> Result<()> {
+    pub async fn ensure_place(&self) -> Result<()> {
+        let Api { place, several, .. } = &self.store.api;
+        self.ensure(&["api", "v2", "tenants"], &place.tenant).await?;
+        if several.is_none() { self.ensure_database(&place.database).await } else { Ok(()) }
+    }
+
+    async fn ensure_database(&self, name: &str) -> Result<()> {
+        self.ensure(&["api", "v2", "tenants", &self.store.api.place.tenant, "databases"], name).await
+    }
+
+    /// Makes what a path lists, unless it has one of this name.
+    async fn ensure(&self, path: &[&str], name: &str) -> Result<()> {
         let api = &self.store.api;
-        let tenants = ["api", "v2", "tenants"];
-        let databases = [tenants.as_slice(), &[api.place.tenant.as_str(), "databases"]].concat();
-        for (path, name) in [(tenants.as_slice(), &api.place.tenant), (databases.as_slice(), &api.place.database)] {
-            let there = get::<Json>(api, &[path, &[name.as_str()]].concat()).await;
-            match there {
-                Ok(_) => continue,
-                Err(Error::NotFound { .. } | Error::Unsupported { .. } | Error::Rejected { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            let request = Request {
-                kind: Kind::Write,
-                method: Method::POST,
-                url: api.transport.url(&Path::of(path.iter().copied())),
-                body: Some(Payload::Kept(serde_json::json!({ "name": name }).to_string().into())),
-                subject: format!("{name:?}"),
-            };
-            api.transport.call(&request, |response| whole(response, SMALL)).await?;
+        match get::<Json>(api, &[path, &[name]].concat()).await {
+            Ok(_) => return Ok(()),
+            Err(Error::NotFound { .. } | Error::Unsupported { .. } | Error::Rejected { .. }) => {}
+            Err(error) => return Err(error),
         }
-        Ok(())
+        let request = Request {
+            kind: Kind::Write,
+            method: Method::POST,
+            url: api.transport.url(&Path::of(path.iter().copied())),
+            body: Some(Payload::Kept(serde_json::json!({ "name": name }).to_string().into())),
+            subject: format!("{name:?}"),
+        };
+        api.transport.call(&request, |response| whole(response, SMALL)).await.map(|_| ())
     }
 
     async fn write(&self, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
@@ -136,7 +150,7 @@ impl HttpWriter {
     }
 
     async fn change(&self, collection: &Collection, verb: &str, body: Payload<'_>) -> Result<()> {
-        let path = self.store.api.place.collection(&collection.id, verb);
+        let path = self.store.api.at(collection).collection(&collection.id, verb);
         self.write(&path, body, words(collection)).await.map(|_| ())
     }
 
@@ -177,6 +191,10 @@ impl Reader for HttpWriter {
         self.store.collections().await
     }
 
+    async fn databases(&self) -> Result<Option<Vec<String>>> {
+        self.store.databases().await
+    }
+
     async fn count(&self, collection: &Collection) -> Result<u64> {
         self.store.count(collection).await
     }
@@ -202,12 +220,15 @@ impl Writer for HttpWriter {
 
     async fn create(&self, new: &NewCollection) -> Result<Collection> {
         let api = &self.store.api;
-        let subject = api.database_words();
-        let answer =
-            self.write(&api.place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject).await?;
+        let place = new.database.as_ref().map_or_else(|| api.place.clone(), |name| api.place.of(name));
+        if let Some(name) = &new.database {
+            self.ensure_database(name).await?;
+        }
+        let subject = database_words(&place);
+        let answer = self.write(&place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject).await?;
         let collection = wire::parse::<CollectionAnswer>(&answer)
             .map_err(|failed| failed.detail)
-            .and_then(|answer| answer.into_collection(&api.place.tenant, &api.place.database));
+            .and_then(|answer| answer.into_collection(&place.tenant, &place.database));
         collection.map_err(|why| Error::Uncertain {
             store: self.name(),
             attempt: format!("the creation of collection {:?}", new.name),

@@ -230,26 +230,30 @@ impl Core {
         })
     }
 
-    pub(super) fn check_database(&mut self, tenant: &str, database: &str) -> Attempt<()> {
+    /// The names of all databases of a tenant, in order.
+    pub(super) fn databases(&mut self, tenant: &str) -> Attempt<Vec<String>> {
+        let file = self.file.clone();
+        let all = self.read(|db, _, _| tables::databases(db).map_err(|e| failure(&file, &e)))?;
+        Ok(all.into_iter().filter(|(of, _)| of == tenant).map(|(_, name)| name).collect())
+    }
+
+    /// Fails where the tenant, or one of these databases, is not there.
+    pub(super) fn check_databases(&mut self, tenant: &str, databases: &[String]) -> Attempt<()> {
         let (file, store) = (self.file.clone(), self.name());
-        self.read(|db, _, _| {
-            let sql = |e| failure(&file, &e);
-            let (tenants, databases) = (tables::tenants(db).map_err(sql)?, tables::databases(db).map_err(sql)?);
-            let missing = |what, there: String| {
-                Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") })
-            };
-            if !tenants.iter().any(|t| t == tenant) {
-                return Err(missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}")));
+        let missing = |what, there: String| {
+            Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") })
+        };
+        let tenants = self.read(|db, _, _| tables::tenants(db).map_err(|e| failure(&file, &e)))?;
+        if !tenants.iter().any(|t| t == tenant) {
+            return Err(missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}")));
+        }
+        let names = self.databases(tenant)?;
+        match databases.iter().find(|database| !names.contains(database)) {
+            None => Ok(()),
+            Some(database) => {
+                Err(missing(format!("database {database:?} of tenant {tenant:?}"), format!("the databases {names:?}")))
             }
-            let names: Vec<&str> = databases.iter().filter(|(t, _)| t == tenant).map(|(_, d)| d.as_str()).collect();
-            if !names.contains(&database) {
-                return Err(missing(
-                    format!("database {database:?} of tenant {tenant:?}"),
-                    format!("the databases {names:?}"),
-                ));
-            }
-            Ok(())
-        })
+        }
     }
 
     fn gone(&self, what: &str) -> Error {
