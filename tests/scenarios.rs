@@ -8,6 +8,7 @@ mod ends;
 mod fixtures;
 mod job;
 mod mock;
+mod modes;
 mod process;
 mod property;
 mod reasons;

@@ -2,6 +2,7 @@
 
 mod ends;
 mod holes;
+mod modes;
 mod selected;
 
 use std::time::Duration;

@@ -57,8 +57,8 @@ pub fn manifest(migration: &MemoryMigration, settings: &Settings) -> serde_json:
 #[must_use]
 pub fn spec(spec: &MemoryMigrationSpec, template: &PodTemplateSpec, settings: &Settings, input: &Input) -> PodSpec {
     let mut init = Vec::new();
-    // A dry run is nothing but preflight, and its plan is the mover's verdict.
-    if !spec.dry_run {
+    // A dry run is nothing but preflight, a verification nothing but a comparison: the mover's verdict says all.
+    if spec.writes() {
         init.push(worker(ContainerName::Preflight, spec, template, settings, input));
         init.extend(spec.target.local.as_ref().map(|local| server(local, template, settings)));
     }
@@ -111,7 +111,7 @@ fn worker(
     }
     if name == ContainerName::Preflight {
         args.push("--preflight-only".into());
-    } else if spec.target.local.is_some() && !spec.dry_run {
+    } else if spec.target.local.is_some() && spec.writes() {
         args.extend(["--writer-url", WRITER_URL].map(Into::into));
     }
     Container {
@@ -203,14 +203,14 @@ fn volumes(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> Ve
     ];
     for (claim, dir) in claim_dirs(spec, input) {
         // Read-only at the claim too: at the mount alone, fsGroup would still change a live source's modes.
-        let read_only = (dir == SOURCE_DIR || spec.dry_run).then_some(true);
+        let read_only = (dir == SOURCE_DIR || !spec.writes()).then_some(true);
         volumes.push(Volume {
             name: if dir == SOURCE_DIR { "source" } else { "target" }.into(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: claim.into(), read_only }),
             ..Volume::default()
         });
     }
-    if spec.target.local.is_some() && !spec.dry_run {
+    if spec.target.local.is_some() && spec.writes() {
         volumes.push(scratch("server-scratch", "1Gi"));
     }
     volumes.extend(secrets(spec).into_iter().enumerate().map(|(n, (secret, keys))| secret_volume(n, secret, &keys)));

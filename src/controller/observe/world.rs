@@ -255,6 +255,8 @@ pub struct LogFact {
     pub said_at: Option<i64>,
     /// What the runner found in its source.
     pub listed: Option<Listed>,
+    /// Records of the target that will be replaced.
+    pub overwrites: Option<u64>,
     /// The last progress line.
     pub progress: Option<Progress>,
     /// The first collections' outcomes, in their order, at most fifty.

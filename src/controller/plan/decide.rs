@@ -196,12 +196,13 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
         return say(Reason::ClaimsOnDifferentNodes, message);
     }
     let goes_on = "the migration goes on by itself when that one has ended";
-    match &world.lock {
-        Lock::Theirs { holder } if look.lock().is_some() => {
-            return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
-        }
-        Lock::Stale { uid } => return Some(Decision::BreakLock { uid: uid.clone() }),
-        _ => {}
+    if let Some(holder) = look.other_writer() {
+        return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
+    }
+    if let Lock::Stale { uid } = &world.lock
+        && look.lock().is_some()
+    {
+        return Some(Decision::BreakLock { uid: uid.clone() });
     }
     let Lock::Theirs { holder } = &world.source_lock else { return None };
     let message = format!("{holder} writes this migration's source: {goes_on}");
@@ -264,7 +265,7 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
         Some(ended) => return end(ended),
         None => {}
     }
-    if let (Lock::Theirs { holder }, Some(_)) = (&world.lock, look.lock()) {
+    if let Some(holder) = look.other_writer() {
         return stop_others(
             Reason::TargetBusy,
             format!("the run was stopped: {holder} holds the lock on its target by now"),
@@ -311,7 +312,11 @@ fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
     // What the pod before did says nothing about this one.
     let known = if look.before.pod_name == pod { status::running_reason(&look.before) } else { Reason::Preflight };
     let reason = stage.map_or(known, Reason::from);
-    (reason, format!("{} in pod {pod}", status::doing(reason)))
+    let overwrites = look.world.log.as_ref().and_then(|log| log.overwrites).filter(|_| reason == Reason::Preflight);
+    if let Some(records) = overwrites {
+        return (reason, status::overwriting(records));
+    }
+    (reason, format!("{} in pod {pod}", status::doing(reason, look.spec().mode)))
 }
 
 /// What is said while the runner has ended well and its Job does not say so yet: the kubelet is faster than the Job's

@@ -19,7 +19,8 @@ const ANNOTATION_TARGET: &str = "memory-migration.dev/target";
 /// The folder of the claim that the holder writes: whoever reads another one need not wait.
 const ANNOTATION_FOLDER: &str = "memory-migration.dev/folder";
 
-/// The Lease's name for the target; None where nothing is written. One lock covers a claim, or a database of a server:
+/// The Lease's name for the target; None for a dry run, which does not mind who writes. A verification does not take it, and
+/// waits for whoever holds it. One lock covers a claim, or a database of a server:
 /// coarser than its collections, so that one migration of all and one of a few exclude each other. It is made of names
 /// alone: a UID cannot always be read, and a second name would be a second lock.
 #[must_use]
