@@ -28,7 +28,7 @@ pub enum Reason {
     Verified,
     /// Every record but those skipped (conflicts, duplicates) was compared and is equal.
     VerifiedWithSkips,
-    /// Only counts were compared, as `verification: Counts` asks: weaker than Verified.
+    /// Only counts were compared, as `verification.mode: Counts` asks: weaker than Verified.
     CountsVerified,
     /// A dry run ended with its plan.
     DryRunCompleted,

@@ -91,7 +91,7 @@ pub struct JobFact {
 pub struct Asked {
     /// A plan: `spec.dryRun`.
     pub plan_only: bool,
-    /// Numbers of records: `spec.verification: Counts`.
+    /// Numbers of records: `spec.verification.mode: Counts`.
     pub counts_only: bool,
 }
 
