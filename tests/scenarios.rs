@@ -3,6 +3,7 @@
 
 mod api_server;
 mod calls;
+mod databases;
 mod edges;
 mod ends;
 mod fixtures;

@@ -225,7 +225,49 @@ async fn locks(
     {
         world.source_lock = state(context, migration, &lease).await?;
     }
-    context.memory.waits_for(&key_of(migration), target.into_iter().chain(source).collect());
+    let mut names: Vec<String> = target.iter().cloned().chain(source).collect();
+    if !works {
+        beside(context, leases, migration, target.is_some(), &mut names, world).await?;
+    }
+    context.memory.waits_for(&key_of(migration), names);
+    Ok(())
+}
+
+/// The locks on the tenant of a server, and on its databases, that exclude this one or cover its source. Each run creates
+/// its own lock first and looks here afterwards, so that of two at least one sees the other.
+async fn beside(
+    context: &Context,
+    leases: &Api<Lease>,
+    migration: &MemoryMigration,
+    writes: bool,
+    names: &mut Vec<String>,
+    world: &mut World,
+) -> Result<(), Error> {
+    let (spec, namespace) = (&migration.spec, migration.namespace().unwrap_or_default());
+    let list = async |labels: String| {
+        let found = leases.list(&ListParams::default().labels(&labels)).await;
+        found.map(|found| found.items).map_err(failed("list the locks of a server"))
+    };
+    if let Some(labels) = lock::beside_target(spec, &namespace).filter(|_| writes) {
+        for lease in list(labels).await?.iter().filter(|lease| lock::excludes(lease, spec, &namespace)) {
+            if let Lock::Theirs { holder } = state(context, migration, lease).await? {
+                names.push(lease.name_any());
+                world.rival = Some(holder);
+                break;
+            }
+        }
+    }
+    let is_free = !matches!(world.source_lock, Lock::Theirs { .. });
+    if let Some(labels) = lock::beside_source(spec, &namespace).filter(|_| is_free) {
+        for lease in list(labels).await?.iter().filter(|lease| lock::writes_source(lease, spec, &namespace)) {
+            let found = state(context, migration, lease).await?;
+            if matches!(found, Lock::Theirs { .. }) {
+                names.push(lease.name_any());
+                world.source_lock = found;
+                break;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -24,6 +24,8 @@ pub struct World {
     pub users: Vec<UserFact>,
     /// Who holds the target's lock.
     pub lock: Lock,
+    /// Another object whose lock covers a part of what ours does, or more: a run over databases beside a run of one of them.
+    pub rival: Option<String>,
     /// Who writes the source: the holder of its lock, where that covers the source's folder.
     pub source_lock: Lock,
     /// All locks that this object holds.

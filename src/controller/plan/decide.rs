@@ -33,6 +33,8 @@ pub(super) enum Decision {
     Keep,
     /// Say this and look again.
     Say { reason: Reason, message: String, after: Option<Duration> },
+    /// The same, and keep the lock: it is what the others give way to.
+    Hold { reason: Reason, message: String },
     /// The same, and delete the object's Jobs.
     Stop { reason: Reason, message: String, after: Option<Duration> },
     /// The runner waits for something: remove its Job, and try again after the pause.
@@ -203,6 +205,9 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
         Lock::Stale { uid } => return Some(Decision::BreakLock { uid: uid.clone() }),
         _ => {}
     }
+    if let Some(decision) = beside(look, goes_on) {
+        return Some(decision);
+    }
     let Lock::Theirs { holder } = &world.source_lock else { return None };
     let message = format!("{holder} writes this migration's source: {goes_on}");
     // Looked at again once the own lock was taken: of two that write each other's source, none waits with its lock.
@@ -211,6 +216,24 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
         return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
     }
     say(Reason::TargetBusy, message)
+}
+
+/// Beside another run whose lock covers a part of what ours does, or more. A run of one database gives its lock back, and
+/// a run over databases keeps its own until no other is left: so neither starts beside the other, and none waits for ever.
+fn beside(look: &Look<'_>, goes_on: &str) -> Option<Decision> {
+    let holder = look.world.rival.as_ref().filter(|_| look.lock().is_some())?;
+    let is_ours = look.world.lock == Lock::Ours;
+    let reason = Reason::TargetBusy;
+    if look.spec().databases.is_empty() {
+        let message = format!("{holder} writes databases of this target's tenant: {goes_on}");
+        if !is_ours {
+            return Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) });
+        }
+        let said = Trouble { reason, message };
+        return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
+    }
+    let message = format!("{holder} writes a database of this target's tenant: {goes_on}");
+    is_ours.then_some(Decision::Hold { reason, message })
 }
 
 /// The pause that holds back the next attempt, and the seconds that are left of it. A clock that was set back cannot make
