@@ -42,6 +42,14 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
             true
         }
     };
+    if context.options.selection.has_databases() {
+        let listed = match target.current() {
+            Some(reader) => context.until_stopped(reader.databases()).await?.map_err(Halt::Target)?,
+            None => None,
+        };
+        let known = there.iter().map(|c| c.database.clone()).chain(listed.unwrap_or_default()).collect();
+        run.findings.push(findings::databases(&selected, &known, &capabilities));
+    }
     run.findings.extend(findings::collections(&selected, &there, &capabilities));
     findings::refuse(&run.findings)?;
 

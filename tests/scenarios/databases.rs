@@ -204,7 +204,7 @@ async fn a_run_over_databases_lists_the_locks_after_its_own_and_waits_with_it() 
     let (looked, calls) = server.look(&case.migration).await;
     assert!(looked.unwrap().is_some(), "it looks again");
     let writes = writes(&calls);
-    assert_eq!(writes.first(), Some(&format!("POST {LEASES}")));
+    assert_eq!(writes[0], format!("POST {LEASES}"));
     assert!(!writes.iter().any(|line| line.starts_with("DELETE") || line.contains("/jobs")), "{writes:?}");
     let taken = calls.iter().position(|call| call.line.starts_with("POST")).unwrap();
     let label = lock::beside_target(&case.migration.spec, "team").unwrap().replace('/', "%2F").replace('=', "%3D");

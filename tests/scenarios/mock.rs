@@ -191,8 +191,9 @@ impl Server {
 fn is_selected(item: &Value, query: &str) -> bool {
     let Some(labels) = item["metadata"]["labels"].as_object() else { return true };
     let mut asked = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "labelSelector");
-    asked
-        .all(|(_, text)| text.split(',').filter_map(|one| one.split_once('=')).all(|(key, value)| labels[key] == value))
+    asked.all(|(_, text)| {
+        text.split(',').filter_map(|one| one.split_once('=')).all(|(key, value)| labels.get(key) == Some(&json!(value)))
+    })
 }
 
 /// As RFC 7396 has it.

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
-use super::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, MOVER, PREFLIGHT, SERVER, placement, template};
+use super::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, placement, template};
 use crate::api::{
     Auth, Authority, ClientCertificate, ContainerName, KeyRef, LocalTarget, MemoryMigration, MemoryMigrationSpec,
     Remote, Runner, Tls, endpoint,

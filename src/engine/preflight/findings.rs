@@ -70,6 +70,25 @@ pub(super) fn collections(selected: &[Selected], there: &[Collection], capabilit
     vec![names(selected, capabilities), compatible(selected, there), settings(selected, there, capabilities)]
 }
 
+/// The databases that will be made in the target.
+pub(super) fn databases(selected: &[Selected], there: &BTreeSet<String>, capabilities: &Capabilities) -> Finding {
+    let wanted: BTreeSet<&String> = selected.iter().filter_map(|one| one.target_database.as_ref()).collect();
+    let new: Vec<String> = wanted.into_iter().filter(|name| !there.contains(*name)).cloned().collect();
+    let problem = |name: &String| {
+        let why = rules::database_problem(name, capabilities)?;
+        Some(format!("{name:?} is no database name that Chroma takes ({why})"))
+    };
+    let bad: Vec<String> = new.iter().filter_map(problem).collect();
+    if !bad.is_empty() {
+        let remedy = "leave these databases out (--database, spec.databases), and move each by a run of its own, with the name of \
+                      its database in the target";
+        return failed("databases", first(&bad), remedy);
+    }
+    let message =
+        if new.is_empty() { "all are in the target".to_owned() } else { format!("to be made: {}", first(&new)) };
+    passed("databases", message)
+}
+
 fn names(selected: &[Selected], capabilities: &Capabilities) -> Finding {
     let mut taken: HashMap<(Option<&str>, &str), &str> = HashMap::new();
     let mut bad = Vec::new();
