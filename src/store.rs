@@ -88,6 +88,8 @@ pub struct Remarks {
     pub damage: Vec<String>,
     /// What a person should know; it leaves the verdict as it is.
     pub notes: Vec<String>,
+    /// Why the newest listing lacks ids that the store counts. What is listed is copied, and the run is not Verified.
+    pub short: Option<String>,
     /// Why the collection must not be moved at all.
     pub refusal: Option<String>,
 }

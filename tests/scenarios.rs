@@ -9,6 +9,7 @@ mod ends;
 mod fixtures;
 mod job;
 mod mock;
+mod one_store;
 mod process;
 mod property;
 mod reasons;

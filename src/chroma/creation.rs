@@ -61,7 +61,28 @@ pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollec
 /// A schema beside `hnsw:*` metadata is a 400, and one that contradicts the distance in effect would change it.
 fn schema_can_be_sent(source: &Collection, schema: &Json) -> bool {
     let space = vector_index(schema)["space"].as_str().and_then(Distance::parse);
-    space == Some(source.distance) && !source.metadata.keys().any(|key| key.starts_with("hnsw:"))
+    space == Some(source.distance)
+        && !source.metadata.keys().any(|key| key.starts_with("hnsw:"))
+        && !is_taken_for_none(schema)
+}
+
+/// 1.5.9 takes a schema for none that is all default but for the embedding function "default", and does not record that
+/// (measured); it does so from a configuration.
+fn is_taken_for_none(schema: &Json) -> bool {
+    let index = vector_index(schema);
+    let is_on = |kind: &str, of: &str| schema["defaults"][kind][of]["enabled"].as_bool();
+    let usual = [
+        ("string", "fts_index", false),
+        ("string", "string_inverted_index", true),
+        ("int", "int_inverted_index", true),
+        ("float", "float_inverted_index", true),
+        ("bool", "bool_inverted_index", true),
+    ];
+    index["embedding_function"]["name"] == "default"
+        && index["space"] == Distance::L2.as_str()
+        && is_default(&index["hnsw"])
+        && own_keys(schema).is_empty()
+        && usual.into_iter().all(|(kind, of, on)| is_on(kind, of) == Some(on))
 }
 
 fn by_configuration(source: &Collection, mut new: NewCollection) -> NewCollection {

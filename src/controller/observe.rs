@@ -2,6 +2,7 @@
 
 pub mod ending;
 pub mod facts;
+pub mod keepers;
 mod log;
 pub mod trouble;
 pub mod world;
@@ -17,6 +18,7 @@ use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use self::keepers::Keepers;
 use self::world::{Endpoint, Handle, JobFact, JobPhase, Lock, UserFact, World};
 use super::plan::lock;
 use super::plan::look::Look;
@@ -74,7 +76,7 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
         return Ok(world);
     }
     let works = world.present().any(|job| job.phase == JobPhase::Active && !job.deleting);
-    (world.source, world.target) = endpoints(context, &migration.spec, &namespace, works).await?;
+    endpoints(context, &migration.spec, &namespace, works, &mut world).await?;
     world.users = users(&pods, &migration.spec, &uid, &namespace).await?;
     locks(context, &leases, migration, works, &mut world).await?;
     world.log = log::read(context, &pods, migration, &world).await;
@@ -146,14 +148,18 @@ async fn endpoints(
     spec: &MemoryMigrationSpec,
     namespace: &str,
     works: bool,
-) -> Result<(Endpoint, Endpoint), Error> {
+    world: &mut World,
+) -> Result<(), Error> {
     let source_claim = spec.source.local.as_ref().map(|local| local.claim_name.as_str());
     let target_claim = spec.target.local.as_ref().map(|local| local.claim_name.as_str());
     // Whether a Service is there only matters before a Job is made.
     let remote = |remote: &'_ Option<Remote>| remote.clone().filter(|_| !works);
-    let source = endpoint(context, namespace, source_claim, remote(&spec.source.remote).as_ref()).await?;
-    let target = endpoint(context, namespace, target_claim, remote(&spec.target.remote).as_ref()).await?;
-    Ok((source, target))
+    let (source, kept) = endpoint(context, namespace, source_claim, remote(&spec.source.remote).as_ref()).await?;
+    let (target, also) = endpoint(context, namespace, target_claim, remote(&spec.target.remote).as_ref()).await?;
+    let both_claims = source_claim.is_some() && target_claim.is_some();
+    world.one_store = keepers::in_common(kept.as_ref(), also.as_ref()).filter(|_| !both_claims);
+    (world.source, world.target) = (source, target);
+    Ok(())
 }
 
 async fn endpoint(
@@ -161,26 +167,29 @@ async fn endpoint(
     namespace: &str,
     claim: Option<&str>,
     remote: Option<&Remote>,
-) -> Result<Endpoint, Error> {
+) -> Result<(Endpoint, Option<Keepers>), Error> {
     if let Some(name) = claim {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
         let found =
             claims.get_opt(name).await.map_err(failed(&format!("read PersistentVolumeClaim {namespace}/{name}")))?;
-        return Ok(facts::claim(name, found.as_ref()));
+        return Ok((facts::claim(name, found.as_ref()), Some(Keepers::of_claim(namespace, name))));
     }
-    let Some(service) = remote.and_then(|remote| remote.service.as_ref()) else { return Ok(Endpoint::Unknown) };
+    let Some(service) = remote.and_then(|remote| remote.service.as_ref()) else { return Ok((Endpoint::Unknown, None)) };
     let namespace = service.namespace.as_deref().unwrap_or(namespace);
     let services: Api<Service> = Api::namespaced(context.client.clone(), namespace);
     match services.get_opt(&service.name).await {
         Ok(Some(found)) => {
-            Ok(Endpoint::Found { uid: found.uid().unwrap_or_default(), one_node: false, one_pod: false })
+            let keepers = keepers::of_service(context, namespace, &found).await?;
+            let uid = found.uid().unwrap_or_default();
+            Ok((Endpoint::Found { uid, one_node: false, one_pod: false }, keepers))
         }
-        Ok(None) => Ok(Endpoint::Missing(format!(
-            "there is no Service {} in namespace {namespace}: create it, or correct service",
-            service.name
-        ))),
+        Ok(None) => {
+            let missing =
+                format!("there is no Service {} in namespace {namespace}: create it, or correct service", service.name);
+            Ok((Endpoint::Missing(missing), None))
+        }
         // Not being allowed to look is not the same as missing: the runner decides.
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Endpoint::Unknown),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok((Endpoint::Unknown, None)),
         Err(error) => Err(failed(&format!("read Service {namespace}/{}", service.name))(error)),
     }
 }

@@ -13,7 +13,7 @@ use super::{Context, Pair, select};
 use crate::chroma::creation::{self, Differences};
 use crate::model::{Collection, Error};
 use crate::scratch::{Join, Side, SortedIds};
-use crate::store::Reader;
+use crate::store::{Reader, Remarks};
 
 /// Records of a collection that are read again by content, beside the last batch.
 const SAMPLE: usize = 50;
@@ -50,6 +50,7 @@ pub(super) async fn look(
             verify::pass(context, sides, pair, |entry| entry.proof == Proof::Open, |_| ()).await?;
             unanswered(context, pair).await?;
         }
+        said(context, sides, pair).await?;
     }
     // the looks took a while, and a name can have moved meanwhile
     let targets = self::targets(context, sides.server, pairs).await?;
@@ -146,9 +147,6 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
 
 /// The source's ids once more: what came, what is gone, what is listed and does not come.
 async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Result<(), Halt> {
-    let remarks = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
-    pair.problems.extend(remarks.damage.into_iter().map(|what| format!("the source is damaged: {what}")));
-    pair.remarks = remarks.notes;
     let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
     pair.problems.extend(contradiction("source", ids.len() as u64, counted));
     let had = pair.ledger.ids().len();
@@ -329,6 +327,31 @@ async fn held(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, collect
         if alone.is_empty() {
             tracing::warn!(collection = %pair.target_name, id, "the target has lost a record that it held");
             skipped::lose(pair, at, &id)?;
+        }
+    }
+    Ok(())
+}
+
+/// What both sides say of the collection beside its records, now that all was read: for a local target its files, too.
+async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
+    let of_source = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+    let mut told = vec![("source", pair.source_words(), of_source)];
+    if let Some(collection) = pair.target.clone().filter(|_| pair.problems.is_empty()) {
+        let all = context.until_stopped(sides.server.remarks(&collection)).await?.map_err(Halt::Target)?;
+        told.push(("target", pair.target_words(), all));
+        if let Some((files, collection)) = sides.in_files(context, &collection).await? {
+            let all = context.until_stopped(files.remarks(&collection)).await?.map_err(Halt::Target)?;
+            told.push(("target", pair.target_words(), all));
+        }
+    }
+    pair.remarks = Vec::new();
+    for (side, name, Remarks { damage, notes, short, refusal }) in told {
+        pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));
+        pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name} of the {side}: {why}")));
+        let known = if side == "source" { &mut pair.source_damage } else { &mut pair.target_damage };
+        // what preflight found stays found
+        if !damage.is_empty() {
+            *known = damage;
         }
     }
     Ok(())

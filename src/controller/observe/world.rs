@@ -20,6 +20,9 @@ pub struct World {
     pub source: Endpoint,
     /// The target's claim or Service.
     pub target: Endpoint,
+    /// Whether both sides may be one store, as those who keep them show; None where that is not known, and where both are
+    /// claims, of which the runner sees the files.
+    pub one_store: Option<bool>,
     /// Pods of others that use one of the claims and have not ended.
     pub users: Vec<UserFact>,
     /// Who holds the target's lock.

@@ -172,6 +172,7 @@ fn start(look: &Look<'_>) -> Decision {
         failures,
         deadline: left,
         one_claim: one_claim(spec),
+        one_store: look.world.one_store,
         listed: look.before.listed.as_ref().map(Into::into),
     };
     match (job::build(look.migration, look.settings, &input), look.lock()) {

@@ -65,6 +65,22 @@ pub(super) fn source_state(refused: &[String], notes: &[String]) -> Finding {
     passed("source-state", message)
 }
 
+/// What the target says of its collections beside their records. Chroma answers wrongly for a damaged store, or not at all,
+/// and hides what it writes there (measured on 1.5.9): nothing is written into one.
+pub(super) fn target_state(damage: Option<String>, refused: &[String], notes: &[String]) -> Finding {
+    let check = "target-state";
+    if let Some(damage) = damage {
+        let remedy = "restore it from a backup, or migrate into a new store: see the guide on rescuing a store";
+        return failed(check, format!("the target is damaged: {damage}"), remedy);
+    }
+    if !refused.is_empty() {
+        let remedy = "leave them out, or choose other target names (--collection NAME=TARGET, targetName)";
+        return failed(check, refused.join("; "), remedy);
+    }
+    let message = if notes.is_empty() { "nothing speaks against its collections".to_owned() } else { notes.join("; ") };
+    passed(check, message)
+}
+
 /// The checks of names and of collections that exist on both sides.
 pub(super) fn collections(selected: &[Selected], there: &[Collection], capabilities: &Capabilities) -> Vec<Finding> {
     vec![names(selected, capabilities), compatible(selected, there), settings(selected, there, capabilities)]

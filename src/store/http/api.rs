@@ -200,8 +200,9 @@ impl Api {
             None => (None, None),
         };
         Remarks {
-            damage: known.short.get(&collection.id).cloned().into_iter().collect(),
+            damage: Vec::new(),
             notes: note.into_iter().collect(),
+            short: known.short.get(&collection.id).cloned(),
             refusal,
         }
     }

@@ -19,7 +19,7 @@ use super::reader::{HttpStore, numbers, unsupported};
 use super::transport::Request;
 use super::wire::{self, CollectionAnswer};
 use crate::chroma::{Capabilities, NewCollection, rules};
-use crate::model::{Collection, Error, Fetched, Glob, Record, Result};
+use crate::model::{Collection, Error, Fetched, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::{Amendment, Reader, Remarks, Writer};
 
@@ -78,26 +78,12 @@ impl HttpWriter {
         Ok(Self { store, capabilities })
     }
 
-    /// As [`HttpStore::probing_only`].
-    #[must_use]
-    pub fn probing_only(self, names: Vec<Glob>) -> Self {
-        Self { store: self.store.probing_only(names), ..self }
-    }
-
     /// As [`HttpStore::uuids`].
     ///
     /// # Errors
     /// As [`Error`] says.
     pub async fn uuids(&self) -> Result<BTreeSet<String>> {
         self.store.uuids().await
-    }
-
-    /// As [`HttpStore::of_databases`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn of_databases(self, names: Vec<String>, may_be_missing: bool) -> Result<Self> {
-        Ok(Self { store: self.store.of_databases(names, may_be_missing)?, ..self })
     }
 
     /// Creates the tenant and its one database where they are missing; several databases are made as they are needed. For a
