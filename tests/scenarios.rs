@@ -3,11 +3,14 @@
 
 mod api_server;
 mod calls;
+mod controller;
 mod databases;
 mod edges;
 mod ends;
 mod fixtures;
+mod fleet;
 mod job;
+mod kubernetes;
 mod mock;
 mod one_store;
 mod process;

@@ -2,6 +2,7 @@
 
 pub mod ending;
 pub mod facts;
+mod follow;
 pub mod keepers;
 mod log;
 pub mod trouble;
@@ -18,6 +19,7 @@ use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::timeout;
 
+pub use self::follow::follow;
 use self::keepers::Keepers;
 use self::world::{Endpoint, Handle, JobFact, JobPhase, Lock, UserFact, World};
 use super::plan::lock;
@@ -70,6 +72,7 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
     let held = leases.list(&ours).await.map_err(failed("list the locks that the object holds"))?.items;
     world.held = held.iter().map(handle).collect();
     remembered(context, migration, now, &mut world);
+    world.asks_crd = context.memory.asks_the_crd_again();
     let finished = Look::new(migration, &world, &context.settings, now).finish().is_some();
     if finished && world.is_quiet() {
         context.memory.waits_for(&key_of(migration), Vec::new());
@@ -89,17 +92,25 @@ async fn processes(context: &Context, pods: &Api<Pod>, namespace: &str, uid: &st
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let jobs = jobs.list(&ours).await.map_err(failed(&format!("list the Jobs of {namespace}")))?.items;
     let own = pods.list(&ours).await.map_err(failed(&format!("list the runner's pods of {namespace}")))?.items;
+    let owned: Vec<&Job> = jobs.iter().filter(|job| facts::is_owned(job, uid)).collect();
+    let own: Vec<&Pod> = own.iter().collect();
+    Ok(processes_of(context, &owned, &own, now).await)
+}
+
+/// The facts of these Jobs and pods. Why a pod does not start, and why a Job has none, only events tell.
+async fn processes_of(context: &Context, jobs: &[&Job], pods: &[&Pod], now: &Time) -> World {
     let mut world = World::default();
-    for pod in &own {
-        let events = if facts::is_alive(pod) { events_of(context, namespace, pod.uid()).await } else { Vec::new() };
+    for pod in pods {
+        let unborn = facts::is_alive(pod) && !trouble::has_started(pod);
+        let events = if unborn { events_of(context, *pod).await } else { Vec::new() };
         world.pods.push(facts::pod(pod, &events, now));
     }
-    for job in jobs.iter().filter(|job| facts::is_owned(job, uid)) {
+    for job in jobs {
         let podless = world.pods.iter().all(|pod| Some(&pod.job_uid) != job.uid().as_ref());
-        let events = if podless { events_of(context, namespace, job.uid()).await } else { Vec::new() };
+        let events = if podless { events_of(context, *job).await } else { Vec::new() };
         world.jobs.push(facts::job(job, &events));
     }
-    Ok(world)
+    world
 }
 
 /// What this process remembers: Jobs and pods that ended and are gone, and pauses.
@@ -120,7 +131,6 @@ fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, world:
     world.pause = memory.pause(&key);
     world.stubborn = memory.stubborn(&key);
     world.lacking = memory.lacking();
-    world.asks_crd = memory.asks_the_crd_again();
 }
 
 /// How the API server is asked for the Jobs and pods of one object, and its locks.
@@ -292,7 +302,7 @@ async fn state(context: &Context, migration: &MemoryMigration, lease: &Lease) ->
     if is_gone(context, &holder).await? {
         return Ok(Lock::Stale { uid: lease.uid().unwrap_or_default() });
     }
-    Ok(Lock::Theirs { holder: format!("{} {}/{}", holder.kind, holder.namespace, holder.name) })
+    Ok(Lock::Theirs { holder: holder.in_words() })
 }
 
 /// Whether neither the holder of a lock, nor a Job of it that could make a pod, nor a pod of it is left. Where that may not
@@ -326,9 +336,9 @@ pub(super) async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<
 }
 
 /// Events only explain: without them a condition says less, and nothing else changes.
-async fn events_of(context: &Context, namespace: &str, uid: Option<String>) -> Vec<Event> {
-    let Some(uid) = uid else { return Vec::new() };
-    let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+async fn events_of(context: &Context, object: &impl ResourceExt) -> Vec<Event> {
+    let Some(uid) = object.uid() else { return Vec::new() };
+    let events: Api<Event> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let about = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
     let answer = timeout(ASIDE, events.list(&about)).await;
     answer.ok().and_then(Result::ok).map(|list| list.items).unwrap_or_default()

@@ -14,6 +14,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus};
 use memory_migration_operator::controller::plan::lock;
+use memory_migration_operator::controller::process::caches::Caches;
 use memory_migration_operator::controller::process::memory::Memory;
 use memory_migration_operator::controller::{Context, Error, reconcile};
 use memory_migration_operator::metrics::Metrics;
@@ -106,6 +107,7 @@ impl Server {
             metrics: metrics.clone(),
             recorder: Recorder::new(client, reporter),
             memory: Memory::default(),
+            caches: Caches::default(),
             readiness: readiness.clone(),
         };
         let answering = tokio::spawn(async move {

@@ -161,6 +161,14 @@ pub struct Holder {
     pub name: String,
 }
 
+impl Holder {
+    /// As people read it.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        format!("{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
 /// Who holds this lock.
 #[must_use]
 pub fn holder(lease: &Lease) -> Holder {
