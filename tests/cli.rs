@@ -142,7 +142,7 @@ fn the_replaced_scripts_way() {
 }
 
 fn manifest(source: &Json, target: &Json, more: &Json) -> String {
-    let mut spec = json!({"source": source, "target": target, "batch": {"size": 100, "delay": "0s"}});
+    let mut spec = json!({"source": source, "target": target, "pacing": {"batchSize": 100, "delay": "0s"}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let kind = json!({"apiVersion": "memory-migration.dev/v1alpha1", "kind": "MemoryMigration"});
     let mut object = kind.as_object().unwrap().clone();
@@ -187,6 +187,54 @@ fn a_manifest_without_a_cluster_there_and_back() {
     assert_same(&expected.only(&["absent"]), &copy, Tolerance::MIGRATED);
 }
 
+/// A server whose certificate is for another name than its Service's, with an authority from a ConfigMap (as trust-manager
+/// makes them), that asks for a certificate.
+#[test]
+fn an_authority_a_server_name_and_a_client_certificate() {
+    let (source, _one) = server();
+    memories(&source, &[("a", "one")]);
+    let (server, folder) = server();
+    let gateway = Gateway::mutual(&server.url, ("x-chroma-token", TOKEN), "chroma.example.com");
+    let there = |kind: &str| folder.path.with_file_name(kind);
+    let put = |file: &str, text: &str| {
+        let file = folder.path.with_file_name(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    put("secrets/chroma/token", TOKEN);
+    put("secrets/runner-tls/tls.crt", &gateway.client[0]);
+    put("secrets/runner-tls/tls.key", &gateway.client[1]);
+    put("config-maps/chroma/ca.crt", &gateway.ca_pem);
+    let run = |tls: &serde_json::Value| {
+        let target = json!({"remote": {
+            "url": gateway.url,
+            "auth": {"header": {"name": "X-Chroma-Token", "secretKeyRef": {"name": "chroma", "key": "token"}}},
+            "tls": tls,
+        }});
+        let source = json!({"remote": {"url": source.url}});
+        TestCommand::new()
+            .args(["run", "-f", "-", "--secrets-dir"])
+            .args([there("secrets")])
+            .stdin(manifest(&source, &target, &json!({})))
+            .env("RUST_LOG", "trace")
+            .env("HTTPS_PROXY", "http://127.0.0.1:1")
+            .env("NO_PROXY", "localhost")
+    };
+    let ca = json!({"configMapKeyRef": {"name": "chroma", "key": "ca.crt"}});
+    let whole =
+        json!({"ca": ca, "serverName": "chroma.example.com", "clientCertificate": {"secretName": "runner-tls"}});
+    run(&whole).run().code(2).stderr("add --config-maps-dir DIR");
+    let run = |tls: &serde_json::Value| run(tls).args(["--config-maps-dir"]).args([there("config-maps")]).run();
+    let output = run(&whole).code(0).stdout("1 records verified");
+    let said = format!("{output:?}");
+    assert!(!said.contains(gateway.client[1].lines().nth(1).unwrap()), "the key is shown");
+    for (without, why) in [("serverName", "check the host name"), ("clientCertificate", "did not answer")] {
+        let mut part = whole.clone();
+        part.as_object_mut().unwrap().remove(without);
+        run(&part).code(4).stdout(why);
+    }
+}
+
 #[test]
 fn manifests_that_make_no_sense() {
     let run = |text: &str| TestCommand::new().args(["run", "-f", "-"]).stdin(text).run().code(2);
@@ -195,7 +243,7 @@ fn manifests_that_make_no_sense() {
     run("apiVersion: v1\nkind: Secret\n").stderr("write apiVersion: memory-migration.dev/v1alpha1");
     let both = manifest(&local("a"), &local("b"), &json!({"onConflict": "Merge", "colections": []}));
     run(&both).stderr("colections");
-    run(&manifest(&local("a"), &local("b"), &json!({"batch": {"size": 0}}))).stderr("size");
+    run(&manifest(&local("a"), &local("b"), &json!({"pacing": {"batchSize": 0}}))).stderr("batchSize");
     run(&manifest(&local("a"), &local("b"), &json!({}))).stderr("add --volume a=DIR");
     let missing = TestCommand::new().args(["run", "-f", "/nowhere/m.yaml"]).run().code(2);
     missing.stderr("failed to read the manifest /nowhere/m.yaml");

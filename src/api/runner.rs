@@ -143,6 +143,18 @@ pub enum ContainerName {
     Chroma,
 }
 
+impl ContainerName {
+    /// The container's name in the pod.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Preflight => "preflight",
+            Self::Mover => "mover",
+            Self::Chroma => "chroma",
+        }
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -1,17 +1,17 @@
 //! A manifest's spec in the engine's terms. Reads the files of the named Secrets; opens no store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 use url::Url;
 
 use super::flags::{self, Slowdown};
 use crate::api::endpoint::folders;
-use crate::api::{self, KeyRef, MemoryMigration, MemoryMigrationSpec, Remote};
+use crate::api::{self, Authority, ClientCertificate, KeyRef, MemoryMigration, MemoryMigrationSpec, Remote};
 use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
 use crate::engine::select::Entry;
 use crate::engine::{Duplicates, OnConflict, Options, Pacing, Selection, Verification};
-use crate::store::http::{Auth, ServerConfig};
+use crate::store::http::{Auth, ServerConfig, Tls};
 
 /// What stands for claims, Secrets and the image's program outside a cluster.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub(super) struct Mounts {
     pub(super) volumes: Vec<(String, PathBuf)>,
     /// The folder with a folder for each Secret.
     pub(super) secrets: Option<PathBuf>,
+    /// The folder with a folder for each ConfigMap.
+    pub(super) config_maps: Option<PathBuf>,
     /// The Chroma program that writes a local target, outside a pod.
     pub(super) chroma_bin: Option<PathBuf>,
     /// Whether this is a container of the runner's pod.
@@ -127,18 +129,31 @@ impl Mounts {
             server.auth = self.auth(&format!("{field}.auth"), auth)?;
         }
         if let Some(tls) = &remote.tls {
-            if tls.server_name.is_some()
-                || tls.client_certificate.is_some()
-                || tls.ca.as_ref().is_some_and(|ca| ca.config_map_key_ref.is_some())
-            {
-                return Err(format!("{field}.tls: this field is not supported yet"));
-            }
-            server.tls.insecure_skip_verify = tls.insecure_skip_verify;
-            if let Some(api::Authority { secret_key_ref: Some(secret), .. }) = &tls.ca {
-                server.tls.ca_pem = self.secret(&format!("{field}.tls"), secret)?.into_bytes();
-            }
+            server.tls = self.tls(&format!("{field}.tls"), tls)?;
         }
         Ok(server)
+    }
+
+    fn tls(&self, field: &str, tls: &api::Tls) -> Result<Tls, String> {
+        let api::Tls { ca, server_name, client_certificate, insecure_skip_verify } = tls;
+        let ca_pem = match ca {
+            Some(Authority { secret_key_ref: Some(key), .. }) => self.secret(field, key)?,
+            Some(Authority { config_map_key_ref: Some(key), .. }) => self.config_map(field, key)?,
+            Some(Authority { secret_key_ref: None, config_map_key_ref: None }) | None => String::new(),
+        };
+        let mut identity_pem = String::new();
+        if let Some(ClientCertificate { secret_name }) = client_certificate {
+            for key in [ClientCertificate::CERTIFICATE, ClientCertificate::KEY] {
+                let key = KeyRef { name: secret_name.clone(), key: key.to_owned() };
+                identity_pem += &(self.secret(field, &key)? + "\n");
+            }
+        }
+        Ok(Tls {
+            ca_pem: ca_pem.into_bytes(),
+            server_name: server_name.clone(),
+            identity_pem: identity_pem.into_bytes(),
+            insecure_skip_verify: *insecure_skip_verify,
+        })
     }
 
     fn auth(&self, field: &str, auth: &api::Auth) -> Result<Auth, String> {
@@ -159,14 +174,23 @@ impl Mounts {
     }
 
     fn secret(&self, field: &str, key: &KeyRef) -> Result<String, String> {
-        let KeyRef { name, key } = key;
-        let dir = self.secrets.as_ref().ok_or_else(|| {
-            format!("{field}: the Secret {name:?} is not here; put it into DIR/{name}/{key} and add --secrets-dir DIR")
-        })?;
-        let file = dir.join(name).join(key);
-        std::fs::read_to_string(&file)
-            .map_err(|e| format!("{field}: key {key:?} of Secret {name:?} cannot be read from {}: {e}", file.display()))
+        keyed(field, key, "Secret", self.secrets.as_deref(), "--secrets-dir")
     }
+
+    fn config_map(&self, field: &str, key: &KeyRef) -> Result<String, String> {
+        keyed(field, key, "ConfigMap", self.config_maps.as_deref(), "--config-maps-dir")
+    }
+}
+
+/// The value of a key, from the folder that stands for all objects of its kind.
+fn keyed(field: &str, key: &KeyRef, kind: &str, dir: Option<&Path>, flag: &str) -> Result<String, String> {
+    let KeyRef { name, key } = key;
+    let dir = dir.ok_or_else(|| {
+        format!("{field}: the {kind} {name:?} is not here; put it into DIR/{name}/{key} and add {flag} DIR")
+    })?;
+    let file = dir.join(name).join(key);
+    std::fs::read_to_string(&file)
+        .map_err(|e| format!("{field}: key {key:?} of {kind} {name:?} cannot be read from {}: {e}", file.display()))
 }
 
 /// The URL of a server; a Service is reached by its name in its namespace.

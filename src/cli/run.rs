@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// Where the manifest's Secrets are: each key in a file DIR/SECRET/KEY
     #[arg(long, value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
+    /// Where the manifest's ConfigMaps are: each key in a file DIR/CONFIGMAP/KEY
+    #[arg(long, value_name = "DIR")]
+    config_maps_dir: Option<PathBuf>,
     /// The Chroma program that writes a local target. Default: chroma on PATH
     #[arg(long, value_name = "FILE")]
     chroma_bin: Option<PathBuf>,
@@ -74,6 +77,7 @@ pub(super) async fn run(args: Args) -> Exit {
         let places = Mounts {
             volumes: args.volumes,
             secrets: args.secrets_dir,
+            config_maps: args.config_maps_dir,
             chroma_bin: args.chroma_bin,
             in_pod,
             writer_url,

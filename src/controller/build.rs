@@ -23,11 +23,11 @@ pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
 pub const ANNOTATION_LISTED: &str = "memory-migration.dev/listed";
 
 /// The container that checks before anything is written.
-pub const PREFLIGHT: &str = template::name(ContainerName::Preflight);
+pub const PREFLIGHT: &str = ContainerName::Preflight.as_str();
 /// The container that migrates and verifies.
-pub const MOVER: &str = template::name(ContainerName::Mover);
+pub const MOVER: &str = ContainerName::Mover.as_str();
 /// The Chroma server that writes a local target.
-pub const SERVER: &str = template::name(ContainerName::Chroma);
+pub const SERVER: &str = ContainerName::Chroma.as_str();
 
 /// What a Job depends on besides the migration itself.
 #[derive(Clone, Debug, Default, PartialEq)]

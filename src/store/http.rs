@@ -20,6 +20,7 @@ mod scripted;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod wire;
 mod words;

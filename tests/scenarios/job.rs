@@ -281,7 +281,9 @@ fn labels_owner_and_the_users_own_additions() {
         let (pod, job) = (&mut m.spec.runner.pod_template.metadata.labels, &mut m.spec.runner.job_labels);
         pod.insert("net".into(), "open".into());
         job.insert("kueue.x-k8s.io/queue-name".into(), "batch".into());
-        [pod, job].map(|labels| labels.insert("memory-migration.dev/uid".into(), "forged".into()));
+        for labels in [pod, job] {
+            labels.insert("memory-migration.dev/uid".into(), "forged".into());
+        }
     });
     let job = made(&case);
     let labels = job.metadata.labels.clone().unwrap();

@@ -155,7 +155,7 @@ fn container(
     let mut variables = container.env.take().unwrap_or_default();
     variables.retain(|variable| !always.iter().any(|(name, _)| *name == variable.name));
     variables.extend(always.iter().map(|(name, value)| env(name, value)));
-    Container { name: template::name(name).into(), env: Some(variables), ..container }
+    Container { name: name.as_str().into(), env: Some(variables), ..container }
 }
 
 /// Preflight judges by it what the server will make of the store, so the manifest holds it too.

@@ -7,16 +7,6 @@ use kube::api::ObjectMeta;
 
 use crate::api::{ContainerName, ContainerPart, PodMetadata, PodPart, PodTemplate};
 
-/// One of the runner's containers, in Kubernetes' words.
-#[must_use]
-pub const fn name(container: ContainerName) -> &'static str {
-    match container {
-        ContainerName::Preflight => "preflight",
-        ContainerName::Mover => "mover",
-        ContainerName::Chroma => "chroma",
-    }
-}
-
 /// The migration's template laid over the chart's, field by field: of a list, entries with other names are added (a
 /// list without names is replaced), and node selectors are replaced as a whole.
 #[must_use]
@@ -30,7 +20,7 @@ pub fn merged(chart: &PodTemplate, own: &PodTemplate) -> PodTemplateSpec {
 #[must_use]
 pub fn container(template: &PodTemplateSpec, container: ContainerName) -> Container {
     let containers = template.spec.iter().flat_map(|spec| &spec.containers);
-    let wanted = containers.filter(|c| c.name == name(container)).next_back();
+    let wanted = containers.filter(|c| c.name == container.as_str()).next_back();
     wanted.cloned().unwrap_or_default()
 }
 
@@ -79,9 +69,9 @@ fn kubernetes(template: &PodTemplate) -> PodTemplateSpec {
 }
 
 fn kubernetes_container(part: &ContainerPart) -> Container {
-    let ContainerPart { name: named, resources, security_context, env } = part;
+    let ContainerPart { name, resources, security_context, env } = part;
     Container {
-        name: name(*named).into(),
+        name: name.as_str().into(),
         resources: resources.clone(),
         security_context: security_context.clone(),
         env: listed(env),
