@@ -22,6 +22,9 @@ pub struct NewCollection {
     /// The user's collection metadata, as the source has it; for a target before 1.0, `hnsw:*` keys are added where
     /// nothing else can carry the distance and the index parameters.
     pub metadata: Metadata,
+    /// Metadata that no server takes at a creation and each one by `modify`, as `hnsw:ef`: set after the creation (measured on
+    /// 0.5.23, 0.6.3, 1.0.20 and 1.5.9).
+    pub later: Metadata,
     /// Sent where the target takes configurations; never together with a schema.
     pub configuration: Option<Json>,
     /// Sent where the target takes schemas.
@@ -40,6 +43,7 @@ pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollec
         name: name.to_owned(),
         database: None,
         metadata: source.metadata.clone(),
+        later: Metadata::new(),
         configuration: None,
         schema: None,
         losses: Vec::new(),
@@ -52,6 +56,8 @@ pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollec
         _ if target.configuration => by_configuration(source, new),
         _ => by_metadata(source, target, new),
     };
+    let is_refused = |(key, value): &(String, Value)| settings::metadata_problem(key, value).is_some();
+    (new.later, new.metadata) = std::mem::take(&mut new.metadata).into_iter().partition(is_refused);
     if uses_spann(source) {
         new.losses.push("its SPANN index becomes an HNSW index: a Chroma server of its own has no other".to_owned());
     }
@@ -222,6 +228,10 @@ pub fn differences(source: &Collection, target: &Collection, new: Option<&NewCol
         vital.push(format!("the dimension is {b}, in the source {a}"));
     }
     let mut others = metadata_differences(&source.metadata, &target.metadata);
+    let later = new.map(|new| &new.later).into_iter().flatten();
+    let unset = later.filter(|(key, value)| !target.metadata.get(*key).is_some_and(|other| same_value(value, other)));
+    others
+        .extend(unset.map(|(key, _)| format!("metadata {key:?}, which is set after the creation, has another value")));
     let there = settings::effective(target);
     let is_lost = |parameter: &Parameter| new.is_some_and(|new| new.lost.contains(parameter));
     for (parameter, value) in settings::written(source).into_iter().filter(|(parameter, _)| !is_lost(parameter)) {

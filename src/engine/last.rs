@@ -1,17 +1,16 @@
 //! The last look: after all collections were compared, once more over all of them, by name and not by what was believed so
 //! far. Lists both sides again, reads what was written last and a sample again, and looks at what was skipped. Writes nothing.
 
+mod later;
 mod skipped;
-
-use std::collections::HashSet;
 
 use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
 use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
-use super::{Context, Pair, select};
+use super::{Context, Pair};
 use crate::chroma::creation::{self, Differences};
-use crate::model::{Collection, Error};
+use crate::model::{Collection, Error, Fetched};
 use crate::scratch::{Join, Side, SortedIds};
 use crate::store::{Reader, Remarks};
 
@@ -31,7 +30,7 @@ pub(super) async fn look(
     is_final: bool,
 ) -> Result<Vec<String>, Halt> {
     let sources = sources(context, pairs).await?;
-    let later = later(context, &sources, pairs).await?;
+    let later = later::than(context, &sources, pairs).await?;
     for pair in pairs.iter_mut() {
         (pair.problems, pair.named) = (Vec::new(), Vec::new());
         same_source(context, &sources, pair)?;
@@ -50,6 +49,7 @@ pub(super) async fn look(
             verify::pass(context, sides, pair, |entry| entry.proof == Proof::Open, |_| ()).await?;
             unanswered(context, pair).await?;
         }
+        // last of all looks of this pass: each of them may have left records unread
         said(context, sides, pair).await?;
     }
     // the looks took a while, and a name can have moved meanwhile
@@ -63,9 +63,11 @@ pub(super) async fn look(
 /// The weaker proof: both sides are counted once more, by name, and every record of the source is accounted for.
 pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut [Pair]) -> Result<Vec<String>, Halt> {
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
-    let later = later(context, &sources, pairs).await?;
+    let later = later::than(context, &sources, pairs).await?;
     for pair in pairs {
         same_source(context, &sources, pair)?;
+        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+        pair.unread = told.unread.into_iter().collect();
         let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
         pair.problems.extend(contradiction("source", ids.len() as u64, counted));
         pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
@@ -84,25 +86,6 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
         }
     }
     Ok(later)
-}
-
-/// What the selection matches and was not there when it was resolved: in a person's words, and not copied.
-async fn later(context: &Context<'_>, sources: &[Collection], pairs: &[Pair]) -> Result<Vec<String>, Halt> {
-    let selection = &context.options.selection;
-    let had: HashSet<(&str, &str)> = pairs.iter().map(|p| (&*p.source.database, &*p.source.name)).collect();
-    let is_new = |c: &&Collection| !had.contains(&(&*c.database, &*c.name)) && selection.target_of(&c.name).is_some();
-    let words = |c: &Collection| {
-        let database = selection.has_databases().then_some(c.database.as_str());
-        format!("collection {}", select::words(database, &c.name))
-    };
-    let mut found: Vec<String> = sources.iter().filter(is_new).map(words).collect();
-    if selection.has_database_patterns() {
-        let listed = context.until_stopped(context.source.databases()).await?.map_err(Halt::Source)?;
-        let now = selection.databases(listed.as_deref()).unwrap_or_default();
-        let had = &context.options.databases;
-        found.extend(now.iter().filter(|name| !had.contains(name)).map(|name| format!("database {name:?}")));
-    }
-    Ok(found)
 }
 
 /// The source's collections; listed once more, a while later, where one of ours is not among them.
@@ -179,8 +162,7 @@ async fn listed(
 ) -> Result<Result<(SortedIds, u64), Error>, Halt> {
     let mut before = None;
     for looks in 1..=LISTINGS {
-        let look = async { Ok((reader.ids(collection).await?, reader.count(collection).await?)) };
-        let (ids, counted) = match context.until_stopped(look).await? {
+        let (ids, counted) = match context.until_stopped(reader.listing(collection)).await? {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -344,8 +326,9 @@ async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Resu
             told.push(("target", pair.target_words(), all));
         }
     }
-    pair.remarks = Vec::new();
-    for (side, name, Remarks { damage, notes, short, refusal }) in told {
+    (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
+    for (side, name, Remarks { damage, notes, short, refusal, unread }) in told {
+        pair.unread.extend(unread.map(|what| format!("collection {name:?} of the {side}: {what}")));
         pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));
         pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name} of the {side}: {why}")));
         let known = if side == "source" { &mut pair.source_damage } else { &mut pair.target_damage };
@@ -355,6 +338,26 @@ async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Resu
         }
     }
     Ok(())
+}
+
+/// Those of these records that have to be compared once more: where the target is a server alone, it has to hold by its seal
+/// what was compared, and the source is not asked again.
+async fn doubtful(context: &Context<'_>, sides: &Sides<'_>, pair: &Pair, places: &[usize]) -> Result<Vec<usize>, Halt> {
+    if sides.has_files() {
+        return Ok(places.to_vec());
+    }
+    let ids = pair.ledger.ids_at(places)?;
+    let answers = window::of_target(context, sides.server, pair.target.as_ref(), &ids).await?;
+    let mut doubtful = Vec::new();
+    for (at, id) in places.iter().zip(&ids) {
+        let seal = pair.ledger.entry(*at)?.known;
+        let holds = match (seal.seal(), answers.get(id)) {
+            (Some(seal), Some(Fetched::Record { record, .. })) => seal.holds(record, pair.source.distance),
+            _ => false,
+        };
+        doubtful.extend((!holds).then_some(*at));
+    }
+    Ok(doubtful)
 }
 
 /// Reads the last batch and some of the others again, by content: a target that lost its newest writes, or was put back to
@@ -374,7 +377,8 @@ async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Re
         wanted.extend((pair.is_wanted(entry) && entry.proof == Proof::Verified).then_some(at));
     }
     for window in wanted.chunks(SAMPLE) {
-        verify::these(context, sides, pair, window.to_vec()).await?;
+        let doubtful = doubtful(context, sides, pair, window).await?;
+        verify::these(context, sides, pair, doubtful).await?;
     }
     Ok(())
 }

@@ -43,6 +43,8 @@ pub(super) struct Pair {
     pub(super) source_damage: Vec<String>,
     /// The same of the target.
     pub(super) target_damage: Vec<String>,
+    /// What of either side was not read, though it might be another time.
+    pub(super) unread: Vec<String>,
     /// Whether source and target may be one store, so that nothing must be written.
     pub(super) may_be_one: bool,
     /// Ids of the newest batch that was written.
@@ -79,6 +81,7 @@ impl Pair {
             remarks: Vec::new(),
             source_damage: Vec::new(),
             target_damage: Vec::new(),
+            unread: Vec::new(),
             may_be_one: false,
             last_batch: Vec::new(),
             came_later: 0,

@@ -17,6 +17,7 @@ use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
 use crate::store::{Finding, Reader, Target};
 
 mod findings;
+mod mapping;
 mod same;
 mod source;
 

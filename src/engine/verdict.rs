@@ -165,6 +165,9 @@ fn counted(run: &Run, counts: &Counts) -> (Reason, String) {
         );
         return (Reason::VerificationFailed, message);
     }
+    if let Some(message) = unread(run) {
+        return (Reason::Unavailable, message);
+    }
     if counts.unreadable > 0 {
         return (Reason::VerificationFailed, unreadable(counts.unreadable));
     }
@@ -175,6 +178,17 @@ fn counted(run: &Run, counts: &Counts) -> (Reason, String) {
         beside(run, counts)
     );
     (Reason::CountsVerified, message)
+}
+
+/// What was not read, though it might be another time; all else was copied and compared.
+fn unread(run: &Run) -> Option<String> {
+    let all: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.unread.iter().map(String::as_str)).collect();
+    (!all.is_empty()).then(|| {
+        format!(
+            "{}. All others were copied and compared. Mend the server, or read the store's files instead, and run it again",
+            all.join("; ")
+        )
+    })
 }
 
 fn unreadable(records: u64) -> String {
@@ -196,6 +210,9 @@ fn proved(run: &Run, counts: &Counts, proofs: &[Compared]) -> (Reason, String) {
     }
     if counts.different + counts.missing > 0 {
         return (Reason::VerificationFailed, differing(counts));
+    }
+    if let Some(message) = unread(run) {
+        return (Reason::Unavailable, message);
     }
     if counts.unreadable > 0 {
         return (Reason::VerificationFailed, unreadable(counts.unreadable));

@@ -48,6 +48,11 @@ impl<'a> Sides<'a> {
         Ok(self.files.zip(self.counterpart(context, collection).await?))
     }
 
+    /// Whether the target is read from its files, too.
+    pub(super) const fn has_files(&self) -> bool {
+        self.files.is_some()
+    }
+
     /// The collection as the target's files describe it; they are listed once for all, and again for one that is new.
     async fn counterpart(&self, context: &Context<'_>, collection: &Collection) -> Result<Option<Collection>, Halt> {
         let Some(files) = self.files else { return Ok(None) };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::mapping;
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
@@ -120,7 +121,7 @@ fn names(selected: &[Selected], capabilities: &Capabilities) -> Finding {
     if bad.is_empty() {
         passed("names", format!("{} target names are free or in use by one collection each", selected.len()))
     } else {
-        failed("names", first(&bad), "choose other target names (--collection NAME=TARGET, targetName)")
+        failed("names", first(&bad), &mapping::remedy(selected, capabilities))
     }
 }
 
