@@ -20,7 +20,7 @@ pub mod status;
 pub use access::{Auth, Authority, BasicAuth, ClientCertificate, FromSecret, HeaderAuth, KeyRef, Tls};
 pub use crd::{crd, crd_yaml};
 pub use endpoint::{LocalSource, LocalTarget, Remote, ServiceRef, Source, Target};
-pub use manifest::{ManifestError, parse_manifest};
+pub use manifest::{ManifestError, parse_manifest, parse_pod_template};
 pub use pacing::{Pacing, PacingMode};
 pub use runner::{ContainerName, ContainerPart, PodMetadata, PodPart, PodTemplate, Runner};
 pub use select::Selected;

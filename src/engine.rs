@@ -134,6 +134,8 @@ pub struct Options {
     pub second_look: Duration,
     /// Stop before the first write, with the plan.
     pub dry_run: bool,
+    /// How long to wait before the first write, if records of the target will be replaced: time to stop the run. Default 0.
+    pub overwrite_wait: Duration,
     /// How long writes whose outcome is uncertain are checked and sent again. Default 120 s.
     pub write_deadline: Duration,
     /// The first pause after an uncertain write; later ones grow to 10 s. Default 100 ms.
@@ -156,6 +158,7 @@ impl Default for Options {
             relation: Relation::default(),
             second_look: Duration::from_secs(5),
             dry_run: false,
+            overwrite_wait: Duration::ZERO,
             write_deadline: Duration::from_secs(120),
             write_pause: Duration::from_millis(100),
         }
@@ -238,6 +241,7 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     if context.options.dry_run {
         return Ok(verdict::End::Planned);
     }
+    wait_before_overwrites(context, run).await?;
     run.written = true;
     let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
     let others = copy::create(context, writer, &mut run.pairs).await?;
@@ -250,6 +254,18 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
         copy::copy(context, writer, &capabilities, pair, &mut run.tracker).await?;
     }
     prove(context, target, writer, &capabilities, run).await
+}
+
+/// Says how many records of the target will be replaced, and leaves time to stop that.
+async fn wait_before_overwrites(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
+    let records = run.pairs.iter().map(|pair| pair.planned().overwritten).sum();
+    let wait = context.options.overwrite_wait;
+    if records == 0 || wait.is_zero() {
+        return Ok(());
+    }
+    tracing::warn!("{records} records of the target will be replaced, beginning in {} s", wait.as_secs());
+    run.tracker.overwrites(records, wait);
+    context.until_stopped(tokio::time::sleep(wait)).await
 }
 
 /// How often the last look may find something that is copied or compared once more.

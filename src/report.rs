@@ -28,7 +28,7 @@ pub enum Reason {
     Verified,
     /// Every record but those skipped (conflicts, duplicates) was compared and is equal.
     VerifiedWithSkips,
-    /// Only counts were compared, as `verification: Counts` asks: weaker than Verified.
+    /// Only counts were compared, as `verification.mode: Counts` asks: weaker than Verified.
     CountsVerified,
     /// A dry run ended with its plan.
     DryRunCompleted,
@@ -369,6 +369,13 @@ pub enum Line {
     Progress(Progress),
     /// What the source holds, once it was listed.
     Listed(Listed),
+    /// Records of the target will be replaced.
+    Overwrites {
+        /// How many.
+        records: u64,
+        /// After so many seconds, in which the run can be stopped.
+        seconds: u64,
+    },
     /// One collection's outcome, numbered: a lost line costs this detail, never the verdict.
     Collection {
         /// From 1.

@@ -12,6 +12,7 @@ mod fleet;
 mod job;
 mod kubernetes;
 mod mock;
+mod modes;
 mod one_store;
 mod process;
 mod property;

@@ -26,6 +26,8 @@ mod lies;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod manifests;
+#[cfg(test)]
 mod regressions;
 #[cfg(test)]
 mod scenarios;

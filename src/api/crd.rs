@@ -40,6 +40,7 @@ pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 
 fn adjust(mut schema: Value) -> Value {
     drop_nullable(&mut schema);
+    join_lines(&mut schema);
     let pod = &mut schema["properties"]["spec"]["properties"]["runner"]["properties"]["podTemplate"];
     for (name, field) in fields(&mut pod["properties"]["spec"]) {
         if name == "containers" {
@@ -71,6 +72,22 @@ fn drop_texts_below(schema: &mut Value) {
             }
         }
         Value::Array(items) => items.iter_mut().for_each(drop_texts_below),
+        _ => {}
+    }
+}
+
+/// `kubectl explain` breaks lines by itself: ours would be broken twice.
+fn join_lines(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            for (key, inner) in map {
+                match inner {
+                    Value::String(text) if key == "description" => *text = text.replace('\n', " "),
+                    inner => join_lines(inner),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
         _ => {}
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use thiserror::Error as ThisError;
 
 use super::crd::SCHEMA;
+use super::runner::PodTemplate;
 use super::spec::MemoryMigration;
 use super::{API_VERSION, KIND, schema};
 
@@ -56,6 +57,21 @@ pub fn parse_manifest(yaml: &str) -> Result<MemoryMigration, ManifestError> {
     let migration: MemoryMigration = serde_json::from_value(document)?;
     let problems = migration.problems();
     if problems.is_empty() { Ok(migration) } else { Err(ManifestError::Refused(problems)) }
+}
+
+/// Reads a part of a `PodTemplate` from JSON, as strictly as an API server reads it in a manifest.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn parse_pod_template(json: &str) -> Result<PodTemplate, String> {
+    let value: Value = serde_json::from_str(json).map_err(|e| format!("it is no JSON: {e}"))?;
+    let value = schema::without_nulls(value);
+    let of_template = &SCHEMA["properties"]["spec"]["properties"]["runner"]["properties"]["podTemplate"];
+    let problems = schema::problems(of_template, &value, "podTemplate");
+    if !problems.is_empty() {
+        return Err(problems.join("; "));
+    }
+    serde_json::from_value(value).map_err(|e| e.to_string())
 }
 
 fn check_kind(document: &Value) -> Result<(), ManifestError> {
@@ -209,8 +225,8 @@ mod tests {
         let fixed =
             "spec.pacing: batchSize and delay are for mode: Fixed: remove them, for Adaptive finds both by itself";
         for line in [
-            "{mode: Adaptive, batchSize: 10}",
-            "{mode: Adaptive, delay: 1s}",
+            "{mode: Adaptive, batchSize: 11}",
+            "{mode: Adaptive, delay: 2s}",
             "{mode: Adaptive, batchSize: 100, delay: 1s}",
         ] {
             says(&refused_line(&format!("pacing: {line}")), fixed);
@@ -233,8 +249,10 @@ mod tests {
     /// What the API server makes of `kubectl apply` of mode: Adaptive onto an object that had no pacing.
     #[test]
     fn the_default_of_fixed_that_is_left_beside_adaptive_is_no_mistake() {
-        let line = "  pacing: {mode: Adaptive, batchSize: 10, delay: 1s}\n";
-        parse_manifest(&format!("{HEAD}{GOOD}{line}")).unwrap();
+        for left in ["batchSize: 10, delay: 1s", "delay: 1s", "batchSize: 10"] {
+            let line = format!("  pacing: {{mode: Adaptive, {left}}}\n");
+            parse_manifest(&format!("{HEAD}{GOOD}{line}")).unwrap();
+        }
     }
 
     #[test]
@@ -244,6 +262,10 @@ mod tests {
         for line in ["dryRun: true", "onConflict: Overwrite", "onConflict: Fail", "duplicates: ByContent"] {
             says(&refused_line(&format!("mode: Verify\n  {line}")), says_so);
         }
+        says(
+            &refused_line("mode: Verify\n  verification: {mode: Counts}"),
+            "spec: mode: Verify compares every record: remove verification.mode: Counts",
+        );
         let line = "  mode: Verify\n  onConflict: Skip\n  dryRun: false\n";
         assert_eq!(parse_manifest(&format!("{HEAD}{GOOD}{line}")).unwrap().spec.mode, Mode::Verify);
     }

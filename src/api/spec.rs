@@ -39,6 +39,7 @@ const ONE_WAY_TO_NAME_DATABASES: &str = "self.databases.size() == 0 \
     || (has(self.target.remote) && has(self.target.remote.database)))";
 const VERIFY_WRITES_NOTHING: &str =
     "self.mode != 'Verify' || (!self.dryRun && self.onConflict == 'Skip' && self.duplicates == 'ById')";
+const VERIFY_COMPARES_ALL: &str = "self.mode != 'Verify' || self.verification.mode == 'Full'";
 
 /// Moves the memories of one Chroma database, or of some of its collections, from source to target, and proves that
 /// every record arrived. A finished migration never runs again by itself: edit what is moved, or `runId`.
@@ -104,6 +105,7 @@ const VERIFY_WRITES_NOTHING: &str =
 #[x_kube(validation = Rule::new(SAME_SERVER).message("source and target are the same database of the same server: write another server, tenant or database in one of them, or list collections with a targetName that differs from name"))]
 #[x_kube(validation = Rule::new(ONE_WAY_TO_NAME_DATABASES).message("databases and an endpoint's database are both set: remove database in source and target, for databases names those of both sides; or remove databases"))]
 #[x_kube(validation = Rule::new(VERIFY_WRITES_NOTHING).message("mode: Verify writes nothing: remove dryRun, onConflict and duplicates; or set mode: Migrate"))]
+#[x_kube(validation = Rule::new(VERIFY_COMPARES_ALL).message("mode: Verify compares every record: remove verification.mode: Counts"))]
 pub struct MemoryMigrationSpec {
     /// Migrate (default): copy, then compare every record. Verify: compare only; nothing is written, no lock is taken.
     #[serde(default)]
@@ -172,6 +174,14 @@ pub struct MemoryMigrationSpec {
     /// installed.
     #[serde(default)]
     pub runner: Runner,
+}
+
+impl MemoryMigrationSpec {
+    /// Whether the run may write its target.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.mode == Mode::Migrate && !self.dry_run
+    }
 }
 
 /// What a run does.

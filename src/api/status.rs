@@ -64,9 +64,14 @@ pub struct MemoryMigrationStatus {
     /// The pod of the last try: `kubectl logs POD --all-containers`. After a retry `kubectl logs job/NAME` shows an older one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pod_name: String,
-    /// Records of the source that the target has, of all, for people. Example: `900/2000`.
+    /// Records of the source that the target has, of all, for people; after a dry run also what it found.
+    /// Example: `900/2000`, `900/2000: 1000 to copy, 100 conflict`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub records: String,
+    /// Records of the target that the run replaces (`onConflict: Overwrite`). Said 30 seconds before the first one is:
+    /// until then `spec.suspend: true` stops the run before it has replaced any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overwrites: Option<i64>,
     /// How far the run is, about every 5 seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -109,6 +114,7 @@ impl Default for MemoryMigrationStatus {
             listed: None,
             pod_name: String::new(),
             records: String::new(),
+            overwrites: None,
             progress: None,
             counts: None,
             collections: Vec::new(),

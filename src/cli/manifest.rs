@@ -63,9 +63,6 @@ pub(super) fn request(migration: &MemoryMigration, places: Mounts) -> Result<Req
 }
 
 fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
-    if spec.mode == api::Mode::Verify {
-        return Err("spec.mode: Verify is not supported yet".to_owned());
-    }
     let field = |name: &str, why: String| format!("spec.pacing.{name}: {why}");
     let Slowdown(slowdown) = flags::slowdown(spec.pacing.max_slowdown()).map_err(|e| field("maxSlowdown", e))?;
     Ok(Options {

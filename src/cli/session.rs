@@ -45,6 +45,7 @@ where
     let (mut tracker, progress) = Tracker::new();
     if pod.is_some() {
         tracker.on_listed(|listed| machine_line(&Line::Listed(listed)));
+        tracker.on_overwrites(|records, wait| machine_line(&Line::Overwrites { records, seconds: wait.as_secs() }));
     }
     let last = progress.clone();
     let show = tokio::spawn(show(progress, on_terminal, telling.log_format));

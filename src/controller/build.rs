@@ -1,6 +1,7 @@
 //! From a migration to the Job of one attempt, and the names by which `observe` knows it again. Pure: no client.
 
 pub mod job;
+pub mod mounted;
 pub mod placement;
 pub mod pod;
 pub mod template;

@@ -105,7 +105,7 @@ impl SidecarTarget {
                 let owner = format!("owner {}:{}, mode {:o}", found.uid(), found.gid(), found.mode() & 0o7777);
                 let us = rustix::process::geteuid().as_raw();
                 let message = format!("{} ({owner}) cannot be written by the runner's user {us}", file.display());
-                let remedy = "set spec.runner.podSecurityContext.runAsUser (and fsGroup) to the owner's";
+                let remedy = "set spec.runner.podTemplate.spec.securityContext.runAsUser (and fsGroup) to the owner's";
                 return refused(check, message, remedy);
             }
         }

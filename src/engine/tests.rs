@@ -3,6 +3,7 @@
 mod ends;
 mod holes;
 mod looks;
+mod modes;
 mod selected;
 
 use std::time::Duration;

@@ -64,7 +64,7 @@ pub(super) fn verified_only(
         Ok(_) => (Reason::InternalError, "a comparison ended without a proof; please report this".to_owned()),
         Err(halt) => (halt.reason(false), halt.to_string()),
     };
-    let message = format!("{} against {target}: {message}", context.source.name());
+    let message = format!("{} against {target}, nothing was written: {message}", context.source.name());
     finished(&checks(run), direction, started, reason, message, collections)
 }
 

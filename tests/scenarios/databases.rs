@@ -3,8 +3,8 @@
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
-use memory_migration_operator::api::MemoryMigration;
 use memory_migration_operator::api::conditions::Reason;
+use memory_migration_operator::api::{MemoryMigration, Mode};
 use memory_migration_operator::controller::observe::world::{Cause, Lock};
 use memory_migration_operator::controller::plan::{Plan, Write, lock};
 use serde_json::json;
@@ -97,6 +97,18 @@ fn a_run_of_one_database_gives_way_and_a_run_over_databases_keeps_its_lock_and_w
     assert!(plan.requeue.is_some());
     let free = held.after(&plan).see(|world| world.rival = None);
     assert!(free.plan().create().is_some());
+}
+
+/// A verification takes no lock, and reads nothing that is being written.
+#[test]
+fn a_verification_waits_beside_a_rival_without_a_lock() {
+    for migration in [over("[\"*\"]"), of_one("blue")] {
+        let case = sees_rival(migration, Lock::Free).edit(|m| m.spec.mode = Mode::Verify);
+        let plan = case.plan();
+        assert_eq!(reason(&plan), Reason::TargetBusy);
+        assert!(plan.take_lock().is_none() && plan.create().is_none(), "{plan:?}");
+        assert!(case.see(|world| world.rival = None).plan().create().is_some());
+    }
 }
 
 /// Objects that share the API server's Leases.

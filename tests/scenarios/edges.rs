@@ -223,14 +223,17 @@ fn a_runner_killed_for_its_memory_says_what_to_raise() {
     let (reason, said) = cause(json!({"phase": "Failed", "containerStatuses": [container("mover", killed.clone())]}));
     assert_eq!(reason, Reason::OutOfMemory);
     assert!(said.contains("container mover of pod p was killed") && said.contains("its limit of 2Gi"), "{said}");
-    assert!(said.contains("raise spec.runner.resources.limits.memory"), "{said}");
+    assert!(said.contains("raise resources.limits.memory of container mover in spec.runner.podTemplate"), "{said}");
     let mut server = container("chroma", json!({"running": {}}));
     server["lastState"] = killed;
     let failed = container("mover", json!({"terminated": {"exitCode": 4}}));
     let (reason, said) =
         cause(json!({"phase": "Failed", "initContainerStatuses": [server], "containerStatuses": [failed]}));
     assert_eq!(reason, Reason::Retrying);
-    assert!(said.contains("4Gi; raise spec.target.local.resources.limits.memory"), "{said}");
+    assert!(
+        said.contains("4Gi; raise resources.limits.memory of container chroma in spec.runner.podTemplate"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -238,12 +241,16 @@ fn an_evicted_runner_says_what_its_node_lacked() {
     let evicted = |why: &str| cause(json!({"phase": "Failed", "reason": "Evicted", "message": why})).1;
     let said = evicted("The node was low on resource: ephemeral-storage. Threshold quantity: 1, available: 0. ");
     assert!(
-        said.contains("pod p was evicted") && said.ends_with("requests.ephemeral-storage to what it needs"),
+        said.contains("pod p was evicted")
+            && said.ends_with("requests.ephemeral-storage in spec.runner.podTemplate to what it needs"),
         "{said}"
     );
     let said = evicted("Usage of EmptyDir volume \"scratch\" exceeds the limit \"10Gi\". ");
     assert!(said.ends_with("raise the chart's runner.scratchLimit"), "{said}");
-    assert!(evicted("The node was low on resource: memory. ").ends_with("requests.memory to what it needs"));
+    assert!(
+        evicted("The node was low on resource: memory. ")
+            .ends_with("requests.memory in spec.runner.podTemplate to what it needs")
+    );
     assert!(evicted("The node had condition: [DiskPressure]. ").ends_with("see kubectl describe node"));
 }
 
@@ -319,9 +326,12 @@ fn a_refused_pod_is_told_without_its_random_name() {
 fn whoever_refuses_a_pod_is_answered_with_the_field_of_that_refusal() {
     for (why, remedy) in [
         ("exceeded quota: few, requested: pods=1", "raise the namespace's quota"),
-        ("violates PodSecurity \"restricted:latest\": seccompProfile", "spec.runner.podSecurityContext"),
-        ("no PriorityClass with name high was found", "spec.runner.priorityClassName"),
-        ("error looking up service account team/x: serviceaccount \"x\" not found", "spec.runner.serviceAccountName"),
+        ("violates PodSecurity \"restricted:latest\": seccompProfile", "securityContext in spec.runner.podTemplate"),
+        ("no PriorityClass with name high was found", "spec.runner.podTemplate.spec.priorityClassName"),
+        (
+            "error looking up service account team/x: serviceaccount \"x\" not found",
+            "spec.runner.podTemplate.spec.serviceAccountName",
+        ),
         ("maximum memory usage per Container is 1Gi, but limit is 2Gi", "LimitRange"),
         ("admission webhook \"deny.example\" denied the request: no", "allow the runner there"),
         ("ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no", "allow the runner there"),

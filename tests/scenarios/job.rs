@@ -196,6 +196,23 @@ fn secrets_are_files_and_each_is_mounted_once() {
 }
 
 #[test]
+fn a_config_map_and_a_client_certificate_are_mounted_by_their_keys() {
+    let tls =
+        "{ca: {configMapKeyRef: {name: ca, key: root.pem}}, serverName: chroma, clientCertificate: {secretName: tls}}";
+    let target = format!("{{remote: {{url: \"https://a\", tls: {tls}}}}}");
+    let pod = pod(&Case::of(object("{local: {claimName: dev}}", &target, "")));
+    let config_map = volume(&pod, "config-map-0").config_map.unwrap();
+    assert_eq!((config_map.name.as_str(), config_map.items.unwrap()[0].key.as_str()), ("ca", "root.pem"));
+    let keys: Vec<_> = volume(&pod, "secret-0").secret.unwrap().items.unwrap().into_iter().map(|i| i.key).collect();
+    assert_eq!(keys, ["tls.crt", "tls.key"]);
+    for name in names(&pod) {
+        let container = container(&pod, &name);
+        assert!(args(&container).contains("--secrets-dir /secrets --config-maps-dir /config-maps"), "{name}");
+        assert_eq!(read_only_at(&container, "/config-maps/ca"), Some(true));
+    }
+}
+
+#[test]
 fn the_manifest_in_the_pod_is_one_that_run_reads() {
     let case = Case::to_claim().edit(|m| m.spec.runner.pod_template.spec.priority_class_name = Some("high".into()));
     let template = made(&case).spec.unwrap().template;

@@ -16,7 +16,7 @@ use super::{
     PREFLIGHT, pod, template,
 };
 use crate::api::run_hash::short_hash;
-use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration, PodTemplate};
+use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration};
 use crate::controller::Settings;
 use crate::exit::Exit;
 
@@ -48,7 +48,7 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
     }
     let name = name(&migration.name_any(), &uid, &input.hash, input.attempt);
     let labels = labels(&uid, input);
-    let mut template = template::merged(&PodTemplate::default(), &spec.runner.pod_template);
+    let mut template = template::merged(&settings.pod_template, &spec.runner.pod_template);
     let metadata = template.metadata.take().unwrap_or_default();
     let mut pod_labels = metadata.labels.unwrap_or_default();
     pod_labels.extend(labels.clone());
@@ -79,7 +79,7 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
             backoff_limit: Some(spec.backoff_limit.saturating_sub(input.failures).max(0)),
             active_deadline_seconds: input.deadline,
             pod_replacement_policy: Some("Failed".into()),
-            pod_failure_policy: Some(failure_policy(spec.dry_run)),
+            pod_failure_policy: Some(failure_policy(spec.writes())),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(pod_labels),
@@ -111,10 +111,10 @@ fn labels(uid: &str, input: &Input) -> BTreeMap<String, String> {
 }
 
 /// What a rerun cannot mend fails the Job at once, and so does a wait, which the controller paces; a drained node costs no retry; all else is tried again.
-fn failure_policy(dry_run: bool) -> PodFailurePolicy {
+fn failure_policy(writes: bool) -> PodFailurePolicy {
     let at_once = Exit::ALL.into_iter().filter(|exit| exit.is_permanent() || *exit == Exit::Waiting);
     let at_once: Vec<i32> = at_once.map(|exit| i32::from(exit.code())).collect();
-    let containers: &[&str] = if dry_run { &[MOVER] } else { &[PREFLIGHT, MOVER] };
+    let containers: &[&str] = if writes { &[PREFLIGHT, MOVER] } else { &[MOVER] };
     let mut rules: Vec<PodFailurePolicyRule> = containers
         .iter()
         .map(|container| PodFailurePolicyRule {

@@ -1,22 +1,20 @@
 //! The runner's pod: preflight, then for a local target the Chroma server that writes it, then the mover. Pure.
 //! Restricted pod security, no service-account token; what is only read is mounted read-only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar, KeyToPath,
+    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar,
     ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
-    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    ResourceRequirements, SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
+use super::mounted::Mounted;
 use super::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, placement, template};
-use crate::api::{
-    Auth, Authority, ClientCertificate, ContainerName, KeyRef, LocalTarget, MemoryMigration, MemoryMigrationSpec,
-    Remote, Runner, Tls, endpoint,
-};
+use crate::api::{ContainerName, LocalTarget, MemoryMigration, MemoryMigrationSpec, Runner, endpoint};
 use crate::controller::{Platform, Settings};
 
 const MANIFEST_DIR: &str = "/etc/memory-migration";
@@ -24,7 +22,6 @@ const MANIFEST_FILE: &str = "migration.yaml";
 const LISTED_FILE: &str = "listed.json";
 const SOURCE_DIR: &str = "/volumes/source";
 const TARGET_DIR: &str = "/volumes/target";
-const SECRETS_DIR: &str = "/secrets";
 const WRITER_URL: &str = "http://127.0.0.1:8000";
 /// Of official distroless images, and of none that runs as root.
 const NOBODY: i64 = 65532;
@@ -57,8 +54,8 @@ pub fn manifest(migration: &MemoryMigration, settings: &Settings) -> serde_json:
 #[must_use]
 pub fn spec(spec: &MemoryMigrationSpec, template: &PodTemplateSpec, settings: &Settings, input: &Input) -> PodSpec {
     let mut init = Vec::new();
-    // A dry run is nothing but preflight, and its plan is the mover's verdict.
-    if !spec.dry_run {
+    // A dry run is nothing but preflight, a verification nothing but a comparison: the mover's verdict says all.
+    if spec.writes() {
         init.push(worker(ContainerName::Preflight, spec, template, settings, input));
         init.extend(spec.target.local.as_ref().map(|local| server(local, template, settings)));
     }
@@ -111,12 +108,10 @@ fn worker(
     for (claim, dir) in claim_dirs(spec, input) {
         args.extend(["--volume".into(), format!("{claim}={dir}")]);
     }
-    if !secrets(spec).is_empty() {
-        args.extend(["--secrets-dir", SECRETS_DIR].map(Into::into));
-    }
+    args.extend(Mounted::of(spec).args());
     if name == ContainerName::Preflight {
         args.push("--preflight-only".into());
-    } else if spec.target.local.is_some() && !spec.dry_run {
+    } else if spec.target.local.is_some() && spec.writes() {
         args.extend(["--writer-url", WRITER_URL].map(Into::into));
     }
     Container {
@@ -189,9 +184,7 @@ fn worker_mounts(spec: &MemoryMigrationSpec, input: &Input) -> Vec<VolumeMount> 
         let volume = if dir == SOURCE_DIR { "source" } else { "target" };
         mount(volume, dir, true)
     }));
-    for (n, secret) in secrets(spec).into_keys().enumerate() {
-        mounts.push(mount(&format!("secret-{n}"), &format!("{SECRETS_DIR}/{secret}"), true));
-    }
+    mounts.extend(Mounted::of(spec).mounts());
     mounts
 }
 
@@ -208,29 +201,18 @@ fn volumes(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> Ve
     ];
     for (claim, dir) in claim_dirs(spec, input) {
         // Read-only at the claim too: at the mount alone, fsGroup would still change a live source's modes.
-        let read_only = (dir == SOURCE_DIR || spec.dry_run).then_some(true);
+        let read_only = (dir == SOURCE_DIR || !spec.writes()).then_some(true);
         volumes.push(Volume {
             name: if dir == SOURCE_DIR { "source" } else { "target" }.into(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name: claim.into(), read_only }),
             ..Volume::default()
         });
     }
-    if spec.target.local.is_some() && !spec.dry_run {
+    if spec.target.local.is_some() && spec.writes() {
         volumes.push(scratch("server-scratch", "1Gi"));
     }
-    volumes.extend(secrets(spec).into_iter().enumerate().map(|(n, (secret, keys))| secret_volume(n, secret, &keys)));
+    volumes.extend(Mounted::of(spec).volumes());
     volumes
-}
-
-/// With its keys by name: a pod whose Secret lacks one waits for it.
-fn secret_volume(number: usize, secret: &str, keys: &BTreeSet<&str>) -> Volume {
-    let item = |key: &&str| KeyToPath { key: (*key).into(), path: (*key).into(), mode: None };
-    let source = SecretVolumeSource {
-        secret_name: Some(secret.into()),
-        items: Some(keys.iter().map(item).collect()),
-        ..SecretVolumeSource::default()
-    };
-    Volume { name: format!("secret-{number}"), secret: Some(source), ..Volume::default() }
 }
 
 /// A file with an annotation of the pod.
@@ -251,43 +233,6 @@ fn scratch(name: &str, limit: &str) -> Volume {
         empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(Quantity(limit.into())), medium: None }),
         ..Volume::default()
     }
-}
-
-/// Every Secret that the spec names, with the keys that are needed of it. The kubelet mounts them; the controller cannot
-/// read them.
-#[must_use]
-pub fn secrets(spec: &MemoryMigrationSpec) -> BTreeMap<&str, BTreeSet<&str>> {
-    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for remote in [spec.source.remote.as_ref(), spec.target.remote.as_ref()].into_iter().flatten() {
-        for (secret, key) in secrets_of(remote) {
-            found.entry(secret).or_default().insert(key);
-        }
-    }
-    found
-}
-
-/// Secret and key of each credential.
-fn secrets_of(remote: &Remote) -> Vec<(&str, &str)> {
-    let Remote { service: _, url: _, tenant: _, database: _, auth, tls } = remote;
-    let mut keys: Vec<&KeyRef> = Vec::new();
-    if let Some(Auth { bearer, basic, header }) = auth {
-        keys.extend(bearer.iter().map(|b| &b.secret_key_ref));
-        keys.extend(basic.iter().flat_map(|b| [&b.username.secret_key_ref, &b.password.secret_key_ref]));
-        keys.extend(header.iter().map(|h| &h.secret_key_ref));
-    }
-    let mut found = Vec::new();
-    if let Some(Tls { ca, server_name: _, client_certificate, insecure_skip_verify: _ }) = tls {
-        keys.extend(
-            ca.iter().filter_map(|Authority { secret_key_ref, config_map_key_ref: _ }| secret_key_ref.as_ref()),
-        );
-        if let Some(ClientCertificate { secret_name }) = client_certificate {
-            found.extend(
-                [ClientCertificate::CERTIFICATE, ClientCertificate::KEY].map(|key| (secret_name.as_str(), key)),
-            );
-        }
-    }
-    found.extend(keys.into_iter().map(|KeyRef { name, key }| (name.as_str(), key.as_str())));
-    found
 }
 
 fn resources(cpu: &str, memory: &str) -> ResourceRequirements {

@@ -96,7 +96,7 @@ pub struct JobFact {
 pub struct Asked {
     /// A plan: `spec.dryRun`.
     pub plan_only: bool,
-    /// Numbers of records: `spec.verification: Counts`.
+    /// Numbers of records: `spec.verification.mode: Counts`.
     pub counts_only: bool,
 }
 
@@ -260,6 +260,8 @@ pub struct LogFact {
     pub said_at: Option<i64>,
     /// What the runner found in its source.
     pub listed: Option<Listed>,
+    /// Records of the target that will be replaced.
+    pub overwrites: Option<u64>,
     /// The last progress line.
     pub progress: Option<Progress>,
     /// The first collections' outcomes, in their order, at most fifty.

@@ -199,12 +199,13 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
         return say(Reason::ClaimsOnDifferentNodes, message);
     }
     let goes_on = "the migration goes on by itself when that one has ended";
-    match &world.lock {
-        Lock::Theirs { holder } if look.lock().is_some() => {
-            return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
-        }
-        Lock::Stale { uid } => return Some(Decision::BreakLock { uid: uid.clone() }),
-        _ => {}
+    if let Some(holder) = look.other_writer() {
+        return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
+    }
+    if let Lock::Stale { uid } = &world.lock
+        && look.lock().is_some()
+    {
+        return Some(Decision::BreakLock { uid: uid.clone() });
     }
     if let Some(decision) = beside(look, goes_on) {
         return Some(decision);
@@ -222,19 +223,20 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
 /// Beside another run whose lock covers a part of what ours does, or more. A run of one database gives its lock back, and
 /// a run over databases keeps its own until no other is left: so neither starts beside the other, and none waits for ever.
 fn beside(look: &Look<'_>, goes_on: &str) -> Option<Decision> {
-    let holder = look.world.rival.as_ref().filter(|_| look.lock().is_some())?;
-    let is_ours = look.world.lock == Lock::Ours;
-    let reason = Reason::TargetBusy;
-    if look.spec().databases.is_empty() {
-        let message = format!("{holder} writes databases of this target's tenant: {goes_on}");
-        if !is_ours {
-            return Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) });
+    let holder = look.world.rival.as_ref()?;
+    let has_databases = !look.spec().databases.is_empty();
+    let what = if has_databases { "a database" } else { "databases" };
+    let (reason, message) = (Reason::TargetBusy, format!("{holder} writes {what} of this target's tenant: {goes_on}"));
+    match (look.world.lock == Lock::Ours, has_databases) {
+        (true, true) => Some(Decision::Hold { reason, message }),
+        (true, false) => {
+            let said = Trouble { reason, message };
+            Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true })
         }
-        let said = Trouble { reason, message };
-        return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
+        // its own lock first, so that the others give way to it; a verification takes none
+        (false, true) if look.lock().is_some() => None,
+        (false, _) => Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) }),
     }
-    let message = format!("{holder} writes a database of this target's tenant: {goes_on}");
-    is_ours.then_some(Decision::Hold { reason, message })
 }
 
 /// The pause that holds back the next attempt, and the seconds that are left of it. A clock that was set back cannot make
@@ -288,7 +290,7 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
         Some(ended) => return end(ended),
         None => {}
     }
-    if let (Lock::Theirs { holder }, Some(_)) = (&world.lock, look.lock()) {
+    if let Some(holder) = look.other_writer() {
         return stop_others(
             Reason::TargetBusy,
             format!("the run was stopped: {holder} holds the lock on its target by now"),
@@ -335,7 +337,11 @@ fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
     // What the pod before did says nothing about this one.
     let known = if look.before.pod_name == pod { status::running_reason(&look.before) } else { Reason::Preflight };
     let reason = stage.map_or(known, Reason::from);
-    (reason, format!("{} in pod {pod}", status::doing(reason)))
+    let overwrites = look.world.log.as_ref().and_then(|log| log.overwrites).filter(|_| reason == Reason::Preflight);
+    if let Some(records) = overwrites {
+        return (reason, status::overwriting(records));
+    }
+    (reason, format!("{} in pod {pod}", status::doing(reason, look.spec().mode)))
 }
 
 /// What is said while the runner has ended well and its Job does not say so yet: the kubelet is faster than the Job's

@@ -22,10 +22,11 @@ const ANNOTATION_FOLDER: &str = "memory-migration.dev/folder";
 /// other.
 const LABEL_TENANT: &str = "memory-migration.dev/tenant";
 
-/// The Lease's name for the target; None where nothing is written. One lock covers a claim, or a database of a server:
-/// coarser than its collections, so that one migration of all and one of a few exclude each other. With `databases` it
-/// covers a tenant of a server, and [`excludes`] says which locks of databases that concerns. It is made of names alone: a
-/// UID cannot always be read, and a second name would be a second lock.
+/// The Lease's name for the target; None for a dry run, which does not mind who writes. A verification does not take it, and
+/// waits for whoever holds it. One lock covers a claim, or a database of a server: coarser than its collections, so that one
+/// migration of all and one of a few exclude each other. With `databases` it covers a tenant of a server, and [`excludes`]
+/// says which locks of databases that concerns. It is made of names alone: a UID cannot always be read, and a second name
+/// would be a second lock.
 #[must_use]
 pub fn of_target(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
     if spec.dry_run {

@@ -7,7 +7,7 @@ use super::look::{Look, time};
 use super::verdict;
 use crate::api::conditions::{Reason, Situation};
 use crate::api::status::{CollectionStatus, Counts, LastSuccess, MAX_COLLECTIONS, Progress, VerificationStatus};
-use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Remote};
+use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Mode, Remote};
 use crate::controller::observe::world::{JobFact, World};
 use crate::report::{self, Direction, Stage, Summary};
 
@@ -43,6 +43,7 @@ pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     }
     if let Some(log) = &look.world.log {
         status.listed = log.listed.as_ref().map(Into::into).or(status.listed);
+        status.overwrites = log.overwrites.map(signed).or(status.overwrites);
         if let Some(progress) = &log.progress {
             show_progress(&mut status, progress, log.said_at.and_then(time).as_ref().unwrap_or(look.now));
         }
@@ -106,13 +107,24 @@ pub(super) fn running_reason(before: &MemoryMigrationStatus) -> Reason {
 
 /// What the runner does, for the condition's message. Without numbers: they are in `progress`.
 #[must_use]
-pub(super) fn doing(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Copying => "copying records",
-        Reason::Verifying => "comparing every record",
-        Reason::Repairing => "sending again what verification named",
+pub(super) fn doing(reason: Reason, mode: Mode) -> &'static str {
+    match (reason, mode) {
+        (Reason::Copying, _) => "copying records",
+        (Reason::Verifying, Mode::Migrate) => "comparing every record",
+        (Reason::Verifying, Mode::Verify) => "comparing every record, and writing nothing,",
+        (Reason::Repairing, _) => "sending again what verification named",
+        (_, Mode::Verify) => "reading source and target, and writing nothing,",
         _ => "checking source and target before anything is written",
     }
+}
+
+/// What is said before the first record of the target is replaced.
+#[must_use]
+pub(super) fn overwriting(records: u64) -> String {
+    format!(
+        "{records} records of the target will be replaced by the source's, as onConflict: Overwrite asks, 30 s after this \
+         was found: to keep the target's, set spec.suspend to true now"
+    )
 }
 
 /// From which kind of endpoint to which.
@@ -229,6 +241,10 @@ fn show_end(status: &mut MemoryMigrationStatus, reason: Reason, counts: &Counts,
         _ => good,
     };
     status.records = of_all(done, counts.source);
+    if reason == Reason::DryRunCompleted {
+        let conflicts = counts.conflicts_skipped + counts.overwritten;
+        status.records += &format!(": {} to copy, {conflicts} conflict", counts.copied);
+    }
     if reason.situation() == Situation::Done {
         let stage = status.progress.take().map(|p| p.stage).unwrap_or_default();
         let (records, total) = (done, counts.source);
