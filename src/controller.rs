@@ -24,6 +24,7 @@ use tracing::Instrument;
 use self::act::Done;
 use self::plan::crd_gap;
 use self::plan::look::Look;
+use self::process::caches::Caches;
 use self::process::memory::{self, Memory};
 use crate::api::run_hash::short_hash;
 use crate::api::{MemoryMigration, PodTemplate};
@@ -143,6 +144,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// What is remembered between looks.
     pub memory: Memory,
+    /// What the watches hold.
+    pub caches: Caches,
     /// What the probe says.
     pub readiness: Readiness,
 }
@@ -183,6 +186,9 @@ pub async fn reconcile(found: Arc<Found>, context: Arc<Context>) -> Result<Actio
 }
 
 async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, Error> {
+    if let Some(action) = follow(namespace, name, context).await? {
+        return Ok(action);
+    }
     for _ in 0..ROUNDS {
         // The cache may not hold our own last write yet: a verdict must not be counted twice.
         let Some(seen) = observe::object(context, namespace, name).await? else { return Ok(Action::await_change()) };
@@ -199,6 +205,7 @@ async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, 
         };
         let now = now();
         let world = observe::observe(context, &migration, &now).await?;
+        context.memory.read(&memory::key(namespace, name), migration.metadata.resource_version.as_deref());
         let look = Look::new(&migration, &world, &context.settings, &now);
         let mut plan = plan::plan(&look);
         let mut done = act::act(context, &look, &seen.status, &plan).await?;
@@ -212,6 +219,25 @@ async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, 
         }
     }
     Ok(Action::requeue(plan::SOON))
+}
+
+/// A look from what the watches hold. It may say how a run goes on; for all else nothing is done, and the API server is
+/// read: None.
+async fn follow(namespace: &str, name: &str, context: &Context) -> Result<Option<Action>, Error> {
+    let now = now();
+    let Some((migration, world)) = observe::follow(context, namespace, name, &now).await? else { return Ok(None) };
+    let look = Look::new(&migration, &world, &context.settings, &now);
+    let plan = plan::plan(&look);
+    let known = migration.status.clone().unwrap_or_default();
+    if !plan.only_tells(&known) {
+        return Ok(None);
+    }
+    let read = serde_json::to_value(&known).unwrap_or_default();
+    if act::act(context, &look, &read, &plan).await? != Done::All {
+        return Ok(None);
+    }
+    context.memory.change_pause(&memory::key(namespace, name), &plan.pause);
+    Ok(Some(plan.requeue.map_or_else(Action::await_change, Action::requeue)))
 }
 
 /// What happens to an object whose look failed: the same again, later and later.

@@ -192,7 +192,7 @@ pub enum LocalWriter {
 /// Opens both ends and migrates. Whatever happens is in the outcome.
 pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToken) -> Outcome {
     let Request { source, target, mut options, writer } = request;
-    options.relation = related(&source, &target).await;
+    options.relation = relation::with(options.relation, related(&source, &target).await);
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();
     let written = match &target {

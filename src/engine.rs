@@ -5,6 +5,7 @@ pub mod adaptive;
 pub mod batch;
 pub mod compare;
 mod copy;
+mod damage;
 mod digests;
 pub mod fingerprint;
 pub mod halt;
@@ -91,12 +92,16 @@ pub enum Pacing {
 /// What is known of source and target beside their contents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Relation {
-    /// Nothing.
+    /// Nothing yet.
     #[default]
+    Unasked,
+    /// Nothing, and somebody has looked.
     Unknown,
+    /// Who serves one side has not the other side's files: an id that differs shows that they are two.
+    Unshared,
     /// Their files are not the same.
     Apart,
-    /// Their files are the same, or the target's server has the source's files open.
+    /// Their files are the same, or who serves one side has the other side's.
     Same,
 }
 
@@ -201,8 +206,6 @@ struct Warning {
     check: &'static str,
     message: String,
     remedy: &'static str,
-    /// Whether it speaks against the verdict.
-    is_damage: bool,
 }
 
 /// Migrates `source` into `target` and proves it.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
 use crate::chroma::{Capabilities, NewCollection};
-use crate::model::{Collection, Fetched, Record};
+use crate::model::{Collection, Fetched, Metadata, Record};
 use crate::scratch::SortedIds;
 
 pub use crate::model::{Error, Result};
@@ -57,6 +57,14 @@ pub trait Reader: Send + Sync {
     /// [`Error::NotFound`] when the collection is gone.
     async fn ids(&self, collection: &Collection) -> Result<SortedIds>;
 
+    /// As [`Reader::ids`], with the store's own count of about the same moment: fewer ids than that contradict it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the collection is gone.
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        Ok((self.ids(collection).await?, self.count(collection).await?))
+    }
+
     /// The records with these ids, in any order. An id that the store does not (any more) hold is left out of the
     /// answer; one that it holds but cannot read is [`Fetched::Unreadable`].
     ///
@@ -88,8 +96,12 @@ pub struct Remarks {
     pub damage: Vec<String>,
     /// What a person should know; it leaves the verdict as it is.
     pub notes: Vec<String>,
+    /// Why the newest listing lacks ids that the store counts. What is listed is copied, and the run is not Verified.
+    pub short: Option<String>,
     /// Why the collection must not be moved at all.
     pub refusal: Option<String>,
+    /// What of it was not read, though it might be another time: nothing is proved of that.
+    pub unread: Option<String>,
 }
 
 /// Writes a store, always through a Chroma server.
@@ -108,6 +120,12 @@ pub trait Writer: Reader {
     /// # Errors
     /// [`Error::Uncertain`] when it may have been created: list the collections and look.
     async fn create(&self, new: &NewCollection) -> Result<Collection>;
+
+    /// Sets all metadata of a collection that was just created here. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error::Uncertain`] when it may have been set.
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()>;
 
     /// Adds records; Chroma ignores, without a word, those whose id it already holds.
     ///
@@ -144,6 +162,11 @@ pub trait Writer: Reader {
 
     /// How many bytes the record takes in the body of an add: never less than what is sent.
     fn encoded_len(&self, record: &Record) -> usize;
+
+    /// Bytes of the largest body to send now: less once the server, or a proxy before it, has refused one as too large (413).
+    fn max_body(&self) -> usize {
+        usize::MAX
+    }
 
     /// How often this server has told to come back later (429), since it was opened. Such a write is sent again within
     /// the call; a rising number says that less should be sent.

@@ -33,6 +33,7 @@ fn new(name: &str, metadata: Metadata) -> NewCollection {
         metadata,
         configuration: None,
         schema: None,
+        later: Metadata::new(),
         losses: Vec::new(),
         lost: Vec::new(),
     }

@@ -3,12 +3,17 @@
 
 mod api_server;
 mod calls;
+mod controller;
+mod databases;
 mod edges;
 mod ends;
 mod fixtures;
+mod fleet;
 mod job;
+mod kubernetes;
 mod mock;
 mod modes;
+mod one_store;
 mod process;
 mod property;
 mod reasons;

@@ -119,6 +119,7 @@ fn flags_say_the_same_and_verify_and_inspect_go_over_all_databases_too() {
     // nothing is made for what is not copied yet
     let plan = Migration::new(&from, &into).only(&only).args(flags).args(["--dry-run"]).ends(0);
     assert_eq!(plan.count("copied"), 22);
+    assert_eq!(plan.check("databases")["message"], "to be made: customer-blue, customer-green");
     assert_eq!(
         call(Method::GET, &format!("{}/api/v2/tenants/default_tenant/databases/customer-blue", target.url), None).0,
         404
@@ -269,4 +270,55 @@ fn a_local_target_gets_every_database_and_is_compared_from_its_files() {
             assert_same(&expected, &back.in_database(red.0, red.1), Tolerance::MIGRATED);
         }
     }
+}
+
+/// In a pod the server that writes the folder is beside us, and preflight comes before it.
+#[test]
+fn beside_a_server_of_the_pod_every_database_is_made_through_it() {
+    let (source, _from) = server("1.5.9");
+    users(&source);
+    let folder = Store::absent();
+    let volume = format!("new={}", folder.path.parent().unwrap().display());
+    let name = folder.path.file_name().unwrap().to_str().unwrap();
+    let object = json!({
+        "apiVersion": "memory-migration.dev/v1alpha1",
+        "kind": "MemoryMigration",
+        "metadata": {"name": "back-up", "namespace": "dev"},
+        "spec": {
+            "source": {"remote": {"url": source.url}},
+            "target": {"local": {"claimName": "new", "path": name}},
+            "databases": ["customer-*"],
+            "pacing": {"batchSize": 100, "delay": "0s"},
+        },
+    });
+    let run = || {
+        let args = ["run", "-f", "-", "--termination-log", "/dev/null", "--volume", &volume];
+        TestCommand::new().args(args).stdin(object.to_string())
+    };
+    run().args(["--preflight-only"]).run().code(0).stdout("26 would be copied");
+    assert!(!folder.path.exists());
+    let beside = ChromaServer::start("1.5.9", &folder.path);
+    run().args(["--writer-url", &beside.url]).run().code(0).stdout("26 records verified");
+    for (tenant, database) in [BLUE, GREEN] {
+        let expected = dump("1.5.9", &source.url, tenant, database);
+        assert_same(&expected, &dump("1.5.9", &beside.url, tenant, database), Tolerance::MIGRATED);
+    }
+}
+
+/// A local store of an old version may have databases that a newer server refuses to make.
+#[test]
+fn a_database_that_the_target_refuses_to_make_is_refused_before_any_write() {
+    let ((source, _from), (target, _into)) = (server("1.0.20"), server("1.5.9"));
+    users(&source);
+    let spaced = ("default_tenant", "customer red");
+    make_place(&source, spaced);
+    fill(&source, spaced, "user-memory-1", 2);
+    let (from, into) = (of_tenant(&source, DEFAULT.0), of_tenant(&target, DEFAULT.0));
+    Migration::new(&from, &into)
+        .args(["--database", "customer*"])
+        .refused(&["\"customer red\" is no database name that Chroma takes", "by a run of its own"]);
+    assert_eq!(
+        call(Method::GET, &format!("{}/api/v2/tenants/default_tenant/databases/customer-blue", target.url), None).0,
+        404
+    );
 }

@@ -85,6 +85,13 @@ impl MemoryMigrationSpec {
                 problems.push(format!("spec.collections[{n}]: {what} is listed twice: remove one entry"));
             }
             let Some(target) = entry.target_name.as_deref().or(entry.name.as_deref()) else { continue };
+            let stars = entry.pattern.as_deref().map_or(0, |pattern| pattern.matches('*').count());
+            if target.contains('*') && stars > 1 {
+                problems.push(format!(
+                    "spec.collections[{n}]: match \"{what}\" has {stars} stars, so it is not clear which one the * of \
+                     targetName stands for: write match with exactly one *"
+                ));
+            }
             if !target.contains('*') && !is_collection_name(target) {
                 problems.push(format!(
                     "spec.collections[{n}]: no Chroma server takes the name \"{target}\": write a targetName of 3 to \

@@ -386,6 +386,15 @@ mod tests {
     }
 
     #[test]
+    fn a_star_that_could_stand_for_two() {
+        let text = refused_line("collections: [{match: \"a-*-*\", targetName: \"b-*\"}]");
+        says(
+            &text,
+            "spec.collections[0]: match \"a-*-*\" has 2 stars, so it is not clear which one the * of targetName",
+        );
+    }
+
+    #[test]
     fn a_collection_name_that_no_server_takes() {
         for name in ["a", "-ab", "ab-", "a..b", "a b", "ü23"] {
             let text = refused_line(&format!("collections: [{{name: one, targetName: \"{name}\"}}]"));

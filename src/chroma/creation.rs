@@ -22,6 +22,9 @@ pub struct NewCollection {
     /// The user's collection metadata, as the source has it; for a target before 1.0, `hnsw:*` keys are added where
     /// nothing else can carry the distance and the index parameters.
     pub metadata: Metadata,
+    /// Metadata that no server takes at a creation and each one by `modify`, as `hnsw:ef`: set after the creation (measured on
+    /// 0.5.23, 0.6.3, 1.0.20 and 1.5.9).
+    pub later: Metadata,
     /// Sent where the target takes configurations; never together with a schema.
     pub configuration: Option<Json>,
     /// Sent where the target takes schemas.
@@ -40,6 +43,7 @@ pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollec
         name: name.to_owned(),
         database: None,
         metadata: source.metadata.clone(),
+        later: Metadata::new(),
         configuration: None,
         schema: None,
         losses: Vec::new(),
@@ -52,6 +56,8 @@ pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollec
         _ if target.configuration => by_configuration(source, new),
         _ => by_metadata(source, target, new),
     };
+    let is_refused = |(key, value): &(String, Value)| settings::metadata_problem(key, value).is_some();
+    (new.later, new.metadata) = std::mem::take(&mut new.metadata).into_iter().partition(is_refused);
     if uses_spann(source) {
         new.losses.push("its SPANN index becomes an HNSW index: a Chroma server of its own has no other".to_owned());
     }
@@ -61,7 +67,28 @@ pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollec
 /// A schema beside `hnsw:*` metadata is a 400, and one that contradicts the distance in effect would change it.
 fn schema_can_be_sent(source: &Collection, schema: &Json) -> bool {
     let space = vector_index(schema)["space"].as_str().and_then(Distance::parse);
-    space == Some(source.distance) && !source.metadata.keys().any(|key| key.starts_with("hnsw:"))
+    space == Some(source.distance)
+        && !source.metadata.keys().any(|key| key.starts_with("hnsw:"))
+        && !is_taken_for_none(schema)
+}
+
+/// 1.5.9 takes a schema for none that is all default but for the embedding function "default", and does not record that
+/// (measured); it does so from a configuration.
+fn is_taken_for_none(schema: &Json) -> bool {
+    let index = vector_index(schema);
+    let is_on = |kind: &str, of: &str| schema["defaults"][kind][of]["enabled"].as_bool();
+    let usual = [
+        ("string", "fts_index", false),
+        ("string", "string_inverted_index", true),
+        ("int", "int_inverted_index", true),
+        ("float", "float_inverted_index", true),
+        ("bool", "bool_inverted_index", true),
+    ];
+    index["embedding_function"]["name"] == "default"
+        && index["space"] == Distance::L2.as_str()
+        && is_default(&index["hnsw"])
+        && own_keys(schema).is_empty()
+        && usual.into_iter().all(|(kind, of, on)| is_on(kind, of) == Some(on))
 }
 
 fn by_configuration(source: &Collection, mut new: NewCollection) -> NewCollection {
@@ -201,6 +228,10 @@ pub fn differences(source: &Collection, target: &Collection, new: Option<&NewCol
         vital.push(format!("the dimension is {b}, in the source {a}"));
     }
     let mut others = metadata_differences(&source.metadata, &target.metadata);
+    let later = new.map(|new| &new.later).into_iter().flatten();
+    let unset = later.filter(|(key, value)| !target.metadata.get(*key).is_some_and(|other| same_value(value, other)));
+    others
+        .extend(unset.map(|(key, _)| format!("metadata {key:?}, which is set after the creation, has another value")));
     let there = settings::effective(target);
     let is_lost = |parameter: &Parameter| new.is_some_and(|new| new.lost.contains(parameter));
     for (parameter, value) in settings::written(source).into_iter().filter(|(parameter, _)| !is_lost(parameter)) {

@@ -7,7 +7,6 @@ use std::mem::discriminant;
 use std::net::Ipv4Addr;
 
 use super::capabilities::Capabilities;
-use super::settings;
 use crate::model::{Distance, Metadata, Record, Value, ulp, vector};
 
 /// Why a target cannot hold this record unchanged; None where it can.
@@ -24,13 +23,16 @@ pub fn record_problem(record: &Record, distance: Distance, target: &Capabilities
 /// Why a server would refuse this collection name; None where it takes it.
 #[must_use]
 pub fn name_problem(name: &str, target: &Capabilities) -> Option<String> {
+    let all = name.len();
+    // 0.5 and 0.6 look at it with Python's `$`, which leaves out one newline at the end (measured on 0.5.23 and 0.6.3)
+    let name = name.strip_suffix('\n').filter(|_| !target.configuration).unwrap_or(name);
     let longest = if target.configuration { 512 } else { 63 };
     // Servers before 1.0 take four groups of up to three digits for an address, whatever their value.
     let is_address = if target.configuration { name.parse::<Ipv4Addr>().is_ok() } else { looks_like_address(name) };
     let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     let why = match () {
-        () if !(3..=longest).contains(&name.len()) => format!("it has {} characters, not 3 to {longest}", name.len()),
+        () if name.len() < 3 || all > longest => format!("it has {all} characters, not 3 to {longest}"),
         () if !name.chars().all(inner) => "it holds other characters than a-z, A-Z, 0-9, '.', '_' and '-'".to_owned(),
         () if !edge(name.chars().next()) || !edge(name.chars().last()) => {
             "it does not start and end with a letter or digit".to_owned()
@@ -40,6 +42,17 @@ pub fn name_problem(name: &str, target: &Capabilities) -> Option<String> {
         () => return None,
     };
     Some(why)
+}
+
+/// Why a server would refuse to make a database of this name; None where it takes it (measured on 0.5.23, 0.6.3, 1.0.20 and
+/// 1.5.9: three characters everywhere, and the letters of a collection's name in later 1.x).
+#[must_use]
+pub fn database_problem(name: &str, target: &Capabilities) -> Option<String> {
+    if target.schema {
+        return name_problem(name, target).filter(|_| name.parse::<Ipv4Addr>().is_err());
+    }
+    let characters = name.chars().count();
+    (characters < 3).then(|| format!("it has {characters} characters, fewer than 3"))
 }
 
 fn looks_like_address(name: &str) -> bool {
@@ -54,9 +67,7 @@ pub fn collection_metadata_problem(metadata: &Metadata, target: &Capabilities) -
         // 1.5.9 panics in the handler and drops the connection.
         Value::List(_) => Some(format!("collection metadata {key:?} is an array, which Chroma cannot hold")),
         _ if key == "chroma:document" => Some(format!("collection metadata {key:?} is a name that Chroma reserves")),
-        _ => number_problem(key, value)
-            .or_else(|| key_problem(key, target))
-            .or_else(|| settings::metadata_problem(key, value)),
+        _ => number_problem(key, value).or_else(|| key_problem(key, target)),
     })
 }
 
@@ -213,12 +224,31 @@ mod tests {
     }
 
     #[test]
+    fn databases_have_three_characters_and_in_later_versions_a_collections_letters() {
+        let newest = Capabilities::newest();
+        let older = Capabilities { schema: false, ..Capabilities::newest() };
+        for (name, newest_takes, older_takes) in [
+            ("abc", true, true),
+            ("ab", false, false),
+            ("team b", false, true),
+            ("größe", false, true),
+            ("10.0.0.1", true, true),
+        ] {
+            assert_eq!(database_problem(name, &newest).is_none(), newest_takes, "{name}");
+            assert_eq!(database_problem(name, &older).is_none(), older_takes, "{name}");
+        }
+    }
+
+    #[test]
     fn names_as_the_servers_take_them() {
         let long = |n: usize| "a".repeat(n);
         let both = ["abc", "a_b.c-d", "1.2.3", "1.2.3.4.5", "A-1", &long(63)];
-        let neither = ["", "ab", "a..b", ".ab", "ab-", "a b", "1.2.3.4", "äbc", "a/b", "abc\n", &long(513)];
+        let neither = ["", "ab", "a..b", ".ab", "ab-", "a b", "1.2.3.4", "äbc", "a/b", &long(513)];
         for name in both {
             assert_eq!((name_problem(name, &modern()), name_problem(name, &old())), (None, None), "{name}");
+        }
+        for (name, taken) in [("abc\n", true), ("ab\n", false), ("abc\n\n", false), (&(long(63) + "\n"), false)] {
+            assert_eq!((name_problem(name, &old()).is_none(), name_problem(name, &modern()).is_none()), (taken, false));
         }
         for name in neither {
             assert!(name_problem(name, &modern()).is_some() && name_problem(name, &old()).is_some(), "{name}");
@@ -268,9 +298,8 @@ mod tests {
     fn collection_metadata_that_kills_or_is_refused() {
         let with = |key: &str, value: Value| collection_metadata_problem(&[(key.to_owned(), value)].into(), &modern());
         assert!(with("l", Value::List(vec![Value::Int(1)])).is_some());
-        assert!(with("hnsw:foo", Value::Int(1)).is_some());
-        assert!(with("hnsw:space", Value::Str("bad".into())).is_some());
-        assert!(with("hnsw:M", Value::Float(2.0)).is_some());
+        // a creation refuses these, and `modify` takes them
+        assert!(with("hnsw:foo", Value::Int(1)).is_none());
         assert!(with("hnsw:space", Value::Str("cosine".into())).is_none());
         assert!(with("chroma:x", Value::Int(1)).is_none());
     }

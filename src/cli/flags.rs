@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::engine::select::Entry;
-use crate::engine::{Duplicates, OnConflict, Selection, Verification};
+use crate::engine::{Duplicates, OnConflict, Relation, Selection, Verification};
 
 /// The kind of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -169,6 +169,27 @@ impl From<VerificationFlag> for Verification {
         match flag {
             VerificationFlag::Full => Self::Full,
             VerificationFlag::Counts => Self::Counts,
+        }
+    }
+}
+
+/// `--one-store`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum OneStoreFlag {
+    /// They are one store
+    Yes,
+    /// Who serves one side does not have the other side's files; an id must differ, too
+    No,
+    /// Nobody knows
+    Unknown,
+}
+
+impl From<OneStoreFlag> for Relation {
+    fn from(flag: OneStoreFlag) -> Self {
+        match flag {
+            OneStoreFlag::Yes => Self::Same,
+            OneStoreFlag::No => Self::Unshared,
+            OneStoreFlag::Unknown => Self::Unknown,
         }
     }
 }

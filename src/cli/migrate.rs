@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{self, Side};
-use super::flags::{self, ConflictFlag, DuplicatesFlag, Endpoints, PacingFlag, Slowdown, Telling, VerificationFlag};
+use super::flags::{
+    self, ConflictFlag, DuplicatesFlag, Endpoints, OneStoreFlag, PacingFlag, Slowdown, Telling, VerificationFlag,
+};
 use super::session::{self, Failure};
 use crate::endpoint::{Endpoint, LocalWriter, Request};
 use crate::engine::{Options, Pacing};
@@ -40,6 +42,10 @@ pub(super) struct Args {
     /// Succeed also if the source holds no record
     #[arg(long)]
     allow_empty: bool,
+    /// Whether source and target are one store, where their collections have equal UUIDs: a restored copy has those of its
+    /// original. Default: found out from files and processes
+    #[arg(long, value_enum)]
+    one_store: Option<OneStoreFlag>,
     /// Make every check and show the plan; write nothing
     #[arg(long)]
     dry_run: bool,
@@ -83,6 +89,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         delay: args.delay,
         verification: args.verification.into(),
         allow_empty: args.allow_empty,
+        relation: args.one_store.map(Into::into).unwrap_or_default(),
         dry_run: args.dry_run,
         ..Options::default()
     })

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::flags::Telling;
+use super::flags::{OneStoreFlag, Telling};
 use super::manifest::{self, Mounts};
 use super::session::{self, Failure, Pod};
 use crate::api::{self, Mode};
@@ -35,6 +35,10 @@ pub(super) struct Args {
     /// The Chroma program that writes a local target. Default: chroma on PATH
     #[arg(long, value_name = "FILE")]
     chroma_bin: Option<PathBuf>,
+    /// Whether source and target are one store, where their collections have equal UUIDs: a restored copy has those of its
+    /// original. Default: found out from files and processes
+    #[arg(long, value_enum)]
+    one_store: Option<OneStoreFlag>,
     #[command(flatten)]
     telling: Telling,
     #[command(flatten)]
@@ -85,6 +89,7 @@ pub(super) async fn run(args: Args) -> Exit {
         };
         let mut request = manifest::request(&migration, places).map_err(Failure::usage)?;
         request.options.dry_run |= preflight_only;
+        request.options.relation = args.one_store.map(Into::into).unwrap_or_default();
         request.options.overwrite_wait = if in_pod { OVERWRITE_WAIT } else { Duration::ZERO };
         request.options.listed = listed.as_deref().map(found_before).transpose().map_err(Failure::usage)?.flatten();
         if migration.spec.mode == Mode::Verify {

@@ -47,6 +47,8 @@ pub struct Input {
     pub deadline: Option<i64>,
     /// Source and target are on one claim, which a pod mounts once.
     pub one_claim: bool,
+    /// Whether both sides may be one store, as those who keep them show; None: not known.
+    pub one_store: Option<bool>,
     /// What an earlier attempt found in the source.
     pub listed: Option<Listed>,
 }

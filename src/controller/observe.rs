@@ -2,6 +2,8 @@
 
 pub mod ending;
 pub mod facts;
+mod follow;
+pub mod keepers;
 mod log;
 pub mod trouble;
 pub mod world;
@@ -17,6 +19,8 @@ use kube::{Api, ResourceExt};
 use serde_json::Value;
 use tokio::time::timeout;
 
+pub use self::follow::follow;
+use self::keepers::Keepers;
 use self::world::{Endpoint, Handle, JobFact, JobPhase, Lock, UserFact, World};
 use super::plan::lock;
 use super::plan::look::Look;
@@ -68,13 +72,14 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
     let held = leases.list(&ours).await.map_err(failed("list the locks that the object holds"))?.items;
     world.held = held.iter().map(handle).collect();
     remembered(context, migration, now, &mut world);
+    world.asks_crd = context.memory.asks_the_crd_again();
     let finished = Look::new(migration, &world, &context.settings, now).finish().is_some();
     if finished && world.is_quiet() {
         context.memory.waits_for(&key_of(migration), Vec::new());
         return Ok(world);
     }
     let works = world.present().any(|job| job.phase == JobPhase::Active && !job.deleting);
-    (world.source, world.target) = endpoints(context, &migration.spec, &namespace, works).await?;
+    endpoints(context, &migration.spec, &namespace, works, &mut world).await?;
     world.users = users(&pods, &migration.spec, &uid, &namespace).await?;
     locks(context, &leases, migration, works, &mut world).await?;
     world.log = log::read(context, &pods, migration, &world).await;
@@ -87,17 +92,25 @@ async fn processes(context: &Context, pods: &Api<Pod>, namespace: &str, uid: &st
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let jobs = jobs.list(&ours).await.map_err(failed(&format!("list the Jobs of {namespace}")))?.items;
     let own = pods.list(&ours).await.map_err(failed(&format!("list the runner's pods of {namespace}")))?.items;
+    let owned: Vec<&Job> = jobs.iter().filter(|job| facts::is_owned(job, uid)).collect();
+    let own: Vec<&Pod> = own.iter().collect();
+    Ok(processes_of(context, &owned, &own, now).await)
+}
+
+/// The facts of these Jobs and pods. Why a pod does not start, and why a Job has none, only events tell.
+async fn processes_of(context: &Context, jobs: &[&Job], pods: &[&Pod], now: &Time) -> World {
     let mut world = World::default();
-    for pod in &own {
-        let events = if facts::is_alive(pod) { events_of(context, namespace, pod.uid()).await } else { Vec::new() };
+    for pod in pods {
+        let unborn = facts::is_alive(pod) && !trouble::has_started(pod);
+        let events = if unborn { events_of(context, *pod).await } else { Vec::new() };
         world.pods.push(facts::pod(pod, &events, now));
     }
-    for job in jobs.iter().filter(|job| facts::is_owned(job, uid)) {
+    for job in jobs {
         let podless = world.pods.iter().all(|pod| Some(&pod.job_uid) != job.uid().as_ref());
-        let events = if podless { events_of(context, namespace, job.uid()).await } else { Vec::new() };
+        let events = if podless { events_of(context, *job).await } else { Vec::new() };
         world.jobs.push(facts::job(job, &events));
     }
-    Ok(world)
+    world
 }
 
 /// What this process remembers: Jobs and pods that ended and are gone, and pauses.
@@ -118,7 +131,6 @@ fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, world:
     world.pause = memory.pause(&key);
     world.stubborn = memory.stubborn(&key);
     world.lacking = memory.lacking();
-    world.asks_crd = memory.asks_the_crd_again();
 }
 
 /// How the API server is asked for the Jobs and pods of one object, and its locks.
@@ -146,14 +158,18 @@ async fn endpoints(
     spec: &MemoryMigrationSpec,
     namespace: &str,
     works: bool,
-) -> Result<(Endpoint, Endpoint), Error> {
+    world: &mut World,
+) -> Result<(), Error> {
     let source_claim = spec.source.local.as_ref().map(|local| local.claim_name.as_str());
     let target_claim = spec.target.local.as_ref().map(|local| local.claim_name.as_str());
     // Whether a Service is there only matters before a Job is made.
     let remote = |remote: &'_ Option<Remote>| remote.clone().filter(|_| !works);
-    let source = endpoint(context, namespace, source_claim, remote(&spec.source.remote).as_ref()).await?;
-    let target = endpoint(context, namespace, target_claim, remote(&spec.target.remote).as_ref()).await?;
-    Ok((source, target))
+    let (source, kept) = endpoint(context, namespace, source_claim, remote(&spec.source.remote).as_ref()).await?;
+    let (target, also) = endpoint(context, namespace, target_claim, remote(&spec.target.remote).as_ref()).await?;
+    let both_claims = source_claim.is_some() && target_claim.is_some();
+    world.one_store = keepers::in_common(kept.as_ref(), also.as_ref()).filter(|_| !both_claims);
+    (world.source, world.target) = (source, target);
+    Ok(())
 }
 
 async fn endpoint(
@@ -161,26 +177,29 @@ async fn endpoint(
     namespace: &str,
     claim: Option<&str>,
     remote: Option<&Remote>,
-) -> Result<Endpoint, Error> {
+) -> Result<(Endpoint, Option<Keepers>), Error> {
     if let Some(name) = claim {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
         let found =
             claims.get_opt(name).await.map_err(failed(&format!("read PersistentVolumeClaim {namespace}/{name}")))?;
-        return Ok(facts::claim(name, found.as_ref()));
+        return Ok((facts::claim(name, found.as_ref()), Some(Keepers::of_claim(namespace, name))));
     }
-    let Some(service) = remote.and_then(|remote| remote.service.as_ref()) else { return Ok(Endpoint::Unknown) };
+    let Some(service) = remote.and_then(|remote| remote.service.as_ref()) else { return Ok((Endpoint::Unknown, None)) };
     let namespace = service.namespace.as_deref().unwrap_or(namespace);
     let services: Api<Service> = Api::namespaced(context.client.clone(), namespace);
     match services.get_opt(&service.name).await {
         Ok(Some(found)) => {
-            Ok(Endpoint::Found { uid: found.uid().unwrap_or_default(), one_node: false, one_pod: false })
+            let keepers = keepers::of_service(context, namespace, &found).await?;
+            let uid = found.uid().unwrap_or_default();
+            Ok((Endpoint::Found { uid, one_node: false, one_pod: false }, keepers))
         }
-        Ok(None) => Ok(Endpoint::Missing(format!(
-            "there is no Service {} in namespace {namespace}: create it, or correct service",
-            service.name
-        ))),
+        Ok(None) => {
+            let missing =
+                format!("there is no Service {} in namespace {namespace}: create it, or correct service", service.name);
+            Ok((Endpoint::Missing(missing), None))
+        }
         // Not being allowed to look is not the same as missing: the runner decides.
-        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Endpoint::Unknown),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok((Endpoint::Unknown, None)),
         Err(error) => Err(failed(&format!("read Service {namespace}/{}", service.name))(error)),
     }
 }
@@ -225,7 +244,49 @@ async fn locks(
     {
         world.source_lock = state(context, migration, &lease).await?;
     }
-    context.memory.waits_for(&key_of(migration), target.into_iter().chain(source).collect());
+    let mut names: Vec<String> = target.iter().cloned().chain(source).collect();
+    if !works {
+        beside(context, leases, migration, target.is_some(), &mut names, world).await?;
+    }
+    context.memory.waits_for(&key_of(migration), names);
+    Ok(())
+}
+
+/// The locks on the tenant of a server, and on its databases, that exclude this one or cover its source. Each run creates
+/// its own lock first and looks here afterwards, so that of two at least one sees the other.
+async fn beside(
+    context: &Context,
+    leases: &Api<Lease>,
+    migration: &MemoryMigration,
+    writes: bool,
+    names: &mut Vec<String>,
+    world: &mut World,
+) -> Result<(), Error> {
+    let (spec, namespace) = (&migration.spec, migration.namespace().unwrap_or_default());
+    let list = async |labels: String| {
+        let found = leases.list(&ListParams::default().labels(&labels)).await;
+        found.map(|found| found.items).map_err(failed("list the locks of a server"))
+    };
+    if let Some(labels) = lock::beside_target(spec, &namespace).filter(|_| writes) {
+        for lease in list(labels).await?.iter().filter(|lease| lock::excludes(lease, spec, &namespace)) {
+            if let Lock::Theirs { holder } = state(context, migration, lease).await? {
+                names.push(lease.name_any());
+                world.rival = Some(holder);
+                break;
+            }
+        }
+    }
+    let is_free = !matches!(world.source_lock, Lock::Theirs { .. });
+    if let Some(labels) = lock::beside_source(spec, &namespace).filter(|_| is_free) {
+        for lease in list(labels).await?.iter().filter(|lease| lock::writes_source(lease, spec, &namespace)) {
+            let found = state(context, migration, lease).await?;
+            if matches!(found, Lock::Theirs { .. }) {
+                names.push(lease.name_any());
+                world.source_lock = found;
+                break;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -241,7 +302,7 @@ async fn state(context: &Context, migration: &MemoryMigration, lease: &Lease) ->
     if is_gone(context, &holder).await? {
         return Ok(Lock::Stale { uid: lease.uid().unwrap_or_default() });
     }
-    Ok(Lock::Theirs { holder: format!("{} {}/{}", holder.kind, holder.namespace, holder.name) })
+    Ok(Lock::Theirs { holder: holder.in_words() })
 }
 
 /// Whether neither the holder of a lock, nor a Job of it that could make a pod, nor a pod of it is left. Where that may not
@@ -275,9 +336,9 @@ pub(super) async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<
 }
 
 /// Events only explain: without them a condition says less, and nothing else changes.
-async fn events_of(context: &Context, namespace: &str, uid: Option<String>) -> Vec<Event> {
-    let Some(uid) = uid else { return Vec::new() };
-    let events: Api<Event> = Api::namespaced(context.client.clone(), namespace);
+async fn events_of(context: &Context, object: &impl ResourceExt) -> Vec<Event> {
+    let Some(uid) = object.uid() else { return Vec::new() };
+    let events: Api<Event> = Api::namespaced(context.client.clone(), &object.namespace().unwrap_or_default());
     let about = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
     let answer = timeout(ASIDE, events.list(&about)).await;
     answer.ok().and_then(Result::ok).map(|list| list.items).unwrap_or_default()

@@ -115,6 +115,30 @@ impl Refusal {
     }
 }
 
+impl Plan {
+    /// Whether all that it does is to say how a run goes on: what the watches hold is enough for that. `known`: the
+    /// status that it is made from. What counts tries, or names another Job, must rest on more.
+    #[must_use]
+    pub fn only_tells(&self, known: &MemoryMigrationStatus) -> bool {
+        let counted = |s: &MemoryMigrationStatus| {
+            (
+                s.run_hash.clone(),
+                s.attempts,
+                s.failures,
+                s.job_uid.clone(),
+                s.stopped_job.clone(),
+                s.active_since.clone(),
+            )
+        };
+        let tells = |write: &Write| match write {
+            Write::Status(told) => told.outcome.is_none() && counted(&told.status) == counted(known),
+            Write::Tell(_) => true,
+            _ => false,
+        };
+        !self.again && self.writes.iter().all(tells)
+    }
+}
+
 /// Decides.
 ///
 /// # Guarantees

@@ -1,5 +1,6 @@
 //! The process: probes, CRD, election, watches, shutdown. No decisions about migrations.
 
+pub mod caches;
 pub mod election;
 pub mod memory;
 pub mod sweep;
@@ -20,6 +21,7 @@ use kube::{Api, Client, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use self::caches::{Cache, Caches};
 use self::election::Election;
 use self::memory::Memory;
 use super::build::ANNOTATION_NAME;
@@ -117,6 +119,7 @@ async fn work(
         metrics,
         recorder: Recorder::new(client.clone(), reporter),
         memory: Memory::default(),
+        caches: Caches::default(),
         readiness: readiness.clone(),
     });
     let (mut stores, mut running) = (Vec::new(), Vec::new());
@@ -151,28 +154,39 @@ async fn work(
 fn watching(config: &Config, scope: Option<&str>, client: &Client, context: &Arc<Context>) -> Controller<Found> {
     let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
     let (store, writer) = reflector::store();
+    let ((job_store, job_writer), (pod_store, pod_writer)) = (reflector::store(), reflector::store());
+    let (lock_store, lock_writer) = reflector::store();
+    context.caches.add(Cache { objects: store.clone(), jobs: job_store, pods: pod_store, locks: lock_store });
     let news = context.clone();
     let objects = watcher(api::<Found>(scope, client), watcher::Config::default())
         .reflect(writer)
         .applied_objects()
         .try_filter(move |found| std::future::ready(news.memory.is_news(found)));
-    let (jobs, pods, locks) = (context.clone(), context.clone(), context.clone());
-    let here = scope.map(ToOwned::to_owned);
+    let jobs = watcher(api::<Job>(scope, client), ours.clone()).modify(slim).reflect(job_writer).touched_objects();
+    let pods = watcher(api::<Pod>(scope, client), ours.clone()).modify(slim).reflect(pod_writer).touched_objects();
     let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
+    let leases = released(watcher(leases, ours).reflect(lock_writer));
+    let (of_jobs, of_pods, of_locks) = (context.clone(), context.clone(), context.clone());
+    let here = scope.map(ToOwned::to_owned);
     Controller::for_stream(objects, store)
         .with_config(Pace::default().concurrency(config.concurrency.max(1)).debounce(Duration::from_millis(500)))
-        .watches(api::<Job>(scope, client), ours.clone(), move |job| {
-            jobs.memory.saw_job(&job);
+        .watches_stream(jobs, move |job| {
+            of_jobs.memory.saw_job(&job);
             object_of(&job)
         })
-        .watches(api::<Pod>(scope, client), ours.clone(), move |pod| {
-            pods.memory.saw_pod(&pod);
+        .watches_stream(pods, move |pod| {
+            of_pods.memory.saw_pod(&pod);
             object_of(&pod)
         })
-        .watches_stream(released(watcher(leases, ours)), move |lease| {
-            let waiting = locks.memory.released(&lease.name_any());
+        .watches_stream(leases, move |lease| {
+            let waiting = of_locks.memory.released(&lease.name_any());
             waiting.into_iter().filter_map(|key| reference(&key, here.as_deref())).collect::<Vec<_>>()
         })
+}
+
+/// What nobody here reads is not kept.
+fn slim(object: &mut impl ResourceExt) {
+    object.managed_fields_mut().clear();
 }
 
 /// The locks that go: only those change what anybody waits for.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
 use crate::chroma::{Capabilities, NewCollection};
-use crate::model::{Collection, Error, Fetched, Record, Result};
+use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::files::LocalStore;
 use crate::store::http::HttpWriter;
@@ -77,6 +77,10 @@ impl Reader for OwnWriter {
         self.writer.ids(collection).await
     }
 
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        self.writer.listing(collection).await
+    }
+
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
         self.writer.fetch(collection, ids).await
     }
@@ -107,6 +111,10 @@ impl Writer for OwnWriter {
             self.proved.store(true, Ordering::Relaxed);
         }
         Ok(made)
+    }
+
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()> {
+        self.writer.set_metadata(collection, metadata).await
     }
 
     fn prepare(&self, records: &[Record]) -> Result<Bytes> {

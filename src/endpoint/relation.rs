@@ -10,27 +10,39 @@ use super::{Endpoint, serving};
 use crate::engine::Relation;
 use crate::store::files::DATABASE;
 
+/// What is known in all: what was seen here counts before what was told, but for an address that says little.
+#[must_use]
+pub(super) const fn with(told: Relation, seen: Relation) -> Relation {
+    match (told, seen) {
+        (Relation::Same, _) | (_, Relation::Same) => Relation::Same,
+        (_, Relation::Apart) => Relation::Apart,
+        (Relation::Unasked, seen) => seen,
+        (told, _) => told,
+    }
+}
+
 /// What is known of both ends beside their contents: their files, and who serves them.
 #[must_use]
 pub(super) fn of(source: &Endpoint, target: &Endpoint) -> Relation {
-    let is_same = match (source, target) {
-        (Endpoint::Local(a), Endpoint::Local(b)) => {
-            return match (identity(&a.path), identity(&b.path)) {
-                (Some(a), Some(b)) if a == b => Relation::Same,
-                (Some(_), Some(_)) => Relation::Apart,
-                _ => Relation::Unknown,
-            };
-        }
+    match (source, target) {
+        (Endpoint::Local(a), Endpoint::Local(b)) => match (identity(&a.path), identity(&b.path)) {
+            (Some(a), Some(b)) if a == b => Relation::Same,
+            (Some(_), Some(_)) => Relation::Apart,
+            _ => Relation::Unknown,
+        },
         (Endpoint::Local(folder), Endpoint::Remote(server)) | (Endpoint::Remote(server), Endpoint::Local(folder)) => {
-            serving::process_has_files_of(&server.url, &folder.path) == Some(true)
+            match serving::process_has_files_of(&server.url, &folder.path) {
+                Some(true) => Relation::Same,
+                Some(false) => Relation::Unshared,
+                // files can be reached from another machine, too
+                None => Relation::Unknown,
+            }
         }
         (Endpoint::Remote(a), Endpoint::Remote(b)) => {
             let (a, b) = (addresses(&a.url), addresses(&b.url));
-            a.iter().any(|address| b.contains(address))
+            if a.iter().any(|address| b.contains(address)) { Relation::Same } else { Relation::Unshared }
         }
-    };
-    // that nothing was seen proves nothing: files can be reached from another machine, too
-    if is_same { Relation::Same } else { Relation::Unknown }
+    }
 }
 
 /// Device and inode of a store's database.
@@ -73,7 +85,34 @@ mod tests {
     #[test]
     fn one_address_under_two_names_is_the_same() {
         assert_eq!(of(&remote("http://127.0.0.1:8000"), &remote("http://localhost:8000")), Relation::Same);
-        assert_eq!(of(&remote("http://127.0.0.1:8000"), &remote("http://127.0.0.1:8001")), Relation::Unknown);
+        assert_eq!(of(&remote("http://127.0.0.1:8000"), &remote("http://127.0.0.1:8001")), Relation::Unshared);
         assert_eq!(of(&remote("https://127.0.0.1"), &remote("http://127.0.0.1:443")), Relation::Same);
+    }
+
+    #[test]
+    fn a_server_of_another_machine_may_have_any_files() {
+        let folder = tempfile::tempdir().unwrap();
+        // an address for documentation: of no machine
+        assert_eq!(of(&local(folder.path()), &remote("http://192.0.2.1:8000")), Relation::Unknown);
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let ours = remote(&format!("http://{}", listener.local_addr().unwrap()));
+        assert_eq!(of(&local(folder.path()), &ours), Relation::Unshared);
+    }
+
+    #[test]
+    fn what_is_told_counts_where_nothing_better_was_seen() {
+        use Relation::{Apart, Same, Unasked, Unknown, Unshared};
+        for (told, seen, all) in [
+            (Unasked, Unknown, Unknown),
+            (Unasked, Unshared, Unshared),
+            (Unshared, Unknown, Unshared),
+            (Unknown, Unshared, Unknown),
+            (Same, Unshared, Same),
+            (Unshared, Same, Same),
+            (Unknown, Same, Same),
+            (Unknown, Apart, Apart),
+        ] {
+            assert_eq!(with(told, seen), all, "{told:?} {seen:?}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::chroma::Capabilities;
 use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
 use crate::store::files::{self, LocalStore};
-use crate::store::http::{self, ServerConfig};
+use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::{Finding, Reader, Target, Writer};
 
 /// How long the server may take until it answers: one that opens a large store reads its index first.
@@ -52,11 +52,7 @@ impl SidecarTarget {
         Some(config)
     }
 
-    async fn running(&self) -> Result<&OwnWriter> {
-        self.running.get_or_try_init(|| self.connect()).await
-    }
-
-    async fn connect(&self) -> Result<OwnWriter> {
+    async fn writer(&self) -> Result<HttpWriter> {
         let Some(config) = self.server() else {
             return Err(Error::Unsupported {
                 store: self.name(),
@@ -64,7 +60,15 @@ impl SidecarTarget {
                 remedy: "give the address of the one that does (--writer-url)".to_owned(),
             });
         };
-        let writer = self.scope.of_server(http::open(config).await?)?.into_writer().await?;
+        self.scope.of_server(http::open(config).await?)?.into_writer().await
+    }
+
+    async fn running(&self) -> Result<&OwnWriter> {
+        self.running.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<OwnWriter> {
+        let writer = self.writer().await?;
         writer.ensure_place().await?;
         OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder).await?)).await
     }
@@ -162,9 +166,11 @@ impl Target for SidecarTarget {
     }
 
     async fn capabilities(&self) -> Result<Capabilities> {
-        match self.url {
-            Some(_) => Ok(self.running().await?.capabilities()),
-            None => Ok(expected(self.image.as_deref())),
+        match (&self.url, &self.before) {
+            (Some(_), Some(_)) => Ok(self.running().await?.capabilities()),
+            // to connect makes the database, and nothing is written before preflight has ended
+            (Some(_), None) => Ok(self.writer().await?.capabilities()),
+            (None, _) => Ok(expected(self.image.as_deref())),
         }
     }
 

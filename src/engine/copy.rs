@@ -7,7 +7,7 @@ use super::progress::Tracker;
 use super::send::{Retry, Sender};
 use super::{Context, OnConflict, Pair, pipeline, repair};
 use crate::chroma::Capabilities;
-use crate::model::{Collection, Error};
+use crate::model::{Collection, Error, Metadata};
 use crate::store::Writer;
 
 /// Makes sure that the target collections of all pairs exist. Gives the places of those that another client has made
@@ -34,9 +34,13 @@ async fn one(
     mut found: Option<Collection>,
 ) -> Result<(), Halt> {
     let mut retry = Retry::new(context.options);
+    let mut is_ours = pair.new.is_some();
     loop {
         if let Some(found) = found {
             refuse_other(pair, &found)?;
+            if is_ours {
+                complete(context, writer, pair, &found).await?;
+            }
             pair.target = Some(found);
             return Ok(());
         }
@@ -55,12 +59,27 @@ async fn one(
             }
             // it may have gone well; 409: another client created it between our look and our call
             Err(error @ (Error::Uncertain { .. } | Error::Rejected { status: 409, .. })) => {
+                is_ours &= matches!(error, Error::Uncertain { .. });
                 retry.pause(context, error).await?;
             }
             Err(error) => return Err(Halt::Target(error)),
         }
         let there = context.until_stopped(writer.collections()).await?.map_err(Halt::Target)?;
         found = there.into_iter().find(|c| pair.is_target(c));
+    }
+}
+
+/// Sets what a creation refuses, in a collection that this run has created.
+async fn complete(context: &Context<'_>, writer: &dyn Writer, pair: &Pair, created: &Collection) -> Result<(), Halt> {
+    let Some(new) = pair.new.as_ref().filter(|new| !new.later.is_empty()) else { return Ok(()) };
+    let metadata: Metadata = new.metadata.iter().chain(&new.later).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut retry = Retry::new(context.options);
+    loop {
+        match context.last_write(writer.set_metadata(created, &metadata)).await? {
+            Ok(()) => return Ok(()),
+            Err(error @ Error::Uncertain { .. }) => retry.pause(context, error).await?,
+            Err(error) => return Err(Halt::Target(error)),
+        }
     }
 }
 

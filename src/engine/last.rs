@@ -1,19 +1,18 @@
 //! The last look: after all collections were compared, once more over all of them, by name and not by what was believed so
 //! far. Lists both sides again, reads what was written last and a sample again, and looks at what was skipped. Writes nothing.
 
+mod later;
 mod skipped;
-
-use std::collections::HashSet;
 
 use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
 use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
-use super::{Context, Pair, select};
+use super::{Context, Pair};
 use crate::chroma::creation::{self, Differences};
-use crate::model::{Collection, Error};
+use crate::model::{Collection, Error, Fetched};
 use crate::scratch::{Join, Side, SortedIds};
-use crate::store::Reader;
+use crate::store::{Reader, Remarks};
 
 /// Records of a collection that are read again by content, beside the last batch.
 const SAMPLE: usize = 50;
@@ -31,7 +30,7 @@ pub(super) async fn look(
     is_final: bool,
 ) -> Result<Vec<String>, Halt> {
     let sources = sources(context, pairs).await?;
-    let later = later(context, &sources, pairs).await?;
+    let later = later::than(context, &sources, pairs).await?;
     for pair in pairs.iter_mut() {
         (pair.problems, pair.named) = (Vec::new(), Vec::new());
         same_source(context, &sources, pair)?;
@@ -50,6 +49,8 @@ pub(super) async fn look(
             verify::pass(context, sides, pair, |entry| entry.proof == Proof::Open, |_| ()).await?;
             unanswered(context, pair).await?;
         }
+        // last of all looks of this pass: each of them may have left records unread
+        said(context, sides, pair).await?;
     }
     // the looks took a while, and a name can have moved meanwhile
     let targets = self::targets(context, sides.server, pairs).await?;
@@ -62,9 +63,11 @@ pub(super) async fn look(
 /// The weaker proof: both sides are counted once more, by name, and every record of the source is accounted for.
 pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut [Pair]) -> Result<Vec<String>, Halt> {
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
-    let later = later(context, &sources, pairs).await?;
+    let later = later::than(context, &sources, pairs).await?;
     for pair in pairs {
         same_source(context, &sources, pair)?;
+        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+        pair.unread = told.unread.into_iter().collect();
         let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
         pair.problems.extend(contradiction("source", ids.len() as u64, counted));
         pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
@@ -83,25 +86,6 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
         }
     }
     Ok(later)
-}
-
-/// What the selection matches and was not there when it was resolved: in a person's words, and not copied.
-async fn later(context: &Context<'_>, sources: &[Collection], pairs: &[Pair]) -> Result<Vec<String>, Halt> {
-    let selection = &context.options.selection;
-    let had: HashSet<(&str, &str)> = pairs.iter().map(|p| (&*p.source.database, &*p.source.name)).collect();
-    let is_new = |c: &&Collection| !had.contains(&(&*c.database, &*c.name)) && selection.target_of(&c.name).is_some();
-    let words = |c: &Collection| {
-        let database = selection.has_databases().then_some(c.database.as_str());
-        format!("collection {}", select::words(database, &c.name))
-    };
-    let mut found: Vec<String> = sources.iter().filter(is_new).map(words).collect();
-    if selection.has_database_patterns() {
-        let listed = context.until_stopped(context.source.databases()).await?.map_err(Halt::Source)?;
-        let now = selection.databases(listed.as_deref()).unwrap_or_default();
-        let had = &context.options.databases;
-        found.extend(now.iter().filter(|name| !had.contains(name)).map(|name| format!("database {name:?}")));
-    }
-    Ok(found)
 }
 
 /// The source's collections; listed once more, a while later, where one of ours is not among them.
@@ -146,9 +130,6 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
 
 /// The source's ids once more: what came, what is gone, what is listed and does not come.
 async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Result<(), Halt> {
-    let remarks = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
-    pair.problems.extend(remarks.damage.into_iter().map(|what| format!("the source is damaged: {what}")));
-    pair.remarks = remarks.notes;
     let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
     pair.problems.extend(contradiction("source", ids.len() as u64, counted));
     let had = pair.ledger.ids().len();
@@ -181,8 +162,7 @@ async fn listed(
 ) -> Result<Result<(SortedIds, u64), Error>, Halt> {
     let mut before = None;
     for looks in 1..=LISTINGS {
-        let look = async { Ok((reader.ids(collection).await?, reader.count(collection).await?)) };
-        let (ids, counted) = match context.until_stopped(look).await? {
+        let (ids, counted) = match context.until_stopped(reader.listing(collection)).await? {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
@@ -334,6 +314,52 @@ async fn held(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, collect
     Ok(())
 }
 
+/// What both sides say of the collection beside its records, now that all was read: for a local target its files, too.
+async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
+    let of_source = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+    let mut told = vec![("source", pair.source_words(), of_source)];
+    if let Some(collection) = pair.target.clone().filter(|_| pair.problems.is_empty()) {
+        let all = context.until_stopped(sides.server.remarks(&collection)).await?.map_err(Halt::Target)?;
+        told.push(("target", pair.target_words(), all));
+        if let Some((files, collection)) = sides.in_files(context, &collection).await? {
+            let all = context.until_stopped(files.remarks(&collection)).await?.map_err(Halt::Target)?;
+            told.push(("target", pair.target_words(), all));
+        }
+    }
+    (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
+    for (side, name, Remarks { damage, notes, short, refusal, unread }) in told {
+        pair.unread.extend(unread.map(|what| format!("collection {name:?} of the {side}: {what}")));
+        pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));
+        pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name} of the {side}: {why}")));
+        let known = if side == "source" { &mut pair.source_damage } else { &mut pair.target_damage };
+        // what preflight found stays found
+        if !damage.is_empty() {
+            *known = damage;
+        }
+    }
+    Ok(())
+}
+
+/// Those of these records that have to be compared once more: where the target is a server alone, it has to hold by its seal
+/// what was compared, and the source is not asked again.
+async fn doubtful(context: &Context<'_>, sides: &Sides<'_>, pair: &Pair, places: &[usize]) -> Result<Vec<usize>, Halt> {
+    if sides.has_files() {
+        return Ok(places.to_vec());
+    }
+    let ids = pair.ledger.ids_at(places)?;
+    let answers = window::of_target(context, sides.server, pair.target.as_ref(), &ids).await?;
+    let mut doubtful = Vec::new();
+    for (at, id) in places.iter().zip(&ids) {
+        let seal = pair.ledger.entry(*at)?.known;
+        let holds = match (seal.seal(), answers.get(id)) {
+            (Some(seal), Some(Fetched::Record { record, .. })) => seal.holds(record, pair.source.distance),
+            _ => false,
+        };
+        doubtful.extend((!holds).then_some(*at));
+    }
+    Ok(doubtful)
+}
+
 /// Reads the last batch and some of the others again, by content: a target that lost its newest writes, or was put back to
 /// an older state, shows here.
 async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
@@ -351,7 +377,8 @@ async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Re
         wanted.extend((pair.is_wanted(entry) && entry.proof == Proof::Verified).then_some(at));
     }
     for window in wanted.chunks(SAMPLE) {
-        verify::these(context, sides, pair, window.to_vec()).await?;
+        let doubtful = doubtful(context, sides, pair, window).await?;
+        verify::these(context, sides, pair, doubtful).await?;
     }
     Ok(())
 }

@@ -58,6 +58,16 @@ impl Pace {
         Bound { records, bytes: self.bytes }
     }
 
+    /// Keeps bodies to so many bytes from now on.
+    pub fn limit(&mut self, bytes: usize) {
+        if bytes < self.bytes {
+            tell(Some(format!(
+                "a body was too large for the target or a proxy before it (413): at most {bytes} bytes now"
+            )));
+            self.bytes = bytes;
+        }
+    }
+
     /// Writes that may be under way at once.
     #[must_use]
     pub fn lanes(&self) -> usize {

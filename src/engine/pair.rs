@@ -37,8 +37,14 @@ pub(super) struct Pair {
     pub(super) problems: Vec<String>,
     /// What a person should know of the settings; it leaves the verdict as it is.
     pub(super) named: Vec<String>,
-    /// What the source says of the collection beside its records, and what leaves the verdict as it is.
+    /// What both sides say of the collection beside its records, and what leaves the verdict as it is.
     pub(super) remarks: Vec<String>,
+    /// What in the source does not add up, as preflight or a later look found it.
+    pub(super) source_damage: Vec<String>,
+    /// The same of the target.
+    pub(super) target_damage: Vec<String>,
+    /// What of either side was not read, though it might be another time.
+    pub(super) unread: Vec<String>,
     /// Whether source and target may be one store, so that nothing must be written.
     pub(super) may_be_one: bool,
     /// Ids of the newest batch that was written.
@@ -73,6 +79,9 @@ impl Pair {
             problems: Vec::new(),
             named: Vec::new(),
             remarks: Vec::new(),
+            source_damage: Vec::new(),
+            target_damage: Vec::new(),
+            unread: Vec::new(),
             may_be_one: false,
             last_batch: Vec::new(),
             came_later: 0,

@@ -222,8 +222,10 @@ impl Pipeline<'_, '_> {
     /// Starts the writes whose turn it is.
     fn write_more(&mut self) -> Result<(), Halt> {
         // the target has been in trouble since: smaller batches, then
-        let most = self.sender.pace.bound().records;
-        if let Some(large) = self.prepared.take_if(|prepared| prepared.records.len() > most) {
+        let Bound { records: most, bytes } = self.sender.pace.bound();
+        let is_large =
+            |batch: &Prepared| batch.records.len() > most || (batch.bytes > bytes && batch.records.len() > 1);
+        if let Some(large) = self.prepared.take_if(|prepared| is_large(prepared)) {
             self.queue.put_back(large.records, |record| self.sender.link.writer.encoded_len(record));
         }
         loop {

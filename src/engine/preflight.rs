@@ -9,14 +9,15 @@ use super::ledger::{Entry, Ledger, Plan};
 use super::seal::Seal;
 use super::select::{self, Resolved, Selected};
 use super::window::{self, Ahead, Answers};
-use super::{Context, Duplicates, OnConflict, Pair, Run, sendable};
+use super::{Context, Duplicates, OnConflict, Pair, Run, damage, sendable};
 use crate::chroma::{Capabilities, NewCollection, creation};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
-use crate::store::{Reader, Target};
+use crate::store::{Finding, Reader, Target};
 
 mod findings;
+mod mapping;
 mod same;
 mod source;
 
@@ -42,6 +43,14 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
             true
         }
     };
+    if context.options.selection.has_databases() {
+        let listed = match target.current() {
+            Some(reader) => context.until_stopped(reader.databases()).await?.map_err(Halt::Target)?,
+            None => None,
+        };
+        let known = there.iter().map(|c| c.database.clone()).chain(listed.unwrap_or_default()).collect();
+        run.findings.push(findings::databases(&selected, &known, &capabilities));
+    }
     run.findings.extend(findings::collections(&selected, &there, &capabilities));
     findings::refuse(&run.findings)?;
 
@@ -60,6 +69,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
     findings::refuse(&run.findings)?;
     let records = scan_all(context, target, &capabilities, run).await?;
     run.findings.push(records.problems.finding());
+    run.findings.push(target_state(context, target.current(), &mut run.pairs).await?);
     run.findings.extend(context.until_stopped(target.checks(records.bytes)).await?.map_err(Halt::Target)?);
     findings::refuse(&run.findings)?;
     refuse_conflicts(context, run)?;
@@ -115,6 +125,21 @@ fn missing(store: &dyn Reader, what: String, all: &[Collection]) -> Error {
         _ => format!("it holds {}", names.join(", ")),
     };
     Error::NotFound { store: store.name(), what, remedy }
+}
+
+/// What the target says of the collections that exist there, beside their records.
+async fn target_state(context: &Context<'_>, target: Option<&dyn Reader>, pairs: &mut [Pair]) -> Result<Finding, Halt> {
+    let (mut refused, mut notes) = (Vec::new(), Vec::new());
+    for pair in pairs.iter_mut() {
+        let (Some(reader), Some(collection)) = (target, &pair.target) else { continue };
+        let told = context.until_stopped(reader.remarks(collection)).await?.map_err(Halt::Target)?;
+        let named = |what: String| format!("{}: {what}", pair.target_words());
+        refused.extend(told.refusal.map(named));
+        // a listing that is short now may be whole at the end, when it counts
+        notes.extend(told.notes.into_iter().chain(told.short).map(named));
+        pair.target_damage = told.damage;
+    }
+    Ok(findings::target_state(damage::of_target(pairs), &refused, &notes))
 }
 
 /// What reading all records that may be sent has shown.

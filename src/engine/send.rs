@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::bytes::Bytes;
 
 use super::adaptive::Trouble;
-use super::batch::cut;
+use super::batch::{Bound, cut};
 use super::compare::{Comparison, compare};
 use super::halt::Halt;
 use super::pace::Pace;
@@ -20,6 +21,9 @@ use crate::store::{Amendment, Writer};
 
 /// Troubles that wait to be heard of; more at a time say nothing new.
 const TROUBLES: usize = 16;
+
+/// The status of a body that is too large.
+const TOO_LARGE: u16 = 413;
 
 /// Writes to one collection, at a pace.
 pub(super) struct Sender<'a> {
@@ -57,6 +61,7 @@ impl<'a> Sender<'a> {
         while let Ok(trouble) = self.troubles.try_recv() {
             self.pace.failed(Instant::now(), trouble);
         }
+        self.pace.limit(self.link.writer.max_body());
         let pushed_back = self.link.writer.pushed_back();
         if pushed_back != std::mem::replace(&mut self.pushed_back, pushed_back) {
             self.pace.failed(Instant::now(), Trouble::PushedBack);
@@ -89,14 +94,19 @@ impl<'a> Sender<'a> {
         let Link { context, writer, collection, .. } = self.link;
         let sizes: Vec<usize> = amendments.iter().map(|a| writer.encoded_len(&a.record) + keys(a)).collect();
         let mut certain = true;
-        for range in cut(&sizes, self.pace.bound()) {
-            let batch = &amendments[range];
+        let cuts = cut(&sizes, self.pace.bound()).into_iter().rev();
+        let mut waiting: Vec<&[Amendment]> = cuts.map(|range| &amendments[range]).collect();
+        while let Some(batch) = waiting.pop() {
             self.wait(batch.len()).await?;
             match context.last_write(writer.update(collection, batch)).await? {
                 Ok(()) => self.pace.ended(Instant::now(), batch.len()),
                 Err(Error::Uncertain { .. }) => {
                     certain = false;
                     self.pace.failed(Instant::now(), Trouble::Uncertain);
+                }
+                Err(Error::Rejected { status: TOO_LARGE, .. }) if batch.len() > 1 => {
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    waiting.extend([second, first]);
                 }
                 Err(error) => {
                     let records: Vec<Record> = batch.iter().map(|a| a.record.clone()).collect();
@@ -169,9 +179,23 @@ impl Link<'_> {
                         return Ok(());
                     }
                 }
+                Err(Error::Rejected { status: TOO_LARGE, .. }) if now.len() > 1 => return self.add_smaller(now).await,
                 Err(error) => return Err(self.refused(error, now)),
             }
         }
+    }
+
+    /// Adds a batch that was too large for one body, in smaller ones.
+    fn add_smaller<'b>(&'b self, batch: &'b [Record]) -> BoxFuture<'b, Result<(), Halt>> {
+        let sizes: Vec<usize> = batch.iter().map(|record| self.writer.encoded_len(record)).collect();
+        let bytes = self.writer.max_body().min(sizes.iter().sum::<usize>() / 2);
+        Box::pin(async move {
+            for range in cut(&sizes, Bound { records: batch.len(), bytes }) {
+                self.context.go_on()?;
+                self.add(&batch[range], None).await?;
+            }
+            Ok(())
+        })
     }
 
     /// The body of an add of these records.

@@ -2,6 +2,7 @@
 
 mod ends;
 mod holes;
+mod looks;
 mod modes;
 mod selected;
 

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::halt::{Halt, exit_of};
 use super::verify::Compared;
-use super::{Context, Outcome, Pair, Run};
+use super::{Context, Outcome, Pair, Run, damage};
 use crate::exit::Exit;
 use crate::report::{Check, CollectionReport, Counts, Direction, Reason, Report, SCHEMA, Verdict};
 use crate::store::{Finding, Target};
@@ -165,6 +165,9 @@ fn counted(run: &Run, counts: &Counts) -> (Reason, String) {
         );
         return (Reason::VerificationFailed, message);
     }
+    if let Some(message) = unread(run) {
+        return (Reason::Unavailable, message);
+    }
     if counts.unreadable > 0 {
         return (Reason::VerificationFailed, unreadable(counts.unreadable));
     }
@@ -175,6 +178,17 @@ fn counted(run: &Run, counts: &Counts) -> (Reason, String) {
         beside(run, counts)
     );
     (Reason::CountsVerified, message)
+}
+
+/// What was not read, though it might be another time; all else was copied and compared.
+fn unread(run: &Run) -> Option<String> {
+    let all: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.unread.iter().map(String::as_str)).collect();
+    (!all.is_empty()).then(|| {
+        format!(
+            "{}. All others were copied and compared. Mend the server, or read the store's files instead, and run it again",
+            all.join("; ")
+        )
+    })
 }
 
 fn unreadable(records: u64) -> String {
@@ -196,6 +210,9 @@ fn proved(run: &Run, counts: &Counts, proofs: &[Compared]) -> (Reason, String) {
     }
     if counts.different + counts.missing > 0 {
         return (Reason::VerificationFailed, differing(counts));
+    }
+    if let Some(message) = unread(run) {
+        return (Reason::Unavailable, message);
     }
     if counts.unreadable > 0 {
         return (Reason::VerificationFailed, unreadable(counts.unreadable));
@@ -233,12 +250,23 @@ const NAMED: usize = 5;
 
 /// What stands against the verdict beside single records.
 fn problems(run: &Run) -> Option<String> {
-    let mut all: Vec<String> = run.pairs.iter().flat_map(|pair| pair.problems.iter().cloned()).collect();
-    // counts alone are compared without asking the source again
-    if !all.iter().any(|problem| problem.contains("the source is damaged")) {
-        all.extend(run.warnings.iter().filter(|warning| warning.is_damage).map(|warning| warning.message.clone()));
+    let mut all = Vec::new();
+    all.extend(damage::of_source(&run.pairs).map(|what| {
+        format!(
+            "the source is damaged: {what}. Compare the copy with a backup, or copy the store again while no Chroma runs \
+             on it"
+        )
+    }));
+    all.extend(
+        damage::of_target(&run.pairs).map(|what| {
+            format!("the target is damaged: {what}. Restore it from a backup, or migrate into a new store")
+        }),
+    );
+    for problem in run.pairs.iter().flat_map(|pair| &pair.problems) {
+        if !all.contains(problem) {
+            all.push(problem.clone());
+        }
     }
-    all.dedup();
     let left_out = all.len().saturating_sub(NAMED);
     all.truncate(NAMED);
     let more = if left_out > 0 { format!("; and {left_out} more") } else { String::new() };
@@ -281,7 +309,7 @@ fn beside(run: &Run, counts: &Counts) -> String {
         } else {
             String::new()
         };
-        told.push(format!("noticed in the source: {first}{more}"));
+        told.push(format!("noticed {first}{more}"));
     }
     let named: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.named.iter().map(String::as_str)).collect();
     if !named.is_empty() {

@@ -39,6 +39,20 @@ impl<'a> Sides<'a> {
         Self { server, files, in_files: Mutex::default() }
     }
 
+    /// The files of a local target, with the collection as they describe it.
+    pub(super) async fn in_files(
+        &self,
+        context: &Context<'_>,
+        collection: &Collection,
+    ) -> Result<Option<(&'a dyn Reader, Collection)>, Halt> {
+        Ok(self.files.zip(self.counterpart(context, collection).await?))
+    }
+
+    /// Whether the target is read from its files, too.
+    pub(super) const fn has_files(&self) -> bool {
+        self.files.is_some()
+    }
+
     /// The collection as the target's files describe it; they are listed once for all, and again for one that is new.
     async fn counterpart(&self, context: &Context<'_>, collection: &Collection) -> Result<Option<Collection>, Halt> {
         let Some(files) = self.files else { return Ok(None) };
@@ -259,7 +273,8 @@ pub(super) fn finish(pair: &mut Pair) -> Result<Compared, Halt> {
     note_all(pair, "goneFromSource", "deleted from the source during the run; the target may hold it", |_, entry| {
         entry.gone
     })?;
-    for what in pair.problems.iter().chain(&pair.named).chain(&pair.remarks) {
+    let damage = pair.source_damage.iter().chain(&pair.target_damage);
+    for what in damage.chain(&pair.problems).chain(&pair.named).chain(&pair.remarks) {
         pair.notes.list("", "collection", what.clone());
     }
     pair.fingerprint = pair.ledger.fingerprint(|entry| pair.is_wanted(entry))?;

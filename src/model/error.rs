@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a store could not be read or written.
 #[derive(Debug, ThisError)]
 pub enum Error {
-    /// No answer, or one that says to come back: refused, reset, timed out, DNS, 429, 5xx on a read.
+    /// No answer, or one that says to come back: refused, reset, timed out, DNS, 429, 502 to 504 on a read.
     #[error(
         "{store} did not answer {attempt}: {why}; check its address, that it is up, and that it can be reached from here"
     )]
@@ -21,6 +21,19 @@ pub enum Error {
         /// What was attempted, as "GET /api/v2/version".
         attempt: String,
         /// The cause, with how often it was tried.
+        why: String,
+    },
+    /// A server that is up and answers a read with an error of its own: 500 with a text.
+    #[error(
+        "{store} answered {attempt} with an error of its own: {why}; read the server's log and run it again once it \
+         answers. If it stays so, read the store's files instead (source.local, --source-type local)"
+    )]
+    Failing {
+        /// The store.
+        store: String,
+        /// What was attempted.
+        attempt: String,
+        /// The server's words, and of which records it said them.
         why: String,
     },
     /// A write whose outcome is not known: 5xx, timeout, reset or a cut body after it was sent.
@@ -129,6 +142,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unavailable { .. }
+            | Self::Failing { .. }
             | Self::Uncertain { .. }
             | Self::Denied { .. }
             | Self::NotFound { .. }

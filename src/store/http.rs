@@ -9,15 +9,18 @@ mod body;
 mod bounded;
 mod config;
 mod decision;
+mod known;
 mod list;
 mod paths;
 mod payload;
 mod probe;
 mod reader;
+mod records;
 mod redact;
 #[cfg(test)]
 mod scripted;
 mod stream;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod tls;

@@ -45,6 +45,10 @@ pub(crate) struct State {
     pub(crate) silent: Vec<String>,
     /// Records of one answer, at most.
     pub(crate) cap: Option<usize>,
+    /// Answers only for one id at once.
+    pub(crate) only_alone: bool,
+    /// Counts what it lists.
+    pub(crate) counts_listed: bool,
     /// Ids of one listing, at most.
     pub(crate) listing_cap: Option<usize>,
     /// So many listings of collections are empty.
@@ -214,7 +218,8 @@ impl Reader for MemoryStore {
             hook(&mut state);
         }
         let found = state.collections.values().find(|(c, _)| c.id == collection.id);
-        Ok(found.map_or(0, |(_, records)| records.len() as u64))
+        let left_out = |id: &&String| state.counts_listed && state.unlisted.contains(id);
+        Ok(found.map_or(0, |(_, records)| records.keys().filter(|id| !left_out(id)).count() as u64))
     }
 
     async fn ids(&self, collection: &Collection) -> Result<SortedIds> {
@@ -234,7 +239,7 @@ impl Reader for MemoryStore {
             hook(&mut state);
         }
         let found = state.collections.values().find(|(c, _)| c.id == collection.id);
-        let Some((_, records)) = found else { return Ok(Vec::new()) };
+        let Some((_, records)) = found.filter(|_| ids.len() == 1 || !state.only_alone) else { return Ok(Vec::new()) };
         let answer = |id: &String| {
             let record = records.get(id)?.clone();
             Some(if state.unreadable.contains(id) {
@@ -286,6 +291,13 @@ impl Writer for MemoryStore {
                 why: "made by a test".to_owned(),
             }),
         }
+    }
+
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()> {
+        if let Some((described, _)) = self.state().collections.get_mut(&collection.name) {
+            described.metadata.clone_from(metadata);
+        }
+        Ok(())
     }
 
     fn prepare(&self, _: &[Record]) -> Result<Bytes> {

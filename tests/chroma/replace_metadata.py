@@ -4,7 +4,7 @@ usage: replace_metadata.py FOLDER
 
 For each distance: `plain-D` (made with it), `replaced-D` (then `modify` with other metadata), and on 0.4, whose
 get_or_create replaces metadata, too, `again-D`. Two records each: the vectors are in the log. `synced-cosine` has enough
-for the index. `contradicted` (0.4) is a cosine collection whose metadata was replaced by one that says l2.
+for the index. `zero-D` and `zeroed-D` hold zero vectors, the latter after `modify`. `contradicted` (0.4) is a cosine collection whose metadata was replaced by one that says l2.
 """
 
 import sys
@@ -32,6 +32,11 @@ for space in ["l2", "cosine", "ip"]:
         make(f"again-{space}", space)
         client.get_or_create_collection(f"again-{space}", metadata={"topic": "b"})
 make("synced-cosine", "cosine", 60).modify(metadata={"topic": "b"})
+for space in ["l2", "cosine", "ip"]:
+    for name in [f"zero-{space}", f"zeroed-{space}"]:
+        zero = client.create_collection(name, metadata={"hnsw:space": space})
+        zero.add(ids=["a", "b"], embeddings=[[0.0] * 3] * 2)
+    zero.modify(metadata={"topic": "b"})
 if V04:
     make("contradicted", "cosine")
     client.get_or_create_collection("contradicted", metadata={"hnsw:space": "l2"})

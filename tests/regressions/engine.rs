@@ -1,6 +1,8 @@
 //! False verdicts and overwritten records that were found with real servers, each by the report that showed it.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use memory_migration_operator::endpoint::{LocalWriter, migrate};
 use memory_migration_operator::engine::progress::Tracker;
@@ -19,7 +21,7 @@ use crate::support::dump::dump;
 use crate::support::lies::Lie;
 use crate::support::migration::{DEFAULT, Migration, local, remote};
 use crate::support::proxy::{Fault, Proxy, Seen};
-use crate::support::stores::{Store, committed};
+use crate::support::stores::{Store, committed, damage};
 
 /// Records with ids `id-000` on, one component, a document each.
 fn fill(server: &ChromaServer, name: &str, records: usize, text: &str) {
@@ -264,4 +266,89 @@ fn distance_always_counts_and_other_settings_are_named() {
     let named = "\"searched\": ef_search is 33, in the source 100";
     Migration::verify(&source.url, &target.url).only(&["searched"]).verified().says(&[named]);
     Migration::new(&source.url, &target.url).only(&["searched"]).verified().says(&[named]);
+}
+
+/// Found by trying: a collection as every plain client makes one has the embedding function "default", which 1.5.9 forgets
+/// when it is sent in a schema that is else all default: exit 5, "no embedding function is recorded".
+#[test]
+fn the_embedding_function_of_a_plain_collection_is_kept() {
+    let function = json!({"type": "known", "name": "default", "config": {}});
+    for (from, into) in [("1.5.9", "1.5.9"), ("1.0.20", "1.5.9"), ("1.5.9", "1.0.20")] {
+        let stores = [Store::absent(), Store::absent()];
+        let [source, target] =
+            [(from, &stores[0]), (into, &stores[1])].map(|(v, store)| ChromaServer::start(v, &store.path));
+        let configurations = [json!({}), json!({"hnsw": {"space": "cosine"}}), json!({"hnsw": {"ef_search": 77}})];
+        for (n, mut configuration) in configurations.into_iter().enumerate() {
+            configuration["embedding_function"] = function.clone();
+            let name = format!("plain-{n}");
+            create(&source, DEFAULT, &json!({"name": name, "configuration": configuration}));
+            // no metadata: its keys would grow the schema, which is no default one then
+            let record = json!({"ids": ["a"], "embeddings": [[1, 2]], "documents": ["x"]});
+            write(&source, DEFAULT, &name, "add", &record);
+        }
+        Migration::new(&remote(&source, DEFAULT), &remote(&target, DEFAULT)).verified();
+        for name in ["plain-0", "plain-1", "plain-2"] {
+            let made = done(&Method::GET, &names(&target, name), None);
+            assert_eq!(made["configuration_json"]["embedding_function"], function, "{from} to {into}: {made}");
+        }
+    }
+}
+
+/// A local target with a damaged index or damaged tables: `verify` called it equal, Chroma answered wrongly or not at all
+/// for it, and what a run would have written there could have been hidden by its watermarks.
+#[test]
+fn a_damaged_local_target_is_named_and_neither_written_nor_verified() {
+    let damages: [(&str, &[&str], &str); 5] = [
+        ("swap-index", &[], "integrity_check"),
+        ("truncate", &["synced_cosine", "data_level0.bin", "3000"], "rows are whole"),
+        ("watermark", &["synced_l2", "VECTOR", "100000"], "max_seq_id"),
+        ("lose-document", &["log_l2", "tail-0"], "full-text"),
+        ("unapply", &["log_l2", "tail-0"], "never applied"),
+    ];
+    for version in ["0.5.23", "0.6.3", "1.0.20", "1.5.9"] {
+        let whole = committed(version);
+        for (how, args, what) in damages {
+            let target = committed(version);
+            damage(&target.path, how, args);
+            let before = listing(&target.path);
+            let only = ["synced_cosine", "synced_l2", "log_l2"];
+            let report = Migration::verify(whole.path(), target.path()).only(&only).ends(5);
+            assert_eq!(report.reason(), "VerificationFailed", "{version} {how}");
+            report.says(&["the target is damaged", what]);
+            // old servers take seconds to start
+            if version == "1.5.9" || how == "watermark" {
+                let run = Migration::new(whole.path(), target.path()).only(&only).written_by(version);
+                run.refused(&["target-state: the target is damaged", what, "new store"]);
+            }
+            assert_eq!(listing(&target.path), before, "{version} {how}: it was written");
+        }
+    }
+}
+
+/// Every file below a folder, with its length and the time of its last change.
+fn listing(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let (path, about) = entry.map(|entry| (entry.path(), entry.metadata().unwrap())).unwrap();
+            if about.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path, (about.len(), about.modified().unwrap()));
+            }
+        }
+    }
+    found
+}
+
+/// What was wrong with a whole store was said once for each of its collections.
+#[test]
+fn damage_of_the_whole_store_is_said_once() {
+    let (source, target) = (committed("1.5.9"), Store::absent());
+    damage(&source.path, "swap-index", &[]);
+    let report = Migration::new(source.path(), target.path()).written_by("1.5.9").ends(5);
+    for text in ["integrity_check", "out of order", "Compare the copy with a backup"] {
+        assert_eq!(report.message().matches(text).count(), 1, "{text}: {}", report.message());
+    }
 }

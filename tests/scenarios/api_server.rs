@@ -1,9 +1,10 @@
-//! An API server that a whole process talks to by KUBECONFIG: lists and watches of migrations, and the leader's Lease.
-//! Everything else is not there. A mock, because a real one cannot be made to lose a CRD or a Lease at a given moment.
+//! An API server that a whole process talks to by KUBECONFIG: it keeps objects, lists and watches them with their labels, and
+//! notes every call. It runs nothing: what Kubernetes makes of a Job is in `kubernetes`. A mock, because a real one cannot
+//! be made to lose a CRD, a Lease or an answer at a given moment, and because its calls are what is tested.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
@@ -13,21 +14,42 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
-const GROUP: &str = "/apis/memory-migration.dev/v1alpha1";
+pub(super) const MIGRATIONS: &str = "/apis/memory-migration.dev/v1alpha1/namespaces/team/memorymigrations";
+pub(super) const JOBS: &str = "/apis/batch/v1/namespaces/team/jobs";
+pub(super) const PODS: &str = "/api/v1/namespaces/team/pods";
+pub(super) const CLAIMS: &str = "/api/v1/namespaces/team/persistentvolumeclaims";
+pub(super) const SERVICES: &str = "/api/v1/namespaces/team/services";
+pub(super) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/operator/leases";
+const LEADER: &str = "/apis/coordination.k8s.io/v1/namespaces/operator/leases/memory-migration-operator-leader";
+
+/// One change, for the watches.
+struct Change {
+    version: u64,
+    path: String,
+    kind: &'static str,
+    object: Value,
+}
 
 /// What it holds and what it was asked.
-struct Cluster {
+#[derive(Default)]
+pub(super) struct Cluster {
     has_crd: bool,
-    objects: Vec<Value>,
-    lease: Option<Value>,
+    version: u64,
+    /// By their path.
+    pub(super) objects: BTreeMap<String, Value>,
+    changes: Vec<Change>,
+    /// What the containers of a pod have written, by the pod's path.
+    pub(super) logs: BTreeMap<String, String>,
+    /// Pods whose kubelet never answers.
+    pub(super) unreachable: BTreeSet<String>,
     calls: Vec<String>,
 }
 
 struct Shared {
     cluster: Mutex<Cluster>,
-    watchers: broadcast::Sender<String>,
+    changed: watch::Sender<u64>,
 }
 
 /// The server; it ends with this value.
@@ -38,10 +60,10 @@ pub(super) struct ApiServer {
 }
 
 impl ApiServer {
-    pub(super) fn start(has_crd: bool, objects: Vec<Value>) -> Self {
+    pub(super) fn start(has_crd: bool, migrations: Vec<Value>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let cluster = Mutex::new(Cluster { has_crd, objects, lease: None, calls: Vec::new() });
-        let shared = Arc::new(Shared { cluster, watchers: broadcast::channel(16).0 });
+        let cluster = Mutex::new(Cluster { has_crd, version: 1, ..Cluster::default() });
+        let shared = Arc::new(Shared { cluster, changed: watch::channel(1).0 });
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = axum::Router::new().fallback(answer).with_state(shared.clone());
@@ -54,7 +76,9 @@ impl ApiServer {
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}],
         });
         std::fs::write(folder.path().join("config"), config.to_string()).unwrap();
-        Self { shared, folder, _runtime: runtime }
+        let server = Self { shared, folder, _runtime: runtime };
+        migrations.into_iter().for_each(|migration| server.add(migration));
+        server
     }
 
     /// The file that KUBECONFIG names.
@@ -63,30 +87,52 @@ impl ApiServer {
     }
 
     pub(super) fn install_crd(&self) {
-        self.shared.cluster.lock().unwrap().has_crd = true;
+        self.cluster().has_crd = true;
     }
 
-    /// A new object, which every watch is told.
-    pub(super) fn add(&self, object: Value) {
-        self.shared.watchers.send(json!({"type": "ADDED", "object": object}).to_string() + "\n").unwrap();
-        self.shared.cluster.lock().unwrap().objects.push(object);
+    /// A new migration, which every watch is told.
+    pub(super) fn add(&self, migration: Value) {
+        self.put(&format!("{MIGRATIONS}/{}", migration["metadata"]["name"].as_str().unwrap()), migration);
+    }
+
+    /// What is there, to look at it and to change it.
+    pub(super) fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.shared.cluster.lock().unwrap()
+    }
+
+    /// Somebody makes or changes an object, and every watch is told.
+    pub(super) fn put(&self, path: &str, object: Value) {
+        let mut cluster = self.cluster();
+        cluster.put(path, object);
+        self.shared.changed.send_replace(cluster.version);
+    }
+
+    /// Somebody deletes an object, and every watch is told.
+    pub(super) fn delete(&self, path: &str) {
+        let mut cluster = self.cluster();
+        cluster.delete(path);
+        self.shared.changed.send_replace(cluster.version);
+    }
+
+    /// The object at this path; null: there is none.
+    pub(super) fn get(&self, path: &str) -> Value {
+        self.cluster().objects.get(path).cloned().unwrap_or_default()
     }
 
     /// Somebody else takes the leader's Lease.
     pub(super) fn usurp(&self) {
-        let mut cluster = self.shared.cluster.lock().unwrap();
-        let lease = cluster.lease.as_mut().unwrap();
+        let mut lease = self.lease();
         lease["spec"]["holderIdentity"] = json!("somebody-else");
-        lease["metadata"]["resourceVersion"] = json!("usurped");
+        self.put(LEADER, lease);
     }
 
     pub(super) fn lease(&self) -> Value {
-        self.shared.cluster.lock().unwrap().lease.clone().unwrap_or_default()
+        self.get(LEADER)
     }
 
     /// Every call so far, as "METHOD path?query".
     pub(super) fn calls(&self) -> Vec<String> {
-        self.shared.cluster.lock().unwrap().calls.clone()
+        self.cluster().calls.clone()
     }
 
     /// Writes other than to the leader's Lease.
@@ -95,10 +141,46 @@ impl ApiServer {
         self.calls().into_iter().filter(|call| !call.starts_with("GET ") && !leader(call)).collect()
     }
 
+    /// Reads other than watches and of the leader's Lease.
+    pub(super) fn reads(&self) -> Vec<String> {
+        let counts = |call: &String| call.starts_with("GET ") && !call.contains("watch=true") && !call.contains(LEADER);
+        self.calls().into_iter().filter(counts).collect()
+    }
+
     /// Waits for a call that contains this.
     #[track_caller]
     pub(super) fn awaits(&self, part: &str) {
         until(&format!("a call with {part}"), || self.calls().iter().any(|call| call.contains(part)));
+    }
+}
+
+impl Cluster {
+    fn put(&mut self, path: &str, mut object: Value) {
+        self.version += 1;
+        let kind = if self.objects.contains_key(path) { "MODIFIED" } else { "ADDED" };
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = json!(self.version.to_string());
+        if metadata["uid"].is_null() {
+            metadata["uid"] = json!(format!("uid-{}", self.version));
+        }
+        if metadata["namespace"].is_null() {
+            metadata["namespace"] = json!(path.split('/').rev().nth(2).unwrap());
+        }
+        self.objects.insert(path.to_owned(), object.clone());
+        self.changes.push(Change { version: self.version, path: path.to_owned(), kind, object });
+    }
+
+    /// With all that it owns.
+    fn delete(&mut self, path: &str) {
+        let Some(mut object) = self.objects.remove(path) else { return };
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let uid = object["metadata"]["uid"].clone();
+        self.changes.push(Change { version: self.version, path: path.to_owned(), kind: "DELETED", object });
+        let is_owned = |object: &Value| object["metadata"]["ownerReferences"][0]["uid"] == uid;
+        let owned: Vec<String> =
+            self.objects.iter().filter(|(_, object)| is_owned(object)).map(|(path, _)| path.clone()).collect();
+        owned.iter().for_each(|path| self.delete(path));
     }
 }
 
@@ -117,70 +199,170 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let sent = to_bytes(body, usize::MAX).await.unwrap();
     let sent: Value = serde_json::from_slice(&sent).unwrap_or_default();
     let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
+    let asked = Asked::new(&path, &query);
+    if asked.sub.as_deref() == Some("log") {
+        return log(&shared, &path, &query).await;
+    }
     let mut cluster = shared.cluster.lock().unwrap();
     cluster.calls.push(format!("{} {path}?{query}", parts.method));
-    let collection = path.rsplit('/').next().unwrap_or_default();
-    if collection == "memorymigrations" && !cluster.has_crd {
+    if asked.kind == "memorymigrations" && !cluster.has_crd {
         return refusal(404);
     }
     if query.contains("watch=true") {
-        let ours = collection == "memorymigrations";
-        return watching(&shared, ours);
+        drop(cluster);
+        return watching(&shared, asked);
     }
-    let listed = HashSet::from(["memorymigrations", "jobs", "pods", "leases", "events"]);
-    match (parts.method.as_str(), collection) {
-        ("GET", "memorymigrations") => list(&cluster.objects),
-        ("GET", _) if listed.contains(collection) => list(&[]),
-        ("POST", "events") => found(&sent),
-        (_, "leases" | "memory-migration-operator-leader") => leader(&mut cluster, parts.method.as_str(), sent),
-        (method, _) if path.starts_with(GROUP) => object(&mut cluster, method, &path, &sent),
-        _ => refusal(404),
-    }
+    let answer = match (parts.method.as_str(), &asked.name) {
+        ("GET", None) => list(&cluster, &asked),
+        ("GET", Some(_)) => cluster.objects.get(&asked.object).map_or_else(|| refusal(404), found),
+        ("POST", None) => create(&mut cluster, &path, sent),
+        ("PUT" | "PATCH", Some(_)) => change(&mut cluster, &asked, parts.method.as_str(), &sent),
+        ("DELETE", Some(_)) => delete(&mut cluster, &asked.object, &sent),
+        _ => refusal(405),
+    };
+    shared.changed.send_replace(cluster.version);
+    answer
 }
 
-/// Reading one object, and writing its status.
-fn object(cluster: &mut Cluster, method: &str, path: &str, sent: &Value) -> Response {
-    let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default();
-    let Some(object) = cluster.objects.iter_mut().find(|o| o["metadata"]["name"] == name) else { return refusal(404) };
-    if method == "PATCH" {
-        super::mock::merge(&mut object["status"], &sent["status"]);
-    }
-    found(object)
+/// What a call is about.
+struct Asked {
+    kind: String,
+    namespace: Option<String>,
+    name: Option<String>,
+    sub: Option<String>,
+    /// Its path without the part.
+    object: String,
+    /// `key=value`, or a key alone.
+    labels: Vec<String>,
+    fields: bool,
+    since: u64,
 }
 
-fn leader(cluster: &mut Cluster, method: &str, sent: Value) -> Response {
-    let version = |lease: &Value| lease["metadata"]["resourceVersion"].clone();
-    match (method, &cluster.lease) {
-        ("GET", None) => return refusal(404),
-        ("POST", Some(_)) => return refusal(409),
-        ("PUT", Some(there)) if version(there) != version(&sent) => return refusal(409),
-        ("GET", _) => {}
-        _ => {
-            let number = cluster.calls.len();
-            cluster.lease = Some(sent);
-            if let Some(lease) = &mut cluster.lease {
-                lease["metadata"]["resourceVersion"] = json!(number.to_string());
-            }
+impl Asked {
+    fn new(path: &str, query: &str) -> Self {
+        let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let rest = if parts[0] == "api" { &parts[2..] } else { &parts[3..] };
+        let (namespace, rest) = match rest {
+            ["namespaces", namespace, rest @ ..] => (Some((*namespace).to_owned()), rest),
+            rest => (None, rest),
+        };
+        let parameters: BTreeMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let labels = parameters.get("labelSelector").map(|all| all.split(',').map(ToOwned::to_owned).collect());
+        let sub = rest.get(2).map(ToString::to_string);
+        let object = sub.as_ref().map_or(path, |sub| path.strip_suffix(&format!("/{sub}")).unwrap()).to_owned();
+        Self {
+            kind: rest[0].to_owned(),
+            namespace,
+            name: rest.get(1).map(ToString::to_string),
+            sub,
+            object,
+            labels: labels.unwrap_or_default(),
+            fields: parameters.contains_key("fieldSelector"),
+            since: parameters.get("resourceVersion").and_then(|v| v.parse().ok()).unwrap_or_default(),
         }
     }
-    found(cluster.lease.as_ref().unwrap())
+
+    /// Whether the object at this path is one of those that the call is about.
+    fn is_about(&self, path: &str, object: &Value) -> bool {
+        let parts: Vec<&str> = path.split('/').rev().collect();
+        let here = parts[1] == self.kind && self.namespace.as_ref().is_none_or(|namespace| namespace == parts[2]);
+        let labels = &object["metadata"]["labels"];
+        let has = |label: &String| match label.split_once('=') {
+            Some((key, value)) => labels[key] == value,
+            None => !labels[label.as_str()].is_null(),
+        };
+        // The only field that anybody asks pods for is that they live.
+        let ended = ["Succeeded", "Failed"].iter().any(|phase| object["status"]["phase"] == *phase);
+        here && self.labels.iter().all(has) && !(self.fields && ended)
+    }
+}
+
+fn create(cluster: &mut Cluster, path: &str, sent: Value) -> Response {
+    let name = sent["metadata"]["name"].as_str().map(ToOwned::to_owned);
+    let path = format!("{path}/{}", name.unwrap_or_else(|| format!("made-{}", cluster.version)));
+    if cluster.objects.contains_key(&path) {
+        return refusal(409);
+    }
+    cluster.put(&path, sent);
+    found(&cluster.objects[&path])
+}
+
+/// Replaces it, or merges a patch into it; over the version that was read, where one is named.
+fn change(cluster: &mut Cluster, asked: &Asked, method: &str, sent: &Value) -> Response {
+    let Some(mut object) = cluster.objects.get(&asked.object).cloned() else { return refusal(404) };
+    let read = &sent["metadata"]["resourceVersion"];
+    if !read.is_null() && *read != object["metadata"]["resourceVersion"] {
+        return refusal(409);
+    }
+    match (method, asked.sub.as_deref()) {
+        ("PUT", _) => object = sent.clone(),
+        (_, Some(part)) => super::mock::merge(&mut object[part], &sent[part]),
+        (_, None) => super::mock::merge(&mut object, sent),
+    }
+    if object == cluster.objects[&asked.object] {
+        return found(&object);
+    }
+    cluster.put(&asked.object, object);
+    found(&cluster.objects[&asked.object])
+}
+
+fn delete(cluster: &mut Cluster, path: &str, sent: &Value) -> Response {
+    let Some(object) = cluster.objects.get(path) else { return refusal(404) };
+    let wanted = &sent["preconditions"]["uid"];
+    if !wanted.is_null() && *wanted != object["metadata"]["uid"] {
+        return refusal(409);
+    }
+    cluster.delete(path);
+    found(&json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 200}))
+}
+
+/// What a pod's containers have written, with the time before each line.
+async fn log(shared: &Shared, path: &str, query: &str) -> Response {
+    let text = {
+        let mut cluster = shared.cluster.lock().unwrap();
+        cluster.calls.push(format!("GET {path}?{query}"));
+        let pod = path.trim_end_matches("/log").to_owned();
+        (!cluster.unreachable.contains(&pod)).then(|| cluster.logs.get(&pod).cloned().unwrap_or_default())
+    };
+    match text {
+        Some(text) => text.into_response(),
+        None => std::future::pending().await,
+    }
 }
 
 /// A watch that never ends.
-fn watching(shared: &Shared, ours: bool) -> Response {
-    let events = futures::stream::unfold(shared.watchers.subscribe(), async |mut events| {
-        events.recv().await.ok().map(|event| (Ok::<_, Infallible>(event), events))
-    });
+fn watching(shared: &Arc<Shared>, asked: Asked) -> Response {
     // Without a first byte the answer's head would wait, too.
-    let bookmark = json!({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "2", "annotations": {}},
-                          "kind": "MemoryMigration", "apiVersion": "memory-migration.dev/v1alpha1", "spec": {}}});
+    let bookmark = json!({"type": "BOOKMARK", "object": {"kind": "x", "apiVersion": "v1", "spec": {},
+        "metadata": {"resourceVersion": asked.since.to_string(), "annotations": {}}}});
     let first = futures::stream::iter([Ok::<_, Infallible>(bookmark.to_string() + "\n")]);
-    let stream = if ours { first.chain(events).boxed() } else { first.chain(futures::stream::pending()).boxed() };
-    Body::from_stream(stream).into_response()
+    let state = (shared.clone(), shared.changed.subscribe(), asked);
+    let news = futures::stream::unfold(state, async |(shared, mut changed, mut asked)| {
+        loop {
+            let text = news(&shared.cluster.lock().unwrap(), &mut asked);
+            if !text.is_empty() {
+                return Some((Ok(text), (shared, changed, asked)));
+            }
+            changed.changed().await.ok()?;
+        }
+    });
+    Body::from_stream(first.chain(news)).into_response()
 }
 
-fn list(items: &[Value]) -> Response {
-    found(&json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}))
+/// What changed since this version, a line each.
+fn news(cluster: &Cluster, asked: &mut Asked) -> String {
+    let new = cluster.changes.iter().skip_while(|change| change.version <= asked.since);
+    let ours = new.filter(|change| asked.is_about(&change.path, &change.object));
+    let lines = ours.map(|change| json!({"type": change.kind, "object": change.object}).to_string() + "\n").collect();
+    asked.since = cluster.version;
+    lines
+}
+
+fn list(cluster: &Cluster, asked: &Asked) -> Response {
+    let all = cluster.objects.iter().filter(|(path, object)| asked.is_about(path, object));
+    let items: Vec<&Value> = all.map(|(_, object)| object).collect();
+    let version = cluster.version.to_string();
+    found(&json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": version}, "items": items}))
 }
 
 fn found(object: &Value) -> Response {

@@ -11,7 +11,7 @@ use memory_migration_operator::report::{Listed, ListedCollection};
 
 use super::fixtures::*;
 
-fn made(case: &Case) -> Job {
+pub(super) fn made(case: &Case) -> Job {
     case.plan().create().expect("the plan must create a Job")
 }
 
@@ -19,7 +19,7 @@ fn pod(case: &Case) -> PodSpec {
     made(case).spec.unwrap().template.spec.unwrap()
 }
 
-fn container(pod: &PodSpec, name: &str) -> Container {
+pub(super) fn container(pod: &PodSpec, name: &str) -> Container {
     let mut all = pod.init_containers.iter().flatten().chain(&pod.containers);
     all.find(|c| c.name == name).unwrap_or_else(|| panic!("no container {name}")).clone()
 }
@@ -32,7 +32,7 @@ fn volume(pod: &PodSpec, name: &str) -> Volume {
     pod.volumes.iter().flatten().find(|v| v.name == name).unwrap_or_else(|| panic!("no volume {name}")).clone()
 }
 
-fn args(container: &Container) -> String {
+pub(super) fn args(container: &Container) -> String {
     container.args.clone().unwrap().join(" ")
 }
 
@@ -48,7 +48,7 @@ fn a_server_is_written_by_preflight_and_mover_alone() {
     let hash = case.hash();
     let common = format!(
         "run -f /etc/memory-migration/migration.yaml --run-hash {hash} --termination-log /dev/termination-log \
-         --wait-exit --log-format json --volume dev=/volumes/source"
+         --wait-exit --log-format json --one-store unknown --volume dev=/volumes/source"
     );
     assert_eq!(args(&container(&pod, "preflight")), format!("{common} --preflight-only"));
     assert_eq!(args(&container(&pod, "mover")), common);

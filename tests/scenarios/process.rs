@@ -1,60 +1,11 @@
 //! The controller as a process: it waits for the CRD, says why it is not ready, watches what it may, survives objects that
 //! it cannot read, ends politely, and ends at once when another replica leads.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::super::support::chroma::free_port;
-use super::super::support::command::{Running, TestCommand};
 use super::api_server::{ApiServer, until};
+use super::controller::Controller;
 use super::fixtures::object;
-
-/// A controller that talks to this server.
-struct Controller {
-    process: Running,
-    port: u16,
-}
-
-impl Controller {
-    fn start(server: &ApiServer, args: &[&str]) -> Self {
-        let port = free_port();
-        let listen = format!("127.0.0.1:{port}");
-        let common = ["controller", "--namespace", "operator", "--identity", "replica", "--runner-image", "runner:1"];
-        let mut command = TestCommand::new().args(common).args(["--listen", &listen]).args(args);
-        command = command.env("KUBECONFIG", server.config()).env("RUST_LOG", "info");
-        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
-            command = command.env(proxy, "");
-        }
-        Self { process: command.start(), port }
-    }
-
-    /// What a probe reads; None: nobody listens yet.
-    fn ask(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        Some(answer)
-    }
-
-    #[track_caller]
-    fn says(&self, path: &str, parts: &[&str]) {
-        let mut last = None;
-        until(&format!("{path} to say {parts:?}"), || {
-            last = self.ask(path);
-            last.as_ref().is_some_and(|answer| parts.iter().all(|part| answer.contains(part)))
-        });
-    }
-
-    /// Asks it to end, and what it printed.
-    fn end(mut self) -> String {
-        self.process.signal(Signal::TERM);
-        self.process.wait().code(0).stderr_text().to_owned()
-    }
-}
 
 /// A migration whose source is not there, so that it waits.
 fn waits(name: &str, namespace: &str) -> Value {
@@ -113,7 +64,7 @@ fn it_ends_with_a_failure_when_another_replica_leads() {
     let controller = Controller::start(&server, &[]);
     controller.says("/readyz", &["leading"]);
     server.usurp();
-    let output = controller.process.wait().code(4);
+    let output = controller.ended().code(4);
     assert!(output.stderr_text().contains("the leader's Lease was lost: ending"), "{}", output.stderr_text());
     assert_eq!(server.lease()["spec"]["holderIdentity"], "somebody-else", "it is not given back");
 }

@@ -100,6 +100,11 @@ fn worker(
     if input.listed.is_some() {
         args.extend(["--listed".into(), format!("{MANIFEST_DIR}/{LISTED_FILE}")]);
     }
+    // of two claims the runner sees the files
+    if spec.source.remote.is_some() || spec.target.remote.is_some() {
+        let known = input.one_store.map_or("unknown", |is_one| if is_one { "yes" } else { "no" });
+        args.extend(["--one-store", known].map(Into::into));
+    }
     for (claim, dir) in claim_dirs(spec, input) {
         args.extend(["--volume".into(), format!("{claim}={dir}")]);
     }

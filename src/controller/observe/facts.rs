@@ -196,6 +196,13 @@ fn is_read_only(pod: &Pod, volume: &Volume) -> bool {
         && !added.any(|c| of(&c.volume_mounts, &c.volume_devices))
 }
 
+/// Every claim that the pod uses.
+#[must_use]
+pub fn claims(pod: &Pod) -> Vec<String> {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
+    volumes.filter_map(|volume| claim_of(pod, volume)).collect()
+}
+
 /// The claim of a volume: named, or made for the pod (then it is called POD-VOLUME).
 fn claim_of(pod: &Pod, volume: &Volume) -> Option<String> {
     let named = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());

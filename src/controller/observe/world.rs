@@ -20,10 +20,15 @@ pub struct World {
     pub source: Endpoint,
     /// The target's claim or Service.
     pub target: Endpoint,
+    /// Whether both sides may be one store, as those who keep them show; None where that is not known, and where both are
+    /// claims, of which the runner sees the files.
+    pub one_store: Option<bool>,
     /// Pods of others that use one of the claims and have not ended.
     pub users: Vec<UserFact>,
     /// Who holds the target's lock.
     pub lock: Lock,
+    /// Another object whose lock covers a part of what ours does, or more: a run over databases beside a run of one of them.
+    pub rival: Option<String>,
     /// Who writes the source: the holder of its lock, where that covers the source's folder.
     pub source_lock: Lock,
     /// All locks that this object holds.

@@ -33,6 +33,8 @@ pub(super) enum Decision {
     Keep,
     /// Say this and look again.
     Say { reason: Reason, message: String, after: Option<Duration> },
+    /// The same, and keep the lock: it is what the others give way to.
+    Hold { reason: Reason, message: String },
     /// The same, and delete the object's Jobs.
     Stop { reason: Reason, message: String, after: Option<Duration> },
     /// The runner waits for something: remove its Job, and try again after the pause.
@@ -170,6 +172,7 @@ fn start(look: &Look<'_>) -> Decision {
         failures,
         deadline: left,
         one_claim: one_claim(spec),
+        one_store: look.world.one_store,
         listed: look.before.listed.as_ref().map(Into::into),
     };
     match (job::build(look.migration, look.settings, &input), look.lock()) {
@@ -204,6 +207,9 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
     {
         return Some(Decision::BreakLock { uid: uid.clone() });
     }
+    if let Some(decision) = beside(look, goes_on) {
+        return Some(decision);
+    }
     let Lock::Theirs { holder } = &world.source_lock else { return None };
     let message = format!("{holder} writes this migration's source: {goes_on}");
     // Looked at again once the own lock was taken: of two that write each other's source, none waits with its lock.
@@ -212,6 +218,25 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
         return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
     }
     say(Reason::TargetBusy, message)
+}
+
+/// Beside another run whose lock covers a part of what ours does, or more. A run of one database gives its lock back, and
+/// a run over databases keeps its own until no other is left: so neither starts beside the other, and none waits for ever.
+fn beside(look: &Look<'_>, goes_on: &str) -> Option<Decision> {
+    let holder = look.world.rival.as_ref()?;
+    let has_databases = !look.spec().databases.is_empty();
+    let what = if has_databases { "a database" } else { "databases" };
+    let (reason, message) = (Reason::TargetBusy, format!("{holder} writes {what} of this target's tenant: {goes_on}"));
+    match (look.world.lock == Lock::Ours, has_databases) {
+        (true, true) => Some(Decision::Hold { reason, message }),
+        (true, false) => {
+            let said = Trouble { reason, message };
+            Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true })
+        }
+        // its own lock first, so that the others give way to it; a verification takes none
+        (false, true) if look.lock().is_some() => None,
+        (false, _) => Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) }),
+    }
 }
 
 /// The pause that holds back the next attempt, and the seconds that are left of it. A clock that was set back cannot make

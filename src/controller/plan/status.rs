@@ -151,21 +151,21 @@ pub(super) fn shorten(text: &str) -> String {
 
 /// Where the memories are read, in one word.
 fn source_name(spec: &MemoryMigrationSpec) -> String {
-    let local = spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path, [l.tenant.as_str(), l.database()]));
-    place(local, spec.source.remote.as_ref())
+    let local = spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database()));
+    place(local, spec.source.remote.as_ref(), &spec.databases)
 }
 
 /// Where they are written, in one word.
 fn target_name(spec: &MemoryMigrationSpec) -> String {
-    let local = spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, [l.tenant.as_str(), l.database()]));
-    place(local, spec.target.remote.as_ref())
+    let local = spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database()));
+    place(local, spec.target.remote.as_ref(), &spec.databases)
 }
 
 /// `claim:path`, `namespace/service` or the url; with `#database`, or `#tenant/database`, where it is not Chroma's default.
-fn place(local: Option<(&String, &String, [&str; 2])>, remote: Option<&Remote>) -> String {
-    if let Some((claim, path, within)) = local {
+fn place(local: Option<(&String, &String, &String, &str)>, remote: Option<&Remote>, several: &[String]) -> String {
+    if let Some((claim, path, tenant, database)) = local {
         let store = if path.is_empty() { claim.clone() } else { format!("{claim}:{path}") };
-        return store + &database(within);
+        return store + &within(tenant, database, several);
     }
     let Some(remote) = remote else { return String::new() };
     let server = match (&remote.service, &remote.url) {
@@ -175,10 +175,16 @@ fn place(local: Option<(&String, &String, [&str; 2])>, remote: Option<&Remote>) 
         },
         (None, url) => url.clone().unwrap_or_default(),
     };
-    server + &database([&remote.tenant, remote.database()])
+    server + &within(&remote.tenant, remote.database(), several)
 }
 
-fn database([tenant, database]: [&str; 2]) -> String {
+/// How many databases are named where a run goes over several.
+const NAMED: usize = 2;
+
+fn within(tenant: &str, database: &str, several: &[String]) -> String {
+    let more = if several.len() > NAMED { ",…" } else { "" };
+    let names = several[..several.len().min(NAMED)].join(",") + more;
+    let database = if several.is_empty() { database } else { names.as_str() };
     match [tenant, database] {
         DEFAULTS => String::new(),
         [tenant, database] if tenant == DEFAULTS[0] => format!("#{database}"),

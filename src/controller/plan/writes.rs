@@ -48,6 +48,10 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             draft.then.extend(strangers(look));
             draft.then.extend(without_ttl(look));
         }
+        Decision::Hold { reason, message } => {
+            (draft.reason, draft.message, plan.requeue) = (reason, message, Some(decide::WHILE_WAITING));
+            draft.may_release = false;
+        }
         Decision::Stop { reason, message, after } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
             remove_jobs(look, &mut draft);

@@ -25,6 +25,10 @@ const ECHOES: usize = 8;
 const CRD_AGAIN: Duration = Duration::from_secs(600);
 /// A log is read at most this often, whatever wakes the controller.
 const LOG: Duration = Duration::from_secs(4);
+/// An object is read from the API server at least this often, however well the watches know it.
+const READ: Duration = Duration::from_secs(60);
+/// Who uses a target's claim is asked for at most this often, whatever wakes the controller.
+const USERS: Duration = Duration::from_secs(4);
 /// A log that could not be read is left alone for so long: its kubelet may not answer.
 const LOG_AFTER_FAILURE: Duration = Duration::from_secs(30);
 
@@ -52,6 +56,11 @@ struct Object {
     about: Option<u64>,
     status: Option<u64>,
     written: VecDeque<String>,
+    /// The newest version that is known, from the API server's own mouth.
+    version: Option<String>,
+    /// Since when it has not been read from the API server.
+    read: Option<Instant>,
+    users: Option<Instant>,
     pause: Option<Pause>,
     /// Names of the locks whose end it waits for.
     locks: Vec<String>,
@@ -88,11 +97,41 @@ impl Memory {
     pub fn wrote(&self, key: &str, version: Option<String>) {
         let Some(version) = version else { return };
         let mut kept = self.kept();
-        let written = &mut kept.objects.entry(key.into()).or_default().written;
+        let object = kept.objects.entry(key.into()).or_default();
+        object.version = Some(version.clone());
+        let written = &mut object.written;
         written.push_back(version);
         if written.len() > ECHOES {
             written.pop_front();
         }
+    }
+
+    /// The object was read from the API server, with all that belongs to it.
+    pub fn read(&self, key: &str, version: Option<&str>) {
+        let mut kept = self.kept();
+        let object = kept.objects.entry(key.into()).or_default();
+        (object.version, object.read) = (version.map(Into::into), Some(Instant::now()));
+    }
+
+    /// Whether the watch's version of the object is the newest one that is known, and it was read not long ago.
+    #[must_use]
+    pub fn may_follow(&self, key: &str, version: Option<&str>) -> bool {
+        let kept = self.kept();
+        let Some(object) = kept.objects.get(key) else { return false };
+        let newest = version.is_some() && object.version.as_deref() == version;
+        newest && object.read.is_some_and(|read| read.elapsed() < READ)
+    }
+
+    /// Whether it is time to ask who uses the claims of this object, which has a run that works.
+    #[must_use]
+    pub fn may_list_users(&self, key: &str) -> bool {
+        let mut kept = self.kept();
+        let object = kept.objects.entry(key.into()).or_default();
+        let due = object.users.is_none_or(|asked| asked.elapsed() >= USERS);
+        if due {
+            object.users = Some(Instant::now());
+        }
+        due
     }
 
     /// Whether a change of the object is worth a look: its generation, labels, annotations or deletion changed, or its

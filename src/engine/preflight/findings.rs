@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::mapping;
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
@@ -65,9 +66,44 @@ pub(super) fn source_state(refused: &[String], notes: &[String]) -> Finding {
     passed("source-state", message)
 }
 
+/// What the target says of its collections beside their records. Chroma answers wrongly for a damaged store, or not at all,
+/// and hides what it writes there (measured on 1.5.9): nothing is written into one.
+pub(super) fn target_state(damage: Option<String>, refused: &[String], notes: &[String]) -> Finding {
+    let check = "target-state";
+    if let Some(damage) = damage {
+        let remedy = "restore it from a backup, or migrate into a new store: see the guide on rescuing a store";
+        return failed(check, format!("the target is damaged: {damage}"), remedy);
+    }
+    if !refused.is_empty() {
+        let remedy = "leave them out, or choose other target names (--collection NAME=TARGET, targetName)";
+        return failed(check, refused.join("; "), remedy);
+    }
+    let message = if notes.is_empty() { "nothing speaks against its collections".to_owned() } else { notes.join("; ") };
+    passed(check, message)
+}
+
 /// The checks of names and of collections that exist on both sides.
 pub(super) fn collections(selected: &[Selected], there: &[Collection], capabilities: &Capabilities) -> Vec<Finding> {
     vec![names(selected, capabilities), compatible(selected, there), settings(selected, there, capabilities)]
+}
+
+/// The databases that will be made in the target.
+pub(super) fn databases(selected: &[Selected], there: &BTreeSet<String>, capabilities: &Capabilities) -> Finding {
+    let wanted: BTreeSet<&String> = selected.iter().filter_map(|one| one.target_database.as_ref()).collect();
+    let new: Vec<String> = wanted.into_iter().filter(|name| !there.contains(*name)).cloned().collect();
+    let problem = |name: &String| {
+        let why = rules::database_problem(name, capabilities)?;
+        Some(format!("{name:?} is no database name that Chroma takes ({why})"))
+    };
+    let bad: Vec<String> = new.iter().filter_map(problem).collect();
+    if !bad.is_empty() {
+        let remedy = "leave these databases out (--database, spec.databases), and move each by a run of its own, with the name of \
+                      its database in the target";
+        return failed("databases", first(&bad), remedy);
+    }
+    let message =
+        if new.is_empty() { "all are in the target".to_owned() } else { format!("to be made: {}", first(&new)) };
+    passed("databases", message)
 }
 
 fn names(selected: &[Selected], capabilities: &Capabilities) -> Finding {
@@ -85,7 +121,7 @@ fn names(selected: &[Selected], capabilities: &Capabilities) -> Finding {
     if bad.is_empty() {
         passed("names", format!("{} target names are free or in use by one collection each", selected.len()))
     } else {
-        failed("names", first(&bad), "choose other target names (--collection NAME=TARGET, targetName)")
+        failed("names", first(&bad), &mapping::remedy(selected, capabilities))
     }
 }
 

@@ -55,13 +55,21 @@ pub(super) async fn look(
             let message = format!("{uuid}, but their files are not the same: one is a copy of the other");
             return Ok(Kinship::Two(passed("same-store", message)));
         }
-        Relation::Unknown => {}
+        Relation::Unasked | Relation::Unknown | Relation::Unshared => {}
     }
     // another name, or another collection beside it: that would be written
     let is_own = |one: &Selected| there.iter().any(|c| one.is_target(c) && c.id == one.source.id);
     let all_own = selected.iter().all(is_own);
     for (source, twin) in &shared {
         let Some(witness) = differing(context, target, source, twin).await? else { continue };
+        if context.options.relation != Relation::Unshared {
+            let id = &witness.id;
+            return Ok(Kinship::Refused(refused(format!(
+                "{uuid}, id {id:?} of {:?} differs, and nobody here can see whether the server has the other side's files: \
+                 perhaps they are one store",
+                source.name
+            ))));
+        }
         let before = standing(context, target, source, twin).await?;
         context.until_stopped(tokio::time::sleep(context.options.second_look)).await?;
         let ids = [witness.id.clone()];
@@ -84,8 +92,10 @@ pub(super) async fn look(
 }
 
 fn refused(message: String) -> Finding {
-    let remedy = "name another target. If one is a restored copy of the other, stop what writes them and run it again: an id \
-                  that differs while both stand still shows that they are two";
+    let remedy = "name another target. If one is a restored copy of the other: in a cluster, name the server by its Service, \
+                  whose pods the operator may list and which mount none of the other side's claims; elsewhere, run it where \
+                  the server runs, or make sure that the server does not serve these files, and say --one-store no. Then stop \
+                  what writes them: an id that differs while both stand still shows that they are two";
     Finding { check: "same-store", problem: Some(Problem { remedy: remedy.to_owned(), may_pass: false }), message }
 }
 

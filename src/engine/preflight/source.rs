@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::halt::Halt;
-use crate::engine::{Context, Pair, Run, Warning};
+use crate::engine::{Context, Pair, Run, Warning, damage};
 use crate::report::{Listed, ListedCollection};
 
 use super::findings;
@@ -92,7 +92,7 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     let remedy = "check the address, tenant, database and collections; if an empty source is meant, allow it (--allow-empty, \
                   allowEmpty: true)";
     if context.options.dry_run {
-        run.warnings.push(Warning { check: "source-empty", message, remedy, is_damage: false });
+        run.warnings.push(Warning { check: "source-empty", message, remedy });
         return Ok(());
     }
     Err(Halt::SourceEmpty(format!("{message}, so there is nothing to compare; {remedy}")))
@@ -100,20 +100,28 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
 
 /// What the source says of its collections beside their records.
 async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
-    let (mut refused, mut notes) = (Vec::new(), Vec::new());
-    for pair in &run.pairs {
+    let (mut refused, mut notes, mut short) = (Vec::new(), Vec::new(), Vec::new());
+    for pair in &mut run.pairs {
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
         let named = |what: String| format!("{}: {what}", pair.source_words());
         refused.extend(told.refusal.map(named));
         notes.extend(told.notes.into_iter().map(named));
-        if !told.damage.is_empty() {
-            run.warnings.push(Warning {
-                check: "source-damage",
-                message: format!("{}: {}", pair.source_words(), told.damage.join("; ")),
-                remedy: "what can be read is copied, and the run is not called Verified: see the guide on rescuing a store",
-                is_damage: true,
-            });
-        }
+        short.extend(told.short.map(named));
+        pair.source_damage = told.damage;
+    }
+    if !short.is_empty() {
+        run.warnings.push(Warning {
+            check: "source-listing",
+            message: short.join("; "),
+            remedy: "what is listed is copied, and the run is not called Verified while ids are left out",
+        });
+    }
+    if let Some(message) = damage::of_source(&run.pairs) {
+        run.warnings.push(Warning {
+            check: "source-damage",
+            message,
+            remedy: "what can be read is copied, and the run is not called Verified: see the guide on rescuing a store",
+        });
     }
     run.findings.push(findings::source_state(&refused, &notes));
     Ok(())

@@ -121,8 +121,17 @@ async fn one_store_on_both_sides_is_written_nowhere_and_never_called_a_second_co
 #[tokio::test]
 async fn a_restored_copy_is_told_from_one_store_by_an_id_that_differs_twice() {
     let twin = |records: Vec<Record>| MemoryStore::new("live").with("memories", Distance::L2, records);
+    let apart = || Options { relation: Relation::Unshared, ..fast() };
     let (copy, live) = (twin(numbered(3)), twin(numbered(2)));
-    let outcome = run(&copy, &live, &fast()).await;
+    // a damaged store shows other ids in its files than over its server, too
+    for relation in [Relation::Unasked, Relation::Unknown] {
+        let outcome = run(&copy, &live, &Options { relation, ..fast() }).await;
+        assert_eq!((outcome.exit, outcome.report.reason), (Exit::Refused, Reason::PreflightRefused));
+        assert!(outcome.report.message.contains("nobody here can see"), "{}", outcome.report.message);
+        assert!(outcome.report.message.contains("--one-store no"), "{}", outcome.report.message);
+        assert!(live.state().log.is_empty());
+    }
+    let outcome = run(&copy, &live, &apart()).await;
     assert_copied(&copy, &live, &outcome);
     // what differs only once, or while one side moves, proves nothing
     let (copy, live) = (twin(numbered(3)), Arc::new(twin(numbered(2))));
@@ -131,7 +140,7 @@ async fn a_restored_copy_is_told_from_one_store_by_an_id_that_differs_twice() {
         n += 1;
         edit(state, &format!("moving {n}"), "moving");
     });
-    let outcome = run(&copy, &live, &fast()).await;
+    let outcome = run(&copy, &live, &apart()).await;
     assert_eq!(outcome.exit, Exit::Refused, "{}", outcome.report.message);
     assert!(outcome.report.message.contains("perhaps they are one store"), "{}", outcome.report.message);
 }

@@ -36,11 +36,11 @@ async fn a_server_that_limits_its_answers_is_asked_for_ids_by_pages() {
     .await;
     let store = server.store().await;
     assert_eq!(store.ids(&collection()).await.unwrap().len(), 250);
-    assert_eq!(store.remarks(&collection()).await.unwrap().damage, Vec::<String>::new());
+    assert_eq!(store.remarks(&collection()).await.unwrap().short, None);
 }
 
 #[tokio::test]
-async fn a_list_that_stays_shorter_than_the_count_is_damage() {
+async fn a_list_that_stays_shorter_than_the_count_is_said() {
     let short = Arc::new(Mutex::new(true));
     let is_short = short.clone();
     let server = Scripted::chroma(move |_, request| {
@@ -53,11 +53,11 @@ async fn a_list_that_stays_shorter_than_the_count_is_damage() {
     .await;
     let store = server.store().await;
     assert_eq!(store.ids(&collection()).await.unwrap().len(), 2);
-    let damage = store.remarks(&collection()).await.unwrap().damage;
-    assert!(damage.len() == 1 && damage[0].contains("lists 2 ids but counts 3 records"), "{damage:?}");
+    let said = store.remarks(&collection()).await.unwrap().short.unwrap_or_default();
+    assert!(said.contains("lists 2 ids but counts 3 records"), "{said}");
     *short.lock().unwrap() = false;
     assert_eq!(store.ids(&collection()).await.unwrap().len(), 3);
-    assert_eq!(store.remarks(&collection()).await.unwrap().damage, Vec::<String>::new());
+    assert_eq!(store.remarks(&collection()).await.unwrap().short, None);
 }
 
 const ONE: &str = r#"{"ids":["b"],"embeddings":[[1.0]],"documents":[null],"uris":[null],"metadatas":[null]}"#;

@@ -1,32 +1,28 @@
 //! What reading over both APIs has in common: list, count, ids, records by id, and the probe of a distance.
 //! Knows no path and no quirk of a version: `paths` does. Judges no distance: `probe` does.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use reqwest::Method;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::bytes::Bytes;
 
-use super::bounded::{DOCUMENT, RECORD, RECORDS, SMALL, whole};
-use super::decision::{Failed, Failure, Kind, Reason};
+use super::bounded::{DOCUMENT, RECORDS, SMALL, whole};
+use super::decision::{Kind, Reason};
+use super::known::Known;
 use super::paths::{Dialect, Path, Root};
 use super::payload::Payload;
-use super::probe::{self, Answer, Probe, Verdict};
+use super::probe::{self, Answer, Probe};
 use super::stream;
 use super::transport::{Request, Transport};
-use super::wire::{self, GetAnswer, IdsAnswer, QueryAnswer, VectorAnswer};
-use crate::model::{Collection, Error, Fetched, Glob, Result};
+use super::wire::{self, IdsAnswer, QueryAnswer, VectorAnswer};
+use crate::model::{Collection, Error, Glob, Result};
 use crate::scratch::{self, IdList, SortedIds};
 use crate::store::Remarks;
 
-/// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
-/// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
-const FETCH: usize = 1000;
 /// How often all ids are asked for at once before they are asked for by pages.
 const WHOLE_LISTINGS: usize = 2;
 /// Ids in one page.
@@ -62,28 +58,12 @@ pub(super) struct Several {
     pub(super) may_be_missing: bool,
 }
 
-/// What was found out of collections, by UUID.
-#[derive(Debug, Default)]
-struct Known {
-    /// A collection's distance never changes, so that it is asked for once.
-    distances: HashMap<String, Verdict>,
-    /// The last list of ids was shorter than the count, in words.
-    short: HashMap<String, String>,
-}
-
-/// The body of a `get` by ids.
-#[derive(Serialize)]
-struct ByIds<'a> {
-    ids: &'a [String],
-    include: [&'static str; 4],
-}
-
 impl Api {
     pub(super) fn new(transport: Transport, place: Root, version: String) -> Self {
         Self { transport, place, several: None, version, probed: None, known: Mutex::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         // Whoever panicked while holding it left whole entries.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,16 +174,7 @@ impl Api {
 
     /// What the probe and the last list of ids have shown.
     pub(super) fn remarks(&self, collection: &Collection) -> Remarks {
-        let known = self.known();
-        let (note, refusal) = match known.distances.get(&collection.id) {
-            Some(Verdict { note, refusal, .. }) => (note.clone(), refusal.clone()),
-            None => (None, None),
-        };
-        Remarks {
-            damage: known.short.get(&collection.id).cloned().into_iter().collect(),
-            notes: note.into_iter().collect(),
-            refusal,
-        }
+        self.known().remarks(&collection.id)
     }
 
     /// How many records the collection holds.
@@ -212,18 +183,20 @@ impl Api {
         self.json(&request, SMALL).await
     }
 
-    /// Every id, streamed. The counts around it show a server that limits its answers: that one is asked by pages, too,
+    /// Every id, streamed, and how many the server counts beside them. The counts around it show a server that limits its answers: that one is asked by pages, too,
     /// and what is missing then is a remark.
-    pub(super) async fn ids(&self, collection: &Collection) -> Result<SortedIds> {
+    pub(super) async fn ids(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
         let mut listed = SortedIds::default();
         let mut counted = 0;
         for _ in 0..WHOLE_LISTINGS {
             let before = self.count(collection).await?;
             listed = self.listed(collection, before).await?;
-            counted = before.min(self.count(collection).await?);
+            // a list as long as the count before it needs no other one
+            let is_whole = listed.len() as u64 >= before;
+            counted = if is_whole { before } else { before.min(self.count(collection).await?) };
             if listed.len() as u64 >= counted {
                 self.known().short.remove(&collection.id);
-                return Ok(listed);
+                return Ok((listed, counted));
             }
         }
         let merged = self.with_pages(collection, &listed).await?;
@@ -240,7 +213,8 @@ impl Api {
         } else {
             known.short.remove(&collection.id);
         }
-        Ok(merged)
+        drop(known);
+        Ok((merged, counted))
     }
 
     async fn listed(&self, collection: &Collection, counted: u64) -> Result<SortedIds> {
@@ -270,47 +244,6 @@ impl Api {
                 merged.push(id);
             }
             before = ids;
-        }
-    }
-
-    /// The records with these ids. An answer that would be too long is asked for in halves.
-    pub(super) async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
-        let mut fetched = Vec::with_capacity(ids.len());
-        let mut waiting: Vec<&[String]> = ids.chunks(FETCH).rev().collect();
-        while let Some(ids) = waiting.pop() {
-            match (self.get(collection, ids).await?, ids) {
-                (Some(records), _) => fetched.extend(records),
-                (None, [id]) => fetched.push(Fetched::Unreadable {
-                    id: id.clone(),
-                    why: format!("the server's answer for it alone is longer than {RECORD} bytes"),
-                }),
-                (None, _) => {
-                    let (first, second) = ids.split_at(ids.len() / 2);
-                    waiting.extend([second, first]);
-                }
-            }
-        }
-        Ok(fetched)
-    }
-
-    /// The records with these ids in one answer; None where that is too long.
-    async fn get(&self, collection: &Collection, ids: &[String]) -> Result<Option<Vec<Fetched>>> {
-        let body = ByIds { ids, include: ["documents", "metadatas", "embeddings", "uris"] };
-        let body = serde_json::to_vec(&body).map_err(|e| self.unsupported(e.to_string()))?;
-        let path = self.at(collection).collection(&collection.id, "get");
-        let request = self.read(&path, Some(body.into()), words(collection));
-        let limit = if ids.len() == 1 { RECORD } else { RECORDS };
-        let take = |response| async move {
-            let body = whole(response, limit).await?;
-            // Megabytes of decimals: not on a thread that serves connections.
-            let answer = tokio::task::spawn_blocking(move || wire::parse::<GetAnswer>(&body)).await;
-            let answer = answer.map_err(|e| Failed::new(Failure::Broken, e.to_string()))??;
-            answer.into_fetched(ids).map_err(|why| Failed::new(Failure::Contradictory, why))
-        };
-        match self.transport.try_call(self.transport.retry, &request, take).await {
-            Ok(records) => Ok(Some(records)),
-            Err(stopped) if stopped.reason == Reason::TooLong => Ok(None),
-            Err(stopped) => Err(self.transport.error(&request, &stopped)),
         }
     }
 

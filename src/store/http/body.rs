@@ -20,9 +20,14 @@ pub(super) fn update(amendments: &[Amendment], base64: bool) -> serde_json::Resu
     encode(&Records(&|| amendments.iter().map(|Amendment { record, surplus }| (record, surplus.as_slice())), base64))
 }
 
+/// The body that sets a collection's metadata, all of it.
+pub(super) fn modify(metadata: &Metadata) -> serde_json::Result<Bytes> {
+    encode(&serde_json::json!({"new_metadata": serde_json::to_value(Keys(metadata, &[]))?}))
+}
+
 /// The body of a creation.
 pub(super) fn create(new: &NewCollection) -> serde_json::Result<Bytes> {
-    let NewCollection { name, database: _, metadata, configuration, schema, losses: _, lost: _ } = new;
+    let NewCollection { name, database: _, metadata, later: _, configuration, schema, losses: _, lost: _ } = new;
     let mut body = serde_json::json!({"name": name, "get_or_create": false});
     if !metadata.is_empty() {
         body["metadata"] = serde_json::to_value(Keys(metadata, &[]))?;
@@ -169,6 +174,7 @@ mod tests {
             metadata: Metadata::new(),
             configuration: Some(json!({})),
             schema: Some(json!({"keys": {}})),
+            later: Metadata::new(),
             losses: Vec::new(),
             lost: Vec::new(),
         };
@@ -207,7 +213,8 @@ mod tests {
             prop_assume!(record.embedding.iter().all(|c| c.is_finite()));
             let body = add(std::slice::from_ref(&record), false).unwrap();
             let answer: super::super::wire::GetAnswer = serde_json::from_slice(&body).unwrap();
-            let fetched = answer.into_fetched(std::slice::from_ref(&record.id)).unwrap();
+            let parts = ["documents", "metadatas", "embeddings", "uris"];
+            let (fetched, _) = answer.into_fetched(std::slice::from_ref(&record.id), &parts).unwrap();
             let crate::model::Fetched::Record { record: back, .. } = &fetched[0] else { panic!("{fetched:?}") };
             prop_assert_eq!(back, &record);
         }

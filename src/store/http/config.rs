@@ -78,11 +78,13 @@ pub struct Timeouts {
     pub retry: Duration,
     /// For the first answer when a server is opened; 10 s.
     pub start: Duration,
+    /// From one try to read a single record that the server fails on to the next; 2 s.
+    pub apart: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Self { connect: seconds(5), request: seconds(60), retry: seconds(150), start: seconds(10) }
+        Self { connect: seconds(5), request: seconds(60), retry: seconds(150), start: seconds(10), apart: seconds(2) }
     }
 }

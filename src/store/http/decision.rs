@@ -10,6 +10,8 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 pub(super) enum Kind {
     /// Changes nothing.
     Read,
+    /// Reads records by id: where the server says that it cannot, fewer are asked for, and not the same again.
+    Records,
     /// May change the server; is never sent again once the server may have received it.
     Write,
 }
@@ -19,6 +21,8 @@ pub(super) enum Kind {
 pub(super) enum Outcome {
     /// An answer with this HTTP status, as corrected by [`true_status`].
     Status(u16),
+    /// A 500 with a text: the server is up, received the request and fails on it.
+    OwnError,
     /// No whole answer.
     Failed(Failure),
 }
@@ -38,6 +42,8 @@ pub(super) enum Failure {
     Foreign,
     /// An answer that contradicts what was asked, as a record that nobody asked for.
     Contradictory,
+    /// An answer whose columns have different lengths: the server lacks a part of some record.
+    Uneven,
     /// An answer beyond its bound.
     TooLong,
 }
@@ -91,6 +97,8 @@ pub(super) enum Reason {
     Busy,
     /// 408 or 5xx on a read.
     ServerError,
+    /// The server's own error, or an uneven answer, for these records.
+    Failing,
     /// No answer in time, on a read.
     TimedOut,
     /// A broken answer, on a read.
@@ -128,19 +136,23 @@ pub(super) const fn decide(kind: Kind, outcome: Outcome) -> Decision {
         (Outcome::Status(404 | 410), _) => Stop(Reason::Missing),
         (Outcome::Status(413), _) => Stop(Reason::TooLarge),
         (Outcome::Status(429), _) => Retry(Reason::Busy),
-        (Outcome::Status(408), Kind::Read) => Retry(Reason::ServerError),
+        (Outcome::OwnError | Outcome::Failed(Failure::Uneven), Kind::Records) => Stop(Reason::Failing),
+        (Outcome::OwnError, Kind::Read) | (Outcome::Status(408), Kind::Read | Kind::Records) => {
+            Retry(Reason::ServerError)
+        }
         (Outcome::Status(408), Kind::Write) => Stop(Reason::MaybeApplied),
         // 501 says that the server cannot do it at all.
-        (Outcome::Status(400..=499), _) | (Outcome::Status(501), Kind::Read) => Stop(Reason::Refused),
-        (Outcome::Status(500..=599), Kind::Read) => Retry(Reason::ServerError),
+        (Outcome::Status(400..=499), _) | (Outcome::Status(501), Kind::Read | Kind::Records) => Stop(Reason::Refused),
+        (Outcome::Status(500..=599), Kind::Read | Kind::Records) => Retry(Reason::ServerError),
         (Outcome::Failed(Failure::Unreached), _) => Retry(Reason::Unreached),
         (Outcome::Failed(Failure::Tls), _) => Stop(Reason::Tls),
-        (Outcome::Failed(Failure::TimedOut), Kind::Read) => Retry(Reason::TimedOut),
-        (Outcome::Failed(Failure::Broken), Kind::Read) => Retry(Reason::Broken),
-        (Outcome::Failed(Failure::Contradictory), Kind::Read) => Retry(Reason::Contradictory),
-        (Outcome::Failed(Failure::TooLong), Kind::Read) => Stop(Reason::TooLong),
-        (Outcome::Failed(Failure::Foreign) | Outcome::Status(_), Kind::Read) => Stop(Reason::Foreign),
-        (Outcome::Failed(_) | Outcome::Status(_), Kind::Write) => Stop(Reason::MaybeApplied),
+        (Outcome::Failed(Failure::TimedOut), Kind::Read | Kind::Records) => Retry(Reason::TimedOut),
+        (Outcome::Failed(Failure::Broken), Kind::Read | Kind::Records) => Retry(Reason::Broken),
+        (Outcome::Failed(Failure::Contradictory | Failure::Uneven), Kind::Read)
+        | (Outcome::Failed(Failure::Contradictory), Kind::Records) => Retry(Reason::Contradictory),
+        (Outcome::Failed(Failure::TooLong), Kind::Read | Kind::Records) => Stop(Reason::TooLong),
+        (Outcome::Failed(Failure::Foreign) | Outcome::Status(_), Kind::Read | Kind::Records) => Stop(Reason::Foreign),
+        (Outcome::Failed(_) | Outcome::Status(_) | Outcome::OwnError, Kind::Write) => Stop(Reason::MaybeApplied),
     }
 }
 
@@ -214,7 +226,16 @@ mod tests {
         ];
         for (outcome, read, write) in table {
             assert_eq!(decide(Kind::Read, outcome), read, "read, {outcome:?}");
+            assert_eq!(decide(Kind::Records, outcome), read, "records, {outcome:?}");
             assert_eq!(decide(Kind::Write, outcome), write, "write, {outcome:?}");
+        }
+        // only these two speak of the records that were asked for
+        for (outcome, read) in
+            [(Outcome::OwnError, Retry(Reason::ServerError)), (Failed(Failure::Uneven), Retry(Reason::Contradictory))]
+        {
+            assert_eq!(decide(Kind::Read, outcome), read, "read, {outcome:?}");
+            assert_eq!(decide(Kind::Records, outcome), Stop(Reason::Failing), "records, {outcome:?}");
+            assert_eq!(decide(Kind::Write, outcome), Stop(Reason::MaybeApplied), "write, {outcome:?}");
         }
     }
 

@@ -88,6 +88,11 @@ impl Root {
         }
     }
 
+    /// One collection itself, by its UUID; v2 only.
+    pub(super) fn one(&self, id: &str) -> Path {
+        self.below(&["collections", id])
+    }
+
     /// The database itself.
     pub(super) fn database(&self) -> Path {
         match self.dialect {

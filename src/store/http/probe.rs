@@ -48,7 +48,10 @@ pub(super) struct Probe {
     stated: Vec<(&'static str, Distance)>,
     dimension: usize,
     asked: Vec<f32>,
-    seen: Vec<Distance>,
+    /// What answers fit that do not fit what is expected, each narrowed by those before it.
+    against: Vec<Distance>,
+    /// How many such answers agree.
+    agreed: usize,
     troubles: Vec<String>,
     queries: usize,
 }
@@ -70,7 +73,8 @@ impl Probe {
             stated,
             dimension,
             asked: irregular(dimension, 0),
-            seen: Vec::new(),
+            against: Vec::new(),
+            agreed: 0,
             troubles: Vec::new(),
             queries: 0,
         }
@@ -91,10 +95,16 @@ impl Probe {
             Answer::Nearest { found, told } => {
                 match fitting(&self.asked, &found, told).as_slice() {
                     [one] if *one == self.expected => return Some(self.unprobed(None)),
-                    [one] if self.seen.contains(one) => return Some(self.contradicted(*one)),
-                    [one] => self.seen.push(*one),
                     [] => self.troubles.push(format!("no distance gives {told} between the vectors of its answer")),
-                    several => self.troubles.push(format!("{} give the same number for its answer", words(several))),
+                    several if several.contains(&self.expected) => {
+                        self.troubles.push(format!("{} give the same number for its answer", words(several)));
+                    }
+                    others => {
+                        self.contradict(others);
+                        if let ([one], 2..) = (self.against.as_slice(), self.agreed) {
+                            return Some(self.contradicted(*one));
+                        }
+                    }
                 }
                 if let Some(along) = along(&found).filter(|_| self.queries == 1) {
                     next = along;
@@ -103,11 +113,31 @@ impl Probe {
         }
         self.asked = next;
         // A second vector for an answer that told nothing; a third only to confirm what contradicts the documents.
-        let enough = if self.seen.is_empty() { QUERIES - 1 } else { QUERIES };
+        let enough = if self.against.is_empty() { QUERIES - 1 } else { QUERIES };
         (self.queries >= enough).then(|| {
+            if self.agreed > 1 {
+                return self.undecided();
+            }
             let why = self.troubles.first().cloned().unwrap_or_else(|| "its answers contradict each other".to_owned());
             self.unprobed(Some(why))
         })
+    }
+
+    /// Takes an answer that fits these distances, and not the expected one.
+    fn contradict(&mut self, fits: &[Distance]) {
+        let both: Vec<Distance> = self.against.iter().copied().filter(|one| fits.contains(one)).collect();
+        (self.against, self.agreed) = if both.is_empty() { (fits.to_vec(), 1) } else { (both, self.agreed + 1) };
+    }
+
+    /// Not as its documents say, and several others are left: of zero vectors, cosine and inner product tell the same.
+    fn undecided(&self) -> Verdict {
+        let refusal = format!(
+            "queries show that its server does not compare by {}, as its documents say, and its vectors do not tell {} \
+             apart: add a record whose vector is not zero, or leave the collection out",
+            self.expected,
+            words(&self.against)
+        );
+        Verdict { distance: self.expected, note: None, refusal: Some(refusal) }
     }
 
     fn unprobed(&self, why: Option<String>) -> Verdict {
@@ -280,6 +310,16 @@ mod tests {
         let (verdict, queries) = probed(&cosine, Distance::Ip, &[vec![0.0; 3]]);
         assert_eq!((verdict.distance, queries), (Distance::Cosine, 2));
         assert!(verdict.refusal.is_none() && verdict.note.unwrap().contains("cosine and ip give the same number"));
+
+        // but they tell l2 from both: what is said of cosine or ip is contradicted, what is said of l2 is refused
+        let zeros = |declared, really| probed(&collection(declared, None), really, &[vec![0.0; 3]]).0;
+        assert_eq!(zeros(Distance::L2, Distance::L2), Verdict { distance: Distance::L2, note: None, refusal: None });
+        let taken = zeros(Distance::Cosine, Distance::L2).refusal.unwrap();
+        assert!(taken.contains("compares by l2"), "{taken}");
+        for really in [Distance::Cosine, Distance::Ip] {
+            let refusal = zeros(Distance::L2, really).refusal.unwrap();
+            assert!(refusal.contains("does not compare by l2") && refusal.contains("cosine and ip"), "{refusal}");
+        }
 
         let failing = |answers: Vec<Answer>| {
             let mut probe = Probe::new(&cosine, 3);

@@ -175,6 +175,10 @@ impl Reader for HttpStore {
     }
 
     async fn ids(&self, collection: &Collection) -> Result<SortedIds> {
+        self.api.ids(collection).await.map(|(ids, _)| ids)
+    }
+
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
         self.api.ids(collection).await
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Transport {
     auth: Auth,
     /// For one read with all its retries.
     pub(super) retry: Duration,
+    /// From one try of a record that fails to the next.
+    pub(super) apart: Duration,
     pushed_back: AtomicU64,
 }
 
@@ -57,13 +59,15 @@ pub(super) struct Refusal {
     wanted_pause: Option<Duration>,
     /// The server's own words, or what broke.
     pub(super) text: String,
+    /// Whether the server itself says with these words that it failed.
+    is_own_error: bool,
     /// Where a redirect leads.
     pub(super) location: Option<Url>,
 }
 
 impl Refusal {
     fn without_answer(text: String) -> Self {
-        Self { status: 0, wanted_pause: None, text, location: None }
+        Self { status: 0, wanted_pause: None, text, is_own_error: false, location: None }
     }
 }
 
@@ -108,6 +112,7 @@ impl Transport {
             asked,
             auth: config.auth.clone(),
             retry: config.timeouts.retry,
+            apart: config.timeouts.apart,
             pushed_back: AtomicU64::new(0),
         })
     }
@@ -226,8 +231,10 @@ impl Transport {
             None => beginning(response).await,
         };
         let status = true_status(status, &text);
+        let is_own_error = status == 500 && !text.trim().is_empty();
+        let outcome = if is_own_error { Outcome::OwnError } else { Outcome::Status(status) };
         let text = self.shown(&text, SHOWN_OF_ERROR);
-        Err((Outcome::Status(status), Refusal { status, wanted_pause, text, location }))
+        Err((outcome, Refusal { status, wanted_pause, text, is_own_error, location }))
     }
 
     /// A foreign text as it may be shown: secrets are blanked first, for what is cut in the middle of one is not found.
@@ -236,7 +243,7 @@ impl Transport {
     }
 
     /// "GET /api/v2/version".
-    fn label(&self, request: &Request<'_>) -> String {
+    pub(super) fn label(&self, request: &Request<'_>) -> String {
         let path = request.url.path();
         format!("{} {}", request.method, path.strip_prefix(self.base.path().trim_end_matches('/')).unwrap_or(path))
     }
@@ -251,6 +258,8 @@ impl Transport {
             remedy: remedy.to_owned(),
         };
         match reason {
+            Reason::Failing => Error::Failing { store, attempt, why },
+            Reason::ServerError if stopped.refusal.is_own_error => Error::Failing { store, attempt, why },
             Reason::Unreached | Reason::Busy | Reason::ServerError | Reason::TimedOut | Reason::Broken => {
                 Error::Unavailable { store, attempt, why }
             }
@@ -270,7 +279,12 @@ impl Transport {
                 store,
                 attempt,
                 status,
-                body: format!("the body of {} bytes is beyond the server's limit: {text}", request.body_len()),
+                body: format!(
+                    "the server, or a proxy before it, takes no body of {} bytes: {text}. Raise the limit (client_max_body_size \
+                     of nginx, the annotation nginx.ingress.kubernetes.io/proxy-body-size of its ingress), or make batches \
+                     smaller (--batch-size, spec.batch.size)",
+                    request.body_len()
+                ),
             },
             Reason::Redirected => unsupported(why, "give the URL that it redirects to"),
             Reason::Contradictory => {

@@ -74,36 +74,57 @@ pub(super) struct GetAnswer {
 }
 
 impl GetAnswer {
-    /// The records, checked against what was asked for: an answer of another shape is an error, never a shorter result.
-    pub(super) fn into_fetched(self, asked: &[String]) -> Result<Vec<Fetched>, String> {
+    /// The records, checked against what was asked for, and the ids of those that came without a value that is NaN or
+    /// infinite. A part that was not asked for is absent in each of them. An answer of another shape is an error, never a
+    /// shorter result.
+    pub(super) fn into_fetched(
+        self,
+        asked: &[String],
+        parts: &[&'static str],
+    ) -> Result<(Vec<Fetched>, Vec<String>), Failed> {
         let Self { ids, embeddings, documents, uris, metadatas } = self;
         let count = ids.len();
-        let mut embeddings = column("embeddings", embeddings, count)?;
-        let mut documents = column("documents", documents, count)?;
-        let mut uris = column("uris", uris, count)?;
-        let mut metadatas = column("metadatas", metadatas, count)?;
+        let wants = |part: &str| parts.contains(&part);
+        let contradiction = |why: String| Failed::new(Failure::Contradictory, why);
         let mut waiting: BTreeSet<&str> = asked.iter().map(String::as_str).collect();
-        let mut fetched = Vec::with_capacity(count);
+        if let Some(id) = ids.iter().find(|id| !waiting.remove(id.as_str())) {
+            return Err(contradiction(format!(
+                "the answer holds the id {id:?}, which was not asked for or is there twice"
+            )));
+        }
+        let mut embeddings = column("embeddings", embeddings, count, wants("embeddings"))?;
+        let mut documents = column("documents", documents, count, wants("documents"))?;
+        let mut uris = column("uris", uris, count, wants("uris"))?;
+        let mut metadatas = column("metadatas", metadatas, count, wants("metadatas"))?;
+        let (mut fetched, mut dropped) = (Vec::with_capacity(count), Vec::new());
         for id in ids {
-            if !waiting.remove(id.as_str()) {
-                return Err(format!("the answer holds the id {id:?}, which was not asked for or is there twice"));
-            }
             let row = (embeddings.next(), documents.next(), uris.next(), metadatas.next());
             let (Some(embedding), Some(document), Some(uri), Some(metadata)) = row else {
-                return Err("the answer's columns have different lengths".to_owned());
+                return Err(contradiction("the answer's columns have different lengths".to_owned()));
             };
+            dropped.extend(metadata.as_ref().is_some_and(Pairs::has_null).then(|| id.clone()));
             fetched.push(one(id, embedding, document, uri, metadata));
         }
-        Ok(fetched)
+        Ok((fetched, dropped))
     }
 }
 
-fn column<T>(name: &str, column: Option<Vec<T>>, count: usize) -> Result<std::vec::IntoIter<T>, String> {
-    let column = column.ok_or_else(|| format!("the answer has no {name}"))?;
+/// A column of so many cells: each is None where the part was not asked for.
+fn column<T>(
+    name: &str,
+    column: Option<Vec<Option<T>>>,
+    count: usize,
+    is_wanted: bool,
+) -> Result<std::vec::IntoIter<Option<T>>, Failed> {
+    if !is_wanted {
+        return Ok((0..count).map(|_| None).collect::<Vec<_>>().into_iter());
+    }
+    let column = column.ok_or_else(|| Failed::new(Failure::Contradictory, format!("the answer has no {name}")))?;
     if column.len() == count {
         return Ok(column.into_iter());
     }
-    Err(format!("the answer has {count} ids, but {} {name}", column.len()))
+    let why = format!("the answer has {count} ids, but {} {name}", column.len());
+    Err(Failed::new(Failure::Uneven, why))
 }
 
 fn one(
@@ -207,6 +228,11 @@ impl<'de> Deserialize<'de> for Vector {
 pub(super) struct Pairs(Vec<(String, Cell)>);
 
 impl Pairs {
+    /// Whether a value is null: Chroma keeps none, so it is one that JSON cannot write (measured on 0.6.3).
+    fn has_null(&self) -> bool {
+        self.0.iter().any(|(_, cell)| matches!(cell, Cell::Null))
+    }
+
     fn into_metadata(self) -> Result<Metadata, String> {
         let pairs = self.0.into_iter().map(|(key, cell)| match cell.into_value() {
             Ok(value) => Ok(value.map(|value| (key, value))),
@@ -331,7 +357,9 @@ mod tests {
 
     fn fetched(json: &str, asked: &[&str]) -> Result<Vec<Fetched>, String> {
         let answer: GetAnswer = parse(json.as_bytes()).map_err(|f| f.detail)?;
-        answer.into_fetched(&asked.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>())
+        let asked: Vec<String> = asked.iter().map(|id| (*id).to_owned()).collect();
+        let parts = ["documents", "metadatas", "embeddings", "uris"];
+        answer.into_fetched(&asked, &parts).map(|(fetched, _)| fetched).map_err(|f| f.detail)
     }
 
     fn record(metadata: &str) -> Fetched {

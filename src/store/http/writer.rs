@@ -1,6 +1,7 @@
 //! A Chroma server as a store to write, by API v2: what it can take, and every write. Servers from 0.5.16.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -19,7 +20,7 @@ use super::reader::{HttpStore, numbers, unsupported};
 use super::transport::Request;
 use super::wire::{self, CollectionAnswer};
 use crate::chroma::{Capabilities, NewCollection, rules};
-use crate::model::{Collection, Error, Fetched, Glob, Record, Result};
+use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::{Amendment, Reader, Remarks, Writer};
 
@@ -51,6 +52,36 @@ impl HttpStore {
 pub struct HttpWriter {
     pub(super) store: HttpStore,
     capabilities: Capabilities,
+    bodies: Bodies,
+}
+
+/// What was learned of the bodies that pass: a proxy before the server has a limit of its own, which nothing tells.
+#[derive(Debug)]
+struct Bodies {
+    /// Bytes of the largest that passed.
+    passed: AtomicUsize,
+    /// Bytes of the smallest that was too large.
+    refused: AtomicUsize,
+}
+
+impl Bodies {
+    const fn unknown() -> Self {
+        Self { passed: AtomicUsize::new(0), refused: AtomicUsize::new(usize::MAX) }
+    }
+
+    fn learn(&self, bytes: usize, is_too_large: bool) {
+        if is_too_large {
+            self.refused.fetch_min(bytes, Ordering::Relaxed);
+        } else {
+            self.passed.fetch_max(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of the largest body to send: half of what was refused, unless more has passed.
+    fn largest(&self) -> usize {
+        let (passed, refused) = (self.passed.load(Ordering::Relaxed), self.refused.load(Ordering::Relaxed));
+        if refused == usize::MAX { usize::MAX } else { (refused / 2).max(passed.min(refused.saturating_sub(1))) }
+    }
 }
 
 #[derive(Deserialize)]
@@ -75,13 +106,7 @@ impl HttpWriter {
             Err(error) => return Err(error),
         };
         let capabilities = capabilities(&api.version, &checks, &description);
-        Ok(Self { store, capabilities })
-    }
-
-    /// As [`HttpStore::probing_only`].
-    #[must_use]
-    pub fn probing_only(self, names: Vec<Glob>) -> Self {
-        Self { store: self.store.probing_only(names), ..self }
+        Ok(Self { store, capabilities, bodies: Bodies::unknown() })
     }
 
     /// As [`HttpStore::uuids`].
@@ -90,14 +115,6 @@ impl HttpWriter {
     /// As [`Error`] says.
     pub async fn uuids(&self) -> Result<BTreeSet<String>> {
         self.store.uuids().await
-    }
-
-    /// As [`HttpStore::of_databases`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn of_databases(self, names: Vec<String>, may_be_missing: bool) -> Result<Self> {
-        Ok(Self { store: self.store.of_databases(names, may_be_missing)?, ..self })
     }
 
     /// Creates the tenant and its one database where they are missing; several databases are made as they are needed. For a
@@ -133,14 +150,9 @@ impl HttpWriter {
         api.transport.call(&request, |response| whole(response, SMALL)).await.map(|_| ())
     }
 
-    async fn write(&self, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
-        let request = Request {
-            kind: Kind::Write,
-            method: Method::POST,
-            url: self.store.api.transport.url(path),
-            body: Some(body),
-            subject,
-        };
+    async fn write(&self, method: Method, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
+        let request =
+            Request { kind: Kind::Write, method, url: self.store.api.transport.url(path), body: Some(body), subject };
         let take = |response| async {
             let body = whole(response, DOCUMENT).await?;
             // Whatever a server says it did is JSON; a proxy's page is no proof of anything.
@@ -151,7 +163,14 @@ impl HttpWriter {
 
     async fn change(&self, collection: &Collection, verb: &str, body: Payload<'_>) -> Result<()> {
         let path = self.store.api.at(collection).collection(&collection.id, verb);
-        self.write(&path, body, words(collection)).await.map(|_| ())
+        let bytes = body.len();
+        let written = self.write(Method::POST, &path, body, words(collection)).await.map(|_| ());
+        match &written {
+            Ok(()) => self.bodies.learn(bytes, false),
+            Err(Error::Rejected { status: 413, .. }) => self.bodies.learn(bytes, true),
+            Err(_) => {}
+        }
+        written
     }
 
     fn encoded(&self, body: serde_json::Result<Bytes>) -> Result<Bytes> {
@@ -203,8 +222,14 @@ impl Reader for HttpWriter {
         self.store.ids(collection).await
     }
 
+    async fn listing(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
+        self.store.listing(collection).await
+    }
+
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
-        self.store.fetch(collection, ids).await
+        let fetched = self.store.fetch(collection, ids).await?;
+        self.store.api.refuse_unread(collection)?;
+        Ok(fetched)
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
@@ -225,7 +250,8 @@ impl Writer for HttpWriter {
             self.ensure_database(name).await?;
         }
         let subject = database_words(&place);
-        let answer = self.write(&place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject).await?;
+        let body = Payload::Kept(self.encoded(body::create(new))?);
+        let answer = self.write(Method::POST, &place.collections(), body, subject).await?;
         let collection = wire::parse::<CollectionAnswer>(&answer)
             .map_err(|failed| failed.detail)
             .and_then(|answer| answer.into_collection(&place.tenant, &place.database));
@@ -234,6 +260,12 @@ impl Writer for HttpWriter {
             attempt: format!("the creation of collection {:?}", new.name),
             why,
         })
+    }
+
+    async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()> {
+        let path = self.store.api.at(collection).one(&collection.id);
+        let body = Payload::Kept(self.encoded(body::modify(metadata))?);
+        self.write(Method::PUT, &path, body, words(collection)).await.map(|_| ())
     }
 
     fn prepare(&self, records: &[Record]) -> Result<Bytes> {
@@ -257,6 +289,10 @@ impl Writer for HttpWriter {
 
     fn encoded_len(&self, record: &Record) -> usize {
         rules::body_len(record, self.capabilities.base64)
+    }
+
+    fn max_body(&self) -> usize {
+        self.bodies.largest()
     }
 
     fn pushed_back(&self) -> u64 {

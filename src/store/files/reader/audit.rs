@@ -142,9 +142,6 @@ impl Shared {
     }
 }
 
-const REMEDY: &str = "compare the copy with a backup, or copy the store again while no Chroma runs \
-                      on it";
-
 /// All that is to be said of a collection.
 #[must_use]
 pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared: &Shared) -> Remarks {
@@ -175,9 +172,6 @@ pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared:
         && let Some(doubt) = index.evidence.doubt(state.shape.cosine)
     {
         doubted(collection, space, doubt, &mut remarks);
-    }
-    for damage in &mut remarks.damage {
-        *damage = format!("{damage}; {REMEDY}");
     }
     remarks
 }

@@ -1,0 +1,79 @@
+//! What the watches hold: good for what is there, never for what is missing. No client and no decisions.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+
+use crate::api::LABEL_UID;
+use crate::controller::Found;
+
+/// What one scope's watches hold. They follow the API server, each at its own pace.
+#[derive(Clone)]
+pub struct Cache {
+    /// The migrations.
+    pub objects: Store<Found>,
+    /// The operator's Jobs.
+    pub jobs: Store<Job>,
+    /// Their pods.
+    pub pods: Store<Pod>,
+    /// The locks on targets.
+    pub locks: Store<Lease>,
+}
+
+/// The caches of all scopes; empty until the watches begin.
+#[derive(Clone, Default)]
+pub struct Caches(Arc<RwLock<Vec<Cache>>>);
+
+impl Caches {
+    /// One more scope is watched.
+    pub fn add(&self, cache: Cache) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(cache);
+    }
+
+    /// This migration, as far as the watch has got.
+    #[must_use]
+    pub fn object(&self, namespace: &str, name: &str) -> Option<Arc<Found>> {
+        let wanted = ObjectRef::new(name).within(namespace);
+        self.all().iter().find_map(|cache| cache.objects.get(&wanted))
+    }
+
+    /// The Jobs with a migration's label.
+    #[must_use]
+    pub fn jobs(&self, uid: &str) -> Vec<Arc<Job>> {
+        self.all().iter().flat_map(|cache| cache.jobs.state_filter(|job| belongs(job, uid))).collect()
+    }
+
+    /// The pods with a migration's label.
+    #[must_use]
+    pub fn pods(&self, uid: &str) -> Vec<Arc<Pod>> {
+        self.all().iter().flat_map(|cache| cache.pods.state_filter(|pod| belongs(pod, uid))).collect()
+    }
+
+    /// The lock of this name.
+    #[must_use]
+    pub fn lock(&self, name: &str) -> Option<Arc<Lease>> {
+        self.all().iter().find_map(|cache| cache.locks.find(|lease| lease.name_any() == name))
+    }
+
+    /// The locks that a migration holds, by their UID: each scope has a watch of its own on them.
+    #[must_use]
+    pub fn locks_of(&self, uid: &str) -> Vec<Arc<Lease>> {
+        let all = self.all();
+        let held = all.iter().flat_map(|cache| cache.locks.state_filter(|lease| belongs(lease, uid)));
+        let by_uid: HashMap<_, _> = held.map(|lease| (lease.uid(), lease)).collect();
+        by_uid.into_values().collect()
+    }
+
+    fn all(&self) -> Vec<Cache> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn belongs(object: &impl ResourceExt, uid: &str) -> bool {
+    object.labels().get(LABEL_UID).is_some_and(|label| label == uid)
+}

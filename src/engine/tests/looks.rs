@@ -1,0 +1,115 @@
+//! Each look by itself: a run looks again and again, so that what one of them misses another one finds, and a test of the
+//! whole shows no difference when one is gone.
+
+use std::sync::Arc;
+
+use super::super::{Context, window};
+use super::holes::text_of;
+use super::*;
+
+async fn asked(source: &MemoryStore, records: usize) -> usize {
+    let (options, stop) = (fast(), CancellationToken::new());
+    let context = Context { source, options: &options, stop: &stop };
+    let collection = source.state().collections["memories"].0.clone();
+    let ids: Vec<String> = (0..records).map(|n| format!("{n:04}")).collect();
+    window::of_source(&context, &collection, &ids).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn one_read_of_a_window_asks_until_nothing_more_comes() {
+    let source = source(numbered(100));
+    source.state().cap = Some(7);
+    assert_eq!(asked(&source, 100).await, 100);
+    // what comes only when it is asked for alone
+    source.state().cap = None;
+    source.state().only_alone = true;
+    assert_eq!(asked(&source, 100).await, 100);
+    // and what never comes is left out, and nothing else
+    source.state().silent = vec!["0003".into()];
+    assert_eq!(asked(&source, 100).await, 99);
+}
+
+#[tokio::test]
+async fn what_neither_listing_nor_count_has_and_still_comes_is_not_gone() {
+    let (source, target) = (source(numbered(20)), MemoryStore::new("target"));
+    let mut listings = 0;
+    source.before_list(move |state| {
+        listings += 1;
+        if listings > 1 {
+            state.unlisted = vec!["0003".into()];
+            state.counts_listed = true;
+        }
+    });
+    let outcome = run(&source, &target, &fast()).await;
+    assert_copied(&source, &target, &outcome);
+    assert_eq!((outcome.report.counts.gone_from_source, outcome.report.counts.verified), (0, 20));
+}
+
+#[tokio::test]
+async fn a_source_collection_that_was_made_anew_with_the_same_records_is_another_one() {
+    let source = Arc::new(source(numbered(20)));
+    let target = MemoryStore::new("target");
+    let moving = source.clone();
+    target.after_write(move |state| {
+        if state.log.len() == 3 {
+            moving.state().collections.get_mut("memories").unwrap().0.id = "anew".into();
+        }
+    });
+    let outcome = run(&source, &target, &fast()).await;
+    assert_eq!(outcome.report.reason, Reason::SourceReplaced, "{}", outcome.report.message);
+}
+
+/// It was not there in preflight, is equal to ours, and then the source changes: it is theirs, and stays as it is.
+#[tokio::test]
+async fn an_equal_record_that_another_client_adds_just_before_us_is_theirs() {
+    let source = Arc::new(source(numbered(5)));
+    let target = MemoryStore::new("target");
+    target.before_fetch(|state| {
+        if let Some((_, records)) = state.collections.get_mut("memories") {
+            records.entry("0003".into()).or_insert_with(|| record("0003", "text 3"));
+        }
+    });
+    let moving = source.clone();
+    target.after_write(move |_| edit(&mut moving.state(), "0003", "changed in the source"));
+    let outcome = run(&source, &target, &fast()).await;
+    assert_eq!(outcome.report.reason, Reason::VerifiedWithSkips, "{}", outcome.report.message);
+    assert_eq!(text_of(&target, "0003").as_deref(), Some("text 3"));
+}
+
+/// A delete that may still come would take what is added after it.
+#[tokio::test]
+async fn an_uncertain_delete_whose_record_is_still_there_ends_the_run() {
+    let mut bare = record("0000", "");
+    bare.document = None;
+    let source = source(vec![bare]);
+    let target = MemoryStore::new("target").with("memories", Distance::L2, [record("0000", "to be cleared")]);
+    target.state().faults.push_back(Fault::Before);
+    let options = Options { on_conflict: OnConflict::Overwrite, ..fast() };
+    let outcome = run(&source, &target, &options).await;
+    assert_eq!((outcome.exit, outcome.report.reason), (Exit::Interrupted, Reason::Unavailable));
+    assert_eq!(target.state().log, ["delete 1"]);
+    assert_copied(&source, &target, &run(&source, &target, &options).await);
+}
+
+/// What is wrong with the target is named by whoever reads it, before the first write and at the end.
+#[tokio::test]
+async fn a_target_that_says_it_is_damaged_is_not_written_and_not_verified() {
+    let damaged = || crate::store::Remarks { damage: vec!["its index lacks 1 id".into()], ..Default::default() };
+    let (source, target) =
+        (source(numbered(3)), MemoryStore::new("target").with("memories", Distance::L2, numbered(2)));
+    target.state().remarks = damaged();
+    let outcome = run(&source, &target, &fast()).await;
+    assert_eq!((outcome.exit, outcome.report.reason), (Exit::Refused, Reason::PreflightRefused));
+    assert!(
+        outcome.report.message.contains("the target is damaged: its index lacks 1 id"),
+        "{}",
+        outcome.report.message
+    );
+    assert!(target.state().log.is_empty());
+    // it shows only once it was written
+    target.state().remarks = crate::store::Remarks::default();
+    target.after_write(move |state| state.remarks = damaged());
+    let outcome = run(&source, &target, &fast()).await;
+    assert_eq!((outcome.exit, outcome.report.reason), (Exit::Different, Reason::VerificationFailed));
+    assert!(outcome.report.message.contains("the target is damaged"), "{}", outcome.report.message);
+}

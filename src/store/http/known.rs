@@ -1,0 +1,102 @@
+//! What was found out of a server's collections, by UUID, from one call to the next. No I/O.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::probe::Verdict;
+use super::suspect::Spent;
+use crate::store::Remarks;
+
+/// Ids of a kind that are kept of a collection; of more it is only said that there are more.
+const KEPT: usize = 1000;
+
+/// What was found out, by UUID.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// A collection's distance never changes, so that it is asked for once.
+    pub(super) distances: HashMap<String, Verdict>,
+    /// The last list of ids was shorter than the count, in words.
+    pub(super) short: HashMap<String, String>,
+    /// What reading its records has shown.
+    pub(super) read: HashMap<String, Read>,
+    /// The server has no uris, in words.
+    pub(super) without_uris: Option<String>,
+}
+
+/// What reading the records of one collection has shown.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    /// An id whose record came.
+    pub(super) neighbour: Option<String>,
+    /// Ids whose record cannot be read: they are asked for apart from all others.
+    pub(super) unreadable: BTreeSet<String>,
+    /// Records that failed alone, since one came, in parts of which none came.
+    pub(super) on_end: usize,
+    /// What searching for such records has taken.
+    pub(super) spent: Spent,
+    /// Records that were not read, because the search had taken all that it may.
+    pub(super) unread: u64,
+    /// Ids that came without a metadata value that is NaN or infinite.
+    dropped: BTreeSet<String>,
+}
+
+impl Read {
+    /// Notes that these records came without a value. Each is read several times in a run, and counts once.
+    pub(super) fn dropped(&mut self, ids: Vec<String>) {
+        let room = (KEPT + 1).saturating_sub(self.dropped.len());
+        self.dropped.extend(ids.into_iter().take(room));
+    }
+
+    /// Remembers a record that cannot be read.
+    pub(super) fn is_unreadable(&mut self, id: &str) {
+        if self.unreadable.len() < KEPT {
+            self.unreadable.insert(id.to_owned());
+        }
+    }
+
+    fn note(&self) -> Option<String> {
+        let (count, over) = (self.dropped.len().min(KEPT), if self.dropped.len() > KEPT { "over " } else { "" });
+        let records = if count == 1 { "record" } else { "records" };
+        let first = self.dropped.first()?;
+        Some(format!(
+            "{over}{count} {records} (the first is {first:?}) have a metadata value that is NaN or infinite: they were read \
+             without it, as Chroma's client reads them"
+        ))
+    }
+
+    /// What was not read, in words.
+    pub(super) fn unread(&self) -> Option<String> {
+        let Spent { requests, time } = self.spent;
+        (self.unread > 0).then(|| {
+            format!(
+                "{} records were not read: the search for records that the server fails on was ended after {requests} \
+                 requests and {} s",
+                self.unread,
+                time.as_secs()
+            )
+        })
+    }
+}
+
+impl Known {
+    /// What reading the records of a collection has shown.
+    pub(super) fn of(&mut self, collection: &str) -> &mut Read {
+        self.read.entry(collection.to_owned()).or_default()
+    }
+
+    /// All that is to be said of a collection.
+    pub(super) fn remarks(&self, collection: &str) -> Remarks {
+        let (note, refusal) = match self.distances.get(collection) {
+            Some(Verdict { note, refusal, .. }) => (note.clone(), refusal.clone()),
+            None => (None, None),
+        };
+        let read = self.read.get(collection);
+        let notes = note.into_iter().chain(self.without_uris.clone()).chain(read.and_then(Read::note));
+        Remarks {
+            damage: Vec::new(),
+            notes: notes.collect(),
+            short: self.short.get(collection).cloned(),
+            refusal,
+            unread: read.and_then(Read::unread),
+        }
+    }
+}

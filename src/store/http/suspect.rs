@@ -1,0 +1,108 @@
+//! Whether a record that a server fails on is unreadable, or the server is in trouble. Pure: no I/O, no clock.
+//!
+//! A server that has lost a vector answers 500 for every `get` with that id (measured on 0.4.24, 0.5.23, 0.6.3 and 1.5.9), and
+//! so does one that is itself broken. They are told apart by a record that can be read at the same time.
+
+use std::time::Duration;
+
+/// Tries alone before a record is called unreadable.
+const TRIES: u32 = 3;
+/// Records on end that fail alone and are no longer a matter of single records.
+const ON_END: usize = 20;
+/// Requests that the search of one collection may take.
+const REQUESTS: u64 = 2000;
+/// How long the search of one collection may take, pauses included.
+const TIME: Duration = Duration::from_secs(600);
+
+/// A record of the same collection that was read before, asked for between two tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Neighbour {
+    /// None was ever read.
+    None,
+    /// It came.
+    Answered,
+    /// It failed, too, or did not come.
+    Failed,
+}
+
+/// What is known of a record that fails alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Evidence {
+    /// How often it has failed alone, with a pause between two tries.
+    pub(super) tries: u32,
+    /// What its neighbour did since the last try.
+    pub(super) neighbour: Neighbour,
+    /// How many records fail alone without one between them that can be read, in id order.
+    pub(super) on_end: usize,
+}
+
+/// What it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ruling {
+    /// The record cannot be read.
+    Unreadable,
+    /// Nothing yet: pause, and ask again.
+    Again,
+    /// The server is in trouble; nothing is said of the record.
+    Server,
+}
+
+/// Judges one record.
+pub(super) const fn rule(evidence: Evidence) -> Ruling {
+    let Evidence { tries, neighbour, on_end } = evidence;
+    match neighbour {
+        _ if on_end >= ON_END => Ruling::Server,
+        Neighbour::None | Neighbour::Failed => Ruling::Server,
+        Neighbour::Answered if tries >= TRIES => Ruling::Unreadable,
+        Neighbour::Answered => Ruling::Again,
+    }
+}
+
+/// What searches of one collection have taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) requests: u64,
+    pub(super) time: Duration,
+}
+
+impl Spent {
+    /// Whether a search may go on.
+    pub(super) fn allows_more(self) -> bool {
+        self.requests < REQUESTS && self.time < TIME
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table() {
+        use Neighbour::{Answered, Failed, None};
+        use Ruling::{Again, Server, Unreadable};
+        for (tries, neighbour, on_end, expected) in [
+            (1, Answered, 1, Again),
+            (2, Answered, 1, Again),
+            (3, Answered, 1, Unreadable),
+            (4, Answered, 1, Unreadable),
+            (3, Answered, 19, Unreadable),
+            (3, Answered, 20, Server),
+            (1, Answered, 20, Server),
+            (1, Failed, 1, Server),
+            (3, Failed, 1, Server),
+            (3, None, 1, Server),
+            (1, None, 1, Server),
+            (3, Failed, 20, Server),
+        ] {
+            let evidence = Evidence { tries, neighbour, on_end };
+            assert_eq!(rule(evidence), expected, "{evidence:?}");
+        }
+    }
+
+    #[test]
+    fn a_search_ends_by_requests_and_by_time() {
+        let spent = |requests, seconds| Spent { requests, time: Duration::from_secs(seconds) };
+        assert!(spent(1999, 599).allows_more());
+        assert!(!spent(2000, 0).allows_more() && !spent(0, 600).allows_more());
+    }
+}
