@@ -142,17 +142,3 @@ fn the_charts_template_comes_first_then_the_migrations_then_the_operators() {
         assert!(said.contains(why), "{said}");
     }
 }
-
-#[test]
-fn several_databases_stand_in_the_names_of_source_and_target() {
-    let names = |databases: &[&str]| {
-        let case = Case::to_server().edit(|m| m.spec.databases = databases.iter().map(|d| (*d).to_owned()).collect());
-        let status = case.plan().status().unwrap();
-        (status.source_name, status.target_name)
-    };
-    let both = |words: &str| (format!("dev:chroma_db{words}"), format!("prod/chroma{words}"));
-    assert_eq!(names(&[]), both(""));
-    assert_eq!(names(&["*"]), both("#*"));
-    assert_eq!(names(&["a", "b"]), both("#a,b"));
-    assert_eq!(names(&["a", "b", "c", "d"]), both("#a,b,c,…"));
-}

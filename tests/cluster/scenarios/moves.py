@@ -1,5 +1,6 @@
 """Memories that move: every direction, through what users have between them."""
 
+import json
 import time
 
 from kit import COLLECTION, OLD_CHROMA, api, equal, kubectl, local, renamed, slow, until
@@ -152,3 +153,15 @@ def into_an_old_server(s):
     s.migrate("down", local("dev"), old.endpoint()).verified(300)
     s.migrate("up", old.endpoint(), s.prod.endpoint()).verified(300)
     s.prod.holds(COLLECTION, 300)
+
+
+def compared_only(s):
+    """mode: Verify proves what a migration left, with nothing writable mounted."""
+    s.claim("dev", 300)
+    s.migrate("there", local("dev"), s.prod.endpoint(), collections=renamed("compared")).verified(300)
+    m = s.migrate("look", local("dev"), s.prod.endpoint(), collections=renamed("compared"), mode="Verify")
+    status = m.verified(300)
+    equal("records that it copied", status["counts"]["copied"], 0)
+    volumes = json.loads(s.k("get", "job", status["jobName"], "-o", "jsonpath={.spec.template.spec.volumes}"))
+    claims = [volume["persistentVolumeClaim"] for volume in volumes if "persistentVolumeClaim" in volume]
+    equal("claims that it may write", [claim["claimName"] for claim in claims if not claim.get("readOnly")], [])
