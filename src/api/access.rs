@@ -1,4 +1,4 @@
-//! How a server is logged in to and trusted: references to Secrets and ConfigMaps, never their content. Types, docs and
+//! How a server is logged in to and trusted: references to Secrets and `ConfigMaps`, never their content. Types, docs and
 //! rules only.
 
 #![expect(unreachable_pub, reason = "the schema derive copies each struct into a function")]
@@ -38,7 +38,7 @@ pub struct FromSecret {
     pub secret_key_ref: KeyRef,
 }
 
-/// One key of a Secret or ConfigMap.
+/// One key of a Secret or `ConfigMap`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRef {
@@ -106,7 +106,7 @@ pub struct Authority {
     /// A key of a Secret. Exactly one of secretKeyRef and configMapKeyRef is needed. Example: `{name: chroma-ca, key: ca.crt}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
-    /// A key of a ConfigMap. Exactly one of secretKeyRef and configMapKeyRef is needed.
+    /// A key of a `ConfigMap`. Exactly one of secretKeyRef and configMapKeyRef is needed.
     /// Example: `{name: chroma-ca, key: ca.crt}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyRef>,

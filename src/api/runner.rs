@@ -1,4 +1,4 @@
-//! The runner's pod and Job: `spec.runner`. A fixed part of a PodTemplate's fields, in its shape: whoever may make a
+//! The runner's pod and Job: `spec.runner`. A fixed part of a `PodTemplate`'s fields, in its shape: whoever may make a
 //! migration gets no right to run any pod, so there is no image, command, volume, mount, further container or token here.
 
 #![expect(unreachable_pub, reason = "the schema derive copies each struct into a function")]
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Runner {
-    /// A part of a PodTemplate. Merged in this order: the chart's `runner.podTemplate`, this, what the operator sets.
+    /// A part of a `PodTemplate`. Merged in this order: the chart's `runner.podTemplate`, this, what the operator sets.
     /// Default: none. Example: `{spec: {containers: [{name: mover, resources: {limits: {memory: 4Gi}}}]}}`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pod_template: PodTemplate,
@@ -27,7 +27,7 @@ pub struct Runner {
     pub job_labels: BTreeMap<String, String>,
 }
 
-/// A part of a PodTemplate.
+/// A part of a `PodTemplate`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodTemplate {
@@ -53,11 +53,11 @@ pub struct PodMetadata {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A part of a PodSpec.
+/// A part of a `PodSpec`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodPart {
-    /// Labels that the pod's node must have. If a pod uses a ReadWriteOnce claim of this run, the runner is also bound to
+    /// Labels that the pod's node must have. If a pod uses a `ReadWriteOnce` claim of this run, the runner is also bound to
     /// that pod's node. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
@@ -74,7 +74,7 @@ pub struct PodPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
-    /// The pod's RuntimeClass. Default: the cluster's.
+    /// The pod's `RuntimeClass`. Default: the cluster's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub runtime_class_name: Option<String>,

@@ -20,7 +20,7 @@ pub(super) struct Mounts {
     pub(super) volumes: Vec<(String, PathBuf)>,
     /// The folder with a folder for each Secret.
     pub(super) secrets: Option<PathBuf>,
-    /// The folder with a folder for each ConfigMap.
+    /// The folder with a folder for each `ConfigMap`.
     pub(super) config_maps: Option<PathBuf>,
     /// The Chroma program that writes a local target, outside a pod.
     pub(super) chroma_bin: Option<PathBuf>,

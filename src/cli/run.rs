@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// Where the manifest's Secrets are: each key in a file DIR/SECRET/KEY
     #[arg(long, value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
-    /// Where the manifest's ConfigMaps are: each key in a file DIR/CONFIGMAP/KEY
+    /// Where the manifest's `ConfigMaps` are: each key in a file DIR/CONFIGMAP/KEY
     #[arg(long, value_name = "DIR")]
     config_maps_dir: Option<PathBuf>,
     /// The Chroma program that writes a local target. Default: chroma on PATH

@@ -1,4 +1,4 @@
-//! The Secrets and ConfigMaps that a runner's pod mounts, each with its keys. Pure. The kubelet mounts them; the controller
+//! The Secrets and `ConfigMaps` that a runner's pod mounts, each with its keys. Pure. The kubelet mounts them; the controller
 //! cannot read them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ const CONFIG_MAPS_DIR: &str = "/config-maps";
 /// Keys by the name of their object.
 type Keys<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
-/// Every Secret and every ConfigMap that a spec names, with the keys that are needed of it.
+/// Every Secret and every `ConfigMap` that a spec names, with the keys that are needed of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mounted<'a> {
     secrets: Keys<'a>,
@@ -37,12 +37,18 @@ impl<'a> Mounted<'a> {
             let mut keys: Vec<&KeyRef> = bearer.iter().map(|b| &b.secret_key_ref).collect();
             keys.extend(basic.iter().flat_map(|b| [&b.username.secret_key_ref, &b.password.secret_key_ref]));
             keys.extend(header.iter().map(|h| &h.secret_key_ref));
-            keys.into_iter().for_each(|key| put(&mut self.secrets, key));
+            for key in keys {
+                put(&mut self.secrets, key);
+            }
         }
         let Some(Tls { ca, server_name: _, client_certificate, insecure_skip_verify: _ }) = tls else { return };
         if let Some(Authority { secret_key_ref, config_map_key_ref }) = ca {
-            secret_key_ref.iter().for_each(|key| put(&mut self.secrets, key));
-            config_map_key_ref.iter().for_each(|key| put(&mut self.config_maps, key));
+            if let Some(key) = secret_key_ref {
+                put(&mut self.secrets, key);
+            }
+            if let Some(key) = config_map_key_ref {
+                put(&mut self.config_maps, key);
+            }
         }
         if let Some(ClientCertificate { secret_name }) = client_certificate {
             self.secrets

@@ -19,8 +19,8 @@ pub fn merged(chart: &PodTemplate, own: &PodTemplate) -> PodTemplateSpec {
 /// What the template says of one container.
 #[must_use]
 pub fn container(template: &PodTemplateSpec, container: ContainerName) -> Container {
-    let containers = template.spec.iter().flat_map(|spec| &spec.containers);
-    let wanted = containers.filter(|c| c.name == container.as_str()).next_back();
+    let mut containers = template.spec.iter().flat_map(|spec| &spec.containers);
+    let wanted = containers.rfind(|c| c.name == container.as_str());
     wanted.cloned().unwrap_or_default()
 }
 

@@ -243,7 +243,7 @@ fn show_end(status: &mut MemoryMigrationStatus, reason: Reason, counts: &Counts,
     status.records = of_all(done, counts.source);
     if reason == Reason::DryRunCompleted {
         let conflicts = counts.conflicts_skipped + counts.overwritten;
-        status.records += &format!(": {} to copy, {conflicts} conflict", counts.copied);
+        status.records = format!("{}: {} to copy, {conflicts} conflict", status.records, counts.copied);
     }
     if reason.situation() == Situation::Done {
         let stage = status.progress.take().map(|p| p.stage).unwrap_or_default();

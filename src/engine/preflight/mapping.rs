@@ -93,7 +93,6 @@ mod tests {
             metadata: Metadata::new(),
             configuration: None,
             schema: None,
-            unreadable: None,
         };
         Selected { source, target_name: name.to_owned(), target_database: None }
     }
