@@ -235,6 +235,28 @@ fn an_authority_a_server_name_and_a_client_certificate() {
     }
 }
 
+/// A local target is read from its files: no Chroma is started, and nothing is made.
+#[test]
+fn a_manifest_that_only_compares() {
+    let ((source, _one), (target, folder)) = (server(), server());
+    memories(&source, &[("a", "one"), ("b", "two")]);
+    memories(&target, &[("a", "one")]);
+    let remote = |server: &ChromaServer| json!({"remote": {"url": server.url}});
+    let verify = json!({"mode": "Verify"});
+    let run =
+        |target: &Json| TestCommand::new().args(["run", "-f", "-"]).stdin(manifest(&remote(&source), target, &verify));
+    let differs = run(&remote(&target)).run().code(5);
+    differs.stdout("nothing was written: 0 records differ and 1 are missing");
+    let second = json!({"ids": ["b"], "documents": ["two"], "embeddings": [[1]]});
+    write(&target, DEFAULT, "memories", "add", &second);
+    run(&remote(&target)).run().code(0).stdout("2 records verified");
+    let volume = format!("files={}", folder.path.display());
+    let files = run(&json!({"local": {"claimName": "files"}})).args(["--volume", &volume]).run().code(0);
+    files.stdout("nothing was written: 2 records verified");
+    let counts = manifest(&remote(&source), &remote(&target), &json!({"mode": "Verify", "onConflict": "Overwrite"}));
+    TestCommand::new().args(["run", "-f", "-"]).stdin(counts).run().code(2).stderr("mode: Verify writes nothing");
+}
+
 #[test]
 fn manifests_that_make_no_sense() {
     let run = |text: &str| TestCommand::new().args(["run", "-f", "-"]).stdin(text).run().code(2);
