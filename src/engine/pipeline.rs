@@ -27,6 +27,10 @@ use crate::model::{Collection, Record};
 const AHEAD: usize = 4 << 20;
 /// Bytes of the writes under way, if there are several.
 const UNDER_WAY: usize = 8 << 20;
+/// Bytes of a batch, at most, unless one record has more: larger ones are no faster, and are held several times.
+const BATCH: usize = 8 << 20;
+/// With so many bytes held nothing more is read. More than a batch, so that one can always be made of what is held.
+const HELD: usize = 16 << 20;
 /// From one small read of the target to the next.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// With nothing under way for so long, the target rests.
@@ -76,11 +80,14 @@ struct Pipeline<'p, 'a> {
     queue: Queue,
     prepared: Option<Prepared>,
     bytes_under_way: usize,
-    reading: Option<BoxFuture<'a, Result<Answers, Halt>>>,
+    reading: Option<BoxFuture<'a, Result<Read, Halt>>>,
     writes: FuturesUnordered<BoxFuture<'a, Written>>,
     probes: Probes<'a>,
     halted: Option<Halt>,
 }
+
+/// What was read: the answers, and the places that were asked for and had no room.
+type Read = (Answers, Vec<usize>);
 
 /// A batch whose turn is next.
 struct Prepared {
@@ -169,11 +176,18 @@ impl Pipeline<'_, '_> {
         }
     }
 
+    /// What the next batch may hold.
+    fn bound(&self) -> Bound {
+        let Bound { records, bytes } = self.sender.pace.bound();
+        Bound { records, bytes: bytes.min(BATCH) }
+    }
+
     /// Reads the next window, unless enough waits already.
     fn read_more(&mut self) -> Result<(), Halt> {
-        let bound = self.sender.pace.bound();
+        let bound = self.bound();
         let waiting = self.queue.bytes + self.prepared.as_ref().map_or(0, |prepared| prepared.bytes);
-        let enough = self.queue.has_whole(bound) && (waiting >= AHEAD || self.queue.has_two(bound));
+        let enough = (self.queue.has_whole(bound) && (waiting >= AHEAD || self.queue.has_two(bound)))
+            || waiting + self.bytes_under_way >= HELD;
         if self.is_read || self.reading.is_some() || self.halted.is_some() || enough {
             return Ok(());
         }
@@ -185,12 +199,18 @@ impl Pipeline<'_, '_> {
         self.from = last + 1;
         let ids = self.pair.ledger.ids_at(&places)?;
         let (context, source) = (self.sender.link.context, self.source.clone());
-        self.reading = Some(Box::pin(async move { window::of_source(context, &source, &ids).await }));
+        self.reading = Some(Box::pin(async move {
+            let (answers, count) = window::part_of_source(context, &source, &ids, window::WHOLE).await?;
+            Ok((answers, places.get(count..).unwrap_or_default().to_vec()))
+        }));
         Ok(())
     }
 
-    fn read(&mut self, answers: Result<Answers, Halt>) -> Result<(), Halt> {
-        let answers = answers?;
+    fn read(&mut self, answers: Result<Read, Halt>) -> Result<(), Halt> {
+        let (answers, left) = answers?;
+        if let Some(first) = left.first() {
+            (self.from, self.is_read) = (*first, false);
+        }
         self.sizes.observe(answers.len(), window::bytes(&answers));
         for record in sendable::of(self.pair, self.capabilities, answers)? {
             let bytes = self.sender.link.writer.encoded_len(&record);
@@ -201,13 +221,13 @@ impl Pipeline<'_, '_> {
 
     /// Whether the next batch is there and not encoded yet.
     fn may_prepare(&self) -> bool {
-        let Self { sender, queue, .. } = self;
+        let queue = &self.queue;
         let is_last = self.is_read && self.reading.is_none() && !queue.records.is_empty();
-        self.prepared.is_none() && self.halted.is_none() && (is_last || queue.has_whole(sender.pace.bound()))
+        self.prepared.is_none() && self.halted.is_none() && (is_last || queue.has_whole(self.bound()))
     }
 
     fn prepare(&mut self) -> Result<(), Halt> {
-        let (records, bytes) = self.queue.take(self.sender.pace.bound());
+        let (records, bytes) = self.queue.take(self.bound());
         let mut seals = Vec::with_capacity(records.len());
         for record in &records {
             if let Some(at) = self.pair.ledger.position(&record.id)? {
@@ -222,7 +242,7 @@ impl Pipeline<'_, '_> {
     /// Starts the writes whose turn it is.
     fn write_more(&mut self) -> Result<(), Halt> {
         // the target has been in trouble since: smaller batches, then
-        let Bound { records: most, bytes } = self.sender.pace.bound();
+        let Bound { records: most, bytes } = self.bound();
         let is_large =
             |batch: &Prepared| batch.records.len() > most || (batch.bytes > bytes && batch.records.len() > 1);
         if let Some(large) = self.prepared.take_if(|prepared| is_large(prepared)) {
