@@ -25,7 +25,7 @@ pub(super) fn remedy(selected: &[Selected], capabilities: &Capabilities) -> Stri
     let (mut flags, mut items) = (Vec::new(), Vec::new());
     for ((source, name), keeps) in selected.iter().zip(keeps) {
         let target = if keeps { (*name).clone() } else { fresh(name, capabilities, &mut used) };
-        if target == *source {
+        if target == **source {
             flags.push(format!("--collection {}", quoted(source)));
             items.push(json!({"name": source}).to_string());
         } else {
