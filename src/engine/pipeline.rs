@@ -1,7 +1,8 @@
 //! Copies what is planned new: reads and encodes ahead of the writes, and keeps as many of those under way as the pace says.
 //! Bounded in bytes. Decides nothing about which records are to be sent, and compares nothing.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio_util::bytes::Bytes;
 
-use super::batch::{Bound, WindowSize, first};
+use self::queue::Queue;
+use super::batch::{Bound, WindowSize};
 use super::halt::Halt;
 use super::judge::Known;
 use super::ledger::Plan;
@@ -359,51 +361,4 @@ async fn ready<T>(under_way: &mut Option<BoxFuture<'_, T>>) -> T {
     let value = future.await;
     *under_way = None;
     value
-}
-
-/// Records that wait for their turn, each with its bytes as encoded.
-#[derive(Default)]
-struct Queue {
-    records: VecDeque<(Record, usize)>,
-    bytes: usize,
-}
-
-impl Queue {
-    fn push(&mut self, record: Record, bytes: usize) {
-        self.bytes += bytes;
-        self.records.push_back((record, bytes));
-    }
-
-    /// Whether the first batch would not grow by another record.
-    fn has_whole(&self, bound: Bound) -> bool {
-        self.records.len() >= bound.records || self.bytes >= bound.bytes
-    }
-
-    fn has_two(&self, bound: Bound) -> bool {
-        self.records.len() / 2 >= bound.records || self.bytes / 2 >= bound.bytes
-    }
-
-    fn first(&self, bound: Bound) -> usize {
-        first(self.records.iter().map(|(_, bytes)| *bytes), bound)
-    }
-
-    fn bytes_of_first(&self, bound: Bound) -> usize {
-        self.records.iter().take(self.first(bound)).map(|(_, bytes)| bytes).sum()
-    }
-
-    /// Puts records before all others.
-    fn put_back(&mut self, records: Vec<Record>, size: impl Fn(&Record) -> usize) {
-        for record in records.into_iter().rev() {
-            let bytes = size(&record);
-            self.bytes += bytes;
-            self.records.push_front((record, bytes));
-        }
-    }
-
-    fn take(&mut self, bound: Bound) -> (Vec<Record>, usize) {
-        let bytes = self.bytes_of_first(bound);
-        let batch = self.records.drain(..self.first(bound)).map(|(record, _)| record).collect();
-        self.bytes -= bytes;
-        (batch, bytes)
-    }
 }
