@@ -29,6 +29,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -187,6 +188,8 @@ struct Run {
     /// What was found that does not stop the run.
     warnings: Vec<Warning>,
     pairs: Vec<Pair>,
+    /// Database and name of each collection that the selection came to.
+    resolved: HashSet<(String, String)>,
     /// Collections, and databases, that came to the source after the selection was resolved: they are not copied.
     came_later: Vec<String>,
     tracker: Tracker,
@@ -196,8 +199,15 @@ struct Run {
 
 impl Run {
     fn new(tracker: Tracker) -> Self {
-        let (findings, warnings, pairs, came_later) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { findings, warnings, pairs, came_later, tracker, written: false }
+        Self {
+            findings: Vec::new(),
+            warnings: Vec::new(),
+            pairs: Vec::new(),
+            resolved: HashSet::new(),
+            came_later: Vec::new(),
+            tracker,
+            written: false,
+        }
     }
 }
 
@@ -280,7 +290,7 @@ async fn prove(
 ) -> Result<verdict::End, Halt> {
     let sides = verify::Sides::new(writer, target.files());
     if context.options.verification == Verification::Counts {
-        run.came_later = last::count(context, &sides, &mut run.pairs).await?;
+        run.came_later = last::count(context, &sides, &mut run.pairs, &run.resolved).await?;
         return Ok(verdict::End::Counted);
     }
     let total = run.pairs.iter().map(Pair::to_verify).sum();
@@ -289,7 +299,7 @@ async fn prove(
         repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
     }
     for looks in 1..=LAST_LOOKS {
-        run.came_later = last::look(context, &sides, &mut run.pairs, looks == LAST_LOOKS).await?;
+        run.came_later = last::look(context, &sides, &mut run.pairs, &run.resolved, looks == LAST_LOOKS).await?;
         if run.pairs.iter().all(|pair| pair.open() == 0) || looks == LAST_LOOKS {
             break;
         }
@@ -332,7 +342,7 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
         // what differs is read again: it may have been a moving source, or an answer that was wrong once
         verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
-    run.came_later = last::look(context, &sides, &mut run.pairs, true).await?;
+    run.came_later = last::look(context, &sides, &mut run.pairs, &run.resolved, true).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 

@@ -72,6 +72,20 @@ pub trait Reader: Send + Sync {
     /// [`Error::NotFound`] when the collection is gone.
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>>;
 
+    /// As [`Reader::fetch`], for as many of these ids, from the first on, as `budget` has place for; also tells how many that
+    /// are. The ids are sorted, and none is there twice.
+    ///
+    /// # Errors
+    /// Those of [`Reader::fetch`].
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        _budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        Ok((self.fetch(collection, ids).await?, ids.len()))
+    }
+
     /// What the store says of the collection beside its records, as far as it was read until now.
     ///
     /// # Errors
@@ -87,6 +101,15 @@ pub trait Reader: Send + Sync {
     async fn generation(&self, _collection: &Collection) -> Result<Option<String>> {
         Ok(None)
     }
+}
+
+/// How much of what is asked for may be held at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of content, about.
+    pub bytes: usize,
+    /// Whether the first record is wanted, however large it is.
+    pub first: bool,
 }
 
 /// What a store says of a collection beside its records.

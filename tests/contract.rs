@@ -156,6 +156,7 @@ async fn what_is_missing_is_named() {
             metadata: Metadata::new(),
             configuration: None,
             schema: None,
+            unreadable: None,
         };
         for error in [
             store.count(&gone).await.unwrap_err(),

@@ -1,5 +1,6 @@
 //! One test for each bug that was found and fixed; its comment says what happened.
 
+mod damage;
 mod engine;
 mod files;
 mod http;

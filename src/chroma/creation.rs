@@ -316,6 +316,7 @@ mod tests {
             metadata,
             configuration: Some(configuration),
             schema: None,
+            unreadable: None,
         }
     }
 

@@ -174,6 +174,7 @@ mod tests {
             metadata,
             configuration: Some(configuration),
             schema,
+            unreadable: None,
         }
     }
 

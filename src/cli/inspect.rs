@@ -16,8 +16,8 @@ use crate::engine::select::plain_words;
 use crate::exit::Exit;
 use crate::model::distance::embedding_function;
 use crate::model::{Collection, Error, Fetched};
-use crate::scratch;
-use crate::store::Reader;
+use crate::scratch::{self, SortedIds};
+use crate::store::{Reader, Remarks};
 
 /// Ids in one read, and reads at once.
 const WINDOW: usize = 1000;
@@ -49,18 +49,26 @@ struct Found {
     store: String,
     version: String,
     collections: Vec<FoundCollection>,
+    /// Why the rest was not looked at.
+    #[serde(skip)]
+    stopped: Option<Error>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FoundCollection {
     database: String,
     name: String,
     id: String,
-    records: u64,
+    /// None: they could not be counted.
+    records: Option<u64>,
     dimension: Option<u32>,
     distance: &'static str,
     embedding_function: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damage: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<Unreadable>,
 }
@@ -84,36 +92,72 @@ pub(super) async fn run(args: Args) -> Exit {
         }
     };
     match look(endpoint, &selection, args.records).await {
-        Ok(found) => tell(&found, args.json),
-        Err(error) => {
-            output::error(&error.to_string());
-            exit_of(Halt::Source(error).reason(false))
-        }
+        Ok(found) => tell(found, args.json),
+        Err(error) => failed(error),
     }
+}
+
+fn failed(error: Error) -> Exit {
+    output::error(&error.to_string());
+    exit_of(Halt::Source(error).reason(false))
 }
 
 async fn look(endpoint: Endpoint, selection: &Selection, records: bool) -> Result<Found, Error> {
     let (store, _) = endpoint.open_selected(selection).await?;
-    let mut collections = Vec::new();
+    let mut found = Found { store: store.name(), version: store.version(), collections: Vec::new(), stopped: None };
     for collection in store.collections().await? {
-        let unreadable = if records { unreadable(&*store, &collection).await? } else { Vec::new() };
-        let function = embedding_function(collection.schema.as_ref(), collection.configuration.as_ref());
-        collections.push(FoundCollection {
-            records: store.count(&collection).await?,
-            database: collection.database,
-            name: collection.name,
-            id: collection.id,
-            dimension: collection.dimension,
-            distance: collection.distance.as_str(),
-            embedding_function: function.map(|f| f.name),
-            unreadable,
-        });
+        let mut row = described(&collection);
+        if collection.unreadable.is_none() && found.stopped.is_none() {
+            match filled(&*store, &collection, records, &mut row).await {
+                // of this collection alone
+                Err(error @ Error::Damaged { .. }) => row.damage.push(error.to_string()),
+                Err(error) => found.stopped = Some(error),
+                Ok(()) => {}
+            }
+        }
+        found.collections.push(row);
     }
-    Ok(Found { store: store.name(), version: store.version(), collections })
+    Ok(found)
 }
 
-async fn unreadable(store: &dyn Reader, collection: &Collection) -> Result<Vec<Unreadable>, Error> {
+fn described(collection: &Collection) -> FoundCollection {
+    let function = embedding_function(collection.schema.as_ref(), collection.configuration.as_ref());
+    FoundCollection {
+        database: collection.database.clone(),
+        name: collection.name.clone(),
+        id: collection.id.clone(),
+        dimension: collection.dimension,
+        distance: collection.distance.as_str(),
+        embedding_function: function.map(|f| f.name),
+        damage: collection.unreadable.iter().map(|why| format!("nothing of it can be read: it {why}")).collect(),
+        ..FoundCollection::default()
+    }
+}
+
+/// Counts, lists, and with `records` reads the collection; then the store says what does not add up.
+async fn filled(
+    store: &dyn Reader,
+    collection: &Collection,
+    records: bool,
+    row: &mut FoundCollection,
+) -> Result<(), Error> {
+    row.records = Some(store.count(collection).await?);
     let ids = store.ids(collection).await?;
+    if records {
+        unreadable(store, collection, &ids, &mut row.unreadable).await?;
+    }
+    let Remarks { damage, notes, short, refusal, unread } = store.remarks(collection).await?;
+    row.damage.extend(damage.into_iter().chain(short).chain(refusal).chain(unread));
+    row.notes.extend(notes);
+    Ok(())
+}
+
+async fn unreadable(
+    store: &dyn Reader,
+    collection: &Collection,
+    ids: &SortedIds,
+    found: &mut Vec<Unreadable>,
+) -> Result<(), Error> {
     let mut all = ids.iter();
     let windows = std::iter::from_fn(|| {
         let window: io::Result<Vec<String>> = all.by_ref().take(WINDOW).collect();
@@ -122,7 +166,6 @@ async fn unreadable(store: &dyn Reader, collection: &Collection) -> Result<Vec<U
     let fetch =
         async |window: io::Result<Vec<String>>| store.fetch(collection, &window.map_err(scratch::failed)?).await;
     let mut answers = stream::iter(windows).map(fetch).buffered(READS);
-    let mut found = Vec::new();
     while let Some(answer) = answers.next().await {
         for fetched in answer? {
             if let Fetched::Unreadable { id, why } = fetched {
@@ -130,37 +173,58 @@ async fn unreadable(store: &dyn Reader, collection: &Collection) -> Result<Vec<U
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Damage is an answer, and a script must see it: exit 5, as for a verification.
-fn tell(found: &Found, json: bool) -> Exit {
+fn tell(found: Found, json: bool) -> Exit {
     if json {
-        output::line(&serde_json::to_string_pretty(found).unwrap_or_default());
+        output::line(&serde_json::to_string_pretty(&found).unwrap_or_default());
     } else {
         output::line(&format!("{}: {}", found.store, found.version));
-        output::line(&table(found).to_string());
+        output::line(&table(&found).to_string());
         for collection in &found.collections {
+            for text in &collection.damage {
+                output::line(&format!("  {}: {text}", collection.name));
+            }
             for Unreadable { id, why } in &collection.unreadable {
                 output::line(&format!("  {}: {id:?} cannot be read: {why}", collection.name));
             }
+            for text in &collection.notes {
+                output::line(&format!("  {} (a note, no damage): {text}", collection.name));
+            }
         }
     }
-    if found.collections.iter().all(|c| c.unreadable.is_empty()) { Exit::Success } else { Exit::Different }
+    let is_sound = found.collections.iter().all(|c| c.unreadable.is_empty() && c.damage.is_empty());
+    let stopped = found.stopped.map(failed);
+    if is_sound { stopped.unwrap_or(Exit::Success) } else { Exit::Different }
+}
+
+/// What is wrong with a collection, in as many words as a row of a table has room for.
+fn state(collection: &FoundCollection) -> String {
+    match (collection.records, collection.unreadable.len(), collection.damage.is_empty()) {
+        (None, _, false) => "unreadable".to_owned(),
+        (None, _, true) => "not read".to_owned(),
+        (_, 0, true) => "ok".to_owned(),
+        (_, 0, false) => "damaged".to_owned(),
+        (_, lost, _) => format!("damaged, {lost} unreadable"),
+    }
 }
 
 fn table(found: &Found) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     let several = found.collections.windows(2).any(|pair| pair[0].database != pair[1].database);
-    table.set_header(["COLLECTION", "RECORDS", "DIM", "DISTANCE", "EMBEDDING FUNCTION", "ID"]);
+    table.set_header(["COLLECTION", "RECORDS", "DIM", "DISTANCE", "EMBEDDING FUNCTION", "STATE", "ID"]);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     for c in &found.collections {
         table.add_row([
             plain_words(several.then_some(&*c.database), &c.name),
-            c.records.to_string(),
-            c.dimension.map_or_else(|| "-".to_owned(), |d| d.to_string()),
+            or_dash(c.records.map(|n| n.to_string())),
+            or_dash(c.dimension.map(|d| d.to_string())),
             c.distance.to_owned(),
-            c.embedding_function.clone().unwrap_or_else(|| "-".to_owned()),
+            or_dash(c.embedding_function.clone()),
+            state(c),
             c.id.clone(),
         ]);
     }

@@ -11,7 +11,7 @@ use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::files::LocalStore;
 use crate::store::http::HttpWriter;
-use crate::store::{Amendment, Reader, Remarks, Writer};
+use crate::store::{Amendment, Budget, Reader, Remarks, Writer};
 
 /// A server of which the collections are those in the files of a folder.
 pub(super) struct OwnWriter {
@@ -83,6 +83,15 @@ impl Reader for OwnWriter {
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
         self.writer.fetch(collection, ids).await
+    }
+
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        self.writer.fetch_within(collection, ids, budget).await
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {

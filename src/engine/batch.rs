@@ -47,7 +47,7 @@ pub struct WindowSize {
 
 impl WindowSize {
     /// Records of the first window: small, for nothing is known of their size yet.
-    const FIRST: usize = 64;
+    const FIRST: usize = 24;
 
     /// Windows of about `bytes` bytes and at most `most` records.
     #[must_use]

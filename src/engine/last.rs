@@ -4,6 +4,8 @@
 mod later;
 mod skipped;
 
+use std::collections::HashSet;
+
 use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
 use super::verify::{self, Sides};
@@ -12,7 +14,7 @@ use super::{Context, Pair};
 use crate::chroma::creation::{self, Differences};
 use crate::model::{Collection, Error, Fetched};
 use crate::scratch::{Join, Side, SortedIds};
-use crate::store::{Reader, Remarks};
+use crate::store::{Budget, Reader, Remarks};
 
 /// Records of a collection that are read again by content, beside the last batch.
 const SAMPLE: usize = 50;
@@ -27,10 +29,11 @@ pub(super) async fn look(
     context: &Context<'_>,
     sides: &Sides<'_>,
     pairs: &mut [Pair],
+    resolved: &HashSet<(String, String)>,
     is_final: bool,
 ) -> Result<Vec<String>, Halt> {
     let sources = sources(context, pairs).await?;
-    let later = later::than(context, &sources, pairs).await?;
+    let later = later::than(context, &sources, resolved).await?;
     for pair in pairs.iter_mut() {
         (pair.problems, pair.named) = (Vec::new(), Vec::new());
         same_source(context, &sources, pair)?;
@@ -61,9 +64,14 @@ pub(super) async fn look(
 }
 
 /// The weaker proof: both sides are counted once more, by name, and every record of the source is accounted for.
-pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut [Pair]) -> Result<Vec<String>, Halt> {
+pub(super) async fn count(
+    context: &Context<'_>,
+    sides: &Sides<'_>,
+    pairs: &mut [Pair],
+    resolved: &HashSet<(String, String)>,
+) -> Result<Vec<String>, Halt> {
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
-    let later = later::than(context, &sources, pairs).await?;
+    let later = later::than(context, &sources, resolved).await?;
     for pair in pairs {
         same_source(context, &sources, pair)?;
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
@@ -196,8 +204,8 @@ async fn unlisted(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> {
     let source = pair.source.clone();
     let mut ahead = Ahead::new();
     loop {
-        let read = |places, ids| ask(context, &source, places, ids);
-        let Some(found) = ahead.next(&pair.ledger, |entry| entry.gone, read).await?.transpose()? else { return Ok(()) };
+        let read = |places, ids, budget| ask(context, &source, places, ids, budget);
+        let Some(found) = ahead.next(&pair.ledger, |entry| entry.gone, read).await? else { return Ok(()) };
         let (places, answers) = found;
         ahead.observe(places.len(), window::bytes(&answers));
         for at in places {
@@ -211,11 +219,13 @@ async fn unlisted(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> {
 async fn ask(
     context: &Context<'_>,
     source: &Collection,
-    places: Vec<usize>,
+    mut places: Vec<usize>,
     ids: Vec<String>,
-) -> Result<(Vec<usize>, Answers), Halt> {
-    let answers = window::of_source(context, source, &ids).await?;
-    Ok((places, answers))
+    budget: Budget,
+) -> Result<(usize, (Vec<usize>, Answers)), Halt> {
+    let (answers, count) = window::part_of_source(context, source, &ids, budget).await?;
+    places.truncate(count);
+    Ok((count, (places, answers)))
 }
 
 /// Asks for what was never answered. What is listed once more and still does not come cannot be read.
@@ -225,8 +235,8 @@ async fn unanswered(context: &Context<'_>, pair: &mut Pair) -> Result<(), Halt> 
     let mut absent = Vec::new();
     loop {
         let is_open = |entry: Entry| pair.is_wanted(entry) && entry.proof == Proof::Open;
-        let read = |places, ids| ask(context, &source, places, ids);
-        let Some(found) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { break };
+        let read = |places, ids, budget| ask(context, &source, places, ids, budget);
+        let Some(found) = ahead.next(&pair.ledger, is_open, read).await? else { break };
         let (places, answers) = found;
         ahead.observe(places.len(), window::bytes(&answers));
         for at in places {

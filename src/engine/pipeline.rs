@@ -1,7 +1,8 @@
 //! Copies what is planned new: reads and encodes ahead of the writes, and keeps as many of those under way as the pace says.
 //! Bounded in bytes. Decides nothing about which records are to be sent, and compares nothing.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio_util::bytes::Bytes;
 
-use super::batch::{Bound, WindowSize, first};
+use self::queue::Queue;
+use super::batch::{Bound, WindowSize};
 use super::halt::Halt;
 use super::judge::Known;
 use super::ledger::Plan;
@@ -27,6 +29,10 @@ use crate::model::{Collection, Record};
 const AHEAD: usize = 4 << 20;
 /// Bytes of the writes under way, if there are several.
 const UNDER_WAY: usize = 8 << 20;
+/// Bytes of a batch, at most, unless one record has more: larger ones are no faster, and are held several times.
+const BATCH: usize = 8 << 20;
+/// With so many bytes held nothing more is read. More than a batch, so that one can always be made of what is held.
+const HELD: usize = 16 << 20;
 /// From one small read of the target to the next.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// With nothing under way for so long, the target rests.
@@ -76,11 +82,14 @@ struct Pipeline<'p, 'a> {
     queue: Queue,
     prepared: Option<Prepared>,
     bytes_under_way: usize,
-    reading: Option<BoxFuture<'a, Result<Answers, Halt>>>,
+    reading: Option<BoxFuture<'a, Result<Read, Halt>>>,
     writes: FuturesUnordered<BoxFuture<'a, Written>>,
     probes: Probes<'a>,
     halted: Option<Halt>,
 }
+
+/// What was read: the answers, and the places that were asked for and had no room.
+type Read = (Answers, Vec<usize>);
 
 /// A batch whose turn is next.
 struct Prepared {
@@ -169,11 +178,18 @@ impl Pipeline<'_, '_> {
         }
     }
 
+    /// What the next batch may hold.
+    fn bound(&self) -> Bound {
+        let Bound { records, bytes } = self.sender.pace.bound();
+        Bound { records, bytes: bytes.min(BATCH) }
+    }
+
     /// Reads the next window, unless enough waits already.
     fn read_more(&mut self) -> Result<(), Halt> {
-        let bound = self.sender.pace.bound();
+        let bound = self.bound();
         let waiting = self.queue.bytes + self.prepared.as_ref().map_or(0, |prepared| prepared.bytes);
-        let enough = self.queue.has_whole(bound) && (waiting >= AHEAD || self.queue.has_two(bound));
+        let enough = (self.queue.has_whole(bound) && (waiting >= AHEAD || self.queue.has_two(bound)))
+            || waiting + self.bytes_under_way >= HELD;
         if self.is_read || self.reading.is_some() || self.halted.is_some() || enough {
             return Ok(());
         }
@@ -185,12 +201,18 @@ impl Pipeline<'_, '_> {
         self.from = last + 1;
         let ids = self.pair.ledger.ids_at(&places)?;
         let (context, source) = (self.sender.link.context, self.source.clone());
-        self.reading = Some(Box::pin(async move { window::of_source(context, &source, &ids).await }));
+        self.reading = Some(Box::pin(async move {
+            let (answers, count) = window::part_of_source(context, &source, &ids, window::WHOLE).await?;
+            Ok((answers, places.get(count..).unwrap_or_default().to_vec()))
+        }));
         Ok(())
     }
 
-    fn read(&mut self, answers: Result<Answers, Halt>) -> Result<(), Halt> {
-        let answers = answers?;
+    fn read(&mut self, answers: Result<Read, Halt>) -> Result<(), Halt> {
+        let (answers, left) = answers?;
+        if let Some(first) = left.first() {
+            (self.from, self.is_read) = (*first, false);
+        }
         self.sizes.observe(answers.len(), window::bytes(&answers));
         for record in sendable::of(self.pair, self.capabilities, answers)? {
             let bytes = self.sender.link.writer.encoded_len(&record);
@@ -201,13 +223,13 @@ impl Pipeline<'_, '_> {
 
     /// Whether the next batch is there and not encoded yet.
     fn may_prepare(&self) -> bool {
-        let Self { sender, queue, .. } = self;
+        let queue = &self.queue;
         let is_last = self.is_read && self.reading.is_none() && !queue.records.is_empty();
-        self.prepared.is_none() && self.halted.is_none() && (is_last || queue.has_whole(sender.pace.bound()))
+        self.prepared.is_none() && self.halted.is_none() && (is_last || queue.has_whole(self.bound()))
     }
 
     fn prepare(&mut self) -> Result<(), Halt> {
-        let (records, bytes) = self.queue.take(self.sender.pace.bound());
+        let (records, bytes) = self.queue.take(self.bound());
         let mut seals = Vec::with_capacity(records.len());
         for record in &records {
             if let Some(at) = self.pair.ledger.position(&record.id)? {
@@ -222,7 +244,7 @@ impl Pipeline<'_, '_> {
     /// Starts the writes whose turn it is.
     fn write_more(&mut self) -> Result<(), Halt> {
         // the target has been in trouble since: smaller batches, then
-        let Bound { records: most, bytes } = self.sender.pace.bound();
+        let Bound { records: most, bytes } = self.bound();
         let is_large =
             |batch: &Prepared| batch.records.len() > most || (batch.bytes > bytes && batch.records.len() > 1);
         if let Some(large) = self.prepared.take_if(|prepared| is_large(prepared)) {
@@ -339,51 +361,4 @@ async fn ready<T>(under_way: &mut Option<BoxFuture<'_, T>>) -> T {
     let value = future.await;
     *under_way = None;
     value
-}
-
-/// Records that wait for their turn, each with its bytes as encoded.
-#[derive(Default)]
-struct Queue {
-    records: VecDeque<(Record, usize)>,
-    bytes: usize,
-}
-
-impl Queue {
-    fn push(&mut self, record: Record, bytes: usize) {
-        self.bytes += bytes;
-        self.records.push_back((record, bytes));
-    }
-
-    /// Whether the first batch would not grow by another record.
-    fn has_whole(&self, bound: Bound) -> bool {
-        self.records.len() >= bound.records || self.bytes >= bound.bytes
-    }
-
-    fn has_two(&self, bound: Bound) -> bool {
-        self.records.len() / 2 >= bound.records || self.bytes / 2 >= bound.bytes
-    }
-
-    fn first(&self, bound: Bound) -> usize {
-        first(self.records.iter().map(|(_, bytes)| *bytes), bound)
-    }
-
-    fn bytes_of_first(&self, bound: Bound) -> usize {
-        self.records.iter().take(self.first(bound)).map(|(_, bytes)| bytes).sum()
-    }
-
-    /// Puts records before all others.
-    fn put_back(&mut self, records: Vec<Record>, size: impl Fn(&Record) -> usize) {
-        for record in records.into_iter().rev() {
-            let bytes = size(&record);
-            self.bytes += bytes;
-            self.records.push_front((record, bytes));
-        }
-    }
-
-    fn take(&mut self, bound: Bound) -> (Vec<Record>, usize) {
-        let bytes = self.bytes_of_first(bound);
-        let batch = self.records.drain(..self.first(bound)).map(|(record, _)| record).collect();
-        self.bytes -= bytes;
-        (batch, bytes)
-    }
 }

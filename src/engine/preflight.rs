@@ -14,7 +14,7 @@ use crate::chroma::{Capabilities, NewCollection, creation};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
-use crate::store::{Finding, Reader, Target};
+use crate::store::{Budget, Finding, Reader, Target};
 
 mod findings;
 mod mapping;
@@ -23,10 +23,11 @@ mod source;
 
 use findings::Problems;
 use same::Kinship;
+pub(super) use source::LEFT_OUT;
 
 /// Makes every check and fills `run.pairs` with the plan.
 pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
-    let selected = selected(context, run).await?;
+    let selected = source::readable(selected(context, run).await?, run)?;
     let capabilities = context.until_stopped(target.capabilities()).await?.map_err(Halt::Target)?;
     let there = match target.current() {
         Some(reader) => context.until_stopped(reader.collections()).await?.map_err(Halt::Target)?,
@@ -56,7 +57,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
     for selected in selected {
         let existing = there.iter().find(|c| selected.is_target(c)).cloned();
-        let mut pair = listed(context, selected).await?;
+        let Some(mut pair) = listed(context, run, selected).await? else { continue };
         if existing.is_none() {
             let new = creation::plan(&pair.source, &pair.target_name, &capabilities);
             pair.new = Some(NewCollection { database: pair.target_database.clone(), ..new });
@@ -78,13 +79,13 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
 /// The pairs of a comparison that writes nothing: every source record is to be found in the target.
 pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
-    let selected = selected(context, run).await?;
+    let selected = source::readable(selected(context, run).await?, run)?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
     for selected in selected {
         let found = there.iter().find(|c| selected.is_target(c)).cloned();
         let what = || format!("collection {}", selected.target_words());
         let found = found.ok_or_else(|| Halt::Target(missing(target, what(), &there)))?;
-        let mut pair = listed(context, selected).await?;
+        let Some(mut pair) = listed(context, run, selected).await? else { continue };
         pair.target_before = context.until_stopped(target.count(&found)).await?.map_err(Halt::Target)?;
         pair.target = Some(found);
         run.pairs.push(pair);
@@ -93,9 +94,16 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
     findings::refuse(&run.findings)
 }
 
-async fn listed(context: &Context<'_>, selected: Selected) -> Result<Pair, Halt> {
-    let ids = context.until_stopped(context.source.ids(&selected.source)).await?.map_err(Halt::Source)?;
-    Ok(Pair::new(selected, Ledger::new(ids), context.options))
+/// A pair with the source's ids; None where damage hides them all: that collection is named, and the others are moved.
+async fn listed(context: &Context<'_>, run: &mut Run, selected: Selected) -> Result<Option<Pair>, Halt> {
+    match context.until_stopped(context.source.ids(&selected.source)).await? {
+        Ok(ids) => Ok(Some(Pair::new(selected, Ledger::new(ids), context.options))),
+        Err(error @ Error::Damaged { .. }) => {
+            source::leave_out(run, &selected.source_words(), &error.to_string());
+            Ok(None)
+        }
+        Err(error) => Err(Halt::Source(error)),
+    }
 }
 
 /// The collections asked for, each with its name in the target. This is what the run, and its verdict, is about.
@@ -110,6 +118,7 @@ async fn selected(context: &Context<'_>, run: &mut Run) -> Result<Vec<Selected>,
         let what = format!("a collection that {} matches", selection.entry_words());
         return Err(Halt::Source(missing(context.source, what, &all)));
     }
+    run.resolved = selected.iter().map(|s| (s.source.database.clone(), s.source.name.clone())).collect();
     run.findings.push(findings::source_found(context.source, &selected, &idle));
     Ok(selected)
 }
@@ -186,8 +195,8 @@ async fn remember_documents(
     let mut sizes = window::sized();
     let mut documents = Sorter::default();
     let mut join = Join::new(pair.ledger.ids(), ids)?;
+    let mut foreign = Vec::new();
     loop {
-        let mut foreign = Vec::new();
         while foreign.len() < sizes.size()
             && let Some((id, side)) = join.next()?
         {
@@ -196,7 +205,9 @@ async fn remember_documents(
         if foreign.is_empty() {
             break;
         }
-        let answers = window::of_target(context, target, pair.target.as_ref(), &foreign).await?;
+        let collection = pair.target.as_ref();
+        let (answers, count) = window::part_of_target(context, target, collection, &foreign, window::WHOLE).await?;
+        foreign.drain(..count);
         sizes.observe(answers.len(), window::bytes(&answers));
         for fetched in answers.into_values() {
             if let Fetched::Record { record: Record { id, document: Some(text), .. }, .. } = fetched
@@ -247,9 +258,8 @@ impl Scan<'_> {
         let mut ahead = Ahead::new();
         loop {
             let is_open = |entry: Entry| entry.is_unsent();
-            let read = |places, ids| self.both(&source, target.as_ref(), places, ids);
-            let Some(window) = ahead.next(&pair.ledger, is_open, read).await?.transpose()? else { return Ok(()) };
-            let (places, source, target) = window;
+            let read = |places, ids, budget| self.both(&source, target.as_ref(), (places, ids), budget);
+            let Some((places, source, target)) = ahead.next(&pair.ledger, is_open, read).await? else { return Ok(()) };
             ahead.observe(places.len(), window::bytes(&source));
             for at in &places {
                 self.plan(pair, *at, &source, &target, seen)?;
@@ -262,21 +272,27 @@ impl Scan<'_> {
         &self,
         source: &Collection,
         target: Option<&Collection>,
-        places: Vec<usize>,
-        ids: Vec<String>,
-    ) -> Result<(Vec<usize>, Answers, Answers), Halt> {
+        (mut places, ids): (Vec<usize>, Vec<String>),
+        budget: Budget,
+    ) -> Result<(usize, (Vec<usize>, Answers, Answers)), Halt> {
         let Some((reader, there)) = self.there else {
-            return Ok((places, window::of_source(self.context, source, &ids).await?, Answers::new()));
+            let (answers, count) = window::part_of_source(self.context, source, &ids, budget).await?;
+            places.truncate(count);
+            return Ok((count, (places, answers, Answers::new())));
         };
         let mut common = Vec::new();
         for id in &ids {
             common.extend(there.contains(id)?.then(|| id.clone()));
         }
-        let (source, target) = tokio::try_join!(
-            window::of_source(self.context, source, &ids),
-            window::of_target(self.context, reader, target, &common),
+        let (ours, theirs) = tokio::try_join!(
+            window::part_of_source(self.context, source, &ids, budget),
+            window::part_of_target(self.context, reader, target, &common, budget),
         )?;
-        Ok((places, source, target))
+        // up to the first record that the target's side had no budget for
+        let open = common.get(theirs.1).and_then(|id| ids.iter().position(|other| other == id));
+        let count = ours.1.min(open.unwrap_or(ids.len()));
+        places.truncate(count);
+        Ok((count, (places, ours.0, theirs.0)))
     }
 
     fn plan(

@@ -56,34 +56,41 @@ pub(super) async fn mend(
     let mut from = 0;
     loop {
         let places = pair.ledger.select(from, sizes.size(), |entry| pair.is_wanted(entry) && wanted(entry))?;
-        let Some(last) = places.last() else { return Ok(()) };
-        from = last + 1;
-        let bytes = mend_window(sender, capabilities, pair, &places).await?;
-        sizes.observe(places.len(), bytes);
-        tracker.advance(places.len() as u64);
+        if places.is_empty() {
+            return Ok(());
+        }
+        let (count, bytes) = mend_window(sender, capabilities, pair, &places).await?;
+        from = places.get(count.saturating_sub(1)).map_or(from, |last| last + 1);
+        sizes.observe(count, bytes);
+        tracker.advance(count as u64);
     }
 }
 
+/// Mends as many of these records, from the first on, as there is room for; tells how many, and their bytes.
 async fn mend_window(
     sender: &mut Sender<'_>,
     capabilities: &Capabilities,
     pair: &mut Pair,
     places: &[usize],
-) -> Result<usize, Halt> {
+) -> Result<(usize, usize), Halt> {
     let mut retry = Retry::new(sender.link.context.options);
     let mut attempted = Attempted::new();
-    let ids = pair.ledger.ids_at(places)?;
+    let mut ids = pair.ledger.ids_at(places)?;
     loop {
         // both sides anew, which is also the second look before a conflict: what differed may have been a moving source
-        let (source, target) = tokio::try_join!(
-            window::of_source(sender.link.context, &pair.source, &ids),
-            window::of_target(sender.link.context, sender.link.writer, Some(sender.link.collection), &ids),
+        let (context, writer, collection) = (sender.link.context, sender.link.writer, sender.link.collection);
+        let ((mut source, ours), (target, theirs)) = tokio::try_join!(
+            window::part_of_source(context, &pair.source, &ids, window::WHOLE),
+            window::part_of_target(context, writer, Some(collection), &ids, window::WHOLE),
         )?;
+        for id in ids.drain(ours.min(theirs)..) {
+            source.remove(&id);
+        }
         let bytes = window::bytes(&source);
         let records = sendable::of(pair, capabilities, source)?;
         let work = Work::ruled(sender.link.context, pair, records, &target, &attempted)?;
         if work.done(sender, pair, &mut attempted).await? {
-            return Ok(bytes);
+            return Ok((ids.len(), bytes));
         }
         let error = Error::Uncertain {
             store: sender.link.writer.name(),

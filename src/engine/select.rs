@@ -121,6 +121,12 @@ impl Selected {
         is_at(other, self.target_database.as_deref(), &self.target_name)
     }
 
+    /// The source's name in a person's words.
+    #[must_use]
+    pub fn source_words(&self) -> String {
+        words(self.target_database.as_deref(), &self.source.name)
+    }
+
     /// Its counterpart's name in a person's words.
     #[must_use]
     pub fn target_words(&self) -> String {

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::halt::{Halt, exit_of};
+use super::preflight::LEFT_OUT;
 use super::verify::Compared;
 use super::{Context, Outcome, Pair, Run, damage};
 use crate::exit::Exit;
@@ -262,6 +263,8 @@ fn problems(run: &Run) -> Option<String> {
             format!("the target is damaged: {what}. Restore it from a backup, or migrate into a new store")
         }),
     );
+    let left_out = run.warnings.iter().filter(|warning| warning.check == LEFT_OUT);
+    all.extend(left_out.map(|warning| warning.message.clone()));
     for problem in run.pairs.iter().flat_map(|pair| &pair.problems) {
         if !all.contains(problem) {
             all.push(problem.clone());

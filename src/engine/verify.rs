@@ -14,7 +14,7 @@ use super::seal::Seal;
 use super::window::{self, Ahead, Answers};
 use super::{Context, Pair};
 use crate::model::{Collection, Distance, Fetched, Origin, Record};
-use crate::store::Reader;
+use crate::store::{Budget, Reader};
 
 /// How many records keep the detail of their difference for the report.
 const DETAILED: usize = 1000;
@@ -81,8 +81,8 @@ pub(super) async fn pass(
     let mut ahead = Ahead::new();
     loop {
         let is_wanted = |entry: Entry| pair.is_wanted(entry) && wanted(entry);
-        let look = ahead.next(&pair.ledger, is_wanted, |places, ids| both.look(places, ids)).await?.transpose()?;
-        let Some(look) = look else { return Ok(()) };
+        let read = |places, ids, budget| both.look(places, ids, budget);
+        let Some(look) = ahead.next(&pair.ledger, is_wanted, read).await? else { return Ok(()) };
         ahead.observe(look.places.len(), window::bytes(&look.source));
         look.settle(context, pair)?;
         done(look.places.len() as u64);
@@ -94,14 +94,18 @@ pub(super) async fn these(
     context: &Context<'_>,
     sides: &Sides<'_>,
     pair: &mut Pair,
-    places: Vec<usize>,
+    mut places: Vec<usize>,
 ) -> Result<(), Halt> {
     let Some(collection) = pair.target.clone().filter(|_| !places.is_empty()) else { return Ok(()) };
     let in_files = sides.counterpart(context, &collection).await?;
     let source = pair.source.clone();
     let both = Both { context, sides, source: &source, server: &collection, files: in_files.as_ref() };
-    let ids = pair.ledger.ids_at(&places)?;
-    both.look(places, ids).await?.settle(context, pair)
+    while !places.is_empty() {
+        let (count, look) = both.look(places.clone(), pair.ledger.ids_at(&places)?, window::WHOLE).await?;
+        look.settle(context, pair)?;
+        places.drain(..count);
+    }
+    Ok(())
 }
 
 /// The collection on all its sides.
@@ -114,20 +118,22 @@ struct Both<'a> {
 }
 
 impl Both<'_> {
-    /// Reads one window from all sides.
-    async fn look(&self, places: Vec<usize>, ids: Vec<String>) -> Result<Look, Halt> {
+    /// Reads one window from all sides, as far as each has budget for it; tells for how many records.
+    async fn look(&self, mut places: Vec<usize>, mut ids: Vec<String>, budget: Budget) -> Result<(usize, Look), Halt> {
         let Self { context, sides, .. } = self;
-        let (source, server, files) = tokio::try_join!(
-            window::of_source(context, self.source, &ids),
-            window::of_target(context, sides.server, Some(self.server), &ids),
+        let ((source, first), (server, second), (files, third)) = tokio::try_join!(
+            window::part_of_source(context, self.source, &ids, budget),
+            window::part_of_target(context, sides.server, Some(self.server), &ids, budget),
             async {
-                match sides.files {
-                    Some(files) => window::of_target(context, files, self.files, &ids).await.map(Some),
-                    None => Ok(None),
-                }
+                let Some(files) = sides.files else { return Ok((None, ids.len())) };
+                let (answers, count) = window::part_of_target(context, files, self.files, &ids, budget).await?;
+                Ok((Some(answers), count))
             },
         )?;
-        Ok(Look { places, ids, source, server, files })
+        let count = first.min(second).min(third);
+        places.truncate(count);
+        ids.truncate(count);
+        Ok((count, Look { places, ids, source, server, files }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads windows of records by id, from one side or both at once, ahead of who works on them. Never by offset; writes
 //! nothing. What a source leaves out of an answer is asked for again before it is taken for absent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use futures::stream::{self, FuturesOrdered};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -11,7 +11,7 @@ use super::batch::WindowSize;
 use super::halt::Halt;
 use super::ledger::{Entry, Ledger};
 use crate::model::{Collection, Fetched, Record, Value};
-use crate::store::Reader;
+use crate::store::{Budget, Reader};
 
 /// What one window of records takes in memory, about.
 const WINDOW_BYTES: usize = 4 << 20;
@@ -73,43 +73,110 @@ pub(super) async fn of_target(
     Ok(by_id(answer.map_err(Halt::Target)?))
 }
 
-/// Windows of a ledger's records, in order, each read while those before it are worked on.
+/// As [`of_source`], for as many of these ids, from the first on, as the budget has place for; also tells how many.
+pub(super) async fn part_of_source(
+    context: &Context<'_>,
+    source: &Collection,
+    ids: &[String],
+    budget: Budget,
+) -> Result<(Answers, usize), Halt> {
+    let answer = context.until_stopped(context.source.fetch_within(source, ids, budget)).await?;
+    let (found, count) = answer.map_err(Halt::Source)?;
+    let mut answers = by_id(found);
+    let absent: Vec<String> = ids[..count].iter().filter(|id| !answers.contains_key(*id)).cloned().collect();
+    if !absent.is_empty() {
+        answers.extend(of_source(context, source, &absent).await?);
+    }
+    Ok((answers, count))
+}
+
+/// As [`of_target`], for as many of these ids, from the first on, as the budget has place for; also tells how many.
+pub(super) async fn part_of_target(
+    context: &Context<'_>,
+    target: &dyn Reader,
+    collection: Option<&Collection>,
+    ids: &[String],
+    budget: Budget,
+) -> Result<(Answers, usize), Halt> {
+    let Some(collection) = collection.filter(|_| !ids.is_empty()) else { return Ok((Answers::new(), ids.len())) };
+    let answer = context.until_stopped(target.fetch_within(collection, ids, budget)).await?;
+    let (found, count) = answer.map_err(Halt::Target)?;
+    Ok((by_id(found), count))
+}
+
+/// Budget for one window, of which the first record is wanted however large it is.
+pub(super) const WHOLE: Budget = Budget { bytes: WINDOW_BYTES, first: true };
+
+/// Windows of a ledger's records, in order, each read while those before it are worked on. Together they hold no more than
+/// one window, and one record beyond it.
 pub(super) struct Ahead<F: Future> {
     sizes: WindowSize,
     from: usize,
     is_read: bool,
     under_way: FuturesOrdered<F>,
+    /// The places of each window under way.
+    asked: VecDeque<Vec<usize>>,
+    /// Windows that may be under way at once: one until their size is known, and from the first large record on.
+    reads: usize,
+    has_large: bool,
 }
 
 impl<F: Future> Ahead<F> {
     pub(super) fn new() -> Self {
-        Self { sizes: sized(), from: 0, is_read: false, under_way: FuturesOrdered::new() }
+        Self {
+            sizes: sized(),
+            from: 0,
+            is_read: false,
+            under_way: FuturesOrdered::new(),
+            asked: VecDeque::new(),
+            reads: 1,
+            has_large: false,
+        }
     }
 
-    /// The next window of the records that `wanted` names, read by `read`, which gets their places and ids; None after
-    /// the last.
-    pub(super) async fn next(
+    /// The next window of the records that `wanted` names, read by `read`, which gets their places, ids and the budget for
+    /// them, and tells for how many of them there was budget; None after the last.
+    pub(super) async fn next<T>(
         &mut self,
         ledger: &Ledger,
         wanted: impl Fn(Entry) -> bool,
-        read: impl Fn(Vec<usize>, Vec<String>) -> F,
-    ) -> Result<Option<F::Output>, Halt> {
-        while !self.is_read && self.under_way.len() < READS {
-            let places = ledger.select(self.from, (self.sizes.size() / READS).max(1), &wanted)?;
-            let Some(last) = places.last() else {
-                self.is_read = true;
-                break;
-            };
-            self.from = last + 1;
-            let ids = ledger.ids_at(&places)?;
-            self.under_way.push_back(read(places, ids));
+        read: impl Fn(Vec<usize>, Vec<String>, Budget) -> F,
+    ) -> Result<Option<T>, Halt>
+    where
+        F: Future<Output = Result<(usize, T), Halt>>,
+    {
+        loop {
+            while !self.is_read && self.under_way.len() < self.reads {
+                let places = ledger.select(self.from, (self.sizes.size() / READS).max(1), &wanted)?;
+                let Some(last) = places.last() else {
+                    self.is_read = true;
+                    break;
+                };
+                self.from = last + 1;
+                let ids = ledger.ids_at(&places)?;
+                let budget = Budget { bytes: WINDOW_BYTES / READS, first: self.under_way.is_empty() };
+                self.under_way.push_back(read(places.clone(), ids, budget));
+                self.asked.push_back(places);
+            }
+            let Some(answer) = self.under_way.next().await else { return Ok(None) };
+            let (done, window) = answer?;
+            if let Some(next) = self.asked.pop_front().and_then(|places| places.get(done).copied()) {
+                // what there was no budget for is read again, and what comes after it
+                (self.from, self.is_read) = (next, false);
+                self.under_way = FuturesOrdered::new();
+                self.asked.clear();
+            }
+            if done > 0 {
+                return Ok(Some(window));
+            }
         }
-        Ok(self.under_way.next().await)
     }
 
     /// Learns from a window that was read.
     pub(super) fn observe(&mut self, records: usize, bytes: usize) {
         self.sizes.observe(records, bytes);
+        self.has_large |= bytes > WINDOW_BYTES / READS * 2;
+        self.reads = if self.has_large { 1 } else { READS };
     }
 }
 

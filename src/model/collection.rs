@@ -27,4 +27,7 @@ pub struct Collection {
     pub configuration: Option<Json>,
     /// The schema document (1.x) as the store holds it; None where the version has none.
     pub schema: Option<Json>,
+    /// Why nothing of it can be read, in a sentence without a subject; None for a collection that can be. A server never
+    /// says so.
+    pub unreadable: Option<String>,
 }

@@ -2,7 +2,6 @@
 //! Nothing here writes but scratch copies; `endpoint` starts the Chroma that does.
 
 pub mod index;
-pub mod inspect;
 pub mod log;
 pub mod reader;
 pub mod sqlite;
@@ -13,7 +12,6 @@ use std::path::Path;
 
 use crate::model::{Error, Result};
 
-pub use inspect::{Health, inspect};
 pub use reader::LocalStore;
 pub use sqlite::schema::{Layout, Migration, Order};
 

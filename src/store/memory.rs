@@ -88,6 +88,7 @@ pub(crate) fn collection(store: &str, name: &str, distance: Distance, dimension:
         metadata: Metadata::new(),
         configuration: None,
         schema: None,
+        unreadable: None,
     }
 }
 

@@ -15,14 +15,14 @@ use crate::support::stores::{Store, committed, damage, oracle};
 const DEFAULT: (&str, &str) = ("default_tenant", "default_database");
 
 /// Vectors by id, as bits; None for what cannot be read.
-type Vectors = BTreeMap<String, Option<Vec<u32>>>;
+pub(super) type Vectors = BTreeMap<String, Option<Vec<u32>>>;
 
 /// What is read of a collection.
-struct Found {
+pub(super) struct Found {
     collection: Collection,
-    vectors: Vectors,
+    pub(super) vectors: Vectors,
     from_log: BTreeSet<String>,
-    remarks: Remarks,
+    pub(super) remarks: Remarks,
 }
 
 async fn found(reader: &LocalStore, collection: Collection) -> Result<Found, Error> {
@@ -47,7 +47,7 @@ async fn found(reader: &LocalStore, collection: Collection) -> Result<Found, Err
 }
 
 /// Every collection of every database, by database and name.
-async fn everything(path: &Path) -> Result<BTreeMap<String, Found>, Error> {
+pub(super) async fn everything(path: &Path) -> Result<BTreeMap<String, Found>, Error> {
     let reader = LocalStore::open(path, DEFAULT.0, DEFAULT.1).await?;
     let mut all = BTreeMap::new();
     for collection in reader.everything().await? {

@@ -1,5 +1,7 @@
 //! What was found wrong with servers: their distance, their answers, and whose server it is.
 
+mod records;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -77,7 +77,9 @@ impl ApiServer {
         });
         std::fs::write(folder.path().join("config"), config.to_string()).unwrap();
         let server = Self { shared, folder, _runtime: runtime };
-        migrations.into_iter().for_each(|migration| server.add(migration));
+        for migration in migrations {
+            server.add(migration);
+        }
         server
     }
 
@@ -180,7 +182,9 @@ impl Cluster {
         let is_owned = |object: &Value| object["metadata"]["ownerReferences"][0]["uid"] == uid;
         let owned: Vec<String> =
             self.objects.iter().filter(|(_, object)| is_owned(object)).map(|(path, _)| path.clone()).collect();
-        owned.iter().for_each(|path| self.delete(path));
+        for path in &owned {
+            self.delete(path);
+        }
     }
 }
 

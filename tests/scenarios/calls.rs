@@ -166,6 +166,15 @@ async fn a_finished_migration_is_left_in_silence() {
     assert_eq!(lines, reads);
 }
 
+/// Also by a process that was started after it ended.
+#[tokio::test]
+async fn a_finished_migration_shows_its_last_success_after_a_restart() {
+    let case = Case::to_server().running().succeeded(report::Reason::Verified).done();
+    let (_, _, metrics) = Server::with(&case.migration).look_counting(&case.migration).await;
+    let series = "memory_migration_last_success_timestamp_seconds{name=\"move\",namespace=\"team\"} 1700000000";
+    assert!(metrics.contains(series), "{metrics}");
+}
+
 #[tokio::test]
 async fn an_object_that_is_gone_or_going_is_left_in_silence() {
     let case = Case::to_server();

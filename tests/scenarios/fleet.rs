@@ -129,8 +129,6 @@ fn an_unreachable_kubelet_starves_no_other_object() {
     come_to(&server, &job, Step::Ended(0));
     until("the other one to end", || reason(&server, "well") == "Verified");
     for name in &lost {
-        let asked = server.reads().iter().filter(|call| call.contains(name.as_str()) && call.contains("/log?")).count();
-        assert!(asked <= 3, "the log of {name} was asked for {asked} times, and not every 30 s");
         assert_eq!(reason(&server, name), "Preflight", "nothing is made up");
     }
     controller.end();

@@ -25,6 +25,8 @@ enum Happens {
     Delete,
     /// From now on a Job is answered so; 0: it is taken.
     Answer(u16),
+    /// From now on a write of this kind is answered so.
+    Refuse(Kind, u16),
     /// From now on no answer comes to a Job, which may be made all the same.
     NoAnswer,
     /// Kubernetes makes the Job's pod, if there is none.
@@ -59,6 +61,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => any::<bool>().prop_map(Suspend),
         1 => Just(Delete),
         2 => prop_oneof![Just(0), Just(400), Just(403), Just(409), Just(422), Just(429), Just(500)].prop_map(Answer),
+        2 => (prop::sample::select(REFUSED.to_vec()), prop::sample::select(vec![403, 409, 422, 500]))
+            .prop_map(|(kind, code)| Refuse(kind, code)),
         1 => Just(NoAnswer),
         4 => Just(PodComes),
         3 => Just(PodStarts),
@@ -78,6 +82,34 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
+/// The writes of a plan. Only not being able to tell changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    BreakLock,
+    TakeLock,
+    Create,
+    Status,
+    Delete,
+    Ttl,
+    GiveBack,
+    Tell,
+}
+
+const REFUSED: [Kind; 6] = [Kind::BreakLock, Kind::TakeLock, Kind::Status, Kind::Delete, Kind::Ttl, Kind::GiveBack];
+
+fn kind(write: &Write) -> Kind {
+    match write {
+        Write::BreakLock(_) => Kind::BreakLock,
+        Write::TakeLock(_) => Kind::TakeLock,
+        Write::Create(_) => Kind::Create,
+        Write::Status(_) => Kind::Status,
+        Write::Delete(_) => Kind::Delete,
+        Write::Ttl(..) => Kind::Ttl,
+        Write::GiveBack(_) => Kind::GiveBack,
+        Write::Tell(_) => Kind::Tell,
+    }
+}
+
 /// How a Job is answered.
 #[derive(Clone, Copy, PartialEq)]
 enum Answers {
@@ -91,13 +123,20 @@ enum Answers {
 enum Came {
     Through,
     Died,
+    /// The API server does not take the Job or its lock.
     Refused(Option<u16>),
+    /// Somebody was faster: it is read again.
+    Changed,
+    /// An error: nothing after it is done, and nothing is remembered.
+    Failed,
 }
 
 /// A cluster with one migration, as far as the controller can tell.
 struct Model {
     case: Case,
     answers: Answers,
+    /// How the other writes are answered, where they are refused.
+    refused: BTreeMap<Kind, u16>,
     /// Verdicts that were counted, by run and attempt.
     counted: BTreeMap<(String, i32), u32>,
     /// Runs whose end the status held.
@@ -114,6 +153,7 @@ impl Model {
         Self {
             case: case.edit(|m| m.spec.active_deadline_seconds = Some(2000)),
             answers: Answers::Made,
+            refused: BTreeMap::new(),
             counted: BTreeMap::new(),
             finished: BTreeMap::new(),
             made: BTreeMap::new(),
@@ -131,7 +171,11 @@ impl Model {
                 self.case.world.pause = None;
                 self.case.world.jobs.retain(|job| !job.gone);
             }
-            Happens::Answer(0) => self.answers = Answers::Made,
+            Happens::Answer(0) => {
+                self.answers = Answers::Made;
+                self.refused.clear();
+            }
+            Happens::Refuse(kind, code) => drop(self.refused.insert(kind, code)),
             Happens::Answer(code) => self.answers = Answers::Refused(code),
             Happens::NoAnswer => self.answers = Answers::Silent,
             Happens::LockVanishes => self.case.world.held.clear(),
@@ -145,11 +189,15 @@ impl Model {
             let plan = self.case.plan_once();
             self.check(&plan);
             match self.carry_out(&plan, &mut writes) {
-                Came::Died => return,
+                Came::Died | Came::Failed => return,
+                Came::Changed => {
+                    self.case.remember(&plan.pause);
+                    continue;
+                }
                 Came::Refused(code) => {
                     let plan = self.case.refused(code, "the server's words");
                     self.check(&plan);
-                    if self.carry_out(&plan, &mut writes) != Came::Died {
+                    if !matches!(self.carry_out(&plan, &mut writes), Came::Died | Came::Failed) {
                         self.case.remember(&plan.pause);
                     }
                     return;
@@ -220,6 +268,9 @@ impl Model {
                 return Came::Died;
             }
             *writes -= 1;
+            if let Some(came) = self.refuses(write) {
+                return came;
+            }
             match self.answer(write, &mut created) {
                 Answers::Made => {}
                 Answers::Refused(code) => return Came::Refused(Some(code)),
@@ -240,6 +291,18 @@ impl Model {
             }
         }
         Came::Through
+    }
+
+    /// What `act` makes of a refusal of this write.
+    fn refuses(&self, write: &Write) -> Option<Came> {
+        let code = *self.refused.get(&kind(write))?;
+        match (kind(write), code) {
+            (Kind::TakeLock | Kind::Status, 409) => Some(Came::Changed),
+            (Kind::TakeLock, 403 | 422) => Some(Came::Refused(Some(code))),
+            // One of that name is another one: there is nothing to remove.
+            (Kind::Delete | Kind::GiveBack | Kind::BreakLock | Kind::Ttl, 409) => None,
+            _ => Some(Came::Failed),
+        }
     }
 
     /// Does the write, unless it is refused.

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::observe::world::Lock;
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock};
 use memory_migration_operator::controller::plan::{PauseChange, Write};
+use memory_migration_operator::report::{self, Stage};
 use serde_json::{Value, json};
 
 use super::fixtures::*;
@@ -289,4 +290,38 @@ fn a_run_whose_lock_another_object_holds_by_now_is_stopped() {
     assert_eq!((reason(&plan), plan.delete().len()), (Reason::TargetBusy, 1));
     assert!(message(&plan).contains("the run was stopped: MemoryMigration team/other holds the lock"));
     assert_eq!(plan.status().unwrap().stopped_job, format!("uid-of-{}", case.job_name(1)));
+}
+
+/// What the watches hold may say how a run goes on. A try, an end, a Job and a lock rest on what the API server says.
+#[test]
+fn only_what_a_run_says_may_rest_on_a_cache() {
+    let may = |case: &Case| {
+        let known = case.migration.status.clone().unwrap_or_default();
+        case.plan_once().only_tells(&known)
+    };
+    let running = Case::to_server().running();
+    assert!(may(&running) && may(&running.clone().at_stage(Stage::Copying, 1, 2)));
+    let busy = Case::to_server().see(|o| o.lock = Lock::Theirs { holder: "MemoryMigration team/other".into() }).done();
+    assert!(may(&busy), "it still waits");
+    let never: [(&str, Case); 8] = [
+        ("takes a lock", Case::to_server()),
+        ("makes a Job", Case::to_server().see(|o| o.lock = Lock::Ours)),
+        ("breaks a lock", Case::to_server().see(|o| o.lock = Lock::Stale { uid: "x".into() })),
+        ("takes its lock again", running.clone().see(|o| (o.lock, o.held) = (Lock::Free, vec![]))),
+        ("stops a run", running.clone().see(|o| o.lock = Lock::Theirs { holder: "another".into() })),
+        ("ends a run", running.clone().succeeded(report::Reason::Verified)),
+        (
+            "waits for what the runner missed",
+            running.clone().ended(7, None, Some(JobPhase::Failed("PodFailurePolicy".into()))),
+        ),
+        (
+            "counts a try",
+            running.clone().see(|o| (o.jobs, o.pods) = (vec![], vec![])).see(|o| {
+                o.source = Endpoint::Missing("gone".into());
+            }),
+        ),
+    ];
+    for (what, case) in never {
+        assert!(!may(&case), "{what}: {:?}", case.plan_once().writes);
+    }
 }

@@ -2,7 +2,7 @@
 
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::controller::observe::world::{Cause, JobPhase, Lock, LogFact, Pause};
-use memory_migration_operator::controller::plan::PauseChange;
+use memory_migration_operator::controller::plan::{PauseChange, Write};
 use memory_migration_operator::controller::process::memory::Memory;
 use memory_migration_operator::report::{self, Stage};
 
@@ -25,14 +25,24 @@ fn a_wait_that_only_the_runner_sees_is_no_failed_try_and_never_ends_the_run() {
     for attempt in 1..=8 {
         case = waits(case, report::Reason::SourceEmpty);
         let plan = case.plan();
-        assert_eq!((plan.delete().len(), plan.release().len()), (1, 1), "the lock goes with the Job");
-        let status = case.clone().done().migration.status.unwrap();
+        // The first one tidies up at once; what a further one writes is spread over its pause.
+        let at_once = usize::from(attempt == 1);
+        assert_eq!((plan.delete().len(), plan.release().len()), (at_once, 1), "the lock goes with the runner");
+        pauses.push(plan.requeue.unwrap().as_secs());
+        case = case.done();
+        if attempt > 1 {
+            assert!(plan.status().is_none() && case.plan().writes.is_empty(), "no news: {:?}", case.plan().writes);
+            case = case.later(60);
+            assert_eq!((case.plan().delete().len(), case.plan().release().len()), (1, 0));
+            case = case.done();
+        }
+        let status = case.migration.status.clone().unwrap();
         assert_eq!((reason_of(&status), status.failures, status.attempts), (Reason::SourceEmpty, 0, attempt));
         assert_eq!(status.stopped_job, status.job_uid, "its removal is no failure");
-        pauses.push(plan.requeue.unwrap().as_secs());
-        case = case.done().see(|o| o.pods.clear());
+        case = case.see(|o| o.pods.clear());
         assert!(case.plan().writes.is_empty(), "{:?}", case.plan());
-        case = case.later(i64::try_from(*pauses.last().unwrap()).unwrap());
+        let left = case.plan().requeue.unwrap().as_secs();
+        case = case.later(i64::try_from(left).unwrap());
         let told = case.plan();
         assert!(told.create().is_some() && told.notices().is_empty(), "an attempt that only looks is no news");
         case = case.done();
@@ -41,9 +51,98 @@ fn a_wait_that_only_the_runner_sees_is_no_failed_try_and_never_ends_the_run() {
     }
     assert_eq!(pauses, [60, 120, 240, 300, 300, 300, 300, 300]);
     let there = case.see(|o| o.pods.push(pod_fact(&o.jobs[0].name)));
-    assert!(there.plan().notices().is_empty());
+    assert!(there.plan().notices().is_empty() && there.plan().writes.is_empty());
     let copying = there.at_stage(Stage::Copying, 1, 2);
     assert_eq!((reason(&copying.plan()), copying.plan().pause), (Reason::Copying, PauseChange::Clear));
+    let status = copying.plan().status().unwrap();
+    assert_eq!((status.attempts, status.job_name), (9, copying.job_name(9)), "now it is counted");
+}
+
+/// One write and the second in which it is sent.
+type Sent = (i64, String);
+
+/// A quarter of an hour of a migration that nothing lets begin, in seconds of its own: the runner ends 10 s after its Job was made,
+/// the Job goes 2 s after it is told to, and something wakes the controller all the time.
+fn quarter_of_an_hour(mut case: Case, refuse: impl Fn(&Write) -> bool, runner: Option<report::Reason>) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    let (mut made, mut told_to_go) = (None, None);
+    for second in 0..1000 {
+        if runner.is_some() && made == Some(second - 3) {
+            case = case.see(|o| o.pods = vec![pod_fact(&o.jobs[0].name)]).at_stage(Stage::Preflight, 0, 0);
+        }
+        if let Some(reason) = runner
+            && made == Some(second - 10)
+        {
+            let summary = summary(&case.hash(), reason);
+            case = case.ended(7, Some(summary), Some(JobPhase::Failed("PodFailurePolicy".into())));
+            case = case.see(|o| (o.jobs[0].failed, o.jobs[0].exit) = (1, Some(7)));
+        }
+        if told_to_go.is_some_and(|at| second >= at + 2) {
+            told_to_go = None;
+            case = case.see(|o| (o.jobs, o.pods, o.log) = (vec![], vec![], None));
+        }
+        for _ in 0..4 {
+            let plan = case.plan_once();
+            let mut created = None;
+            let mut refused = false;
+            for write in &plan.writes {
+                let word: String = format!("{write:?}").chars().take_while(char::is_ascii_alphabetic).collect();
+                sent.push((second, word));
+                refused = refuse(write);
+                if refused {
+                    break;
+                }
+                match write {
+                    Write::Create(_) => made = Some(second),
+                    Write::Delete(_) => told_to_go = told_to_go.or(Some(second)),
+                    _ => {}
+                }
+                case.write(write, &mut created);
+            }
+            if refused {
+                let plan = case.refused(Some(422), "no");
+                let mut created = None;
+                for write in &plan.writes {
+                    sent.push((second, "after a refusal".into()));
+                    case.write(write, &mut created);
+                }
+                case.remember(&plan.pause);
+                break;
+            }
+            case.remember(&plan.pause);
+            if !plan.again {
+                break;
+            }
+        }
+        case = case.later(1);
+    }
+    sent
+}
+
+/// After the first minute, in which it is told: writes, locks and Events, whatever is refused.
+#[track_caller]
+fn at_most_three_a_minute(sent: &[Sent]) {
+    for (start, _) in sent.iter().filter(|(at, _)| *at > 60) {
+        let minute: Vec<&Sent> = sent.iter().filter(|(at, _)| (*start..start + 60).contains(at)).collect();
+        assert!(minute.len() <= 3, "{} writes in a minute: {minute:?}", minute.len());
+    }
+}
+
+#[test]
+fn no_wait_writes_more_than_three_times_a_minute() {
+    let taken = |_: &Write| false;
+    for reason in [report::Reason::SourceEmpty, report::Reason::SourceNotFound, report::Reason::TargetBusy] {
+        let sent = quarter_of_an_hour(Case::to_server(), taken, Some(reason));
+        assert!(sent.iter().filter(|(_, word)| word == "Create").count() >= 4, "it tries again: {sent:?}");
+        at_most_three_a_minute(&sent);
+    }
+    at_most_three_a_minute(&quarter_of_an_hour(Case::to_server(), |w| matches!(w, Write::Create(_)), None));
+    at_most_three_a_minute(&quarter_of_an_hour(Case::to_server(), |w| matches!(w, Write::TakeLock(_)), None));
+    let busy = |case: Case| case.see(|o| o.lock = Lock::Theirs { holder: "MemoryMigration team/other".into() });
+    at_most_three_a_minute(&quarter_of_an_hour(busy(Case::to_server()), taken, None));
+    at_most_three_a_minute(&quarter_of_an_hour(Case::to_claim().used_by("chroma-0", "prod"), taken, None));
+    let stuck = Case::to_server().running().trouble(Reason::PodUnschedulable, "no node takes it");
+    at_most_three_a_minute(&quarter_of_an_hour(stuck, taken, None));
 }
 
 #[test]

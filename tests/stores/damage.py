@@ -18,6 +18,7 @@
     watermark COLLECTION SCOPE SEQ_ID   sets how far a segment (METADATA or VECTOR) says it has followed the log
     unapply COLLECTION ID       takes a record out of the tables, as if its entries of the log had never been applied
     lose-document COLLECTION ID takes a record's document out of embedding_metadata, but not out of the full-text table
+    bad-page BTREE [KIND]       makes the middle page of a table or index unreadable; of these KINDs (leaf or internal)
     space SPACE COLLECTION [everywhere]   sets the distance in the metadata of the VECTOR segment, and in the collection's
     foreign-pickle COLLECTION   replaces the mapping by a pickle that would make the file `executed` beside the store
 
@@ -298,6 +299,17 @@ def space(store, word, collection, everywhere=""):
             )
 
 
+def bad_page(store, btree, kind="leaf"):
+    with sqlite3.connect(f"file:{database(store)}?mode=ro", uri=True) as tables:
+        sql = "select pageno from dbstat where name = ? and pagetype = ? order by pageno"
+        pages = [row[0] for row in tables.execute(sql, (btree, kind))]
+    if not pages:
+        sys.exit(f"{btree} has no {kind} page")
+    with open(database(store), "r+b") as file:
+        file.seek((pages[len(pages) // 2] - 1) * page_size(store))
+        file.write(b"\x77")
+
+
 def unknown_migration(store):
     with sqlite3.connect(database(store)) as tables:
         tables.execute(
@@ -321,6 +333,7 @@ HOW = {
     "watermark": watermark,
     "unapply": unapply,
     "lose-document": lose_document,
+    "bad-page": bad_page,
     "space": space,
     "unknown-migration": unknown_migration,
 }

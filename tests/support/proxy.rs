@@ -39,8 +39,10 @@ pub(crate) struct Seen {
     pub(crate) line: String,
     /// How many requests with the same last path segment came before.
     pub(crate) before: usize,
-    /// Its body; empty for none.
+    /// Its body, or the beginning of a large one; empty for none.
     pub(crate) body: String,
+    /// Bytes of the whole body.
+    pub(crate) length: usize,
 }
 
 impl Seen {
@@ -162,8 +164,9 @@ impl Shared {
     fn fault(&self, line: &str, body: &[u8]) -> Fault {
         let mut all = self.seen.lock().unwrap();
         // of a large body the beginning is enough
-        let body = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
-        let mut seen = Seen { line: line.trim_end_matches(" HTTP/1.1").to_owned(), before: 0, body };
+        let length = body.len();
+        let body = String::from_utf8_lossy(&body[..length.min(4096)]).into_owned();
+        let mut seen = Seen { line: line.trim_end_matches(" HTTP/1.1").to_owned(), before: 0, body, length };
         seen.before = all.iter().filter(|other| other.verb() == seen.verb()).count();
         all.push(seen.clone());
         drop(all);

@@ -237,6 +237,10 @@ pub struct Pause {
     pub said: Option<Trouble>,
     /// What ended the attempt.
     pub cause: Cause,
+    /// The UID of the Job that it is about, where that is still there.
+    pub job: String,
+    /// Seconds since 1970 from which that Job is removed.
+    pub tidy: i64,
 }
 
 /// What ended an attempt before anything was written.

@@ -23,6 +23,8 @@ pub(super) const WHILE_WAITING: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: i64 = 60;
 /// Seconds of the longest pause.
 const LONGEST_PAUSE: i64 = 300;
+/// Seconds for which the Job of a runner that waits once more stays: so no minute has more than three writes.
+const KEPT: i64 = 60;
 /// Seconds without a line in the runner's log after which it is said.
 const SILENCE: i64 = 300;
 
@@ -37,8 +39,10 @@ pub(super) enum Decision {
     Hold { reason: Reason, message: String },
     /// The same, and delete the object's Jobs.
     Stop { reason: Reason, message: String, after: Option<Duration> },
-    /// The runner waits for something: remove its Job, and try again after the pause.
+    /// The runner waits for something: give the lock back, and try again after the pause.
     Wait(Pause),
+    /// Remove the Job of a runner that waits: its pause goes on.
+    Tidy(Pause),
     /// No attempt before the pause has passed. `sure`: nothing was made, so that the lock can go.
     Pause { pause: Pause, sure: bool },
     /// Remove a lock that nobody holds any more.
@@ -78,6 +82,8 @@ pub(super) fn decide(look: &Look<'_>) -> Decision {
         Some(_) if let Some(lost) = look.world.alive().find_map(PodFact::lost) => {
             stop_others(Reason::NodeLost, lost.message.clone())
         }
+        // Its Job is going, as it has to: what it waits for is still the news.
+        Some(_) if let Some((reason, message)) = still_waits(look) => stop_others(reason, message),
         Some(what) => {
             let message =
                 format!("{what} belongs to a run that was edited, stopped or replaced: waiting until it has ended");
@@ -266,7 +272,8 @@ pub(super) fn next_pause(look: &Look<'_>, cause: Cause, said: Trouble) -> Pause 
         Cause::Refused | Cause::RunnerWaits => doubled.min(LONGEST_PAUSE),
     };
     let generation = look.migration.metadata.generation.unwrap_or_default();
-    Pause { until: look.second().saturating_add(seconds), times, generation, said: Some(said), cause }
+    let until = look.second().saturating_add(seconds);
+    Pause { until, times, generation, said: Some(said), cause, ..Pause::default() }
 }
 
 /// What was said of the last attempt, where that had to wait for something which the next one may still find missing.
@@ -285,7 +292,7 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
         }
         Some(End::Unproved(_)) if verdict::failures(look, job) > spec.backoff_limit => return end(verdict::lost()),
         Some(End::Waits { reason, message }) => {
-            return Decision::Wait(next_pause(look, Cause::RunnerWaits, Trouble { reason, message }));
+            return waits(look, job, Trouble { reason, message });
         }
         Some(ended) => return end(ended),
         None => {}
@@ -316,6 +323,23 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
     }
     let (reason, message) = at_stage(look, &pod.name);
     say(reason, message)
+}
+
+/// The runner has ended because it has to wait. What a further attempt writes is spread over the pause.
+fn waits(look: &Look<'_>, job: &JobFact, said: Trouble) -> Decision {
+    let Some(pause) = known_pause(look).filter(|pause| pause.job == job.uid) else {
+        let mut pause = next_pause(look, Cause::RunnerWaits, said);
+        pause.job.clone_from(&job.uid);
+        pause.tidy = look.second() + if pause.times > 1 { KEPT } else { 0 };
+        return Decision::Wait(pause);
+    };
+    let left = pause.tidy.min(pause.until) - look.second();
+    match u64::try_from(left) {
+        Ok(left) if left > 0 && left.cast_signed() <= KEPT => {
+            Decision::Say { reason: said.reason, message: said.message, after: Some(Duration::from_secs(left)) }
+        }
+        _ => Decision::Tidy(pause.clone()),
+    }
 }
 
 /// What a runner says that works.

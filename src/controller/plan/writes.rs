@@ -24,6 +24,8 @@ struct Draft {
     outcome: Option<Outcome>,
     /// Whether the locks can go if nothing of the object works.
     may_release: bool,
+    /// Nothing is new, if the object says the same already: the numbers of an attempt that only looks can wait.
+    no_news: bool,
 }
 
 /// Turns the decision into writes.
@@ -37,12 +39,14 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
         then: Vec::new(),
         outcome: None,
         may_release: true,
+        no_news: false,
     };
     match decision {
         Decision::Keep => return keep(look),
         Decision::Take(name) => return take(look, name),
         Decision::BreakLock { uid } => return break_lock(look, uid),
         Decision::Say { reason, message, after } => {
+            draft.no_news = is_looking_again(look, reason, &message);
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
             draft.first = hold_lock(look);
             draft.then.extend(strangers(look));
@@ -61,8 +65,18 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             }
         }
         Decision::Wait(pause) => {
+            let at_once = pause.tidy <= look.second();
+            if at_once {
+                remove_jobs(look, &mut draft);
+            }
+            draft.no_news = !at_once;
+            wait(look, pause, &mut draft, &mut plan);
+        }
+        Decision::Tidy(pause) => {
             remove_jobs(look, &mut draft);
             wait(look, pause, &mut draft, &mut plan);
+            plan.pause = PauseChange::Keep;
+            plan.requeue = plan.requeue.or(Some(SOON));
         }
         Decision::Pause { pause, sure } => {
             draft.may_release = sure;
@@ -150,6 +164,11 @@ fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
     plan.pause = PauseChange::Set(pause);
 }
 
+/// Whether this is what a runner that had to wait said last, and its next attempt has found nothing else yet.
+fn is_looking_again(look: &Look<'_>, reason: Reason, message: &str) -> bool {
+    decide::still_waits(look).is_some_and(|(said, words)| said == reason && words == message)
+}
+
 /// The Job comes before the status that counts it: an attempt that is refused is none.
 fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
     let status = &mut draft.status;
@@ -160,8 +179,10 @@ fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
     status::begin_again(status);
     status.start_time = status.start_time.clone().or_else(|| Some(look.now.clone()));
     status.active_since = status.active_since.clone().or_else(|| Some(look.now.clone()));
-    (draft.reason, draft.message) = decide::still_waits(look)
-        .unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name_any())));
+    let still = decide::still_waits(look);
+    draft.no_news = still.is_some();
+    (draft.reason, draft.message) =
+        still.unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name_any())));
     draft.first.push(Write::Create(job));
     let ours = look.lock();
     let others = look.world.held.iter().filter(|held| Some(&held.name) != ours.as_ref());
@@ -203,7 +224,7 @@ fn handle(name: &str, uid: &str) -> Handle {
 
 /// Completes the status, and the plan with what follows from it.
 fn settle(look: &Look<'_>, draft: Draft, plan: &mut Plan) {
-    let Draft { mut status, reason, message, first, then, outcome, may_release } = draft;
+    let Draft { mut status, reason, message, first, then, outcome, may_release, no_news } = draft;
     let old = look.migration.status.clone().unwrap_or_default();
     // The end of the run before an edit says nothing about the new spec.
     let of_run_before = outcome.is_some() && !look.is_at_the_specs_run();
@@ -216,7 +237,10 @@ fn settle(look: &Look<'_>, draft: Draft, plan: &mut Plan) {
     status.conditions = conditions::conditions(&old.conditions, reason, &said, generation, look.now);
     let notices = notices::notices(&old, &status, reason, &message);
     plan.writes.extend(first);
-    plan.writes.extend(changed(look, status, outcome));
+    let said_already = status.conditions == old.conditions;
+    if !(no_news && said_already) {
+        plan.writes.extend(changed(look, status, outcome));
+    }
     plan.writes.extend(then);
     plan.writes.extend(notices.into_iter().map(Write::Tell));
     if may_release && look.world.is_quiet() {

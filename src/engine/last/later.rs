@@ -3,14 +3,19 @@
 use std::collections::HashSet;
 
 use crate::engine::halt::Halt;
-use crate::engine::{Context, Pair, select};
+use crate::engine::{Context, select};
 use crate::model::Collection;
 
 /// What the selection matches and was not there when it was resolved: in a person's words, and not copied.
-pub(super) async fn than(context: &Context<'_>, sources: &[Collection], pairs: &[Pair]) -> Result<Vec<String>, Halt> {
+pub(super) async fn than(
+    context: &Context<'_>,
+    sources: &[Collection],
+    resolved: &HashSet<(String, String)>,
+) -> Result<Vec<String>, Halt> {
     let selection = &context.options.selection;
-    let had: HashSet<(&str, &str)> = pairs.iter().map(|p| (&*p.source.database, &*p.source.name)).collect();
-    let is_new = |c: &&Collection| !had.contains(&(&*c.database, &*c.name)) && selection.target_of(&c.name).is_some();
+    let is_new = |c: &&Collection| {
+        selection.target_of(&c.name).is_some() && !resolved.contains(&(c.database.clone(), c.name.clone()))
+    };
     let words = |c: &Collection| {
         let database = selection.has_databases().then_some(c.database.as_str());
         format!("collection {}", select::words(database, &c.name))

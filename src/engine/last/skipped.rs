@@ -25,17 +25,19 @@ pub(super) async fn look(
         let is_skipped = |entry: Entry| {
             !entry.gone && !pair.is_wanted(entry) && matches!(entry.plan, Plan::Conflict | Plan::Duplicate)
         };
-        let read = |places: Vec<usize>, ids: Vec<String>| {
+        let read = |mut places: Vec<usize>, ids: Vec<String>, budget| {
             let source = &source;
             async move {
-                let (records, found) = tokio::try_join!(
-                    window::of_source(context, source, &ids),
-                    window::of_target(context, sides.server, Some(collection), &ids),
+                let ((records, ours), (found, theirs)) = tokio::try_join!(
+                    window::part_of_source(context, source, &ids, budget),
+                    window::part_of_target(context, sides.server, Some(collection), &ids, budget),
                 )?;
-                Ok::<_, Halt>((places, records, found))
+                let count = ours.min(theirs);
+                places.truncate(count);
+                Ok::<_, Halt>((count, (places, records, found)))
             }
         };
-        let Some(both) = ahead.next(&pair.ledger, is_skipped, read).await?.transpose()? else { return Ok(()) };
+        let Some(both) = ahead.next(&pair.ledger, is_skipped, read).await? else { return Ok(()) };
         let (places, records, found) = both;
         ahead.observe(places.len(), window::bytes(&records));
         let twins = twins(context, sides.server, pair, collection, &records).await?;

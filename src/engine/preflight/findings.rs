@@ -144,6 +144,9 @@ fn compatible(selected: &[Selected], there: &[Collection]) -> Finding {
 
 /// What makes an existing collection unfit to hold the source's records.
 fn conflict_of(source: &Collection, target: &Collection) -> Option<String> {
+    if let Some(why) = &target.unreadable {
+        return Some(why.clone());
+    }
     if let (Some(a), Some(b)) = (source.dimension, target.dimension)
         && a != b
     {

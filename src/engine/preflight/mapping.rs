@@ -93,6 +93,7 @@ mod tests {
             metadata: Metadata::new(),
             configuration: None,
             schema: None,
+            unreadable: None,
         };
         Selected { source, target_name: name.to_owned(), target_database: None }
     }

@@ -146,10 +146,16 @@ async fn differing(
             if window.len() < WINDOW && !is_last {
                 continue;
             }
-            let ids = std::mem::take(window);
-            let (a, b) = both(context, target, source, twin, &ids).await?;
-            if let Some(witness) = ids.iter().find_map(|id| witness_of(id, &a, &b, source)) {
-                return Ok(Some(witness));
+            let mut ids = std::mem::take(window);
+            while !ids.is_empty() {
+                let ((a, ours), (b, theirs)) = tokio::try_join!(
+                    window::part_of_source(context, source, &ids, window::WHOLE),
+                    window::part_of_target(context, target, Some(twin), &ids, window::WHOLE),
+                )?;
+                let looked: Vec<String> = ids.drain(..ours.min(theirs)).collect();
+                if let Some(witness) = looked.iter().find_map(|id| witness_of(id, &a, &b, source)) {
+                    return Ok(Some(witness));
+                }
             }
         }
         if is_last {

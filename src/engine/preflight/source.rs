@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::halt::Halt;
+use crate::engine::select::Selected;
 use crate::engine::{Context, Pair, Run, Warning, damage};
 use crate::report::{Listed, ListedCollection};
 
@@ -11,6 +12,9 @@ use super::findings;
 /// Looks at the source before any record is read: refuses what is empty or replaced, and names what is damaged.
 pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     let now = listed(run);
+    if !context.options.allow_empty {
+        none_left(run)?;
+    }
     if let Some(before) = &context.options.listed
         && let Some(why) = replaced(before, &now)
     {
@@ -21,6 +25,43 @@ pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Res
     }
     run.tracker.listed(now);
     remarks(context, run).await
+}
+
+/// The collections of which something can be read. The others are named, and speak against the verdict.
+pub(in crate::engine) fn readable(selected: Vec<Selected>, run: &mut Run) -> Result<Vec<Selected>, Halt> {
+    let (sound, broken): (Vec<_>, Vec<_>) = selected.into_iter().partition(|one| one.source.unreadable.is_none());
+    for one in broken {
+        let why = one.source.unreadable.as_deref().unwrap_or_default();
+        leave_out(run, &one.source_words(), &format!("it {why}"));
+    }
+    if sound.is_empty() {
+        none_left(run)?;
+    }
+    Ok(sound)
+}
+
+/// The check that a collection fails of which nothing can be read.
+pub(in crate::engine) const LEFT_OUT: &str = "source-collection";
+
+/// Notes that a collection is not moved.
+pub(in crate::engine) fn leave_out(run: &mut Run, name: &str, why: &str) {
+    run.warnings.push(Warning {
+        check: LEFT_OUT,
+        message: format!("collection {name} was skipped: nothing of it can be read: {why}"),
+        remedy: "restore it from a backup; all other collections are moved",
+    });
+}
+
+/// Refuses a run that has nothing left to move.
+fn none_left(run: &Run) -> Result<(), Halt> {
+    let left_out: Vec<&str> = run.warnings.iter().filter(|w| w.check == LEFT_OUT).map(|w| w.message.as_str()).collect();
+    if left_out.is_empty() || run.pairs.iter().any(|pair| !pair.ledger.ids().is_empty()) {
+        return Ok(());
+    }
+    let told = left_out.join("; ");
+    Err(Halt::Refused(format!(
+        "there is no other record to move, and nothing was written. {told}; restore it from a backup"
+    )))
 }
 
 /// What this run found, for its next attempt.

@@ -4,6 +4,7 @@
 pub mod audit;
 mod core;
 pub mod rows;
+pub mod sizes;
 pub mod state;
 pub mod window;
 
@@ -23,7 +24,7 @@ use self::state::Sequence;
 use super::system::Attempt;
 use crate::model::{Collection, Error, Fetched, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Reader, Remarks};
+use crate::store::{Budget, Reader, Remarks};
 
 /// Connections that read parts of one window at once, at most; fewer on a machine with fewer cores.
 const CONNECTIONS: usize = 4;
@@ -139,14 +140,7 @@ impl Reader for LocalStore {
 
     async fn collections(&self) -> Result<Vec<Collection>> {
         let (tenant, databases, may_be_missing) = (self.tenant.clone(), self.databases.clone(), self.may_be_missing);
-        self.run(move |core| {
-            let found = core.all()?;
-            if !may_be_missing {
-                core.check_databases(&tenant, &databases)?;
-            }
-            Ok(found.into_iter().filter(|c| c.tenant == tenant && databases.contains(&c.database)).collect())
-        })
-        .await
+        self.run(move |core| core.of_databases(&tenant, &databases, may_be_missing)).await
     }
 
     async fn databases(&self) -> Result<Option<Vec<String>>> {
@@ -156,7 +150,7 @@ impl Reader for LocalStore {
 
     async fn count(&self, collection: &Collection) -> Result<u64> {
         let collection = collection.clone();
-        self.run(move |core| core.with(&collection, |db, file, _, state| window::count(db, file, state))).await
+        self.run(move |core| core.count(&collection)).await
     }
 
     async fn ids(&self, collection: &Collection) -> Result<SortedIds> {
@@ -172,6 +166,18 @@ impl Reader for LocalStore {
     async fn generation(&self, collection: &Collection) -> Result<Option<String>> {
         let collection = collection.clone();
         self.run(move |core| core.generation(&collection)).await.map(Some)
+    }
+
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        let (of, wanted) = (collection.clone(), ids.to_vec());
+        let count = self.run(move |core| core.fitting(&of, &wanted, budget)).await?;
+        let fitting = ids.get(..count).unwrap_or(ids);
+        Ok((self.fetch(collection, fitting).await?, fitting.len()))
     }
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {

@@ -1,7 +1,9 @@
 //! `chroma.sqlite3`: how it is opened, which layouts it has, and what its tables hold. Writes nothing but a scratch copy.
 //! The list of parts; no part of it imports this file.
 
+pub mod around;
 pub mod birth;
+pub mod catalog;
 pub mod check;
 pub mod connection;
 pub mod content;
@@ -9,3 +11,4 @@ pub mod listing;
 pub mod schema;
 pub mod tables;
 mod values;
+pub mod walks;

@@ -188,3 +188,162 @@ async fn only_the_collections_that_are_asked_for_are_probed() {
     assert_eq!(server.store().await.uuids().await.unwrap().len(), 2);
     assert!(!server.sent().iter().any(|line| line.contains("/query")));
 }
+
+/// Ids that a request asks for.
+fn asked_ids(request: &str) -> Vec<String> {
+    let body = request.split("\r\n\r\n").nth(1).and_then(|body| serde_json::from_str(body).ok());
+    let ids = body.as_ref().and_then(|body: &serde_json::Value| body["ids"].as_array());
+    ids.map(|ids| ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
+}
+
+fn records_of(ids: &[String], vectors: usize) -> Act {
+    let column = |cell: &str, n: usize| vec![cell; n].join(",");
+    let named: Vec<String> = ids.iter().map(|id| format!("{id:?}")).collect();
+    let (nulls, count) = (column("null", ids.len()), named.join(","));
+    let vectors = column("[1.0]", vectors);
+    answer(
+        200,
+        &format!(
+            "{{\"ids\":[{count}],\"embeddings\":[{vectors}],\"documents\":[{nulls}],\"uris\":[{nulls}],\"metadatas\":[{nulls}]}}"
+        ),
+    )
+}
+
+/// A server that fails on what `is_bad` says of the number of its requests and the ids.
+async fn failing(
+    is_bad: impl Fn(usize, &[String]) -> bool + Send + Sync + 'static,
+) -> (Scripted, super::reader::HttpStore) {
+    let server = Scripted::chroma(move |n, request| {
+        let ids = asked_ids(request);
+        if is_bad(n, &ids) { answer(500, r#"{"error":"IndexError('boom')"}"#) } else { records_of(&ids, ids.len()) }
+    })
+    .await;
+    let mut config = server.config();
+    config.timeouts.request = Duration::from_secs(5);
+    config.timeouts.retry = Duration::from_millis(300);
+    config.timeouts.apart = Duration::from_millis(1);
+    let store = open(config).await.unwrap();
+    (server, store)
+}
+
+fn ids(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{n:04}")).collect()
+}
+
+fn unreadable(fetched: &[Fetched]) -> Vec<&str> {
+    fetched.iter().filter(|f| matches!(f, Fetched::Unreadable { .. })).map(Fetched::id).collect()
+}
+
+/// In the mock, for no real server fails on a record and then answers for it.
+#[tokio::test]
+async fn a_record_that_a_server_fails_on_three_times_is_unreadable_and_one_that_comes_then_is_not() {
+    let tries = Mutex::new(0);
+    let (server, store) = failing(move |_, ids| {
+        let alone = ids.len() == 1 && ids[0] == "0005";
+        if alone {
+            *tries.lock().unwrap() += 1;
+        }
+        ids.contains(&"0003".to_owned()) || (ids.contains(&"0005".to_owned()) && *tries.lock().unwrap() < 3)
+    })
+    .await;
+    let fetched = store.fetch(&collection(), &ids(20)).await.unwrap();
+    assert_eq!((fetched.len(), unreadable(&fetched)), (20, vec!["0003"]));
+    assert!(server.sent().len() < 40, "{}", server.sent().len());
+    // it is asked for apart from now on, and told again
+    let before = server.sent().len();
+    let fetched = store.fetch(&collection(), &ids(20)).await.unwrap();
+    assert_eq!(unreadable(&fetched), ["0003"]);
+    assert!(server.sent().len() - before <= 6, "{}", server.sent().len() - before);
+}
+
+#[tokio::test]
+async fn a_server_that_fails_on_everything_is_in_trouble_and_its_address_is_right() {
+    let (_, store) = failing(|_, _| true).await;
+    let error = store.fetch(&collection(), &ids(50)).await.unwrap_err();
+    assert!(matches!(&error, Error::Failing { .. }) && error.is_transient(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("IndexError('boom')") && !text.contains("check its address"), "{text}");
+}
+
+#[tokio::test]
+async fn twenty_records_on_end_are_the_server_and_nineteen_are_not() {
+    for (bad, is_server) in [(19, false), (20, true)] {
+        let (_, store) = failing(move |_, ids| ids.iter().any(|id| *id < format!("{bad:04}"))).await;
+        let fetched = store.fetch(&collection(), &ids(40)).await;
+        match fetched {
+            Ok(fetched) => assert!(!is_server && unreadable(&fetched).len() == bad, "{bad}"),
+            Err(error) => assert!(is_server && matches!(error, Error::Failing { .. }), "{bad}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answering_in_the_middle_of_a_search_says_nothing_of_records() {
+    // the neighbour fails, too, once the halving is done
+    let (_, store) = failing(|n, ids| n > 12 || ids.contains(&"0003".to_owned())).await;
+    let error = store.fetch(&collection(), &ids(8)).await.unwrap_err();
+    assert!(matches!(error, Error::Failing { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn other_trouble_than_a_servers_own_error_never_speaks_of_a_record() {
+    for (status, body) in [(429, "later"), (502, "bad gateway"), (503, "starting"), (504, "late"), (500, "")] {
+        let server = Scripted::chroma(move |_, request| {
+            let ids = asked_ids(request);
+            if ids.contains(&"0003".to_owned()) { answer(status, body) } else { records_of(&ids, ids.len()) }
+        })
+        .await;
+        let mut config = server.config();
+        config.timeouts.retry = Duration::from_millis(200);
+        let error = open(config).await.unwrap().fetch(&collection(), &ids(8)).await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{status}: {error}");
+    }
+}
+
+/// v057: Chroma 0.5.7 answered 7 ids with 6 embeddings.
+#[tokio::test]
+async fn v057_an_answer_with_fewer_vectors_than_ids_is_halved_down_to_the_record() {
+    let server = Scripted::chroma(move |_, request| {
+        let ids = asked_ids(request);
+        let lost = ids.iter().filter(|id| *id == "0003").count();
+        records_of(&ids, ids.len() - lost)
+    })
+    .await;
+    let mut config = server.config();
+    config.timeouts.apart = Duration::from_millis(1);
+    let fetched = open(config).await.unwrap().fetch(&collection(), &ids(7)).await.unwrap();
+    assert_eq!((fetched.len(), unreadable(&fetched)), (7, vec!["0003"]));
+}
+
+#[tokio::test]
+async fn a_search_that_takes_too_much_leaves_the_rest_unread_and_a_target_is_not_touched() {
+    let is_bad = |ids: &[String]| ids.iter().any(|id| id.ends_with('7'));
+    let (_, store) = failing(move |_, ids| is_bad(ids)).await;
+    let fetched = store.fetch(&collection(), &ids(3000)).await.unwrap();
+    assert_eq!(fetched.len(), 3000);
+    let unread = store.remarks(&collection()).await.unwrap().unread.unwrap();
+    assert!(unread.contains("records were not read") && unread.contains("after 2000 requests"), "{unread}");
+    let writer = store.into_writer().await.unwrap();
+    let error = writer.fetch(&collection(), &ids(30)).await.unwrap_err();
+    assert!(matches!(error, Error::Failing { .. }), "{error}");
+}
+
+/// v0416: a mock, for 0.4.15 and 0.4.16 do not run with the client libraries of today.
+#[tokio::test]
+async fn v0416_a_server_without_uris_is_read_without_and_that_is_said() {
+    let server = Scripted::start(|_, request| match request.split_whitespace().nth(1).unwrap_or_default() {
+        "/api/v1/version" => answer(200, "\"0.4.15\""),
+        path if path.starts_with("/api/v2") => answer(404, "{}"),
+        _ if request.contains("\"uris\"") => answer(422, r#"{"detail":"unexpected value"}"#),
+        _ => answer(200, r#"{"ids":["a"],"embeddings":[[1.0]],"documents":["x"],"metadatas":[null],"data":null}"#),
+    })
+    .await;
+    let store = server.store().await;
+    for _ in 0..2 {
+        let fetched = store.fetch(&collection(), &["a".to_owned()]).await.unwrap();
+        assert!(matches!(&fetched[0], Fetched::Record { record, .. } if record.uri.is_none()), "{fetched:?}");
+    }
+    assert_eq!(server.sent().len(), 3);
+    let notes = store.remarks(&collection()).await.unwrap().notes;
+    assert!(notes.len() == 1 && notes[0].contains("no uris"), "{notes:?}");
+}

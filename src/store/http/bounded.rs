@@ -11,8 +11,8 @@ pub(super) const SMALL: usize = 1 << 20;
 pub(super) const DOCUMENT: usize = 16 << 20;
 /// For a list of collections, each with its schema: about 30,000 of them. 128 MiB.
 pub(super) const LIST: usize = 128 << 20;
-/// For several records; more than that and fewer are asked for. 64 MiB.
-pub(super) const RECORDS: usize = 64 << 20;
+/// For several records; more than that and fewer are asked for. 16 MiB.
+pub(super) const RECORDS: usize = 16 << 20;
 /// For one record: Chroma takes 40 MiB in one body, and JSON writes a control character in six bytes. 512 MiB.
 pub(super) const RECORD: usize = 512 << 20;
 

@@ -241,6 +241,7 @@ mod tests {
             metadata: metadata.into_iter().collect(),
             configuration: None,
             schema: None,
+            unreadable: None,
         }
     }
 

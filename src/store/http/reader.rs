@@ -16,7 +16,7 @@ use super::transport::{Request, Stopped, Transport};
 use super::wire;
 use crate::model::{Collection, Error, Fetched, Glob, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Reader, Remarks};
+use crate::store::{Budget, Reader, Remarks};
 
 /// A Chroma server, to read from.
 #[derive(Debug)]
@@ -184,6 +184,15 @@ impl Reader for HttpStore {
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
         self.api.fetch(collection, ids).await
+    }
+
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        self.api.fetch_within(collection, ids, budget).await
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {

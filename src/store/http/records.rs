@@ -13,10 +13,15 @@ use super::suspect::{Evidence, Neighbour, Ruling, rule};
 use super::transport::{Request, Stopped};
 use super::wire::{self, GetAnswer};
 use crate::model::{Collection, Error, Fetched, Result};
+use crate::store::Budget;
 
 /// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
 /// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
 const FETCH: usize = 1000;
+/// Bytes of an answer for one of content: a vector's number takes four bytes, and twenty in JSON.
+const JSON: usize = 8;
+/// So many times fewer are asked for after an answer that was too long.
+const SMALLER: usize = 4;
 /// The parts of a record, as `get` names them.
 const PARTS: [&str; 4] = ["documents", "metadatas", "embeddings", "uris"];
 /// Pauses between the tries of a `get` before it is halved: a server that starts may fail once.
@@ -64,6 +69,32 @@ impl Api {
             fetched.extend(self.part(collection, &apart, true).await?);
         }
         Ok(fetched)
+    }
+
+    /// As [`Api::fetch`], for as many as the budget has place for: an answer that grows beyond it is given up before it is
+    /// whole, and fewer are asked for.
+    pub(super) async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        let mut count = ids.len().min(FETCH);
+        loop {
+            let part = &ids[..count];
+            let limit =
+                if count == 1 && budget.first { RECORD } else { budget.bytes.saturating_mul(JSON).min(RECORDS) };
+            match self.get_within(collection, part, &PARTS, limit).await? {
+                Came::Records(records) => {
+                    self.came(collection, &records);
+                    return Ok((records, count));
+                }
+                Came::TooLong(_) if count > 1 => count /= SMALLER,
+                Came::TooLong(_) if !budget.first => return Ok((Vec::new(), 0)),
+                Came::TooLong(_) | Came::Fails(_) => return Ok((self.fetch(collection, part).await?, count)),
+            }
+            count = count.max(1);
+        }
     }
 
     /// One part of what is asked for; `is_known`: each failed alone before, as often as it takes.
@@ -125,10 +156,22 @@ impl Api {
 
     /// The records with these ids in one answer, with these parts.
     async fn get(&self, collection: &Collection, ids: &[String], parts: &[&'static str]) -> Result<Came> {
+        let limit = if ids.len() == 1 { RECORD } else { RECORDS };
+        self.get_within(collection, ids, parts, limit).await
+    }
+
+    /// As `get`, for an answer of at most `limit` bytes.
+    async fn get_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        parts: &[&'static str],
+        limit: usize,
+    ) -> Result<Came> {
         loop {
             let has_uris = self.known().without_uris.is_none();
             let include: Vec<&'static str> = parts.iter().copied().filter(|part| has_uris || *part != "uris").collect();
-            match self.asked(collection, ids, &include).await {
+            match self.asked(collection, ids, &include, limit).await {
                 Ok(answer) => {
                     let (records, dropped) = answer;
                     if !dropped.is_empty() {
@@ -160,12 +203,12 @@ impl Api {
         collection: &Collection,
         ids: &[String],
         include: &[&'static str],
+        limit: usize,
     ) -> Result<(Vec<Fetched>, Vec<String>), (Request<'static>, Stopped)> {
         // ids and names are text: it cannot fail
         let body = serde_json::to_vec(&ByIds { ids, include }).unwrap_or_default();
         let path = self.at(collection).collection(&collection.id, "get");
         let request = Request { kind: Kind::Records, ..self.read(&path, Some(body.into()), words(collection)) };
-        let limit = if ids.len() == 1 { RECORD } else { RECORDS };
         let take = |response| async move {
             let body = whole(response, limit).await?;
             // Megabytes of decimals: not on a thread that serves connections.

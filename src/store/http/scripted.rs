@@ -150,6 +150,7 @@ pub(super) fn collection() -> Collection {
         metadata: Metadata::new(),
         configuration: None,
         schema: None,
+        unreadable: None,
     }
 }
 

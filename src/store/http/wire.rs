@@ -53,7 +53,8 @@ impl CollectionAnswer {
         let configuration = configuration_json.filter(|c| !c.is_null());
         let distance = distance::declared(schema.as_ref(), configuration.as_ref(), &metadata);
         let (tenant, database) = (tenant.to_owned(), database.to_owned());
-        Ok(Collection { id, name, tenant, database, dimension, distance, metadata, configuration, schema })
+        let unreadable = None;
+        Ok(Collection { id, name, tenant, database, dimension, distance, metadata, configuration, schema, unreadable })
     }
 }
 

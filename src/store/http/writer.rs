@@ -22,7 +22,7 @@ use super::wire::{self, CollectionAnswer};
 use crate::chroma::{Capabilities, NewCollection, rules};
 use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Amendment, Reader, Remarks, Writer};
+use crate::store::{Amendment, Budget, Reader, Remarks, Writer};
 
 /// What Chroma 1.x takes in one body; beyond it answers 413. Older servers have no limit of their own, but what stands
 /// before them often has, and larger bodies are no faster.
@@ -228,6 +228,17 @@ impl Reader for HttpWriter {
 
     async fn fetch(&self, collection: &Collection, ids: &[String]) -> Result<Vec<Fetched>> {
         let fetched = self.store.fetch(collection, ids).await?;
+        self.store.api.refuse_unread(collection)?;
+        Ok(fetched)
+    }
+
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        let fetched = self.store.fetch_within(collection, ids, budget).await?;
         self.store.api.refuse_unread(collection)?;
         Ok(fetched)
     }

@@ -14,9 +14,11 @@ use crate::store::Remarks;
 use crate::store::files::index::hnsw::Doubt;
 use crate::store::files::index::{Vectors, Wrong};
 use crate::store::files::log::overlay::Tally;
+use crate::store::files::sqlite::around::Pages;
+use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::check::{Findings, Once, Texts};
 use crate::store::files::sqlite::listing::Census;
-use crate::store::files::sqlite::tables;
+use crate::store::files::sqlite::walks::Walks;
 
 /// What all connections to one store share.
 #[derive(Debug, Default)]
@@ -27,6 +29,10 @@ pub struct Shared {
     pub check: Once,
     /// Whether a copy in scratch space is read, as the first connection found last: one copy is enough.
     pub is_copy: AtomicBool,
+    /// Pages that could not be read.
+    pub pages: Pages,
+    /// Walks through tables whose index cannot be read.
+    pub walks: Walks,
     census: Mutex<Option<Counted>>,
     audits: Mutex<HashMap<String, Audit>>,
 }
@@ -120,12 +126,17 @@ impl Shared {
         Some(Arc::clone(&counted.census))
     }
 
+    /// The small tables inside a transaction.
+    pub fn catalog<'a>(&'a self, db: &'a Connection) -> Catalog<'a> {
+        Catalog { db, pages: &self.pages }
+    }
+
     /// Takes a census inside the caller's transaction.
     ///
     /// # Errors
     /// `SQLite`'s.
     pub fn recount(&self, db: &Connection) -> rusqlite::Result<Arc<Census>> {
-        let (census, marks) = (Arc::new(Census::take(db)?), tables::watermarks(db)?);
+        let (census, marks) = (Arc::new(Census::take(db)?), self.catalog(db).watermarks()?);
         *locked(&self.census) = Some(Counted { census: Arc::clone(&census), marks });
         Ok(census)
     }
@@ -151,6 +162,7 @@ pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared:
         remarks.damage.extend(findings.damage.iter().map(|what| format!("the database is damaged: {what}")));
         remarks.damage.extend(texts(&findings, &state.segments.metadata));
     }
+    remarks.damage.extend(shared.pages.told());
     if let Some(what) = &audit.listing {
         remarks.damage.push(format!("SQLite's table embeddings and its index do not agree: {what}"));
     }

@@ -10,17 +10,19 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::audit::{self, Shared};
-use super::state::{self, KEPT, Sequence, Shape, State};
-use super::window;
-use crate::model::{Collection, Distance, Error, Fetched, Metadata, Result, distance};
+use super::state::{self, KEPT, Segments, Sequence, Shape, State};
+use super::{sizes, window};
+use crate::model::distance::SPACE;
+use crate::model::{Collection, Distance, Error, Fetched, Metadata, Result, Value, distance};
 use crate::scratch::SortedIds;
-use crate::store::Remarks;
+use crate::store::files::sqlite::catalog::{Catalog, CollectionRow};
 use crate::store::files::sqlite::check;
 use crate::store::files::sqlite::connection::{self, Opened, failure};
 use crate::store::files::sqlite::schema::{self, Columns, Layout};
-use crate::store::files::sqlite::tables::{self, CollectionRow};
+use crate::store::files::sqlite::tables;
 use crate::store::files::system::{self, Attempt, Failure};
 use crate::store::files::{DATABASE, place};
+use crate::store::{Budget, Remarks};
 
 /// How long a call goes on trying while the store's own server writes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -78,9 +80,11 @@ impl Core {
         place(&self.path).into_store(&self.path)?;
         let opened = connection::open(&self.file)?;
         let sql = |e| failure(&self.file, &e);
-        let layout = tables::layout(&opened.connection).map_err(sql)?;
+        let (layout, whole) = self.shared.catalog(&opened.connection).layout().map_err(sql)?;
         let found = tables::tables(&opened.connection).map_err(sql)?;
-        let columns = layout.check().and_then(|()| schema::columns(&found)).map_err(|why| {
+        // with a page of the migrations gone, tables and columns alone tell
+        let checked = if whole { layout.check() } else { Ok(()) };
+        let columns = checked.and_then(|()| schema::columns(&found)).map_err(|why| {
             Failure::Final(Error::Unsupported {
                 store: self.name(),
                 why,
@@ -115,11 +119,11 @@ impl Core {
         };
         let shared = Arc::clone(&self.shared);
         let result = self.read(|db, columns, _| {
-            let segments = State::segments(db, &file, &collection.id, &collection.name)?;
+            let segments = State::segments(shared.catalog(db), &file, &collection.id, &collection.name)?;
             if segments != state.segments {
                 return Err(state::moved(&state.folder));
             }
-            state.refresh(db, &file, &collection.id, &shared.indexes)?;
+            state.refresh(shared.catalog(db), &file, &collection.id, &shared.indexes)?;
             work(db, &file, columns, &mut state)
         });
         let checked = state.check();
@@ -129,6 +133,12 @@ impl Core {
         let found = result?;
         checked?;
         Ok(found)
+    }
+
+    /// How many records there are.
+    pub(super) fn count(&mut self, collection: &Collection) -> Attempt<u64> {
+        let shared = Arc::clone(&self.shared);
+        self.with(collection, |db, file, _, state| window::count(db, file, state, &shared))
     }
 
     /// Every id. The first call looks at the store as a whole, too, unless something has it open.
@@ -148,8 +158,8 @@ impl Core {
     pub(super) fn remarks(&mut self, collection: &Collection) -> Attempt<Remarks> {
         let shared = Arc::clone(&self.shared);
         self.with(collection, |db, file, _, state| {
-            let space = tables::segment_space(db, &state.segments.vector).map_err(|e| failure(file, &e))?;
-            Ok(audit::remarks(collection, state, &space, &shared))
+            let space = shared.catalog(db).segment_space(&state.segments.vector).map_err(|e| failure(file, &e))?;
+            Ok(audit::remarks(collection, state, &space.rows.into_iter().collect(), &shared))
         })
     }
 
@@ -158,6 +168,11 @@ impl Core {
         let database = system::stamp(&self.file)?;
         let state = self.with(collection, |_, _, _, state| Ok(format!("{:?} {}", state.sequence, state.stamps)))?;
         Ok(format!("{state} {}", database.map_or_else(String::new, |stamp| stamp.to_string())))
+    }
+
+    /// How many of these records, from the first on, a budget has place for.
+    pub(super) fn fitting(&mut self, collection: &Collection, ids: &[String], budget: Budget) -> Attempt<usize> {
+        self.with(collection, |db, file, _, state| sizes::fitting(db, file, state, ids, budget))
     }
 
     /// These records, and of which state of the store they are. What a damaged page holds is halved down to its records.
@@ -183,9 +198,9 @@ impl Core {
     }
 
     fn fetch_whole(&mut self, collection: &Collection, ids: &[String]) -> Attempt<(Vec<Fetched>, Option<Sequence>)> {
-        let audit = self.shared.audit(&collection.id);
+        let (audit, shared) = (self.shared.audit(&collection.id), Arc::clone(&self.shared));
         let window = self.with(collection, |db, file, columns, state| {
-            window::read(db, file, columns, state, collection, (ids, &audit))
+            window::read(db, file, columns, state, collection, (ids, &audit, &shared))
         })?;
         let state = self.states.get(&collection.id).ok_or_else(|| self.gone(&collection.name))?;
         let fetched = window.finish(state);
@@ -205,10 +220,10 @@ impl Core {
             return Ok(());
         }
         self.states.remove(&collection.id);
-        let file = self.file.clone();
+        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
         let (segments, dimension) = self.read(|db, columns, _| {
-            let segments = State::segments(db, &file, &collection.id, &collection.name)?;
-            let rows = tables::collections(db, columns).map_err(|e| failure(&file, &e))?;
+            let segments = State::segments(shared.catalog(db), &file, &collection.id, &collection.name)?;
+            let rows = shared.catalog(db).collections(columns).map_err(|e| failure(&file, &e))?;
             Ok((segments, rows.into_iter().find(|row| row.id == collection.id).and_then(|row| row.dimension)))
         })?;
         let dimension = dimension.and_then(|d| u32::try_from(d).ok());
@@ -223,37 +238,74 @@ impl Core {
 
     /// Every collection of every database.
     pub(super) fn all(&mut self) -> Attempt<Vec<Collection>> {
-        let file = self.file.clone();
+        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
         self.read(|db, columns, _| {
-            let rows = tables::collections(db, columns).map_err(|e| failure(&file, &e))?;
-            rows.into_iter().map(|row| collection(db, &file, columns, row)).collect()
+            let catalog = shared.catalog(db);
+            let rows = catalog.collections(columns).map_err(|e| failure(&file, &e))?;
+            rows.into_iter().map(|row| collection(catalog, &file, columns, row)).collect()
         })
     }
 
     /// The names of all databases of a tenant, in order.
     pub(super) fn databases(&mut self, tenant: &str) -> Attempt<Vec<String>> {
-        let file = self.file.clone();
-        let all = self.read(|db, _, _| tables::databases(db).map_err(|e| failure(&file, &e)))?;
+        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
+        let all = self.read(|db, _, _| shared.catalog(db).databases().map_err(|e| failure(&file, &e)))?;
+        if let Some(error) = shared.pages.lost("databases") {
+            return Err(Failure::Final(Error::Damaged {
+                file,
+                what: format!(
+                    "a page of the table databases cannot be read ({error}), so that not all names are known"
+                ),
+                readable: "name each database, without a *; those on the other pages can be read".to_owned(),
+            }));
+        }
         Ok(all.into_iter().filter(|(of, _)| of == tenant).map(|(_, name)| name).collect())
     }
 
-    /// Fails where the tenant, or one of these databases, is not there.
-    pub(super) fn check_databases(&mut self, tenant: &str, databases: &[String]) -> Attempt<()> {
-        let (file, store) = (self.file.clone(), self.name());
-        let missing = |what, there: String| {
-            Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") })
+    /// Every collection of these databases. `may_be_missing`: one that is not there is empty.
+    pub(super) fn of_databases(
+        &mut self,
+        tenant: &str,
+        databases: &[String],
+        may_be_missing: bool,
+    ) -> Attempt<Vec<Collection>> {
+        let found = self.all()?.into_iter().filter(|c| c.tenant == tenant && databases.contains(&c.database));
+        let found: Vec<Collection> = found.collect();
+        let (store, file, shared) = (self.name(), self.file.clone(), Arc::clone(&self.shared));
+        let missing = |what: String, there: String, table: &'static str| match shared.pages.lost(table) {
+            // absence from a table that cannot be read is none
+            Some(error) => Err(Failure::Final(Error::Damaged {
+                file: file.clone(),
+                what: format!("a page of the table {table} cannot be read ({error}), and {what} is not on the others"),
+                readable: "restore it from a backup, or save what is left with sqlite3's .recover on a copy".to_owned(),
+            })),
+            None if may_be_missing => Ok(()),
+            None => {
+                Err(Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") }))
+            }
         };
-        let tenants = self.read(|db, _, _| tables::tenants(db).map_err(|e| failure(&file, &e)))?;
-        if !tenants.iter().any(|t| t == tenant) {
-            return Err(missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}")));
+        let empty: Vec<&String> = databases.iter().filter(|d| !found.iter().any(|c| c.database == **d)).collect();
+        if empty.is_empty() {
+            return Ok(found);
         }
-        let names = self.databases(tenant)?;
-        match databases.iter().find(|database| !names.contains(database)) {
-            None => Ok(()),
-            Some(database) => {
-                Err(missing(format!("database {database:?} of tenant {tenant:?}"), format!("the databases {names:?}")))
+        let (tenants, all) = self.read(|db, _, _| {
+            let catalog = shared.catalog(db);
+            let both = catalog.tenants().and_then(|tenants| Ok((tenants, catalog.databases()?)));
+            both.map_err(|e| failure(&file, &e))
+        })?;
+        if !tenants.iter().any(|t| t == tenant) {
+            missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}"), "tenants")?;
+        }
+        let names: Vec<&str> = all.iter().filter(|(t, _)| t == tenant).map(|(_, d)| d.as_str()).collect();
+        for database in empty {
+            let what = format!("database {database:?} of tenant {tenant:?}");
+            if !names.contains(&database.as_str()) {
+                missing(what, format!("the databases {names:?}"), "databases")?;
+            } else if shared.pages.lost("collections").is_some() {
+                missing(format!("any collection of {what}"), String::new(), "collections")?;
             }
         }
+        Ok(found)
     }
 
     fn gone(&self, what: &str) -> Error {
@@ -270,34 +322,60 @@ pub(in crate::store::files) fn layout(path: &Path) -> Result<Layout> {
     let mut core = Core::new(path, Arc::default())?;
     core.attempt(|core| {
         let opened = connection::open(&core.file)?;
-        tables::layout(&opened.connection).map_err(|e| failure(&core.file, &e))
+        let (layout, whole) = core.shared.catalog(&opened.connection).layout().map_err(|e| failure(&core.file, &e))?;
+        if whole { Ok(layout) } else { Err(Failure::Final(unknown_layout(&core.file))) }
     })
 }
 
-fn collection(db: &Connection, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Collection> {
-    let damaged = |what: String| {
-        Failure::Final(Error::Damaged {
-            file: file.to_owned(),
-            what: format!("collection {:?}: {what}", row.name),
-            readable: "the other collections can be read".to_owned(),
+fn unknown_layout(file: &Path) -> Error {
+    Error::Damaged {
+        file: file.to_owned(),
+        what: "a page of the table migrations cannot be read, so nobody knows which Chroma may write it".to_owned(),
+        readable: "it can be read as a source; migrate it into a new store".to_owned(),
+    }
+}
+
+/// A collection by its row. What is wrong with the row is a matter of this collection alone: it is named, and the others
+/// are read.
+fn collection(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Collection> {
+    let sql = |e| failure(file, &e);
+    let mut wrong = Vec::new();
+    let mut json = |text: &Option<String>, column: &str| {
+        let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
+        parsed.unwrap_or_else(|e| {
+            wrong.push(format!("has a {column} that is no JSON ({e})"));
+            None
         })
     };
-    let json = |text: &Option<String>, column: &str| {
-        let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
-        parsed.map_err(|e| damaged(format!("its {column} is no JSON ({e})")))
+    let configuration = json(&row.configuration, "config_json_str");
+    let schema = json(&row.schema, "schema_str");
+    let metadata = catalog.collection_metadata(columns, &row.id).map_err(sql)?.unwrap_or_else(|why| {
+        wrong.push(format!("has unreadable settings: {why}"));
+        Metadata::new()
+    });
+    let dimension = row.dimension.map(u32::try_from).transpose().unwrap_or_else(|_| {
+        wrong.push(format!("has the dimension {:?}", row.dimension));
+        None
+    });
+    let (space, is_known) = match Segments::of(&catalog.segments(&row.id).map_err(sql)?) {
+        Ok(segments) => {
+            let found = catalog.segment_space(&segments.vector).map_err(sql)?;
+            (found.rows.into_iter().collect(), found.whole)
+        }
+        Err(why) => {
+            wrong.push(why);
+            (Metadata::new(), true)
+        }
     };
-    let configuration = json(&row.configuration, "config_json_str")?;
-    let schema = json(&row.schema, "schema_str")?;
-    let metadata = tables::collection_metadata(db, columns, &row.id).map_err(|e| failure(file, &e))?;
-    let metadata = metadata.map_err(damaged)?;
-    let dimension = row.dimension.map(u32::try_from).transpose();
-    let dimension = dimension.map_err(|_| damaged(format!("its dimension is {:?}", row.dimension)))?;
-    let segments = tables::segments(db, &row.id).map_err(|e| failure(file, &e))?;
-    let space = match segments.iter().find(|(_, scope)| scope == "VECTOR") {
-        Some((segment, _)) => tables::segment_space(db, segment).map_err(|e| failure(file, &e))?,
-        None => Metadata::new(),
-    };
-    let distance = distance::declared(schema.as_ref(), configuration.as_ref(), &space);
+    let declared = |space: &Metadata| distance::declared(schema.as_ref(), configuration.as_ref(), space);
+    let distance = declared(&space);
+    let would_be = |word: &str| declared(&Metadata::from([(SPACE.to_owned(), Value::Str(word.to_owned()))]));
+    if !is_known
+        && space.is_empty()
+        && [Distance::L2, Distance::Cosine, Distance::Ip].iter().any(|one| would_be(one.as_str()) != distance)
+    {
+        wrong.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
+    }
     Ok(Collection {
         id: row.id,
         name: row.name,
@@ -308,5 +386,6 @@ fn collection(db: &Connection, file: &Path, columns: Columns, row: CollectionRow
         metadata,
         configuration,
         schema,
+        unreadable: (!wrong.is_empty()).then(|| wrong.join(", and ")),
     })
 }

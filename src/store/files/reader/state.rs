@@ -5,14 +5,13 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::Connection;
-
 use crate::model::{Error, Fetched};
 use crate::scratch;
 use crate::store::files::index::stamps::{PICKLE, Stamps};
 use crate::store::files::index::{Vectors, Wrong};
 use crate::store::files::log::overlay::{Base, Log, Overlay};
 use crate::store::files::log::replay::{Known, Watermarks};
+use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
 use crate::store::files::sqlite::tables;
 use crate::store::files::system::{Attempt, Failure};
@@ -24,6 +23,25 @@ pub struct Segments {
     pub metadata: String,
     /// The segment whose folder holds the index.
     pub vector: String,
+}
+
+impl Segments {
+    /// A collection's segments among these, each with its scope. Chroma up to 0.4 made the collection first and its
+    /// segments in a second transaction: an end in between leaves one without.
+    ///
+    /// # Errors
+    /// A sentence without a subject.
+    pub fn of(found: &[(String, String)]) -> Result<Self, String> {
+        let one = |scope: &str| {
+            let mut ids = found.iter().filter(|(_, s)| s == scope).map(|(id, _)| id.clone());
+            ids.next().filter(|_| ids.next().is_none())
+        };
+        match (one("METADATA"), one("VECTOR")) {
+            (Some(metadata), Some(vector)) if is_name(&vector) => Ok(Self { metadata, vector }),
+            _ if found.is_empty() => Err("has no segments: Chroma was ended while it made the collection".to_owned()),
+            _ => Err(format!("has the segments {found:?} where one METADATA and one VECTOR belong")),
+        }
+    }
 }
 
 /// How far each part has followed the log. Any change to the collection changes one of these.
@@ -142,30 +160,23 @@ impl State {
     ///
     /// # Errors
     /// [`Error::NotFound`] for a collection that is gone; [`Error::Damaged`] for one without its two segments.
-    pub fn segments(db: &Connection, database: &Path, collection: &str, name: &str) -> Attempt<Segments> {
+    pub fn segments(catalog: Catalog<'_>, database: &Path, collection: &str, name: &str) -> Attempt<Segments> {
         let sql = |e| failure(database, &e);
-        if !tables::collection_exists(db, collection).map_err(sql)? {
+        if !catalog.collection_exists(collection).map_err(sql)? {
             return Err(Failure::Final(Error::NotFound {
                 store: database.display().to_string(),
                 what: format!("collection {name:?} ({collection})"),
                 remedy: "it was deleted; list the collections again".to_owned(),
             }));
         }
-        let found = tables::segments(db, collection).map_err(sql)?;
-        let one = |scope: &str| {
-            let mut ids = found.iter().filter(|(_, s)| s == scope).map(|(id, _)| id.clone());
-            ids.next().filter(|_| ids.next().is_none())
-        };
-        match (one("METADATA"), one("VECTOR")) {
-            (Some(metadata), Some(vector)) if is_name(&vector) => Ok(Segments { metadata, vector }),
-            _ => Err(Failure::Final(Error::Damaged {
+        let found = catalog.segments(collection).map_err(sql)?;
+        Segments::of(&found).map_err(|why| {
+            Failure::Final(Error::Damaged {
                 file: database.to_owned(),
-                what: format!(
-                    "collection {name:?} has the segments {found:?} where one METADATA and one VECTOR belong"
-                ),
+                what: format!("collection {name:?} {why}"),
                 readable: "the other collections can be read".to_owned(),
-            })),
-        }
+            })
+        })
     }
 
     /// Loads the index from its folder, outside any transaction: it can take seconds.
@@ -194,15 +205,21 @@ impl State {
     ///
     /// # Errors
     /// `SQLite`'s, and those of the scratch space.
-    pub fn refresh(&mut self, db: &Connection, database: &Path, collection: &str, indexes: &Indexes) -> Attempt<()> {
+    pub fn refresh(
+        &mut self,
+        catalog: Catalog<'_>,
+        database: &Path,
+        collection: &str,
+        indexes: &Indexes,
+    ) -> Attempt<()> {
         let sql = |e| failure(database, &e);
-        let metadata = tables::max_seq_id(db, &self.segments.metadata).map_err(sql)?.unwrap_or(0);
+        let metadata = catalog.max_seq_id(&self.segments.metadata).map_err(sql)?.unwrap_or(0);
         // From 0.5 on the table is the truth, and the pickle's own number a leftover.
-        let vector = tables::max_seq_id(db, &self.segments.vector).map_err(sql)?;
+        let vector = catalog.max_seq_id(&self.segments.vector).map_err(sql)?;
         let vector = vector.or(self.vectors.max_seq_id()).unwrap_or(0);
-        let now = Sequence { last: tables::last_entry(db).map_err(sql)?, metadata, vector };
+        let now = Sequence { last: tables::last_entry(catalog.db, catalog.pages).map_err(sql)?, metadata, vector };
         if self.sequence != Some(now) {
-            let walk = |base: &Base| self.walk(db, collection, now, base).map_err(|stop| stop.failure(database));
+            let walk = |base: &Base| self.walk(catalog, collection, now, base).map_err(|stop| stop.failure(database));
             self.overlay = indexes.overlay(&self.folder, (self.stamps, now), walk)?;
             self.sequence = Some(now);
             // an index that is just being kept may be behind its watermark for a moment
@@ -217,32 +234,25 @@ impl State {
     /// Walks through the log: each entry is held against its record's row and the index, whatever the watermarks say.
     fn walk(
         &self,
-        db: &Connection,
+        catalog: Catalog<'_>,
         collection: &str,
         now: Sequence,
         base: &Base,
     ) -> Result<(Overlay, Option<Base>), Stop> {
-        let (mut log, mut last, mut damage) = (Log::default(), base.settled, Vec::new());
-        let walked = tables::entries(db, collection, base.settled, |entry| match entry {
-            Ok(entry) => {
-                last = entry.seq_id;
-                log.push(&entry).map_err(Stop::Scratch)
-            }
+        let Catalog { db, pages } = catalog;
+        let (mut log, mut damage) = (Log::default(), Vec::new());
+        let lost = tables::entries(db, collection, base.settled, |entry| match entry {
+            Ok(entry) => log.push(&entry).map_err(Stop::Scratch),
             Err(what) => {
                 damage.push(what);
                 damage.truncate(NAMED);
                 Ok(())
             }
-        });
-        match walked {
-            Err(Stop::Sql(e)) if is_corrupt(&e) => {
-                damage.push(format!("the log (embeddings_queue) can be read up to entry {last} only: {e}"));
-            }
-            other => other?,
-        }
+        })?;
+        damage.extend(lost);
         let synced = now.vector > 0;
         let floor = if self.vectors.is_sound() { now.metadata.min(now.vector).min(now.last) } else { 0 };
-        let whole_log = base.settled == 0 && tables::is_never_purged(db)?;
+        let whole_log = base.settled == 0 && tables::is_never_purged(db, pages)?;
         let marks = Watermarks { metadata: now.metadata, vector: now.vector };
         let (vectors, segment) = (&self.vectors, &self.segments.metadata);
         let (mut overlay, next) = log.replay(base, marks, floor, |id| {

@@ -14,22 +14,28 @@ use crate::scratch::{self, IdList, SortedIds};
 use crate::store::files::index::{IndexRow, Vectors};
 use crate::store::files::log::queue::{self, Content};
 use crate::store::files::log::replay::{Effect, VectorAt};
-use crate::store::files::sqlite::connection::failure;
+use crate::store::files::sqlite::connection::{failure, is_corrupt};
+use crate::store::files::sqlite::content::Detour;
 use crate::store::files::sqlite::listing::{self, Listing};
 use crate::store::files::sqlite::schema::Columns;
-use crate::store::files::sqlite::{content, tables};
-use crate::store::files::system::{Attempt, Failure};
+use crate::store::files::sqlite::{content, tables, walks};
+use crate::store::files::system::{self, Attempt, Failure};
 
 /// How many records the collection holds.
 ///
 /// # Errors
 /// `SQLite`'s, and those of the scratch space.
-pub fn count(db: &Connection, file: &Path, state: &State) -> Attempt<u64> {
+pub fn count(db: &Connection, file: &Path, state: &State, shared: &Shared) -> Attempt<u64> {
     let sql = |e| failure(file, &e);
-    let mut count = tables::count(db, &state.segments.metadata).map_err(sql)?;
+    let mut count = tables::count(db, &shared.pages, &state.segments.metadata).map_err(sql)?;
     for changed in state.overlay.changed() {
         let (id, changes) = changed.map_err(scratch::failed)?;
-        let has_row = tables::row_seq_id(db, &state.segments.metadata, &id).map_err(sql)?.is_some();
+        let row = tables::row_seq_id(db, &state.segments.metadata, &id);
+        // of a row on a page that cannot be read nobody knows: it counts as it was counted
+        let has_row = match row {
+            Err(e) if is_corrupt(&e) => true,
+            row => row.map_err(sql)?.is_some(),
+        };
         count += i64::from(changes.exists) - i64::from(has_row);
     }
     Ok(u64::try_from(count).unwrap_or(0))
@@ -129,7 +135,7 @@ pub fn read(
     columns: Columns,
     state: &State,
     collection: &Collection,
-    (ids, audit): (&[String], &Audit),
+    (ids, audit, shared): (&[String], &Audit, &Shared),
 ) -> Attempt<Pending> {
     let sql = |e| failure(file, &e);
     let mut window = Pending::default();
@@ -139,7 +145,14 @@ pub fn read(
     let places = found(db, file, state, audit, (&wanted, &effects), &mut window.said.unfound)?;
     let mut numbers: Vec<i64> = places.iter().filter_map(Found::number).collect();
     numbers.sort_unstable();
-    let mut contents = content::contents(db, columns, &numbers).map_err(sql)?;
+    // within a transaction nobody commits, so that the stamp stands for what it reads
+    let stamp = system::stamp(file)?.filter(|stamp| !stamp.is_fresh());
+    let detour = Detour { walks: &shared.walks, pages: &shared.pages, stamp };
+    let contents = content::contents(db, columns, &numbers, detour);
+    let mut contents = contents.map_err(|error| match error {
+        walks::Error::Sql(e) => failure(file, &e),
+        walks::Error::Scratch(e) => Failure::Final(scratch::failed(e)),
+    })?;
     let mut take = |number| match numbers.binary_search(&number) {
         Ok(at) => std::mem::replace(&mut contents[at], Ok(Content::default())),
         Err(_) => Ok(Content::default()),

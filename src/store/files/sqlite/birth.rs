@@ -9,6 +9,8 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::around::Pages;
+use super::catalog::Catalog;
 use super::connection::{self, failure};
 use super::schema::Layout;
 use super::tables;
@@ -41,8 +43,9 @@ pub fn empty(folder: &Path) -> Result<Option<Layout>> {
     let look = || {
         let opened = connection::open(&database)?;
         let sql = |e| failure(&database, &e);
-        let layout = tables::layout(&opened.connection).map_err(sql)?;
-        Ok(is_empty(&opened.connection).map_err(sql)?.then_some(layout))
+        let db = &opened.connection;
+        let (layout, whole) = Catalog { db, pages: &Pages::default() }.layout().map_err(sql)?;
+        Ok((whole && is_empty(db).map_err(sql)?).then_some(layout))
     };
     look().map_err(|failure| match failure {
         Failure::Again(error) | Failure::Final(error) => error,

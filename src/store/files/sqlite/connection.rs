@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tempfile::TempDir;
 
-use super::tables;
 use crate::model::Error;
 use crate::store::files::system::{self, Attempt, Failure, Stamp, beside, io_error};
 
@@ -18,6 +18,8 @@ const HEADER: usize = 100;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const JOURNAL: &str = "-journal";
 const WAL: &str = "-wal";
+/// How long `SQLite` waits for a writer's lock before it answers "busy".
+const BUSY: Duration = Duration::from_secs(2);
 
 /// An open database.
 #[derive(Debug)]
@@ -69,7 +71,7 @@ pub fn open(database: &Path) -> Attempt<Opened> {
     let header = header(&file, database, &stamp)?;
     let logged = header.get(18..20).is_some_and(|modes| modes.contains(&2)) || exists(&beside(database, WAL))?;
     if !logged && !is_hot(&file, database)? {
-        let connection = tables::open(database).map_err(|e| failure(database, &e))?;
+        let connection = in_place(database).map_err(|e| failure(database, &e))?;
         return Ok(Opened { connection, database: database.to_owned(), stamp, copy: None });
     }
     let why = if logged { "in WAL mode" } else { "with a hot journal" };
@@ -79,6 +81,15 @@ pub fn open(database: &Path) -> Attempt<Opened> {
     }
     let (connection, copy) = copied(&file, database)?;
     Ok(Opened { connection, database: database.to_owned(), stamp, copy: Some(copy) })
+}
+
+/// Opens a database read-only; it must exist.
+fn in_place(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
 }
 
 fn exists(path: &Path) -> Result<bool, Error> {

@@ -3,39 +3,99 @@
 
 use rusqlite::{Connection, Result, params_from_iter};
 
+use super::around::Pages;
+use super::connection::is_corrupt;
 use super::schema::Columns;
 use super::tables::{CHUNK, placeholders};
 use super::values::{Keyed, Read, keyed};
+use super::walks::{Error, Walks};
 use crate::model::Value;
 use crate::store::files::log::queue::{Content, DOCUMENT, URI};
+use crate::store::files::system::Stamp;
 
 /// The content of each of these rows of `embeddings`, by sorted numbers; empty for a row without any metadata. An inner
-/// error is for that record only.
+/// error is for that record only. Where a page of an index cannot be read, the rows are found by `detour`.
 ///
 /// # Errors
-/// `SQLite`'s.
-pub fn contents(db: &Connection, columns: Columns, numbers: &[i64]) -> Result<Vec<Read<Content>>> {
+/// See [`Error`].
+pub fn contents(
+    db: &Connection,
+    columns: Columns,
+    numbers: &[i64],
+    detour: Detour<'_>,
+) -> std::result::Result<Vec<Read<Content>>, Error> {
     let mut contents: Vec<Read<Content>> = numbers.iter().map(|_| Ok(Content::default())).collect();
     let bools = if columns.record_bools { "bool_value" } else { "NULL" };
-    let scalars =
-        format!("SELECT id, key, string_value, int_value, float_value, {bools} FROM embedding_metadata WHERE id IN");
-    each(db, &format!("{scalars} ({})", placeholders()), numbers, |at, item| {
+    let scalars = Values { table: "embedding_metadata", bools, order: "" };
+    let mut take = |at: usize, item: Read<Keyed>| {
         amend(&mut contents[at], |content| item.and_then(|(key, value)| content.set_or_drop(key, value)));
-    })?;
+    };
+    scalars.each(db, numbers, detour, &mut take)?;
     // where the store holds no array, none is looked for
-    if columns.arrays && db.prepare_cached("SELECT 1 FROM embedding_metadata_array")?.exists([])? {
+    let any = || db.prepare_cached("SELECT 1 FROM embedding_metadata_array")?.exists([]);
+    if columns.arrays && any().or_else(|e| if is_corrupt(&e) { Ok(true) } else { Err(e) })? {
         // Elements have no number of their own: they were inserted in order.
-        let arrays = format!(
-            "SELECT id, key, string_value, int_value, float_value, bool_value FROM embedding_metadata_array \
-             WHERE id IN ({}) ORDER BY rowid",
-            placeholders()
-        );
-        each(db, &arrays, numbers, |at, item| {
+        let arrays = Values { table: "embedding_metadata_array", bools: "bool_value", order: "ORDER BY rowid" };
+        let mut take = |at: usize, item: Read<Keyed>| {
             let item = item.and_then(|(key, value)| value.map(|value| (key, value)).ok_or_else(|| NOTHING.to_owned()));
             amend(&mut contents[at], |content| item.and_then(|(key, value)| append(content, key, value)));
-        })?;
+        };
+        arrays.each(db, numbers, detour, &mut take)?;
     }
     Ok(contents)
+}
+
+/// How rows are found where a page of an index cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Detour<'a> {
+    /// Walks through tables.
+    pub walks: &'a Walks,
+    /// Where bad pages are noted.
+    pub pages: &'a Pages,
+    /// The state of the database; None where it has just changed.
+    pub stamp: Option<Stamp>,
+}
+
+/// A table of values.
+#[derive(Clone, Copy)]
+struct Values<'a> {
+    table: &'static str,
+    bools: &'a str,
+    order: &'a str,
+}
+
+impl Values<'_> {
+    /// Calls `take` with every row and the place of its number, by the index where that can be read.
+    fn each(
+        self,
+        db: &Connection,
+        numbers: &[i64],
+        detour: Detour<'_>,
+        take: &mut impl FnMut(usize, Read<Keyed>),
+    ) -> std::result::Result<(), Error> {
+        let Self { table, bools, order } = self;
+        let values = format!("id, key, string_value, int_value, float_value, {bools} FROM {table}");
+        let by_index = format!("SELECT {values} WHERE id IN ({}) {order}", placeholders());
+        // a walk gives all numbers of rows, and none twice: what the index gave before it failed is taken back by it
+        let mut found = Vec::new();
+        match each(db, &by_index, numbers, |at, item| found.push((at, item))) {
+            Ok(()) => {}
+            Err(e) if is_corrupt(&e) => {
+                let Some(walk) = detour.walks.of(db, table, detour.stamp)? else { return Err(e.into()) };
+                detour.pages.note(table, &e, true);
+                found.clear();
+                let mut statement = db.prepare_cached(&format!("SELECT {values} NOT INDEXED WHERE rowid = ?"))?;
+                for (at, number) in numbers.iter().enumerate() {
+                    for rowid in walk.rowids(*number)? {
+                        found.push((at, statement.query_row([rowid], |row| keyed(row, 1))?));
+                    }
+                }
+            }
+            Err(e) => return Err(e.into()),
+        }
+        found.into_iter().for_each(|(at, item)| take(at, item));
+        Ok(())
+    }
 }
 
 /// Calls `take` with every row and the place of its number.

@@ -1,50 +1,18 @@
 //! The `SQLite` reads: each function is a few statements inside the caller's read transaction.
 //! Never writes, and opens nothing but the connection it is asked for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::Path;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OpenFlags, Result, Row, params, params_from_iter};
+use rusqlite::{Connection, Result, Row, params, params_from_iter};
 
-use super::schema::{Columns, Layout, Migration};
-use super::values::{keyed, text};
-use crate::model::distance::SPACE;
-use crate::model::{Metadata, Value};
+use super::around::{Around, Pages, Query};
+use super::connection::is_corrupt;
+use super::values::{seq_id, text};
 use crate::store::files::log::queue::{LogEntry, Operation};
 
-/// How long `SQLite` waits for a writer's lock before it answers "busy".
-const BUSY: Duration = Duration::from_secs(2);
 /// Parameters of one statement: `SQLite` takes 32,766, and short statements keep the cache useful.
 pub(super) const CHUNK: usize = 500;
-
-/// Opens a database read-only; it must exist.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn open(path: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
-}
-
-/// The migrations table; empty where there is none.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn layout(db: &Connection) -> Result<Layout> {
-    if !tables(db)?.contains_key("migrations") {
-        return Ok(Layout::default());
-    }
-    let mut statement = db.prepare("SELECT dir, version, filename, hash FROM migrations")?;
-    let rows = statement.query_map([], |row| {
-        Ok(Migration { dir: row.get(0)?, version: row.get(1)?, filename: row.get(2)?, hash: row.get(3)? })
-    })?;
-    rows.collect::<Result<Vec<_>>>().map(Layout::new)
-}
 
 /// Every table with its columns.
 ///
@@ -63,151 +31,24 @@ pub fn tables(db: &Connection) -> Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(tables)
 }
 
-/// A collection's row, with its documents as text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct CollectionRow {
-    /// The collection's UUID.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Its tenant.
-    pub tenant: String,
-    /// Its database.
-    pub database: String,
-    /// Components of a vector.
-    pub dimension: Option<i64>,
-    /// `config_json_str`.
-    pub configuration: Option<String>,
-    /// `schema_str`.
-    pub schema: Option<String>,
-}
-
-/// All databases as (tenant, name), in order.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn databases(db: &Connection) -> Result<Vec<(String, String)>> {
-    let mut statement = db.prepare("SELECT tenant_id, name FROM databases ORDER BY tenant_id, name")?;
-    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-}
-
-/// All tenants, in order.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn tenants(db: &Connection) -> Result<Vec<String>> {
-    db.prepare("SELECT id FROM tenants ORDER BY id")?.query_map([], |row| row.get(0))?.collect()
-}
-
-/// All collections of all databases, by tenant, database and name. Deleted ones have no row.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn collections(db: &Connection, columns: Columns) -> Result<Vec<CollectionRow>> {
-    let sql = format!(
-        "SELECT c.id, c.name, d.tenant_id, d.name, c.dimension, {}, {} \
-         FROM collections c JOIN databases d ON d.id = c.database_id ORDER BY d.tenant_id, d.name, c.name",
-        if columns.configuration { "c.config_json_str" } else { "NULL" },
-        if columns.schema { "c.schema_str" } else { "NULL" },
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    let rows = statement.query_map([], |row| {
-        Ok(CollectionRow {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            tenant: row.get(2)?,
-            database: row.get(3)?,
-            dimension: row.get(4)?,
-            configuration: row.get(5)?,
-            schema: row.get(6)?,
-        })
-    })?;
-    rows.collect()
-}
-
-/// A collection's metadata.
-///
-/// # Errors
-/// `SQLite`'s; inside, a sentence that names the key whose value cannot be read.
-pub fn collection_metadata(db: &Connection, columns: Columns, id: &str) -> Result<Result<Metadata, String>> {
-    let bools = if columns.collection_bools { "bool_value" } else { "NULL" };
-    let sql = format!(
-        "SELECT key, str_value, int_value, float_value, {bools} FROM collection_metadata WHERE collection_id = ?"
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([id])?;
-    let mut metadata = Metadata::new();
-    while let Some(row) = rows.next()? {
-        match keyed(row, 0)? {
-            Ok((key, Some(value))) => drop(metadata.insert(key, value)),
-            Ok((key, None)) => return Ok(Err(format!("its metadata {key:?} is NaN or infinite"))),
-            Err(why) => return Ok(Err(why)),
-        }
-    }
-    Ok(Ok(metadata))
-}
-
-/// A collection's segments as (id, scope).
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn segments(db: &Connection, collection: &str) -> Result<Vec<(String, String)>> {
-    let mut statement = db.prepare_cached("SELECT id, scope FROM segments WHERE collection = ?")?;
-    statement.query_map([collection], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-}
-
-/// What a segment's own metadata says of its distance; empty where it says nothing. Up to 0.6 the engine goes by this.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn segment_space(db: &Connection, segment: &str) -> Result<Metadata> {
-    let sql = "SELECT key, str_value FROM segment_metadata WHERE segment_id = ? AND key = ? AND str_value IS NOT NULL";
-    let mut statement = db.prepare_cached(sql)?;
-    let rows = statement.query_map([segment, SPACE], |row| Ok((row.get(0)?, Value::Str(row.get(1)?))))?;
-    rows.collect()
-}
-
-/// Whether the collection still has its row.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn collection_exists(db: &Connection, collection: &str) -> Result<bool> {
-    db.prepare_cached("SELECT 1 FROM collections WHERE id = ?")?.exists([collection])
-}
-
-/// The last `seq_id` that a segment has applied; None where it has no row. A big-endian blob up to 0.6.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn max_seq_id(db: &Connection, segment: &str) -> Result<Option<i64>> {
-    let mut statement = db.prepare_cached("SELECT seq_id FROM max_seq_id WHERE segment_id = ?")?;
-    let mut rows = statement.query([segment])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
-    seq_id(row, 0)
-}
-
-fn seq_id(row: &Row<'_>, column: usize) -> Result<Option<i64>> {
-    match row.get_ref(column)? {
-        ValueRef::Null => Ok(None),
-        ValueRef::Integer(n) => Ok(Some(n)),
-        ValueRef::Blob(bytes) if bytes.len() <= 24 => {
-            let value = bytes.iter().try_fold(0i64, |n, b| n.checked_mul(256)?.checked_add(i64::from(*b)));
-            value.map(Some).ok_or_else(|| rusqlite::Error::IntegralValueOutOfRange(column, i64::MAX))
-        }
-        other => Err(rusqlite::Error::InvalidColumnType(column, "seq_id".to_owned(), other.data_type())),
-    }
-}
-
 /// The last `seq_id` of the whole log; 0 where it is empty.
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn last_entry(db: &Connection) -> Result<i64> {
+pub fn last_entry(db: &Connection, pages: &Pages) -> Result<i64> {
     let mut statement = db.prepare_cached("SELECT coalesce(max(seq_id), 0) FROM embeddings_queue")?;
-    statement.query_row([], |row| row.get(0))
+    match statement.query_row([], |row| row.get(0)) {
+        Err(e) if is_corrupt(&e) => {
+            let query = Query { table: "embeddings_queue", sql: "SELECT seq_id, seq_id FROM embeddings_queue @" };
+            let found: Around<i64> = query.rows(db, pages, [], |row| row.get(1))?;
+            Ok(found.rows.into_iter().max().unwrap_or(0))
+        }
+        found => found,
+    }
 }
 
-/// Calls `each` with every entry of the collection's log after `after`, in order. A topic ends in the collection's id.
+/// Calls `each` with every entry of the collection's log after `after`, in no particular order where a page of it cannot
+/// be read: then it is walked from both ends, and the answer says up to where. A topic ends in the collection's id.
 ///
 /// # Errors
 /// `SQLite`'s, and those of `each`. An unknown operation's code is handed to `each` as an error.
@@ -216,15 +57,31 @@ pub fn entries<E: From<rusqlite::Error>>(
     collection: &str,
     after: i64,
     mut each: impl FnMut(std::result::Result<LogEntry, String>) -> std::result::Result<(), E>,
-) -> std::result::Result<(), E> {
-    let sql = "SELECT seq_id, operation, id, vector IS NOT NULL FROM embeddings_queue \
-               WHERE seq_id > ?1 AND substr(topic, -length(?2)) = ?2 ORDER BY seq_id";
-    let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query(params![after, format!("/{collection}")])?;
-    while let Some(row) = rows.next()? {
-        each(entry(row)?)?;
-    }
-    Ok(())
+) -> std::result::Result<Option<String>, E> {
+    let topic = format!("/{collection}");
+    let mut walk = |order: &str, after: i64| -> std::result::Result<(i64, Option<rusqlite::Error>), E> {
+        let mut last = after;
+        let sql = format!(
+            "SELECT seq_id, operation, id, vector IS NOT NULL FROM embeddings_queue \
+             WHERE seq_id > ?1 AND substr(topic, -length(?2)) = ?2 ORDER BY seq_id {order}"
+        );
+        let mut statement = db.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![after, topic])?;
+        loop {
+            match rows.next() {
+                Ok(Some(row)) => {
+                    last = row.get(0)?;
+                    each(entry(row)?)?;
+                }
+                Ok(None) => return Ok((last, None)),
+                Err(e) if is_corrupt(&e) => return Ok((last, Some(e))),
+                Err(e) => return Err(e.into()),
+            }
+        }
+    };
+    let (first, Some(error)) = walk("ASC", after)? else { return Ok(None) };
+    let (last, _) = walk("DESC", first)?;
+    Ok(Some(format!("between the entries {first} and {last} of embeddings_queue a page cannot be read ({error})")))
 }
 
 /// Whether no Chroma ever removed entries from the log: 0.4 never does, and newer ones not where their settings say so
@@ -232,16 +89,18 @@ pub fn entries<E: From<rusqlite::Error>>(
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn is_never_purged(db: &Connection) -> Result<bool> {
+pub fn is_never_purged(db: &Connection, pages: &Pages) -> Result<bool> {
     let table = "SELECT 1 FROM sqlite_schema WHERE name = 'embeddings_queue_config'";
     if !db.prepare_cached(table)?.exists([])? {
         return Ok(true);
     }
-    let mut statement = db.prepare_cached("SELECT config_json_str FROM embeddings_queue_config")?;
-    let settings = statement.query_map([], |row| row.get::<_, Option<String>>(0))?.collect::<Result<Vec<_>>>()?;
+    let sql = "SELECT rowid, config_json_str FROM embeddings_queue_config @";
+    let query = Query { table: "embeddings_queue_config", sql };
+    let settings = query.rows(db, pages, [], |row| row.get::<_, Option<String>>(1))?;
     let purges =
         |text: &str| serde_json::from_str::<serde_json::Value>(text).map(|s| s["automatically_purge"] != false);
-    Ok(!settings.is_empty() && settings.iter().all(|s| s.as_deref().is_some_and(|s| purges(s).is_ok_and(|p| !p))))
+    let rows = settings.rows;
+    Ok(!rows.is_empty() && rows.iter().all(|s| s.as_deref().is_some_and(|s| purges(s).is_ok_and(|p| !p))))
 }
 
 fn entry(row: &Row<'_>) -> Result<std::result::Result<LogEntry, String>> {
@@ -277,12 +136,57 @@ pub fn entry_metadata(db: &Connection, seq_id: i64) -> Result<std::result::Resul
     Ok(text(row, 0)?.map(Some).map_err(|why| format!("its metadata in the log {why}")))
 }
 
-/// How many rows a METADATA segment has.
+/// How many bytes the texts of an entry's metadata document have; 0 where it has none.
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn count(db: &Connection, segment: &str) -> Result<i64> {
-    db.prepare_cached("SELECT count(*) FROM embeddings WHERE segment_id = ?")?.query_row([segment], |row| row.get(0))
+pub fn entry_len(db: &Connection, seq_id: i64) -> Result<usize> {
+    let sql = "SELECT coalesce(octet_length(metadata), 0) FROM embeddings_queue WHERE seq_id = ?";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query([seq_id])?;
+    Ok(rows.next()?.map_or(Ok(0), |row| row.get::<_, i64>(0))?.try_into().unwrap_or(usize::MAX))
+}
+
+/// How many bytes the texts of each of these records have, by their place among `ids`, which are sorted and distinct.
+/// `SQLite` knows lengths without reading a text.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn lengths(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<usize>> {
+    let mut lengths = vec![0; ids.len()];
+    let sql = format!(
+        "SELECT e.embedding_id, coalesce(sum(octet_length(m.string_value)), 0) FROM embeddings e \
+         JOIN embedding_metadata m ON m.id = e.id WHERE e.segment_id = ? AND e.embedding_id IN ({}) GROUP BY e.id",
+        placeholders()
+    );
+    let mut statement = db.prepare_cached(&sql)?;
+    for (chunk, lengths) in ids.chunks(CHUNK).zip(lengths.chunks_mut(CHUNK)) {
+        let padded = chunk.iter().map(|id| Some(*id)).chain(std::iter::repeat(None)).take(CHUNK);
+        let mut rows = statement.query(params_from_iter(std::iter::once(Some(segment)).chain(padded)))?;
+        while let Some(row) = rows.next()? {
+            let ValueRef::Text(id) = row.get_ref(0)? else { continue };
+            if let Ok(at) = chunk.binary_search_by(|wanted| wanted.as_bytes().cmp(id)) {
+                lengths[at] = row.get::<_, i64>(1)?.try_into().unwrap_or(usize::MAX);
+            }
+        }
+    }
+    Ok(lengths)
+}
+
+/// How many rows a METADATA segment has; of those that can be read.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn count(db: &Connection, pages: &Pages, segment: &str) -> Result<i64> {
+    let mut statement = db.prepare_cached("SELECT count(*) FROM embeddings WHERE segment_id = ?")?;
+    match statement.query_row([segment], |row| row.get(0)) {
+        Err(e) if is_corrupt(&e) => {
+            let query = Query { table: "embeddings", sql: "SELECT id FROM embeddings @ WHERE segment_id = ?1" };
+            let found = query.rows(db, pages, [segment], |_| Ok(()))?;
+            Ok(i64::try_from(found.rows.len()).unwrap_or(i64::MAX))
+        }
+        found => found,
+    }
 }
 
 /// The `seq_id` of an id's row; None where a METADATA segment has none.
@@ -353,16 +257,6 @@ pub fn place_at(db: &Connection, segment: &str, id: &str, number: i64) -> Result
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![number, segment, id])?;
     rows.next()?.map(|row| Ok(EmbeddingRow { number, seq_id: seq_id(row, 0)? })).transpose()
-}
-
-/// The last `seq_id` that each segment has applied.
-///
-/// # Errors
-/// `SQLite`'s.
-pub fn watermarks(db: &Connection) -> Result<HashMap<String, i64>> {
-    let mut statement = db.prepare_cached("SELECT segment_id, seq_id FROM max_seq_id")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, seq_id(row, 1)?.unwrap_or(0))))?;
-    rows.collect()
 }
 
 /// As many placeholders as [`CHUNK`] takes; the last chunk is padded with nulls, which match nothing.

@@ -64,3 +64,19 @@ pub(super) fn text(row: &Row<'_>, column: usize) -> Result<Read<String>> {
 fn utf8(bytes: &[u8]) -> Read<String> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|e| format!("is no UTF-8 ({e})"))
 }
+
+/// A `seq_id`: a big-endian blob up to 0.6, an integer later.
+///
+/// # Errors
+/// When it is neither.
+pub(super) fn seq_id(row: &Row<'_>, column: usize) -> Result<Option<i64>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Integer(n) => Ok(Some(n)),
+        ValueRef::Blob(bytes) if bytes.len() <= 24 => {
+            let value = bytes.iter().try_fold(0i64, |n, b| n.checked_mul(256)?.checked_add(i64::from(*b)));
+            value.map(Some).ok_or_else(|| rusqlite::Error::IntegralValueOutOfRange(column, i64::MAX))
+        }
+        other => Err(rusqlite::Error::InvalidColumnType(column, "seq_id".to_owned(), other.data_type())),
+    }
+}

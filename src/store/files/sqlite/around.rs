@@ -1,0 +1,125 @@
+//! Reads around pages that cannot be read: an index by its table, a table from both its ends. What was read so is noted,
+//! for then nobody knows what is missing. Works inside the caller's transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::{Connection, Params, Result, Row};
+
+use super::connection::is_corrupt;
+
+/// The tables with pages that could not be read, each with what `SQLite` says.
+#[derive(Debug, Default)]
+pub struct Pages(Mutex<BTreeMap<&'static str, Bad>>);
+
+#[derive(Debug)]
+struct Bad {
+    error: String,
+    /// Whether every row was read all the same: only an index is damaged.
+    whole: bool,
+}
+
+impl Pages {
+    /// Notes that a page of a table, or of an index on it, cannot be read.
+    pub fn note(&self, table: &'static str, error: &rusqlite::Error, whole: bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bad = all.entry(table).or_insert_with(|| Bad { error: error.to_string(), whole });
+        bad.whole &= whole;
+    }
+
+    /// What `SQLite` says of a table of which rows are lost; None for a whole one, as far as it was read.
+    #[must_use]
+    pub fn lost(&self, table: &str) -> Option<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(table).filter(|bad| !bad.whole).map(|bad| bad.error.clone())
+    }
+
+    /// What was noted, in sentences.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let one = |(table, Bad { error, whole }): (&&str, &Bad)| {
+            if *whole {
+                format!(
+                    "an index on SQLite's table {table} cannot be read ({error}); the table itself was read instead"
+                )
+            } else {
+                format!("a page of SQLite's table {table} cannot be read ({error}), and the rows on it are lost")
+            }
+        };
+        all.iter().map(one).collect()
+    }
+}
+
+/// Rows, and whether these are all.
+#[derive(Debug)]
+pub struct Around<T> {
+    /// In no particular order.
+    pub rows: Vec<T>,
+    /// False: some are on a page that cannot be read.
+    pub whole: bool,
+}
+
+/// A query of one table. `@` stands in it behind the table's name, and it names the row's number first: `SELECT rowid, name
+/// FROM tenants @ WHERE id = ?1`.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The table.
+    pub table: &'static str,
+    /// The statement.
+    pub sql: &'a str,
+}
+
+impl Query<'_> {
+    /// The rows by any index; where a page of that cannot be read, by a walk through the table, from both ends.
+    ///
+    /// # Errors
+    /// `SQLite`'s, but for pages that cannot be read.
+    pub fn rows<T>(
+        self,
+        db: &Connection,
+        pages: &Pages,
+        params: impl Params + Clone,
+        take: impl Fn(&Row<'_>) -> Result<T>,
+    ) -> Result<Around<T>> {
+        let (rows, first) = self.step(db, "", "", params.clone(), &take)?;
+        let Some(error) = first else {
+            return Ok(Around { rows: rows.into_iter().map(|(_, row)| row).collect(), whole: true });
+        };
+        let (mut rows, ended) = self.step(db, "NOT INDEXED", "ORDER BY rowid", params.clone(), &take)?;
+        let whole = ended.is_none();
+        if !whole {
+            let known: BTreeSet<i64> = rows.iter().map(|(number, _)| *number).collect();
+            let (others, _) = self.step(db, "NOT INDEXED", "ORDER BY rowid DESC", params, &take)?;
+            rows.extend(others.into_iter().filter(|(number, _)| !known.contains(number)));
+        }
+        pages.note(self.table, &error, whole);
+        Ok(Around { rows: rows.into_iter().map(|(_, row)| row).collect(), whole })
+    }
+
+    /// Steps through the rows until their end, or until a page that cannot be read.
+    #[allow(clippy::type_complexity)]
+    fn step<T>(
+        self,
+        db: &Connection,
+        how: &str,
+        order: &str,
+        params: impl Params,
+        take: &impl Fn(&Row<'_>) -> Result<T>,
+    ) -> Result<(Vec<(i64, T)>, Option<rusqlite::Error>)> {
+        let mut found = Vec::new();
+        let walk = || -> Result<()> {
+            let mut statement = db.prepare_cached(&format!("{} {order}", self.sql.replace('@', how)))?;
+            let mut rows = statement.query(params)?;
+            while let Some(row) = rows.next()? {
+                found.push((row.get(0)?, take(row)?));
+            }
+            Ok(())
+        };
+        match walk() {
+            Ok(()) => Ok((found, None)),
+            Err(e) if is_corrupt(&e) => Ok((found, Some(e))),
+            Err(e) => Err(e),
+        }
+    }
+}

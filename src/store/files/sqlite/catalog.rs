@@ -1,0 +1,193 @@
+//! The small tables: migrations, tenants, databases, collections, segments, and how far each segment has followed the log.
+//! Reads around pages that cannot be read, for one of them must not hide a whole store.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, Result, params};
+
+use super::around::{Around, Pages, Query};
+use super::schema::{Columns, Layout, Migration};
+use super::tables;
+use super::values::{keyed, seq_id};
+use crate::model::distance::SPACE;
+use crate::model::{Metadata, Value};
+
+/// A collection's row, with its documents as text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CollectionRow {
+    /// The collection's UUID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its tenant.
+    pub tenant: String,
+    /// Its database.
+    pub database: String,
+    /// Components of a vector.
+    pub dimension: Option<i64>,
+    /// `config_json_str`.
+    pub configuration: Option<String>,
+    /// `schema_str`.
+    pub schema: Option<String>,
+}
+
+/// The small tables inside a transaction, and where their bad pages are noted.
+#[derive(Clone, Copy, Debug)]
+pub struct Catalog<'a> {
+    /// Inside a transaction.
+    pub db: &'a Connection,
+    /// Where bad pages are noted.
+    pub pages: &'a Pages,
+}
+
+impl Catalog<'_> {
+    /// The migrations, and whether these are all; none where there is no such table.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn layout(&self) -> Result<(Layout, bool)> {
+        if !tables::tables(self.db)?.contains_key("migrations") {
+            return Ok((Layout::default(), true));
+        }
+        let sql = "SELECT rowid, dir, version, filename, hash FROM migrations @";
+        let found = Query { table: "migrations", sql }.rows(self.db, self.pages, [], |row| {
+            Ok(Migration { dir: row.get(1)?, version: row.get(2)?, filename: row.get(3)?, hash: row.get(4)? })
+        })?;
+        Ok((Layout::new(found.rows), found.whole))
+    }
+
+    /// All tenants, in order.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn tenants(&self) -> Result<Vec<String>> {
+        let query = Query { table: "tenants", sql: "SELECT rowid, id FROM tenants @" };
+        let mut found = query.rows(self.db, self.pages, [], |row| row.get(1))?.rows;
+        found.sort();
+        Ok(found)
+    }
+
+    /// All databases as (tenant, name), in order.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn databases(&self) -> Result<Vec<(String, String)>> {
+        let mut found: Vec<_> = self.databases_by_id()?.into_values().collect();
+        found.sort();
+        Ok(found)
+    }
+
+    fn databases_by_id(&self) -> Result<HashMap<String, (String, String)>> {
+        let query = Query { table: "databases", sql: "SELECT rowid, id, tenant_id, name FROM databases @" };
+        let found = query.rows(self.db, self.pages, [], |row| Ok((row.get(1)?, (row.get(2)?, row.get(3)?))))?;
+        let mut all: HashMap<String, (String, String)> = found.rows.into_iter().collect();
+        if !found.whole {
+            // Chroma gives the default database this id (measured on 0.4.24 to 1.5.9)
+            let name = || ("default_tenant".to_owned(), "default_database".to_owned());
+            all.entry("00000000-0000-0000-0000-000000000000".to_owned()).or_insert_with(name);
+        }
+        Ok(all)
+    }
+
+    /// All collections of all databases, by tenant, database and name. Deleted ones have no row.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn collections(&self, columns: Columns) -> Result<Vec<CollectionRow>> {
+        let databases = self.databases_by_id()?;
+        let sql = format!(
+            "SELECT rowid, id, name, database_id, dimension, {}, {} FROM collections @",
+            if columns.configuration { "config_json_str" } else { "NULL" },
+            if columns.schema { "schema_str" } else { "NULL" },
+        );
+        let query = Query { table: "collections", sql: &sql };
+        let found = query.rows(self.db, self.pages, [], |row| {
+            let (tenant, database) = databases.get(&row.get::<_, String>(3)?).cloned().unzip();
+            let row = CollectionRow {
+                id: row.get(1)?,
+                name: row.get(2)?,
+                tenant: tenant.unwrap_or_default(),
+                database: database.clone().unwrap_or_default(),
+                dimension: row.get(4)?,
+                configuration: row.get(5)?,
+                schema: row.get(6)?,
+            };
+            Ok(database.map(|_| row))
+        })?;
+        let mut found: Vec<CollectionRow> = found.rows.into_iter().flatten().collect();
+        found.sort_by(|a, b| (&a.tenant, &a.database, &a.name).cmp(&(&b.tenant, &b.database, &b.name)));
+        Ok(found)
+    }
+
+    /// A collection's metadata.
+    ///
+    /// # Errors
+    /// `SQLite`'s; inside, a sentence that names the key whose value cannot be read.
+    pub fn collection_metadata(&self, columns: Columns, id: &str) -> Result<std::result::Result<Metadata, String>> {
+        let bools = if columns.collection_bools { "bool_value" } else { "NULL" };
+        let sql = format!(
+            "SELECT rowid, key, str_value, int_value, float_value, {bools} FROM collection_metadata @ \
+             WHERE collection_id = ?1"
+        );
+        let query = Query { table: "collection_metadata", sql: &sql };
+        let mut metadata = Metadata::new();
+        for row in query.rows(self.db, self.pages, [id], |row| keyed(row, 1))?.rows {
+            match row {
+                Ok((key, Some(value))) => drop(metadata.insert(key, value)),
+                Ok((key, None)) => return Ok(Err(format!("its metadata {key:?} is NaN or infinite"))),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        Ok(Ok(metadata))
+    }
+
+    /// A collection's segments as (id, scope).
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn segments(&self, collection: &str) -> Result<Vec<(String, String)>> {
+        let query = Query { table: "segments", sql: "SELECT rowid, id, scope FROM segments @ WHERE collection = ?1" };
+        Ok(query.rows(self.db, self.pages, [collection], |row| Ok((row.get(1)?, row.get(2)?)))?.rows)
+    }
+
+    /// What a segment's own metadata says of its distance, if anything, and whether it can be read. Up to 0.6 the engine
+    /// goes by this.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn segment_space(&self, segment: &str) -> Result<Around<(String, Value)>> {
+        let sql = "SELECT rowid, key, str_value FROM segment_metadata @ \
+                   WHERE segment_id = ?1 AND key = ?2 AND str_value IS NOT NULL";
+        let query = Query { table: "segment_metadata", sql };
+        query.rows(self.db, self.pages, [segment, SPACE], |row| Ok((row.get(1)?, Value::Str(row.get(2)?))))
+    }
+
+    /// Whether the collection still has its row.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn collection_exists(&self, collection: &str) -> Result<bool> {
+        let query = Query { table: "collections", sql: "SELECT rowid FROM collections @ WHERE id = ?1" };
+        Ok(!query.rows(self.db, self.pages, [collection], |_| Ok(()))?.rows.is_empty())
+    }
+
+    /// The last `seq_id` that a segment has applied; None where it has no row, or none that can be read.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn max_seq_id(&self, segment: &str) -> Result<Option<i64>> {
+        let query = Query { table: "max_seq_id", sql: "SELECT rowid, seq_id FROM max_seq_id @ WHERE segment_id = ?1" };
+        let found = query.rows(self.db, self.pages, params![segment], |row| seq_id(row, 1))?;
+        Ok(found.rows.into_iter().flatten().max())
+    }
+
+    /// The last `seq_id` that each segment has applied.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn watermarks(&self) -> Result<HashMap<String, i64>> {
+        let query = Query { table: "max_seq_id", sql: "SELECT rowid, segment_id, seq_id FROM max_seq_id @" };
+        let found = query.rows(self.db, self.pages, [], |row| Ok((row.get(1)?, seq_id(row, 2)?.unwrap_or(0))))?;
+        Ok(found.rows.into_iter().collect())
+    }
+}
