@@ -267,7 +267,7 @@ fn names_that_are_not_there_or_not_possible() {
     ] {
         target.refuses(&from, &[name], 3, &["names: ", says, "choose other target names"]);
     }
-    let says = ["\"single\" and \"values\" would both go to \"same\"", "--collection NAME=TARGET"];
+    let says = ["\"single\" and \"values\" would both go to \"same\"", "--collection values=same-2"];
     target.refuses(&from, &["single=same", "values=same"], 3, &says);
 
     for (place, missing) in [(("nobody", "default_database"), "nobody"), (("default_tenant", "nothing"), "nothing")] {

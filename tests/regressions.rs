@@ -1,9 +1,43 @@
 //! One test for each bug that was found and fixed; its comment says what happened.
+//!
+//! What public reports tell of, and the tests that hold it (`reports::each_report_has_its_test` reads this table):
+//!
+//! | report | what happened | test |
+//! |---|---|---|
+//! | chroma#1623, chroma#4218 | the mapping of an index is empty after a crash | `without_its_index_a_collection_has_what_the_log_has` |
+//! | chroma#872 | an index without its .bin files | `without_its_index_a_collection_has_what_the_log_has` |
+//! | MemPalace#1710, MemPalace#2513 | the folder of an index was moved away, the log is whole | `without_its_index_a_collection_has_what_the_log_has` |
+//! | MemPalace#2510 | the folder of an index was moved away, the log was purged | `folders_of_indexes_were_moved_away` |
+//! | MemPalace#1218 | the index of one of three collections is cut | `of_a_cut_index_the_whole_rows_are_used` |
+//! | chroma#2104, chroma#2928 | a collection has no segments | `a_collection_without_segments_is_skipped_by_name` |
+//! | chroma#2104 | `hnsw:ef` is refused by a creation | `ch2104_what_a_creation_refuses_is_set_after_it` |
+//! | chroma#7751 | NaN in metadata, from files | `a_number_that_json_does_not_have_costs_its_key_and_not_its_record` |
+//! | chroma#7751 | NaN in metadata, over HTTP | `ch7751_one_bad_value_is_not_a_bad_record` |
+//! | dify#11827 | NaN in a vector | `nanvec_a_vector_that_is_no_number_costs_its_record_and_no_other` |
+//! | MemPalace#1134 | a watermark of 1.2e18 | `a_watermark_of_1_2e18_hides_no_write` |
+//! | chroma#2619, MemPalace#2510 | a server answers 500 for one record | `a_server_that_fails_for_one_record` |
+//! | srvlost | a server has lost a vector | `srvlost_a_server_fails_on_one_record_and_gives_all_others` |
+//! | srvlost | a target has lost a vector | `srvlost_a_target_that_has_lost_a_vector_is_mended_with_overwrite` |
+//! | chroma 0.5.7 | a server answers 7 ids with 6 vectors | `v057_an_answer_with_fewer_vectors_than_ids_is_halved_down_to_the_record` |
+//! | chroma 0.4.15 | a server without uris | `v0416_a_server_without_uris_is_read_without_and_that_is_said` |
+//! | open-webui#17872 | thousands of collections | `owscale_a_small_collection_takes_at_most_eight_requests_on_each_side` |
+//! | ingress-nginx#6005, chroma#5192 | a proxy answers 413 | `proxy413_batches_fit_through_a_proxy_and_the_limit_is_remembered` |
+//! | ingress-nginx#6005 | a proxy redirects to https | `a_server_behind_a_redirect_to_https_is_read_and_written_there` |
+//! | Velero, VolSync | a restored snapshot beside its original | `samestore_a_restored_snapshot_goes_back_into_the_live_server` |
+//! | fault 1 | a gateway caps its answers | `f1_a_gateway_that_caps_answers_or_listings_loses_nothing` |
+//! | fault 2 | a wrong entry of an index of `SQLite`'s | `a_wrong_entry_of_sqlite_s_index_hides_no_record` |
+//! | fault 3 | another client's record comes in the last moment | `f3_another_clients_record_in_the_last_moment_is_left_alone` |
+//! | fault 3b | two runs at once | `f3b_two_runs_at_once_overwrite_nothing_of_each_other` |
+//! | fault 4 | the making of a local target is cut short | `a_target_whose_making_was_cut_short_is_taken_by_the_next_run` |
+//! | fault 5 | a new metadata key during the run | `f5_a_new_metadata_key_during_the_run_is_no_difference_of_settings` |
+//! | fault 6 | a server echoes the token | `no_part_of_a_secret_is_shown_wherever_a_text_is_cut` |
+//! | fault 7 | a torn copy of a live store | `a_torn_copy_is_never_taken_for_whole` |
 
 mod damage;
 mod engine;
 mod files;
 mod http;
+mod reports;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};

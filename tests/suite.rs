@@ -30,6 +30,8 @@ mod manifests;
 #[cfg(test)]
 mod regressions;
 #[cfg(test)]
+mod rescue;
+#[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod several;

@@ -20,6 +20,19 @@ pub fn record_problem(record: &Record, distance: Distance, target: &Capabilities
     vector().or_else(|| metadata.iter().find_map(|(key, value)| entry_problem(key, value, target)))
 }
 
+/// Why no Chroma answers with this record's vector, though its log may still hold it: a cosine index makes it infinite or NaN,
+/// which its server tells as null (measured on 1.5.9). None for every other record.
+#[must_use]
+pub fn lost_by_cosine(record: &Record, distance: Distance) -> Option<String> {
+    if distance != Distance::Cosine || vector::first_not_finite(&record.embedding).is_some() {
+        return None;
+    }
+    let norm = running_norm(&record.embedding);
+    let scale = 1.0 / (norm + 1e-30_f32);
+    let lost = record.embedding.iter().position(|component| !(component * scale * norm).is_finite())?;
+    Some(format!("a cosine index loses component {lost} of its vector: it is too large ({:e})", record.embedding[lost]))
+}
+
 /// Why a server would refuse this collection name; None where it takes it.
 #[must_use]
 pub fn name_problem(name: &str, target: &Capabilities) -> Option<String> {
@@ -317,6 +330,12 @@ mod tests {
         for vector in [[1e-30, 1e-30, 0.0], [1e20, 2e20, 1.0], [1e10, 1e-30, 1.0]] {
             assert!(vector_problem(&vector, Distance::Cosine).is_some(), "{vector:?}");
             assert_eq!(vector_problem(&vector, Distance::L2), None);
+        }
+        for (vector, is_lost) in [([1e20, 2e20, 1.0], true), ([1e-30, 1e-30, 0.0], false), ([1e10, 1e-30, 1.0], false)]
+        {
+            let record = Record { embedding: vector.to_vec(), ..record("k", Value::Int(1)) };
+            assert_eq!(lost_by_cosine(&record, Distance::Cosine).is_some(), is_lost, "{vector:?}");
+            assert_eq!(lost_by_cosine(&record, Distance::L2), None);
         }
         for vector in [[0.0, 0.0, 0.0], [1e-15, 1e-15, 1e-15], [1e18, 1e18, 1e18], [1e19, 1.0, 1.0], [1e-20, 1.0, 1.0]]
         {

@@ -15,7 +15,7 @@ use super::{Folder, Scope, before, open_files, passed, refused};
 use crate::chroma::Capabilities;
 use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
-use crate::store::files::{self, LocalStore};
+use crate::store::files::{self, Layout, LocalStore};
 use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::{Finding, Reader, Target, Writer};
 
@@ -82,16 +82,23 @@ impl SidecarTarget {
         if let Some(there) = birth::empty(&self.folder.path)?.filter(|there| there.check().is_err()) {
             return Ok(passed(check, format!("an empty store, which was not made to its end: {}", there.version())));
         }
-        let there = files::layout(&self.folder.path)?.version();
-        let wanted = family(self.image.as_deref());
-        if there.contains(wanted) {
-            return Ok(passed(check, format!("the store has the {there}, as the server that writes it")));
-        }
+        let there = files::layout(&self.folder.path)?;
         let image = self.image.as_deref().unwrap_or("the default image");
+        let relation = match writes(self.image.as_deref()) {
+            Some(writes) if writes == Last::of(&there) => {
+                let message = format!("the store has the {}, as {image} writes it", there.version());
+                return Ok(passed(check, message));
+            }
+            // Chroma applies the migrations that a store lacks as soon as it opens it
+            Some(writes) if Last::of(&there).is_older(writes) => "would change it for good",
+            Some(_) => "cannot open it",
+            None => "may change it for good: its version is not among those whose layout is known",
+        };
         Ok(refused(
             check,
-            format!("the store has the {there}; {image} would change it for good, or cannot open it"),
-            "set spec.target.local.image to the Chroma that wrote the store, or upgrade the store on purpose first",
+            format!("the store has the {}; {image} {relation}", there.version()),
+            "set spec.target.local.image to the Chroma that wrote the store, or upgrade the store on purpose first: back it \
+             up, then start the newer Chroma on it once",
         ))
     }
 
@@ -113,30 +120,68 @@ impl SidecarTarget {
     }
 }
 
-/// The layout family, in the words of `Layout::version`, that an image writes; the newest where its tag tells nothing.
-fn family(image: Option<&str>) -> &'static str {
-    let tag =
-        image.and_then(|image| image.rsplit('/').next()).and_then(|name| name.split_once(':')).map(|(_, tag)| tag);
-    match tag {
-        Some(tag) if tag.starts_with("0.4.") => "0.4.15 to 0.4.24",
-        Some(tag) if tag.starts_with("0.5.") || tag.starts_with("0.6.") => "0.5",
-        Some(tag) if tag.starts_with("1.0.") => "1.0",
-        _ => "1.x",
+/// The last migration of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Last {
+    queue: i64,
+    metadb: i64,
+    sysdb: i64,
+}
+
+impl Last {
+    fn of(layout: &Layout) -> Self {
+        let last = |kind| layout.last(kind);
+        Self { queue: last("embeddings_queue"), metadb: last("metadb"), sysdb: last("sysdb") }
+    }
+
+    /// Whether a Chroma that writes the other would migrate this.
+    const fn is_older(self, other: Self) -> bool {
+        self.queue <= other.queue && self.metadb <= other.metadb && self.sysdb <= other.sysdb
+    }
+}
+
+/// The version that an image's tag names; None for another tag, a digest, or none.
+fn version(image: Option<&str>) -> Option<(u32, u32, u32)> {
+    let name = image?.rsplit('/').next()?.split('@').next()?;
+    let mut numbers = name.split_once(':')?.1.split('.').map(|part| part.parse::<u32>().ok());
+    let version = (numbers.next()??, numbers.next()??, numbers.next()??);
+    numbers.next().is_none().then_some(version)
+}
+
+/// What a store has been through that the Chroma of an image made, as its migrations were counted in the packages named
+/// here; None for a version between two of them that differ. An image without a version is taken for the newest.
+fn writes(image: Option<&str>) -> Option<Last> {
+    let last = |queue, metadb, sysdb| Some(Last { queue, metadb, sysdb });
+    match version(image) {
+        // 0.4.15 and 0.4.24
+        Some((0, 4, 15..)) => last(1, 3, 4),
+        // 0.5.16, 0.5.23 and 0.6.3
+        Some((0, 5, 16..) | (0, 6, _)) => last(2, 4, 9),
+        // 1.0.0, 1.0.20 and 1.1.0
+        Some((1, 0, _) | (1, 1, 0)) => last(2, 5, 9),
+        // 1.3.0 and 1.4.0
+        Some((1, 3, _) | (1, 4, 0)) => last(2, 5, 10),
+        // 1.5.9
+        Some((1, 5, 9..) | (1, 6.., _) | (2.., _, _)) | None => last(2, 6, 10),
+        Some(_) => None,
     }
 }
 
 /// What the server of an image takes, before it is there to be asked.
 fn expected(image: Option<&str>) -> Capabilities {
-    let family = family(image);
-    let newest = family == "1.x";
+    let number = version(image).unwrap_or(NEWEST);
+    let newest = number >= (1, 1, 0);
     Capabilities {
-        version: family.to_owned(),
-        configuration: newest || family == "1.0",
+        version: format!("{}.{}.{}", number.0, number.1, number.2),
+        configuration: number >= (1, 0, 0),
         schema: newest,
         arrays: newest,
         ..Capabilities::newest()
     }
 }
+
+/// What an image without a version is taken for.
+const NEWEST: (u32, u32, u32) = (1, 5, 9);
 
 /// As the kernel decides, but for a mount that is read-only to us and not to the server, which runs as the same user.
 fn may_write(file: &Metadata) -> bool {
@@ -197,15 +242,22 @@ mod tests {
 
     #[test]
     fn a_tag_tells_the_layout_and_a_digest_nothing() {
+        let of = |queue, metadb, sysdb| Some(Last { queue, metadb, sysdb });
         for (image, expected) in [
-            (Some("chromadb/chroma:1.5.9"), "1.x"),
-            (Some("registry:5000/chroma:1.0.20"), "1.0"),
-            (Some("chromadb/chroma:0.6.3"), "0.5"),
-            (Some("chromadb/chroma:0.4.24"), "0.4.15 to 0.4.24"),
-            (Some("registry:5000/chroma@sha256:00"), "1.x"),
-            (None, "1.x"),
+            (Some("chromadb/chroma:1.5.9"), of(2, 6, 10)),
+            (Some("registry:5000/chroma:1.0.20"), of(2, 5, 9)),
+            (Some("chromadb/chroma:1.3.7"), of(2, 5, 10)),
+            (Some("chromadb/chroma:1.2.0"), None),
+            (Some("chromadb/chroma:0.6.3"), of(2, 4, 9)),
+            (Some("chromadb/chroma:0.5.23"), of(2, 4, 9)),
+            (Some("chromadb/chroma:0.5.5"), None),
+            (Some("chromadb/chroma:0.4.24"), of(1, 3, 4)),
+            (Some("registry:5000/chroma:1.0.20@sha256:00"), of(2, 5, 9)),
+            (Some("registry:5000/chroma@sha256:00"), of(2, 6, 10)),
+            (Some("registry:5000/chroma:latest"), of(2, 6, 10)),
+            (None, of(2, 6, 10)),
         ] {
-            assert_eq!(family(image), expected, "{image:?}");
+            assert_eq!(writes(image), expected, "{image:?}");
         }
     }
 

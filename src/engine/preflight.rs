@@ -10,7 +10,7 @@ use super::seal::Seal;
 use super::select::{self, Resolved, Selected};
 use super::window::{self, Ahead, Answers};
 use super::{Context, Duplicates, OnConflict, Pair, Run, damage, sendable};
-use crate::chroma::{Capabilities, NewCollection, creation};
+use crate::chroma::{Capabilities, NewCollection, creation, rules};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
@@ -313,6 +313,11 @@ impl Scan<'_> {
             // the next listing says whether it is gone
             None => return Ok(()),
         };
+        // the source's own engine cannot answer with it, so files and server are judged alike
+        if let Some(why) = rules::lost_by_cosine(record, pair.source.distance) {
+            pair.notes.add(&id, "unreadable", why);
+            return pair.ledger.change(at, |entry| entry.plan = Plan::Unreadable);
+        }
         let plan = match target.get(&id) {
             Some(found) => self.known(pair, at, record, found)?,
             None => unknown(pair, record)?,

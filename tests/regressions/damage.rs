@@ -1,8 +1,8 @@
 //! Stores of which a part cannot be read at all: that part is named, and everything else is shown and moved.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use crate::support::chroma::{ChromaServer, VERSIONS};
+use crate::support::chroma::{ChromaServer, Python, VERSIONS, env};
 use crate::support::command::{Output, TestCommand};
 use crate::support::dump::{Tolerance, assert_same, dump};
 use crate::support::migration::{DEFAULT, Migration, local, remote};
@@ -82,6 +82,10 @@ async fn a_bad_page_costs_what_stood_on_it_and_no_more() {
             let case = format!("{version}: {tree}");
             let store = committed(version);
             damage(&store.path, "bad-page", &[tree]);
+            // first of all: pages are not checked while another process, as this one, has the store open
+            let shown = inspect(&store, &[]);
+            assert_eq!(shown.exit_code(), 5, "{case}: {shown:?}");
+            shown.stdout("COLLECTION").stdout("damaged");
             let found = everything(&store.path).await.unwrap_or_else(|error| panic!("{case}: {error}"));
             assert!(found.values().all(|one| !one.remarks.damage.is_empty()), "{case}");
             let mut readable = 0;
@@ -92,17 +96,21 @@ async fn a_bad_page_costs_what_stood_on_it_and_no_more() {
                 }
                 for (id, vector) in one.vectors.iter().filter(|(_, vector)| vector.is_some()) {
                     readable += 1;
-                    assert_eq!(*vector, whole[name].vectors[id], "{case}: {name}: {id}");
+                    // without a watermark the log's vector is taken, which the index has an ULP beside it
+                    let (one, other) = (vector.iter().flatten(), whole[name].vectors[id].iter().flatten());
+                    let far = one.zip(other).map(|(a, b)| a.abs_diff(*b)).max();
+                    let length = |vector: &Option<Vec<u32>>| vector.as_ref().map(Vec::len);
+                    assert_eq!(length(vector), length(&whole[name].vectors[id]), "{case}: {name}: {id}");
+                    assert!(far <= Some(2), "{case}: {name}: {id}: {far:?}");
                 }
             }
             let least = if costly.contains(&tree) { total * 3 / 4 } else { total };
             assert!(readable >= least, "{case}: {readable} of {total}");
-            inspect(&store, &[]).code(5).stdout("COLLECTION").stdout("damaged");
         }
     }
 }
 
-/// What is not on the pages that can be read is not absent: "SourceNotFound" waits, and an empty list is a success.
+/// What is not on the pages that can be read is not absent: `SourceNotFound` waits, and an empty list is a success.
 #[tokio::test]
 async fn a_lost_page_of_the_collections_is_no_empty_store() {
     for version in ["1.5.9", "0.4.24"] {
@@ -111,11 +119,64 @@ async fn a_lost_page_of_the_collections_is_no_empty_store() {
             damage(&store.path, "bad-page", &[tree, kind]);
             match tree {
                 "collections" => {
-                    drop(inspect(&store, &[]).code(3).stderr("a page of the table collections cannot be read"))
+                    drop(inspect(&store, &[]).code(3).stderr("a page of the table collections cannot be read"));
                 }
                 // the default database is known by its id
                 _ => drop(inspect(&store, &[]).code(5).stdout("synced_l2")),
             }
+        }
+    }
+}
+
+/// 40 documents of 16 MiB took 596 MB: windows were cut by numbers of records, and a window of large ones was held as a whole.
+/// Here 96 MiB go there and back in texts of 4 MiB.
+#[test]
+fn large_records_are_held_one_at_a_time() {
+    const MOST: u64 = 150;
+    let (source, target, back) = (Store::absent(), Store::absent(), Store::absent());
+    Python::run("1.5.9", "tests/stores/history.py", &[source.path(), "large", "24", "4194304"]);
+    let server = ChromaServer::start("1.5.9", &target.path);
+    let chroma = env("1.5.9").chroma();
+    let run = |from: &str, to: &str| {
+        let command = TestCommand::new().args(["migrate", "--batch-size", "1000", "--delay", "0", "--chroma-bin"]);
+        let command = command.args([&chroma]).args(["--source-config", from, "--target-config", to]);
+        let (output, peak) = command.start().measured();
+        output.code(0).stdout("324 records verified");
+        assert!(peak > 0 && peak <= MOST, "{from} to {to}: {peak} MiB");
+    };
+    run(source.path(), &server.url);
+    run(&server.url, back.path());
+}
+
+/// The sidecar's layout was told by words: Chroma 0.6.3 on a store of 0.5, or 1.5.9 on one of an older 1.x, would have
+/// changed it in place.
+#[test]
+fn a_sidecar_is_held_against_the_store_s_migrations() {
+    for version in VERSIONS {
+        let (from, into) = (committed("1.5.9"), committed(version));
+        for image in VERSIONS {
+            let manifest = json!({
+                "apiVersion": "memory-migration.dev/v1alpha1",
+                "kind": "MemoryMigration",
+                "metadata": {"name": "m"},
+                "spec": {
+                    "source": {"local": {"claimName": "from", "path": "store"}},
+                    "target": {"local": {"claimName": "into", "path": "store", "image": format!("chroma:{image}")}},
+                    "collections": [{"name": "values", "targetName": "new_values"}],
+                },
+            });
+            let volume = |claim: &str, store: &Store| format!("{claim}={}", store.path.parent().unwrap().display());
+            let run = TestCommand::new()
+                .args(["run", "-f", "-", "--termination-log", "/dev/null", "--preflight-only"])
+                .args(["--volume", &volume("from", &from), "--volume", &volume("into", &into)])
+                .stdin(manifest.to_string())
+                .run();
+            // 0.5.23 and 0.6.3 have the same migrations
+            let family =
+                |version: &str| if version.starts_with("0.6") { "0.5.23".to_owned() } else { version.to_owned() };
+            let is_same = family(version) == family(image);
+            let text = format!("{}{}", run.stdout_text(), run.stderr_text());
+            assert_eq!(text.contains("target-layout: "), !is_same, "{image} on a store of {version}:\n{text}");
         }
     }
 }

@@ -188,6 +188,25 @@ async fn a_watermark_beyond_the_log_alone_is_a_note() {
     }
 }
 
+/// Somebody emptied the log to save space: the index had an older vector of a record, its row the newer document, and the two
+/// together were "Verified".
+#[tokio::test]
+async fn an_emptied_log_makes_no_older_vector_the_newest() {
+    for version in VERSIONS {
+        let store = committed(version);
+        let tables = rusqlite::Connection::open(store.path.join("chroma.sqlite3")).unwrap();
+        tables.execute_batch("delete from embeddings_queue").unwrap();
+        drop(tables);
+        for name in ["synced_1d", "synced_l2", "synced_cosine"] {
+            let found = one(&store.path, name).await;
+            says(&found.remarks.damage, &["neither in the write-ahead log nor in the index", "may be older"]);
+        }
+        // all that was written last is in the index
+        let found = one(&store.path, "emptied").await;
+        assert_eq!(found.remarks.damage, Vec::<String>::new(), "{version}");
+    }
+}
+
 /// A cosine collection whose metadata somebody replaced was taken for l2: its vectors lost their lengths, "Verified".
 #[tokio::test]
 async fn the_distance_is_the_engine_s_whatever_the_metadata_says() {

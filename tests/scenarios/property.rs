@@ -481,7 +481,7 @@ proptest! {
 
     /// A Job that is refused n times, with any code: bounded writes, one status, no attempt counted, no lock kept.
     #[test]
-    fn a_refused_job_costs_little_and_counts_nothing(local in any::<bool>(), code in 400..600_u16, wakes in prop::collection::vec(1..40_i64, 1..200)) {
+    fn a_refused_job_costs_little_and_counts_nothing(local in any::<bool>(), code in 400..600_u16, wakes in prop::collection::vec(1..40_i64, 1..80)) {
         prop_assume!(code != 404);
         let mut model = Model::new(local);
         model.case.migration.spec.active_deadline_seconds = None;

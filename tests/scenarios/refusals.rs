@@ -303,7 +303,7 @@ fn only_what_a_run_says_may_rest_on_a_cache() {
     assert!(may(&running) && may(&running.clone().at_stage(Stage::Copying, 1, 2)));
     let busy = Case::to_server().see(|o| o.lock = Lock::Theirs { holder: "MemoryMigration team/other".into() }).done();
     assert!(may(&busy), "it still waits");
-    let never: [(&str, Case); 8] = [
+    let never = vec![
         ("takes a lock", Case::to_server()),
         ("makes a Job", Case::to_server().see(|o| o.lock = Lock::Ours)),
         ("breaks a lock", Case::to_server().see(|o| o.lock = Lock::Stale { uid: "x".into() })),

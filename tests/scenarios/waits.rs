@@ -2,7 +2,7 @@
 
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::controller::observe::world::{Cause, JobPhase, Lock, LogFact, Pause};
-use memory_migration_operator::controller::plan::{PauseChange, Write};
+use memory_migration_operator::controller::plan::{PauseChange, Plan, Write};
 use memory_migration_operator::controller::process::memory::Memory;
 use memory_migration_operator::report::{self, Stage};
 
@@ -61,51 +61,33 @@ fn a_wait_that_only_the_runner_sees_is_no_failed_try_and_never_ends_the_run() {
 /// One write and the second in which it is sent.
 type Sent = (i64, String);
 
-/// A quarter of an hour of a migration that nothing lets begin, in seconds of its own: the runner ends 10 s after its Job was made,
-/// the Job goes 2 s after it is told to, and something wakes the controller all the time.
+/// A quarter of an hour of a migration that nothing lets begin, in seconds of its own: the runner ends 10 s after its Job
+/// was made, the Job goes 2 s after it is told to, and something wakes the controller all the time.
 fn quarter_of_an_hour(mut case: Case, refuse: impl Fn(&Write) -> bool, runner: Option<report::Reason>) -> Vec<Sent> {
     let mut sent = Vec::new();
-    let (mut made, mut told_to_go) = (None, None);
     for second in 0..1000 {
-        if runner.is_some() && made == Some(second - 3) {
-            case = case.see(|o| o.pods = vec![pod_fact(&o.jobs[0].name)]).at_stage(Stage::Preflight, 0, 0);
+        let last = |word: &str| sent.iter().rfind(|(_, w)| w == word).map(|(at, _): &Sent| second - at);
+        let (made, told_to_go) = (last("Create"), last("Delete"));
+        if let Some(reason) = runner {
+            case = match made {
+                Some(3) => case.see(|o| o.pods = vec![pod_fact(&o.jobs[0].name)]).at_stage(Stage::Preflight, 0, 0),
+                Some(10) => {
+                    let summary = summary(&case.hash(), reason);
+                    let case = case.ended(7, Some(summary), Some(JobPhase::Failed("PodFailurePolicy".into())));
+                    case.see(|o| (o.jobs[0].failed, o.jobs[0].exit) = (1, Some(7)))
+                }
+                _ => case,
+            };
         }
-        if let Some(reason) = runner
-            && made == Some(second - 10)
-        {
-            let summary = summary(&case.hash(), reason);
-            case = case.ended(7, Some(summary), Some(JobPhase::Failed("PodFailurePolicy".into())));
-            case = case.see(|o| (o.jobs[0].failed, o.jobs[0].exit) = (1, Some(7)));
-        }
-        if told_to_go.is_some_and(|at| second >= at + 2) {
-            told_to_go = None;
+        if told_to_go == Some(2) {
             case = case.see(|o| (o.jobs, o.pods, o.log) = (vec![], vec![], None));
         }
         for _ in 0..4 {
             let plan = case.plan_once();
-            let mut created = None;
-            let mut refused = false;
-            for write in &plan.writes {
-                let word: String = format!("{write:?}").chars().take_while(char::is_ascii_alphabetic).collect();
-                sent.push((second, word));
-                refused = refuse(write);
-                if refused {
-                    break;
-                }
-                match write {
-                    Write::Create(_) => made = Some(second),
-                    Write::Delete(_) => told_to_go = told_to_go.or(Some(second)),
-                    _ => {}
-                }
-                case.write(write, &mut created);
-            }
-            if refused {
+            let through = carry_out(&mut case, &plan, &refuse, second, &mut sent);
+            if !through {
                 let plan = case.refused(Some(422), "no");
-                let mut created = None;
-                for write in &plan.writes {
-                    sent.push((second, "after a refusal".into()));
-                    case.write(write, &mut created);
-                }
+                carry_out(&mut case, &plan, &|_| false, second, &mut sent);
                 case.remember(&plan.pause);
                 break;
             }
@@ -117,6 +99,19 @@ fn quarter_of_an_hour(mut case: Case, refuse: impl Fn(&Write) -> bool, runner: O
         case = case.later(1);
     }
     sent
+}
+
+/// Until one is refused.
+fn carry_out(case: &mut Case, plan: &Plan, refuse: &dyn Fn(&Write) -> bool, at: i64, sent: &mut Vec<Sent>) -> bool {
+    let mut created = None;
+    for write in &plan.writes {
+        sent.push((at, format!("{write:?}").chars().take_while(char::is_ascii_alphabetic).collect()));
+        if refuse(write) {
+            return false;
+        }
+        case.write(write, &mut created);
+    }
+    true
 }
 
 /// After the first minute, in which it is told: writes, locks and Events, whatever is refused.

@@ -6,7 +6,10 @@
     old         makes the collection `drawers` with 5 records
     new         adds 3 records to it
     many N      adds N records to the collection `many`, with documents of 300 characters
+    large N BYTES   adds N records with a text of that many bytes to the collection `large`, and 300 small ones around them
     nan         makes the collection `numbers`, whose metadata holds NaN and infinity (0.4 to 0.6 take them)
+    nan-vector  makes the collection `teeth` with 3 records, and prints which of 3 more with NaN or infinity in their vector
+                Chroma took
     read        prints, for each collection, what the client reads: vectors by id, and the distance of `id0` from [3, 4, 0]
     integers    makes max_seq_id of 0.6 hold integers, as a repair tool did before Chroma's own migration to 1.x
 
@@ -14,6 +17,7 @@
 """
 
 import json
+import math
 import os
 import random
 import sqlite3
@@ -79,11 +83,34 @@ def many(client, count):
         collection.add(ids=part, embeddings=vectors(len(part), 4, start), documents=documents, metadatas=[{"n": 1}] * len(part))
 
 
+def large(client, count, length):
+    collection = client.create_collection("large", embedding_function=None)
+    many = [f"id{n:03}-{m:02}" for n in range(30) for m in range(10)]
+    collection.add(ids=many, embeddings=vectors(300, 4, 1), metadatas=[{"text": "small"}] * 300)
+    for n in range(int(count)):
+        text = chr(97 + n % 26) * int(length)
+        collection.add(ids=[f"id{n:03}-large"], embeddings=vectors(1, 4, n), metadatas=[{"text": text}])
+
+
 def nan(client):
     collection = client.create_collection("numbers", embedding_function=None)
     for n, score in enumerate(["nan", "inf", "-inf", "1.5"]):
         metadata = {"score": float(score), "source": "a"}
         collection.add(ids=[score], embeddings=[[float(n), 1.0]], documents=[score], metadatas=[metadata])
+
+
+def nan_vector(client):
+    collection = client.create_collection("teeth", embedding_function=None)
+    collection.add(ids=["a", "b", "c"], embeddings=vectors(3, 3, 1), documents=["a", "b", "c"])
+    odd = {"inf": [math.inf, 0.0, 1.0], "nan": [math.nan] * 3, "part": [1.0, math.nan, 2.0]}
+    taken = []
+    for id_, vector in odd.items():
+        try:
+            collection.add(ids=[id_], embeddings=[vector], documents=[id_])
+            taken.append(id_)
+        except Exception as error:
+            print(error, file=sys.stderr)
+    print(json.dumps(taken))
 
 
 def read(client):
@@ -119,8 +146,8 @@ def main():
             integers(store)
             continue
         client = client or chromadb.PersistentClient(store, settings=settings)
-        arguments = [steps.pop(0)] if step in ("ef-search", "many") else []
-        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "nan": nan, "read": read}[step](client, *arguments)
+        arguments = [steps.pop(0) for _ in range({"ef-search": 1, "many": 1, "large": 2}.get(step, 0))]
+        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "large": large, "nan": nan, "nan-vector": nan_vector, "read": read}[step](client, *arguments)
     if client:
         client._system.stop()
 

@@ -98,6 +98,19 @@ impl Running {
         self.process.0.try_wait().unwrap().is_none()
     }
 
+    /// Waits for the end; also gives the most memory that it had resident, in MiB, as its process told until shortly before.
+    pub(crate) fn measured(mut self) -> (Output, u64) {
+        let status = format!("/proc/{}/status", self.process.0.id());
+        let mut peak = 0;
+        while self.is_running() {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+            peak = line.and_then(|kib| kib.parse().ok()).unwrap_or(peak);
+            thread::sleep(std::time::Duration::from_millis(5));
+        }
+        (self.wait(), peak / 1024)
+    }
+
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> Output {
         let status = self.process.0.wait().unwrap();

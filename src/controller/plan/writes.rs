@@ -46,11 +46,8 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
         Decision::Take(name) => return take(look, name),
         Decision::BreakLock { uid } => return break_lock(look, uid),
         Decision::Say { reason, message, after } => {
-            draft.no_news = is_looking_again(look, reason, &message);
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
-            draft.first = hold_lock(look);
-            draft.then.extend(strangers(look));
-            draft.then.extend(without_ttl(look));
+            say(look, &mut draft);
         }
         Decision::Hold { reason, message } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, Some(decide::WHILE_WAITING));
@@ -65,19 +62,13 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             }
         }
         Decision::Wait(pause) => {
-            let at_once = pause.tidy <= look.second();
-            if at_once {
+            draft.no_news = pause.tidy > look.second();
+            if !draft.no_news {
                 remove_jobs(look, &mut draft);
             }
-            draft.no_news = !at_once;
             wait(look, pause, &mut draft, &mut plan);
         }
-        Decision::Tidy(pause) => {
-            remove_jobs(look, &mut draft);
-            wait(look, pause, &mut draft, &mut plan);
-            plan.pause = PauseChange::Keep;
-            plan.requeue = plan.requeue.or(Some(SOON));
-        }
+        Decision::Tidy(pause) => tidy(look, pause, &mut draft, &mut plan),
         Decision::Pause { pause, sure } => {
             draft.may_release = sure;
             wait(look, pause, &mut draft, &mut plan);
@@ -156,6 +147,13 @@ fn hold_lock(look: &Look<'_>) -> Vec<Write> {
     }
 }
 
+fn say(look: &Look<'_>, draft: &mut Draft) {
+    draft.no_news = is_looking_again(look, draft.reason, &draft.message);
+    draft.first = hold_lock(look);
+    draft.then.extend(strangers(look));
+    draft.then.extend(without_ttl(look));
+}
+
 fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
     let Trouble { reason, message } =
         pause.said.clone().unwrap_or(Trouble { reason: Reason::Retrying, message: String::new() });
@@ -167,6 +165,14 @@ fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
 /// Whether this is what a runner that had to wait said last, and its next attempt has found nothing else yet.
 fn is_looking_again(look: &Look<'_>, reason: Reason, message: &str) -> bool {
     decide::still_waits(look).is_some_and(|(said, words)| said == reason && words == message)
+}
+
+/// The Job goes, and the pause goes on.
+fn tidy(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
+    remove_jobs(look, draft);
+    wait(look, pause, draft, plan);
+    plan.pause = PauseChange::Keep;
+    plan.requeue = plan.requeue.or(Some(SOON));
 }
 
 /// The Job comes before the status that counts it: an attempt that is refused is none.

@@ -10,5 +10,6 @@ pub mod content;
 pub mod listing;
 pub mod schema;
 pub mod tables;
+pub mod unlogged;
 mod values;
 pub mod walks;

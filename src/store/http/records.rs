@@ -39,8 +39,8 @@ struct ByIds<'a> {
 /// What came of one `get`.
 enum Came {
     Records(Vec<Fetched>),
-    /// The answer would be beyond its bound, in words.
-    TooLong(String),
+    /// The answer would be beyond its bound.
+    TooLong,
     /// The server fails on one or some of these, in its words.
     Fails(Stopped),
 }
@@ -89,9 +89,9 @@ impl Api {
                     self.came(collection, &records);
                     return Ok((records, count));
                 }
-                Came::TooLong(_) if count > 1 => count /= SMALLER,
-                Came::TooLong(_) if !budget.first => return Ok((Vec::new(), 0)),
-                Came::TooLong(_) | Came::Fails(_) => return Ok((self.fetch(collection, part).await?, count)),
+                Came::TooLong if count > 1 => count /= SMALLER,
+                Came::TooLong if !budget.first => return Ok((Vec::new(), 0)),
+                Came::TooLong | Came::Fails(_) => return Ok((self.fetch(collection, part).await?, count)),
             }
             count = count.max(1);
         }
@@ -100,19 +100,8 @@ impl Api {
     /// One part of what is asked for; `is_known`: each failed alone before, as often as it takes.
     async fn part(&self, collection: &Collection, ids: &[String], is_known: bool) -> Result<Vec<Fetched>> {
         let started = Instant::now();
-        let mut pauses = AGAIN.into_iter();
-        while !is_known {
-            match self.get(collection, ids, &PARTS).await? {
-                Came::Records(records) => {
-                    self.came(collection, &records);
-                    return Ok(records);
-                }
-                Came::TooLong(_) => break,
-                Came::Fails(_) => match pauses.next() {
-                    Some(pause) => tokio::time::sleep(pause.min(self.transport.apart)).await,
-                    None => break,
-                },
-            }
+        if !is_known && let Some(records) = self.at_once(collection, ids).await? {
+            return Ok(records);
         }
         let mut pause = self.transport.apart;
         loop {
@@ -126,6 +115,24 @@ impl Api {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST);
+        }
+    }
+
+    /// All of them in one answer, tried some times; None where that is too long, or the server goes on failing.
+    async fn at_once(&self, collection: &Collection, ids: &[String]) -> Result<Option<Vec<Fetched>>> {
+        let mut pauses = AGAIN.into_iter();
+        loop {
+            match self.get(collection, ids, &PARTS).await? {
+                Came::Records(records) => {
+                    self.came(collection, &records);
+                    return Ok(Some(records));
+                }
+                Came::TooLong => return Ok(None),
+                Came::Fails(_) => {
+                    let Some(pause) = pauses.next() else { return Ok(None) };
+                    tokio::time::sleep(pause.min(self.transport.apart)).await;
+                }
+            }
         }
     }
 
@@ -172,8 +179,7 @@ impl Api {
             let has_uris = self.known().without_uris.is_none();
             let include: Vec<&'static str> = parts.iter().copied().filter(|part| has_uris || *part != "uris").collect();
             match self.asked(collection, ids, &include, limit).await {
-                Ok(answer) => {
-                    let (records, dropped) = answer;
+                Ok((records, dropped)) => {
                     if !dropped.is_empty() {
                         self.known().of(&collection.id).dropped(dropped);
                     }
@@ -185,7 +191,7 @@ impl Api {
                 }
                 Err((_, stopped)) if stopped.reason == Reason::Failing => return Ok(Came::Fails(stopped)),
                 Err((_, stopped)) if matches!(stopped.reason, Reason::TooLong | Reason::TooLarge) => {
-                    return Ok(Came::TooLong(stopped.words()));
+                    return Ok(Came::TooLong);
                 }
                 Err((request, stopped)) => return Err(self.transport.error(&request, &stopped)),
             }
@@ -250,26 +256,23 @@ impl<'a> Search<'a> {
     }
 
     async fn run(mut self, ids: &[String]) -> Result<Found> {
-        let mut waiting = vec![ids];
-        if self.is_known {
-            waiting = ids.chunks(1).rev().collect();
-        }
+        let mut waiting: Vec<&[String]> = if self.is_known { ids.chunks(1).rev().collect() } else { vec![ids] };
         while let Some(part) = waiting.pop() {
             let came = self.ask(part, &PARTS).await?;
             match (came, part) {
                 (None, _) => self.leave(part),
                 (Some(Came::Records(records)), _) => self.take(records),
-                (Some(Came::TooLong(_)), [id]) => {
+                (Some(Came::TooLong), [id]) => {
                     let why = format!("the server's answer for it alone is longer than {RECORD} bytes");
                     self.read.push(Fetched::Unreadable { id: id.clone(), why });
                 }
                 (Some(Came::Fails(stopped)), [id]) => {
                     let evidence = self.suspect(id, stopped.words());
                     if rule(evidence) == Ruling::Server {
-                        return Ok(self.server(stopped.words()));
+                        return Ok(self.server(&stopped.words()));
                     }
                 }
-                (Some(Came::TooLong(_) | Came::Fails(_)), _) => {
+                (Some(Came::TooLong | Came::Fails(_)), _) => {
                     let (first, second) = part.split_at(part.len() / 2);
                     waiting.extend([second, first]);
                 }
@@ -293,10 +296,7 @@ impl<'a> Search<'a> {
     }
 
     fn spend(&self, requests: u64, time: Duration) {
-        let mut known = self.api.known();
-        let spent = &mut known.of(&self.collection.id).spent;
-        spent.requests += requests;
-        spent.time += time;
+        self.api.known().of(&self.collection.id).spent.add(requests, time);
     }
 
     fn take(&mut self, records: Vec<Fetched>) {
@@ -321,21 +321,24 @@ impl<'a> Search<'a> {
         Evidence { tries: 1, neighbour: Neighbour::Answered, on_end: self.on_end }
     }
 
-    fn server(&self, why: String) -> Found {
-        let name = |at: Option<&(String, String)>| at.map(|(id, _)| id.clone()).unwrap_or_default();
-        let (first, last) = (name(self.suspects.first()), name(self.suspects.last()));
-        Found::Server(format!("{why} ({} records fail alone, {first:?} to {last:?})", self.suspects.len()))
+    fn server(&self, why: &str) -> Found {
+        let first = self.suspects.first().map(|(id, _)| id.as_str()).unwrap_or_default();
+        Found::Server(format!("{why} ({} records fail alone, the first is {first:?})", self.suspects.len()))
     }
 
     /// Asks for each suspect again, with pauses and a neighbour in between.
     async fn confirmed(mut self) -> Result<Found> {
         let mut tries = if self.is_known { 3 } else { 1 };
         while !self.suspects.is_empty() {
-            let neighbour = self.neighbour().await?;
+            let Some(neighbour) = self.neighbour().await? else {
+                let ids: Vec<String> = std::mem::take(&mut self.suspects).into_iter().map(|(id, _)| id).collect();
+                self.leave(&ids);
+                break;
+            };
             match rule(Evidence { tries, neighbour, on_end: self.on_end }) {
                 Ruling::Unreadable => break,
                 Ruling::Server => {
-                    let why = self.suspects.first().map(|(_, why)| why.clone()).unwrap_or_default();
+                    let why = self.suspects.first().map(|(_, why)| why.as_str()).unwrap_or_default();
                     return Ok(self.server(why));
                 }
                 Ruling::Again => {}
@@ -348,21 +351,21 @@ impl<'a> Search<'a> {
                 match self.ask(&ids, &PARTS).await? {
                     None => self.leave(&ids),
                     Some(Came::Records(records)) => self.take(records),
-                    Some(Came::TooLong(why)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
-                    Some(Came::Fails(_)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
+                    Some(Came::TooLong | Came::Fails(_)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
                 }
             }
         }
         self.named().await
     }
 
-    /// Whether a record that was read before can be read now.
-    async fn neighbour(&mut self) -> Result<Neighbour> {
+    /// Whether a record that was read before can be read now; None where the search has taken all that it may.
+    async fn neighbour(&mut self) -> Result<Option<Neighbour>> {
         let known = self.api.known().of(&self.collection.id).neighbour.clone();
-        let Some(id) = known else { return Ok(Neighbour::None) };
+        let Some(id) = known else { return Ok(Some(Neighbour::None)) };
         Ok(match self.ask(&[id], &PARTS).await? {
-            Some(Came::Records(records)) if records.iter().any(|r| readable(r).is_some()) => Neighbour::Answered,
-            _ => Neighbour::Failed,
+            None => None,
+            Some(Came::Records(records)) if records.iter().any(|r| readable(r).is_some()) => Some(Neighbour::Answered),
+            Some(_) => Some(Neighbour::Failed),
         })
     }
 

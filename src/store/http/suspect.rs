@@ -66,6 +66,12 @@ pub(super) struct Spent {
 }
 
 impl Spent {
+    /// Counts what one step has taken.
+    pub(super) fn add(&mut self, requests: u64, time: Duration) {
+        self.requests += requests;
+        self.time += time;
+    }
+
     /// Whether a search may go on.
     pub(super) fn allows_more(self) -> bool {
         self.requests < REQUESTS && self.time < TIME

@@ -35,7 +35,7 @@ async fn a_read_ends_at_its_deadline_and_says_how_often_it_was_tried() {
     let mut config = server.config();
     config.timeouts.retry = Duration::from_millis(300);
     let error = open(config).await.unwrap().count(&collection()).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    assert!(matches!(error, Error::Failing { .. }), "{error}");
     assert!(error.to_string().contains("boom") && error.to_string().contains("(tried"), "{error}");
 }
 

@@ -37,6 +37,8 @@ pub struct Overlay {
     pub vectors: Tally,
     /// Records whose vector 0.4 lost; the log has it.
     pub lost: Tally,
+    /// Records whose last change the tables have, and neither the log nor the index: their vector may be an older one.
+    pub unlogged: Tally,
     /// What in the log cannot be read.
     pub damage: Vec<String>,
 }

@@ -219,10 +219,16 @@ fn log(state: &State, audit: &Audit, remarks: &mut Remarks) {
              from the log",
             hidden.join(", ")
         ));
-    } else if highest > last {
+    } else if overlay.unlogged.count == 0 && highest > last {
         remarks.notes.push(format!(
             "the watermarks (max_seq_id: {marks}) lie beyond the end of the write-ahead log, and no entry is hidden by \
              them: perhaps somebody emptied the log"
+        ));
+    }
+    if let Some(which) = named(&overlay.unlogged) {
+        remarks.damage.push(format!(
+            "the last changes of {which} are in the tables, and neither in the write-ahead log nor in the index (max_seq_id: \
+             {marks}): somebody emptied the log, and their vectors may be older than their documents"
         ));
     }
     if let Some(which) = named(&overlay.lost) {

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rusqlite::Connection;
+
 use crate::model::{Error, Fetched};
 use crate::scratch;
 use crate::store::files::index::stamps::{PICKLE, Stamps};
@@ -13,7 +15,7 @@ use crate::store::files::log::overlay::{Base, Log, Overlay};
 use crate::store::files::log::replay::{Known, Watermarks};
 use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
-use crate::store::files::sqlite::tables;
+use crate::store::files::sqlite::{tables, unlogged};
 use crate::store::files::system::{Attempt, Failure};
 
 /// A collection's two segments.
@@ -263,7 +265,31 @@ impl State {
         })?;
         let next = next.filter(|_| damage.is_empty());
         overlay.damage = damage;
+        self.tally_unlogged(db, now, &mut overlay)?;
         Ok((overlay, next))
+    }
+
+    /// Counts the records whose vector in the index may be older than their last change. Only where the log lacks the entry
+    /// that the tables took last: all of them are in the log as long as the index has not taken them.
+    fn tally_unlogged(&self, db: &Connection, now: Sequence, overlay: &mut Overlay) -> Result<(), Stop> {
+        if now.metadata <= now.vector || !matches!(*self.vectors, Vectors::Index(_)) {
+            return Ok(());
+        }
+        let walked = match unlogged::is_logged(db, now.metadata) {
+            Ok(true) => return Ok(()),
+            Ok(false) => unlogged::rows(db, &self.segments.metadata, now.vector, |id| {
+                if self.vectors.holds(id, true).map_err(Stop::Scratch)? == Some(true) {
+                    overlay.unlogged.add(id);
+                }
+                Ok(())
+            }),
+            Err(e) => Err(Stop::Sql(e)),
+        };
+        // a page that cannot be read is told elsewhere
+        match walked {
+            Err(Stop::Sql(e)) if is_corrupt(&e) => Ok(()),
+            other => other,
+        }
     }
 
     /// What is wrong with the index's files, if anything: a missing index counts from its first sync on.

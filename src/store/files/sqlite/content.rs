@@ -93,7 +93,9 @@ impl Values<'_> {
             }
             Err(e) => return Err(e.into()),
         }
-        found.into_iter().for_each(|(at, item)| take(at, item));
+        for (at, item) in found {
+            take(at, item);
+        }
         Ok(())
     }
 }

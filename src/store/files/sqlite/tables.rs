@@ -148,15 +148,16 @@ pub fn entry_len(db: &Connection, seq_id: i64) -> Result<usize> {
 }
 
 /// How many bytes the texts of each of these records have, by their place among `ids`, which are sorted and distinct.
-/// `SQLite` knows lengths without reading a text.
+/// `SQLite` knows lengths without reading a text,
+/// as long as it has nothing to sort.
 ///
 /// # Errors
 /// `SQLite`'s.
 pub fn lengths(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<usize>> {
     let mut lengths = vec![0; ids.len()];
     let sql = format!(
-        "SELECT e.embedding_id, coalesce(sum(octet_length(m.string_value)), 0) FROM embeddings e \
-         JOIN embedding_metadata m ON m.id = e.id WHERE e.segment_id = ? AND e.embedding_id IN ({}) GROUP BY e.id",
+        "SELECT e.embedding_id, coalesce(octet_length(m.string_value), 0) FROM embeddings e \
+         JOIN embedding_metadata m ON m.id = e.id WHERE e.segment_id = ? AND e.embedding_id IN ({})",
         placeholders()
     );
     let mut statement = db.prepare_cached(&sql)?;
@@ -166,7 +167,8 @@ pub fn lengths(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<usize
         while let Some(row) = rows.next()? {
             let ValueRef::Text(id) = row.get_ref(0)? else { continue };
             if let Ok(at) = chunk.binary_search_by(|wanted| wanted.as_bytes().cmp(id)) {
-                lengths[at] = row.get::<_, i64>(1)?.try_into().unwrap_or(usize::MAX);
+                let bytes: i64 = row.get(1)?;
+                lengths[at] += usize::try_from(bytes).unwrap_or(0);
             }
         }
     }

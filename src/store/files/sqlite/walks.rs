@@ -47,10 +47,13 @@ impl Walk {
     }
 }
 
+/// A walk with the state of the database that it is of.
+type Taken = (Stamp, Option<Arc<Walk>>);
+
 /// The walks that were taken, by table, each with the state of the database that it is of; None for a table of which a page
 /// cannot be read, so that nobody knows whose rows are lost.
 #[derive(Debug, Default)]
-pub struct Walks(Mutex<HashMap<&'static str, (Stamp, Option<Arc<Walk>>)>>);
+pub struct Walks(Mutex<HashMap<&'static str, Taken>>);
 
 impl Walks {
     /// The walk through a table, as the database is with this stamp. Without one it is taken anew.
@@ -82,9 +85,9 @@ fn walk(db: &Connection, table: &str) -> Result<Walk, Error> {
         let (record, number): (i64, i64) = (row.get(0)?, row.get(1)?);
         sorter.push(&record.to_be_bytes(), &number.to_be_bytes())?;
     }
-    let (mut sorted, mut builder) = (sorter.sort()?, Builder::default());
+    let (mut rows, mut builder) = (sorter.sort()?, Builder::default());
     let mut current: Option<(Vec<u8>, Vec<u8>)> = None;
-    while let Some((record, number)) = sorted.next()? {
+    while let Some((record, number)) = rows.next()? {
         match &mut current {
             Some((known, numbers)) if known == record => numbers.extend_from_slice(number),
             _ => {
