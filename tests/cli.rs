@@ -187,7 +187,7 @@ fn a_manifest_without_a_cluster_there_and_back() {
     assert_same(&expected.only(&["absent"]), &copy, Tolerance::MIGRATED);
 }
 
-/// A server whose certificate is for another name than its Service's, with an authority from a ConfigMap (as trust-manager
+/// A server whose certificate is for another name than its Service's, with an authority from a `ConfigMap` (as trust-manager
 /// makes them), that asks for a certificate.
 #[test]
 fn an_authority_a_server_name_and_a_client_certificate() {

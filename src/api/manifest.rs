@@ -390,7 +390,7 @@ mod tests {
         let text = refused_line("collections: [{match: \"a-*-*\", targetName: \"b-*\"}]");
         says(
             &text,
-            "spec.collections[0]: match \"a-*-*\" has 2 stars, so it is not clear which one the * of targetName",
+            "spec.collections[0]: match \"a-*-*\" has 2 stars, so it is not clear which one the * of targetName stands for: write match with exactly one *",
         );
     }
 

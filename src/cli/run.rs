@@ -96,7 +96,7 @@ pub(super) async fn run(args: Args) -> Exit {
             let Request { source, target, options, writer: _ } = request;
             return Ok(endpoint::verify(source, target, &options, tracker, &stop).await);
         }
-        Ok(endpoint::migrate(request, tracker, &stop).await)
+        Ok(Box::pin(endpoint::migrate(request, tracker, &stop)).await)
     })
     .await
 }

@@ -145,7 +145,7 @@ impl Leases {
         for write in &plan.writes {
             match write {
                 Write::TakeLock(name) if self.leases.iter().any(|(_, lease)| lease.name_any() == *name) => {
-                    refused = true
+                    refused = true;
                 }
                 Write::TakeLock(name) => self.leases.push((n, lock::lease(&case.migration, name))),
                 Write::GiveBack(gone) => self.leases.retain(|(_, lease)| lease.name_any() != gone.name),
