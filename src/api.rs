@@ -1,6 +1,7 @@
 //! The `MemoryMigration` resource: its types, its rules, its names and labels.
 //! Does no I/O: whoever reads a manifest hands its text in, and whoever talks to a cluster is in `controller`.
 
+pub mod access;
 pub mod check;
 pub mod conditions;
 pub mod crd;
@@ -8,20 +9,22 @@ pub mod duration;
 pub mod endpoint;
 pub mod listed;
 pub mod manifest;
+pub mod pacing;
 pub mod run_hash;
+pub mod runner;
 pub mod schema;
+pub mod select;
 pub mod spec;
 pub mod status;
 
+pub use access::{Auth, Authority, BasicAuth, ClientCertificate, FromSecret, HeaderAuth, KeyRef, Tls};
 pub use crd::{crd, crd_yaml};
-pub use endpoint::{
-    Auth, BasicAuth, BearerAuth, CopyMethod, HeaderAuth, LocalSource, LocalTarget, Remote, ServiceRef, Source, Target,
-    Tls,
-};
-pub use manifest::{ManifestError, parse_manifest};
-pub use spec::{
-    Batch, Duplicates, MemoryMigration, MemoryMigrationSpec, NamePair, OnConflict, Pacing, Runner, Verification,
-};
+pub use endpoint::{LocalSource, LocalTarget, Remote, ServiceRef, Source, Target};
+pub use manifest::{ManifestError, parse_manifest, parse_pod_template};
+pub use pacing::{Pacing, PacingMode};
+pub use runner::{ContainerName, ContainerPart, PodMetadata, PodPart, PodTemplate, Runner};
+pub use select::Selected;
+pub use spec::{Duplicates, MemoryMigration, MemoryMigrationSpec, Mode, OnConflict, Verification, VerificationMode};
 pub use status::{MemoryMigrationStatus, Phase};
 
 /// The API group.

@@ -35,7 +35,7 @@ enum Command {
     /// Copy every record of a source into a target, and verify every one.
     Migrate(migrate::Args),
     /// Reconcile MemoryMigration objects in a cluster.
-    Controller(controller::Args),
+    Controller(Box<controller::Args>),
     /// Print the CustomResourceDefinition.
     Crd,
     /// Carry out one MemoryMigration manifest without a cluster.
@@ -80,7 +80,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Exit {
 async fn dispatch(command: Command) -> Exit {
     match command {
         Command::Migrate(args) => migrate::run(args).await,
-        Command::Controller(args) => controller::run(args).await,
+        Command::Controller(args) => controller::run(*args).await,
         Command::Crd => crd::run(),
         Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Verify(args) => verify::run(args).await,

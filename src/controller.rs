@@ -26,8 +26,8 @@ use self::plan::crd_gap;
 use self::plan::look::Look;
 use self::process::caches::Caches;
 use self::process::memory::{self, Memory};
-use crate::api::MemoryMigration;
 use crate::api::run_hash::short_hash;
+use crate::api::{MemoryMigration, PodTemplate};
 use crate::metrics::Metrics;
 use crate::serve::Readiness;
 
@@ -55,7 +55,7 @@ pub struct Config {
 }
 
 /// What Jobs are made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The image of preflight and mover: the operator's own.
     pub runner_image: String,
@@ -65,6 +65,8 @@ pub struct Settings {
     pub scratch_limit: String,
     /// Whose rules about user ids hold.
     pub platform: Platform,
+    /// The runner's pod as far as no migration says otherwise.
+    pub pod_template: PodTemplate,
 }
 
 /// Whose rules about user ids hold.

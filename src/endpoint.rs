@@ -18,12 +18,13 @@ use url::Url;
 
 use crate::chroma::Capabilities;
 use crate::engine::progress::Tracker;
+use crate::engine::select::NoDatabase;
 use crate::engine::{self, Halt, Options, Outcome, Relation, Selection};
-use crate::model::{Error, Result};
+use crate::model::{Error, Glob, Result};
 use crate::report::Direction;
 use crate::store::files::LocalStore;
 use crate::store::files::sqlite::birth;
-use crate::store::http::{self, HttpWriter, ServerConfig};
+use crate::store::http::{self, HttpStore, HttpWriter, ServerConfig};
 use crate::store::{Finding, Problem, Reader, Target, Writer};
 use local_target::LocalTarget;
 use sidecar_target::SidecarTarget;
@@ -73,37 +74,91 @@ impl Endpoint {
     /// # Errors
     /// As [`Error`] says.
     pub async fn open(self) -> Result<Box<dyn Reader>> {
-        self.open_for(None).await
+        self.open_for(&Scope::default()).await
     }
 
-    /// As `open`, for a run that looks at collections of these names only; None: at all of them.
-    async fn open_for(self, names: Option<Vec<String>>) -> Result<Box<dyn Reader>> {
+    /// As `open`, for a run that looks at this only.
+    async fn open_for(self, scope: &Scope) -> Result<Box<dyn Reader>> {
         Ok(match self {
-            Self::Local(Folder { path, tenant, database }) => {
-                Box::new(LocalStore::open(&path, &tenant, &database).await?)
-            }
-            Self::Remote(server) => {
-                let store = http::open(*server).await?;
-                Box::new(match names {
-                    Some(names) => store.probing_only(names),
-                    None => store,
-                })
-            }
+            Self::Local(folder) => Box::new(scope.of_local(open_files(&folder).await?)),
+            Self::Remote(server) => Box::new(scope.of_server(http::open(*server).await?)?),
         })
     }
+
+    /// Opens a source, and gives the databases that the selection names there; none where it names none.
+    ///
+    /// # Errors
+    /// As [`Error`] says; [`Error::NotFound`] where none matches.
+    pub async fn open_selected(self, selection: &Selection) -> Result<(Box<dyn Reader>, Vec<String>)> {
+        let mut scope = Scope { names: selection.source_names(), ..Scope::default() };
+        if !selection.has_databases() {
+            return Ok((self.open_for(&scope).await?, Vec::new()));
+        }
+        let all = self.clone().open_for(&scope).await?;
+        let listed = if selection.has_database_patterns() { all.databases().await? } else { None };
+        let names = selection.databases(listed.as_deref()).map_err(|why| match why {
+            NoDatabase::CannotList => Error::Unsupported {
+                store: all.name(),
+                why: format!("it cannot list its databases, as {} asks", selection.database_words()),
+                remedy: "name each database, without a * (--database, spec.databases)".to_owned(),
+            },
+            NoDatabase::NothingMatches => Error::NotFound {
+                store: all.name(),
+                what: format!("a database that {} matches", selection.database_words()),
+                remedy: format!("it has the databases {}", first(&listed.unwrap_or_default())),
+            },
+        })?;
+        scope.databases = Some(Databases { names: names.clone(), may_be_missing: false });
+        Ok((self.open_for(&scope).await?, names))
+    }
 }
 
-/// The collections that a run looks at, on each side: a server is not asked about any other.
-struct Names {
-    source: Option<Vec<String>>,
-    target: Option<Vec<String>>,
+/// The first of some names, and how many more there are.
+fn first(names: &[String]) -> String {
+    const NAMED: usize = 20;
+    let more = names.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names[..names.len().min(NAMED)].join(", ") + &more
 }
 
-impl Names {
-    fn of(options: &Options) -> Self {
-        let all = &options.collections;
-        let names = |of: fn(&Selection) -> &String| (!all.is_empty()).then(|| all.iter().map(of).cloned().collect());
-        Self { source: names(|selection| &selection.name), target: names(|selection| &selection.target_name) }
+/// What a run looks at in one store.
+#[derive(Clone, Debug, Default)]
+struct Scope {
+    /// None: the database of the endpoint.
+    databases: Option<Databases>,
+    /// Patterns of the collections: a server is not asked about any other. None: all.
+    names: Option<Vec<Glob>>,
+}
+
+/// Databases of one tenant.
+#[derive(Clone, Debug)]
+struct Databases {
+    names: Vec<String>,
+    /// In a target one that is missing is empty: it is made with its first collection.
+    may_be_missing: bool,
+}
+
+impl Scope {
+    fn of_target(selection: &Selection, databases: &[String]) -> Self {
+        let databases = Databases { names: databases.to_vec(), may_be_missing: true };
+        Self { databases: selection.has_databases().then_some(databases), names: selection.target_names() }
+    }
+
+    fn of_local(&self, store: LocalStore) -> LocalStore {
+        match &self.databases {
+            Some(Databases { names, may_be_missing }) => store.of_databases(names.clone(), *may_be_missing),
+            None => store,
+        }
+    }
+
+    fn of_server(&self, mut store: HttpStore) -> Result<HttpStore> {
+        if let Some(names) = &self.names {
+            store = store.probing_only(names.clone());
+        }
+        match &self.databases {
+            Some(Databases { names, may_be_missing }) => store.of_databases(names.clone(), *may_be_missing),
+            None => Ok(store),
+        }
     }
 }
 
@@ -140,17 +195,18 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
     options.relation = relation::with(options.relation, related(&source, &target).await);
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();
-    let names = Names::of(&options);
     let written = match &target {
         Endpoint::Local(folder) if !options.dry_run => Some(folder.path.clone()),
         _ => None,
     };
     let opened = async {
-        let source = source.open_for(names.source).await.map_err(Halt::Source)?;
-        Ok((source, open_target(target, writer, names.target).await.map_err(Halt::Target)?))
+        let (source, databases) = source.open_selected(&options.selection).await.map_err(Halt::Source)?;
+        let scope = Scope::of_target(&options.selection, &databases);
+        Ok((source, open_target(target, writer, scope).await.map_err(Halt::Target)?, databases))
     };
     match opened.await {
-        Ok((source, target)) => {
+        Ok((source, target, databases)) => {
+            options.databases = databases;
             let work =
                 |stop| async move { engine::migrate(&*source, &*target, direction, &options, tracker, &stop).await };
             room::watched(written, stop, work).await
@@ -169,13 +225,16 @@ pub async fn verify(
 ) -> Outcome {
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();
-    let names = Names::of(options);
     let opened = async {
-        let source = source.open_for(names.source).await.map_err(Halt::Source)?;
-        Ok((source, target.open_for(names.target).await.map_err(Halt::Target)?))
+        let (source, databases) = source.open_selected(&options.selection).await.map_err(Halt::Source)?;
+        let scope = Scope::of_target(&options.selection, &databases);
+        Ok((source, target.open_for(&scope).await.map_err(Halt::Target)?, databases))
     };
     match opened.await {
-        Ok((source, target)) => engine::verify(&*source, &*target, direction, options, tracker, stop).await,
+        Ok((source, target, databases)) => {
+            let options = Options { databases, ..options.clone() };
+            engine::verify(&*source, &*target, direction, &options, tracker, stop).await
+        }
         Err(halt) => engine::not_started(&halt, direction, started),
     }
 }
@@ -186,18 +245,14 @@ async fn related(source: &Endpoint, target: &Endpoint) -> Relation {
     tokio::task::spawn_blocking(move || relation::of(&source, &target)).await.unwrap_or_default()
 }
 
-async fn open_target(target: Endpoint, writer: LocalWriter, names: Option<Vec<String>>) -> Result<Box<dyn Target>> {
+async fn open_target(target: Endpoint, writer: LocalWriter, scope: Scope) -> Result<Box<dyn Target>> {
     Ok(match target {
         Endpoint::Remote(server) => {
-            let writer = http::open(*server).await?.into_writer().await?;
-            Box::new(RemoteTarget(match names {
-                Some(names) => writer.probing_only(names),
-                None => writer,
-            }))
+            Box::new(RemoteTarget(scope.of_server(http::open(*server).await?)?.into_writer().await?))
         }
         Endpoint::Local(folder) => match writer {
-            LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, program).await?),
-            LocalWriter::Sidecar { url, image } => Box::new(SidecarTarget::open(folder, url, image).await?),
+            LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, scope, program).await?),
+            LocalWriter::Sidecar { url, image } => Box::new(SidecarTarget::open(folder, scope, url, image).await?),
         },
     })
 }
@@ -242,9 +297,9 @@ async fn open_files(folder: &Folder) -> Result<LocalStore> {
 
 /// What is in the folder before anything is written: None for no store yet, for one whose making was cut short, and for
 /// one without this tenant and database, which the server makes.
-async fn before(folder: &Folder) -> Result<Option<LocalStore>> {
+async fn before(folder: &Folder, scope: &Scope) -> Result<Option<LocalStore>> {
     let found = async {
-        let store = open_files(folder).await?;
+        let store = scope.of_local(open_files(folder).await?);
         // opening does not look for the tenant and the database
         store.collections().await.map(|_| store)
     };

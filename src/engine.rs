@@ -19,6 +19,7 @@ mod preflight;
 pub mod progress;
 mod repair;
 pub mod seal;
+pub mod select;
 mod send;
 mod sendable;
 mod verdict;
@@ -28,6 +29,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -40,15 +42,7 @@ use crate::store::{Finding, Reader, Target, Writer};
 pub use halt::Halt;
 use pair::Pair;
 use progress::Tracker;
-
-/// A collection to migrate, and its name in the target.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Selection {
-    /// Name in the source.
-    pub name: String,
-    /// Name in the target.
-    pub target_name: String,
-}
+pub use select::Selection;
 
 /// What to do with an id that the target has with other content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,8 +109,10 @@ pub enum Relation {
 /// What one migration is asked to do.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Empty: every collection of the source's database, under its own name.
-    pub collections: Vec<Selection>,
+    /// Which collections. Default: every one of the source's database, under its own name.
+    pub selection: Selection,
+    /// The databases that the selection came to when the source was opened; empty where it names none.
+    pub databases: Vec<String>,
     /// For ids that the target has with other content.
     pub on_conflict: OnConflict,
     /// What counts as a duplicate.
@@ -139,6 +135,8 @@ pub struct Options {
     pub second_look: Duration,
     /// Stop before the first write, with the plan.
     pub dry_run: bool,
+    /// How long to wait before the first write, if records of the target will be replaced: time to stop the run. Default 0.
+    pub overwrite_wait: Duration,
     /// How long writes whose outcome is uncertain are checked and sent again. Default 120 s.
     pub write_deadline: Duration,
     /// The first pause after an uncertain write; later ones grow to 10 s. Default 100 ms.
@@ -148,7 +146,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            collections: Vec::new(),
+            selection: Selection::default(),
+            databases: Vec::new(),
             on_conflict: OnConflict::default(),
             duplicates: Duplicates::default(),
             pacing: Pacing::default(),
@@ -160,6 +159,7 @@ impl Default for Options {
             relation: Relation::default(),
             second_look: Duration::from_secs(5),
             dry_run: false,
+            overwrite_wait: Duration::ZERO,
             write_deadline: Duration::from_secs(120),
             write_pause: Duration::from_millis(100),
         }
@@ -188,9 +188,27 @@ struct Run {
     /// What was found that does not stop the run.
     warnings: Vec<Warning>,
     pairs: Vec<Pair>,
+    /// Database and name of each collection that the selection came to.
+    resolved: HashSet<(String, String)>,
+    /// Collections, and databases, that came to the source after the selection was resolved: they are not copied.
+    came_later: Vec<String>,
     tracker: Tracker,
     /// Set before the first write is sent.
     written: bool,
+}
+
+impl Run {
+    fn new(tracker: Tracker) -> Self {
+        Self {
+            findings: Vec::new(),
+            warnings: Vec::new(),
+            pairs: Vec::new(),
+            resolved: HashSet::new(),
+            came_later: Vec::new(),
+            tracker,
+            written: false,
+        }
+    }
 }
 
 /// A check that failed and does not stop the run.
@@ -220,7 +238,7 @@ pub async fn migrate(
 ) -> Outcome {
     let started = std::time::SystemTime::now();
     let context = Context { source, options, stop };
-    let mut run = Run { findings: Vec::new(), warnings: Vec::new(), pairs: Vec::new(), tracker, written: false };
+    let mut run = Run::new(tracker);
     let mut ended = steps(&context, target, &mut run).await;
     if let Err(error) = target.close().await {
         ended = ended.and(Err(Halt::Target(error)));
@@ -233,11 +251,12 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     if context.options.dry_run {
         return Ok(verdict::End::Planned);
     }
+    wait_before_overwrites(context, run).await?;
     run.written = true;
     let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
     let others = copy::create(context, writer, &mut run.pairs).await?;
-    for pair in run.pairs.iter_mut().filter(|pair| others.contains(&pair.target_name)) {
-        preflight::plan_fresh(context, writer, &capabilities, pair).await?;
+    for at in others {
+        preflight::plan_fresh(context, writer, &capabilities, &mut run.pairs[at]).await?;
     }
     let total = run.pairs.iter().map(Pair::to_send).sum();
     run.tracker.begin(crate::report::Stage::Copying, total);
@@ -245,6 +264,18 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
         copy::copy(context, writer, &capabilities, pair, &mut run.tracker).await?;
     }
     prove(context, target, writer, &capabilities, run).await
+}
+
+/// Says how many records of the target will be replaced, and leaves time to stop that.
+async fn wait_before_overwrites(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
+    let records = run.pairs.iter().map(|pair| pair.planned().overwritten).sum();
+    let wait = context.options.overwrite_wait;
+    if records == 0 || wait.is_zero() {
+        return Ok(());
+    }
+    tracing::warn!("{records} records of the target will be replaced, beginning in {} s", wait.as_secs());
+    run.tracker.overwrites(records, wait);
+    context.until_stopped(tokio::time::sleep(wait)).await
 }
 
 /// How often the last look may find something that is copied or compared once more.
@@ -259,7 +290,7 @@ async fn prove(
 ) -> Result<verdict::End, Halt> {
     let sides = verify::Sides::new(writer, target.files());
     if context.options.verification == Verification::Counts {
-        last::count(context, &sides, &mut run.pairs).await?;
+        run.came_later = last::count(context, &sides, &mut run.pairs, &run.resolved).await?;
         return Ok(verdict::End::Counted);
     }
     let total = run.pairs.iter().map(Pair::to_verify).sum();
@@ -268,7 +299,7 @@ async fn prove(
         repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
     }
     for looks in 1..=LAST_LOOKS {
-        last::look(context, &sides, &mut run.pairs, looks == LAST_LOOKS).await?;
+        run.came_later = last::look(context, &sides, &mut run.pairs, &run.resolved, looks == LAST_LOOKS).await?;
         if run.pairs.iter().all(|pair| pair.open() == 0) || looks == LAST_LOOKS {
             break;
         }
@@ -297,7 +328,7 @@ pub async fn verify(
     // a difference is one, whatever a migration would do about it
     let options = &Options { on_conflict: OnConflict::Overwrite, ..options.clone() };
     let context = Context { source, options, stop };
-    let mut run = Run { findings: Vec::new(), warnings: Vec::new(), pairs: Vec::new(), tracker, written: false };
+    let mut run = Run::new(tracker);
     let ended = compare_stores(&context, target, &mut run).await;
     verdict::verified_only(&context, &target.name(), direction, &run, started, &ended)
 }
@@ -311,7 +342,7 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
         // what differs is read again: it may have been a moving source, or an answer that was wrong once
         verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
-    last::look(context, &sides, &mut run.pairs, true).await?;
+    run.came_later = last::look(context, &sides, &mut run.pairs, &run.resolved, true).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 

@@ -30,7 +30,7 @@ pub struct Metrics {
     waiting: IntGaugeVec,
     records: IntGaugeVec,
     progress: GaugeVec,
-    rate: GaugeVec,
+    rate: IntGaugeVec,
     last_success: IntGaugeVec,
     attempts: IntGaugeVec,
     /// The objects that are shown, and what each waits for.
@@ -51,7 +51,7 @@ pub struct Shown {
     /// Share of the whole run, 0 to 1.
     pub progress: f64,
     /// Records per second.
-    pub records_per_second: f64,
+    pub records_per_second: i64,
     /// Seconds since 1970 at which the last run succeeded; None for a dry run or without a success.
     pub last_success: Option<i64>,
     /// Jobs that this run has had.
@@ -104,7 +104,7 @@ impl Metrics {
             )?,
             records: integer("records", "Records of the object's last ended run.", &["namespace", "name", "state"])?,
             progress: real("progress_ratio", "Share of the whole run, 0 to 1.")?,
-            rate: real("records_per_second", "Records per second of the current stage.")?,
+            rate: integer("records_per_second", "Records per second of the current stage.", &OBJECT)?,
             last_success: integer(
                 "last_success_timestamp_seconds",
                 "When a run of the object last succeeded; a dry run is none.",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub use summary::Summary;
 
 /// Version of every shape in this file. The controller reads the one before, too.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// How a run ended, for people and scripts. `Failed` covers every exit but 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub enum Reason {
     Verified,
     /// Every record but those skipped (conflicts, duplicates) was compared and is equal.
     VerifiedWithSkips,
-    /// Only counts were compared, as `verification: Counts` asks: weaker than Verified.
+    /// Only counts were compared, as `verification.mode: Counts` asks: weaker than Verified.
     CountsVerified,
     /// A dry run ended with its plan.
     DryRunCompleted,
@@ -235,6 +235,8 @@ pub struct Difference {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CollectionReport {
+    /// Database in the source.
+    pub database: String,
     /// Name in the source.
     pub name: String,
     /// Name in the target.
@@ -285,6 +287,14 @@ pub struct Report {
     pub counts: Counts,
     /// One per collection, in the order they were migrated.
     pub collections: Vec<CollectionReport>,
+}
+
+impl Report {
+    /// Whether its collections are of several databases.
+    #[must_use]
+    pub fn has_databases(&self) -> bool {
+        self.collections.windows(2).any(|pair| pair[0].database != pair[1].database)
+    }
 }
 
 /// What a run found in its source: the next attempt of the same run refuses a source that was replaced or emptied.
@@ -359,6 +369,13 @@ pub enum Line {
     Progress(Progress),
     /// What the source holds, once it was listed.
     Listed(Listed),
+    /// Records of the target will be replaced.
+    Overwrites {
+        /// How many.
+        records: u64,
+        /// After so many seconds, in which the run can be stopped.
+        seconds: u64,
+    },
     /// One collection's outcome, numbered: a lost line costs this detail, never the verdict.
     Collection {
         /// From 1.

@@ -31,11 +31,19 @@ pub trait Reader: Send + Sync {
     /// The Chroma version or layout found, in a person's words.
     fn version(&self) -> String;
 
-    /// Every collection of the endpoint's tenant and database.
+    /// Every collection of the tenant and of the databases that this was opened for.
     ///
     /// # Errors
     /// As [`Error`] says; a missing tenant or database is [`Error::NotFound`].
     async fn collections(&self) -> Result<Vec<Collection>>;
+
+    /// The names of all databases of the tenant; None where the store cannot list them.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    async fn databases(&self) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
 
     /// How many records the collection holds, by the store's own count.
     ///
@@ -129,7 +137,8 @@ pub trait Writer: Reader {
     /// What this server can take.
     fn capabilities(&self) -> Capabilities;
 
-    /// Creates the collection; one of that name that is already there is an error.
+    /// Creates the collection, and its database where that is missing; a collection of that name that is already there is an
+    /// error.
     ///
     /// # Errors
     /// [`Error::Uncertain`] when it may have been created: list the collections and look.

@@ -28,6 +28,7 @@ pub(crate) async fn writer(server: &ChromaServer) -> HttpWriter {
 
 fn new(name: &str, metadata: Metadata) -> NewCollection {
     NewCollection {
+        database: None,
         name: name.into(),
         metadata,
         configuration: None,

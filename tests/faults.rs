@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use memory_migration_operator::endpoint::{LocalWriter, migrate};
 use memory_migration_operator::engine::progress::Tracker;
+use memory_migration_operator::engine::select::Entry;
 use memory_migration_operator::engine::{OnConflict, Options, Outcome, Pacing, Selection};
 use memory_migration_operator::exit::Exit;
 use memory_migration_operator::report::Reason;
@@ -48,11 +49,11 @@ impl Bench {
         let mut server = ServerConfig::new(url.parse().unwrap());
         server.timeouts.request = Duration::from_secs(2);
         server.timeouts.retry = Duration::from_secs(20);
-        let selection = Selection { name: "generated".into(), target_name: name.into() };
+        let selection = Selection::new(&[], vec![Entry::named("generated", Some(name)).unwrap()]).unwrap();
         let request = Request {
             source: Endpoint::Local(Folder::new(self.source.path.clone())),
             target: Endpoint::Remote(Box::new(server)),
-            options: Options { collections: vec![selection], batch_size: 10, delay: Duration::ZERO, ..options },
+            options: Options { selection, batch_size: 10, delay: Duration::ZERO, ..options },
             writer: LocalWriter::Program(None),
         };
         migrate(request, Tracker::new().0, stop).await

@@ -6,15 +6,19 @@ use serde_json::Value;
 
 const CRD: &str = "crds/memorymigrations.memory-migration.dev.yaml";
 const REFERENCE: &str = "docs/api.md";
-/// Fields whose shape is Kubernetes' own, by the type's name in Kubernetes' reference.
-const KUBERNETES: [(&str, &str); 7] = [
+/// Fields whose shape is Kubernetes' own, by the type's name in Kubernetes' reference; the first that fits counts.
+const KUBERNETES: [(&str, &str); 11] = [
     ("affinity", "Affinity"),
     ("conditions", "[]Condition"),
+    ("dnsConfig", "PodDNSConfig"),
+    ("env", "[]EnvVar"),
+    ("hostAliases", "[]HostAlias"),
     ("imagePullSecrets", "[]LocalObjectReference"),
-    ("podSecurityContext", "PodSecurityContext"),
     ("resources", "ResourceRequirements"),
-    ("securityContext", "SecurityContext"),
+    ("containers[].securityContext", "SecurityContext"),
+    ("securityContext", "PodSecurityContext"),
     ("tolerations", "[]Toleration"),
+    ("topologySpreadConstraints", "[]TopologySpreadConstraint"),
 ];
 
 fn path(relative: &str) -> std::path::PathBuf {
@@ -86,7 +90,7 @@ fn section(text: &mut String, place: &str, schema: &Value, known: &mut Vec<(Valu
     text.push_str("| field | type | |\n|---|---|---|\n");
     for (name, field) in fields {
         let below = format!("{place}.{name}");
-        let kind = kind(name, field, &below, &mut inner, known);
+        let kind = kind(field, &below, &mut inner, known);
         let mut about = vec![sentence(field)];
         about.extend(required.contains(&name.as_str()).then(|| "Required.".to_owned()));
         // the rules of an object of ours are in its own section
@@ -101,21 +105,15 @@ fn section(text: &mut String, place: &str, schema: &Value, known: &mut Vec<(Valu
 }
 
 /// A field's type; an object of ours is put on the list of what is still to be described.
-fn kind(
-    name: &str,
-    field: &Value,
-    below: &str,
-    inner: &mut Vec<(String, Value)>,
-    known: &mut Vec<(Value, String)>,
-) -> String {
-    if let Some((_, theirs)) = KUBERNETES.iter().find(|(field, _)| *field == name) {
+fn kind(field: &Value, below: &str, inner: &mut Vec<(String, Value)>, known: &mut Vec<(Value, String)>) -> String {
+    if let Some((_, theirs)) = KUBERNETES.iter().find(|(field, _)| below.ends_with(&format!(".{field}"))) {
         return format!("Kubernetes' {theirs}");
     }
     if let Some(words) = field["enum"].as_array() {
         return words.iter().filter_map(Value::as_str).map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
     }
     if field["type"] == "array" {
-        return format!("list of {}", kind("", &field["items"], &format!("{below}[]"), inner, known));
+        return format!("list of {}", kind(&field["items"], &format!("{below}[]"), inner, known));
     }
     if field["additionalProperties"].is_object() {
         return "map of text".into();

@@ -50,6 +50,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("kube", &["api", "controller"]),
     ("k8s_openapi", &["api", "controller"]),
     ("reqwest", &["store::http"]),
+    ("hickory_resolver", &["store::http::tls"]),
     ("rusqlite", &["store::files"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use memory_migration_operator::endpoint::{LocalWriter, migrate};
 use memory_migration_operator::engine::progress::Tracker;
+use memory_migration_operator::engine::select::Entry;
 use memory_migration_operator::engine::{Options, Outcome, Selection};
 use memory_migration_operator::exit::Exit;
 use memory_migration_operator::report::Reason;
@@ -93,7 +94,7 @@ async fn run(source: &str, target: &str, name: &str) -> Outcome {
         source: server(source),
         target: server(target),
         options: Options {
-            collections: vec![Selection { name: "generated".into(), target_name: name.into() }],
+            selection: Selection::new(&[], vec![Entry::named("generated", Some(name)).unwrap()]).unwrap(),
             batch_size: 40,
             delay: Duration::ZERO,
             write_pause: Duration::from_millis(10),

@@ -110,7 +110,7 @@ fn a_runner_reads_its_targets_files_only_when_their_server_answers() {
             "source": {"local": {"claimName": "from", "path": "store"}},
             "target": {"local": {"claimName": "into", "path": "store"}},
             "collections": [{"name": "values"}],
-            "batch": {"size": 100, "delay": "0s"},
+            "pacing": {"batchSize": 100, "delay": "0s"},
         },
     });
     let volume = |claim: &str, store: &Store| format!("{claim}={}", store.path.parent().unwrap().display());

@@ -4,6 +4,7 @@
 mod api_server;
 mod calls;
 mod controller;
+mod databases;
 mod edges;
 mod ends;
 mod fixtures;
@@ -11,6 +12,7 @@ mod fleet;
 mod job;
 mod kubernetes;
 mod mock;
+mod modes;
 mod one_store;
 mod process;
 mod property;

@@ -26,11 +26,15 @@ mod lies;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod manifests;
+#[cfg(test)]
 mod regressions;
 #[cfg(test)]
 mod rescue;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod several;
 #[cfg(test)]
 mod stores;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 
 use super::crd::SCHEMA;
 use super::endpoint::{Remote, ServiceRef};
+use super::select::Selected;
 use super::spec::{MemoryMigration, MemoryMigrationSpec};
 use super::{duration, endpoint};
 
@@ -37,7 +38,7 @@ impl MemoryMigrationSpec {
     #[must_use]
     pub fn validate(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        problems.extend(duration::parse(&self.batch.delay).err().map(|why| format!("spec.batch.delay: {why}")));
+        problems.extend(duration::parse(self.pacing.delay()).err().map(|why| format!("spec.pacing.delay: {why}")));
         problems.extend(address_problem("source", self.source.remote.as_ref()));
         problems.extend(address_problem("target", self.target.remote.as_ref()));
         problems.extend(self.same_folder());
@@ -64,8 +65,8 @@ impl MemoryMigrationSpec {
         let (source, target) = (self.source.remote.as_ref()?, self.target.remote.as_ref()?);
         let same = address(source) == address(target)
             && source.tenant == target.tenant
-            && source.database == target.database
-            && (self.collections.is_empty() || self.collections.iter().any(|c| c.target() == c.name));
+            && (!self.databases.is_empty() || source.database() == target.database())
+            && (self.collections.is_empty() || self.collections.iter().any(Selected::keeps_its_name));
         same.then(|| {
             "spec: source and target are the same database of the same server: write another server, tenant or \
              database in one of them, or list collections with a targetName that differs from name"
@@ -76,12 +77,22 @@ impl MemoryMigrationSpec {
     fn collection_problems(&self) -> Vec<String> {
         let mut seen = BTreeSet::new();
         let mut problems = Vec::new();
-        for (n, pair) in self.collections.iter().enumerate() {
-            let (name, target) = (pair.name.as_str(), pair.target());
-            if !seen.insert((name, target)) {
-                problems.push(format!("spec.collections[{n}]: {name} to {target} is listed twice: remove one entry"));
+        for (n, entry) in self.collections.iter().enumerate() {
+            // A second entry of one name would never decide: the first that matches does.
+            let what = entry.name.as_deref().or(entry.pattern.as_deref()).unwrap_or_default();
+            let excluded = entry.exclude.as_slice();
+            if !seen.insert((entry.name.is_some(), what, excluded)) {
+                problems.push(format!("spec.collections[{n}]: {what} is listed twice: remove one entry"));
             }
-            if !is_collection_name(target) {
+            let Some(target) = entry.target_name.as_deref().or(entry.name.as_deref()) else { continue };
+            let stars = entry.pattern.as_deref().map_or(0, |pattern| pattern.matches('*').count());
+            if target.contains('*') && stars > 1 {
+                problems.push(format!(
+                    "spec.collections[{n}]: match \"{what}\" has {stars} stars, so it is not clear which one the * of \
+                     targetName stands for: write match with exactly one *"
+                ));
+            }
+            if !target.contains('*') && !is_collection_name(target) {
                 problems.push(format!(
                     "spec.collections[{n}]: no Chroma server takes the name \"{target}\": write a targetName of 3 to \
                      512 letters, digits, '.', '_' and '-', beginning and ending with a letter or digit, without '..', \

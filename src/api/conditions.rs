@@ -73,7 +73,7 @@ reasons! {
     SourceEmpty => Waiting,
     /// The target's claim, server, tenant or database is not there.
     TargetNotFound => Waiting,
-    /// A Secret, or a key in it, is not there.
+    /// A Secret or `ConfigMap`, or a key in it, is not there.
     SecretNotReady => Waiting,
     /// The API server refuses the Job or its pod: a quota, an admission policy, the pod-security level.
     NotAdmitted => Waiting,

@@ -40,9 +40,56 @@ pub(crate) static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
 
 fn adjust(mut schema: Value) -> Value {
     drop_nullable(&mut schema);
+    join_lines(&mut schema);
+    let pod = &mut schema["properties"]["spec"]["properties"]["runner"]["properties"]["podTemplate"];
+    for (name, field) in fields(&mut pod["properties"]["spec"]) {
+        if name == "containers" {
+            fields(&mut field["items"]).for_each(|(_, field)| drop_texts_below(field));
+        } else {
+            drop_texts_below(field);
+        }
+    }
     // An object without a status reads as "current" to kstatus, and so as done.
     schema["properties"]["status"]["default"] = json!({"observedGeneration": -1});
     schema
+}
+
+fn fields(schema: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    schema["properties"].as_object_mut().into_iter().flatten()
+}
+
+/// Kubernetes' own texts are longer than all of ours: `kubectl apply` keeps a CRD in an annotation, which has a bound.
+fn drop_texts_below(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            for inner in map.values_mut() {
+                if let Some(inner) =
+                    inner.as_object_mut().filter(|inner| inner.get("description").is_some_and(Value::is_string))
+                {
+                    inner.remove("description");
+                }
+                drop_texts_below(inner);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_texts_below),
+        _ => {}
+    }
+}
+
+/// `kubectl explain` breaks lines by itself: ours would be broken twice.
+fn join_lines(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            for (key, inner) in map {
+                match inner {
+                    Value::String(text) if key == "description" => *text = text.replace('\n', " "),
+                    inner => join_lines(inner),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        _ => {}
+    }
 }
 
 /// A null that is allowed reaches the rules, and `has()` takes it for a value; one that is not allowed is dropped by
@@ -74,11 +121,18 @@ mod tests {
         }
     }
 
+    /// Whether a place is within a type of Kubernetes' own.
+    fn is_kubernetes(place: &str) -> bool {
+        let Some(below) = place.strip_prefix("spec.runner.podTemplate.spec.") else { return false };
+        let ours = if below.starts_with("containers[].") { 2 } else { 1 };
+        below.split('.').count() > ours
+    }
+
     #[test]
     fn every_field_explains_itself() {
         let mut bare = Vec::new();
         walk(&SCHEMA["properties"]["spec"], "spec", &mut |place, schema| {
-            let ours = !place.starts_with("spec.runner.") && !place.contains(".resources.") && !place.ends_with("[]");
+            let ours = !is_kubernetes(place) && !place.ends_with("[]");
             let said = schema["description"].as_str().unwrap_or_default();
             if ours && said.len() < 15 {
                 bare.push(place.to_owned());
@@ -93,7 +147,7 @@ mod tests {
         walk(&SCHEMA["properties"]["spec"], "spec", &mut |place, schema| {
             let required: Vec<&str> =
                 schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let theirs = place.contains(".runner.") || place.contains(".resources");
+            let theirs = is_kubernetes(&format!("{place}.x"));
             for (name, property) in schema["properties"].as_object().into_iter().flatten() {
                 let said = property["description"].as_str().unwrap_or_default();
                 let one_of = place.ends_with("auth") || said.contains("Exactly one of");
@@ -112,13 +166,58 @@ mod tests {
     }
 
     #[test]
-    fn conditions_and_collections_are_lists_by_key() {
+    fn conditions_are_a_list_by_key() {
         let conditions = &SCHEMA["properties"]["status"]["properties"]["conditions"];
         assert_eq!(conditions["x-kubernetes-list-type"], "map");
         assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
-        let collections = &SCHEMA["properties"]["spec"]["properties"]["collections"];
-        assert_eq!(collections["x-kubernetes-list-map-keys"], json!(["name", "targetName"]));
-        assert_eq!(collections["items"]["properties"]["targetName"]["default"], "");
+    }
+
+    /// A default in an entry of a list that is compared as a whole makes Argo CD differ for ever.
+    #[test]
+    fn lists_of_ours_are_atomic_and_no_entry_of_a_list_has_a_default() {
+        let spec = &SCHEMA["properties"]["spec"]["properties"];
+        for list in ["collections", "databases"] {
+            assert_eq!(spec[list]["x-kubernetes-list-type"], "atomic", "{list}");
+        }
+        let mut found = Vec::new();
+        walk(&SCHEMA["properties"]["spec"], "spec", &mut |place, schema| {
+            if place.contains("[]") && schema.get("default").is_some() {
+                found.push(place.to_owned());
+            }
+        });
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    /// The default of a whole object is filled in before the rules look: of its fields only the mode has one.
+    #[test]
+    fn the_default_of_pacing_stands_at_the_whole() {
+        let spec = &SCHEMA["properties"]["spec"]["properties"];
+        assert_eq!(spec["pacing"]["default"], json!({"mode": "Fixed", "batchSize": 10, "delay": "1s"}));
+        assert_eq!(spec["verification"]["default"], json!({"mode": "Full"}));
+        for object in ["pacing", "verification"] {
+            for (name, field) in spec[object]["properties"].as_object().unwrap() {
+                assert_eq!(field.get("default").is_some(), name == "mode", "{object}.{name}");
+            }
+        }
+    }
+
+    /// `kubectl apply` keeps it in an annotation of at most 262,144 bytes, together with what else is there.
+    #[test]
+    fn the_crd_is_small_enough_for_kubectl_apply() {
+        let bytes = serde_json::to_vec(&crd()).unwrap().len();
+        assert!(bytes < 200_000, "{bytes}");
+    }
+
+    /// Kubernetes' own texts are left out, and ours are there.
+    #[test]
+    fn the_pod_template_has_our_texts_only() {
+        let mut theirs = Vec::new();
+        walk(&SCHEMA["properties"]["spec"], "spec", &mut |place, schema| {
+            if is_kubernetes(place) && schema.get("description").is_some() {
+                theirs.push(place.to_owned());
+            }
+        });
+        assert_eq!(theirs, Vec::<String>::new());
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 #![expect(unreachable_pub, reason = "the schema derive copies each struct into a function")]
 
-use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::access::{Auth, Tls};
 
 const CLAIM: &str = "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')";
 const CLAIM_SAYS: &str = "write the name of a PersistentVolumeClaim in this namespace: lower-case letters, digits, '-' and '.', as in dev-memories";
@@ -34,7 +34,7 @@ pub struct Source {
     pub remote: Option<Remote>,
 }
 
-/// Where the memories are written, always by a Chroma server. Nothing is deleted there for good: see `spec.target`.
+/// Where the memories are written, always by a Chroma server. See `spec.target` for what may be deleted there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(ONE_OF).message(ONE_OF_SAYS))]
@@ -69,13 +69,10 @@ pub struct LocalSource {
     #[serde(default = "default_tenant")]
     #[schemars(length(min = 1, max = 512))]
     pub tenant: String,
-    /// Chroma's database in that tenant. Default: `default_database`.
-    #[serde(default = "default_database")]
+    /// Chroma's database in that tenant. Default: `default_database`, unless `spec.databases` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
-    pub database: String,
-    /// How the store is reached. Direct, the default and so far the only way: the claim itself is mounted.
-    #[serde(default)]
-    pub copy_method: CopyMethod,
+    pub database: Option<String>,
 }
 
 /// A Chroma store on a claim, to be written.
@@ -98,10 +95,10 @@ pub struct LocalTarget {
     #[serde(default = "default_tenant")]
     #[schemars(length(min = 1, max = 512))]
     pub tenant: String,
-    /// Chroma's database in that tenant. Default: `default_database`.
-    #[serde(default = "default_database")]
+    /// Chroma's database in that tenant. Default: `default_database`, unless `spec.databases` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
-    pub database: String,
+    pub database: Option<String>,
     /// The image of the Chroma server that writes the store: the version that will use it afterwards. It is started
     /// with the arguments `run --host … --path …`, so its entrypoint must be the command `chroma`: official images from
     /// 1.0 on, or one of your own with Chroma 0.5.16 or newer (official images of 0.5 and 0.6 start something else).
@@ -109,10 +106,6 @@ pub struct LocalTarget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub image: Option<String>,
-    /// Requests and limits of that server's container. Default: 250m CPU and 512Mi requested, limit 2Gi memory.
-    /// Editing them starts no run. Example: `{limits: {memory: 4Gi}}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
 }
 
 /// A Chroma server.
@@ -135,10 +128,10 @@ pub struct Remote {
     #[serde(default = "default_tenant")]
     #[schemars(length(min = 1, max = 512))]
     pub tenant: String,
-    /// Chroma's database in that tenant. Default: `default_database`.
-    #[serde(default = "default_database")]
+    /// Chroma's database in that tenant. Default: `default_database`, unless `spec.databases` is set.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
-    pub database: String,
+    pub database: Option<String>,
     /// How to log in, where a proxy or an older server asks for it. Default: not at all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
@@ -166,123 +159,43 @@ pub struct ServiceRef {
     pub port: i32,
 }
 
-/// Credentials for a server, from a Secret in this object's namespace. The operator never reads the Secret: the kubelet
-/// mounts it into the runner's pod.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.bearer), has(self.basic), has(self.header)].filter(x, x).size() == 1").message("write exactly one of bearer, basic and header"))]
-pub struct Auth {
-    /// Sends `Authorization: Bearer TOKEN`. Example: `{secretName: chroma-token, key: token}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bearer: Option<BearerAuth>,
-    /// Sends `Authorization: Basic`. Example: `{secretName: chroma-login}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub basic: Option<BasicAuth>,
-    /// Sends a header of your choice. Example: `{name: X-Chroma-Token, secretName: chroma-token, key: token}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header: Option<HeaderAuth>,
-}
-
-/// A bearer token.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BearerAuth {
-    /// The Secret. Example: `chroma-token`.
-    #[schemars(length(min = 1, max = 253))]
-    pub secret_name: String,
-    /// The Secret's key that holds the token. Default: `token`.
-    #[serde(default = "default_token_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-/// A user and a password.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BasicAuth {
-    /// The Secret, for instance one of type kubernetes.io/basic-auth. Example: `chroma-login`.
-    #[schemars(length(min = 1, max = 253))]
-    pub secret_name: String,
-    /// The Secret's key that holds the user's name. Default: `username`.
-    #[serde(default = "default_username_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub username_key: String,
-    /// The Secret's key that holds the password. Default: `password`.
-    #[serde(default = "default_password_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub password_key: String,
-}
-
-/// A header with a secret value.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct HeaderAuth {
-    /// The header's name. Example: `X-Chroma-Token`.
-    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9-]+$')").message("write a header's name: letters, digits and '-', as in X-Chroma-Token"))]
-    #[schemars(length(min = 1, max = 128))]
-    pub name: String,
-    /// The Secret. Example: `chroma-token`.
-    #[schemars(length(min = 1, max = 253))]
-    pub secret_name: String,
-    /// The Secret's key that holds the header's value. Default: `token`.
-    #[serde(default = "default_token_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub key: String,
-}
-
-/// How an https server is trusted.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!(has(self.caSecretName) && self.insecureSkipVerify)").message("write caSecretName or insecureSkipVerify: true, not both: a certificate that is not verified needs no authority"))]
-pub struct Tls {
-    /// A Secret with the certificate authority that signed the server's certificate. Default: the public authorities.
-    /// Example: `chroma-ca`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub ca_secret_name: Option<String>,
-    /// The Secret's key that holds it, in PEM. Default: `ca.crt`.
-    #[serde(default = "default_ca_key")]
-    #[schemars(length(min = 1, max = 253))]
-    pub ca_secret_key: String,
-    /// Trust any certificate: whoever is on the way can read and change the memories. Default: false.
-    #[serde(default)]
-    pub insecure_skip_verify: bool,
-}
-
-/// How a local source is reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum CopyMethod {
-    /// The claim itself.
-    #[default]
-    Direct,
-}
-
 fn default_tenant() -> String {
     "default_tenant".into()
-}
-
-fn default_database() -> String {
-    "default_database".into()
 }
 
 fn default_port() -> i32 {
     8000
 }
 
-fn default_token_key() -> String {
-    "token".into()
+/// Chroma's own database, where nobody named one.
+pub const DEFAULT_DATABASE: &str = "default_database";
+
+fn database(named: Option<&String>) -> &str {
+    named.map_or(DEFAULT_DATABASE, String::as_str)
 }
 
-fn default_username_key() -> String {
-    "username".into()
+impl LocalSource {
+    /// The database, where `spec.databases` names none.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        database(self.database.as_ref())
+    }
 }
 
-fn default_password_key() -> String {
-    "password".into()
+impl LocalTarget {
+    /// The database, where `spec.databases` names none.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        database(self.database.as_ref())
+    }
 }
 
-fn default_ca_key() -> String {
-    "ca.crt".into()
+impl Remote {
+    /// The database, where `spec.databases` names none.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        database(self.database.as_ref())
+    }
 }
 
 /// A path inside a claim as its folders, without empty ones and `.`.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use thiserror::Error as ThisError;
 
 use super::crd::SCHEMA;
+use super::runner::PodTemplate;
 use super::spec::MemoryMigration;
 use super::{API_VERSION, KIND, schema};
 
@@ -58,6 +59,21 @@ pub fn parse_manifest(yaml: &str) -> Result<MemoryMigration, ManifestError> {
     if problems.is_empty() { Ok(migration) } else { Err(ManifestError::Refused(problems)) }
 }
 
+/// Reads a part of a `PodTemplate` from JSON, as strictly as an API server reads it in a manifest.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub fn parse_pod_template(json: &str) -> Result<PodTemplate, String> {
+    let value: Value = serde_json::from_str(json).map_err(|e| format!("it is no JSON: {e}"))?;
+    let value = schema::without_nulls(value);
+    let of_template = &SCHEMA["properties"]["spec"]["properties"]["runner"]["properties"]["podTemplate"];
+    let problems = schema::problems(of_template, &value, "podTemplate");
+    if !problems.is_empty() {
+        return Err(problems.join("; "));
+    }
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
 fn check_kind(document: &Value) -> Result<(), ManifestError> {
     let word = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or("(none)").to_owned();
     let (api_version, kind) = (word("apiVersion"), word("kind"));
@@ -87,7 +103,7 @@ fn shape_problems(document: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Duplicates, OnConflict, Pacing, Verification};
+    use crate::api::{Duplicates, Mode, OnConflict, PacingMode, VerificationMode};
 
     const HEAD: &str = "apiVersion: memory-migration.dev/v1alpha1\nkind: MemoryMigration\nmetadata: {name: m}\n";
     const GOOD: &str =
@@ -117,12 +133,12 @@ mod tests {
         let spec = parse_manifest(&format!("{HEAD}{GOOD}")).unwrap().spec;
         let source = spec.source.local.unwrap();
         let target = spec.target.remote.unwrap();
-        assert_eq!((source.tenant.as_str(), source.database.as_str()), ("default_tenant", "default_database"));
-        assert_eq!((target.tenant.as_str(), target.database.as_str()), ("default_tenant", "default_database"));
+        assert_eq!((source.tenant.as_str(), source.database()), ("default_tenant", "default_database"));
+        assert_eq!((target.tenant.as_str(), target.database()), ("default_tenant", "default_database"));
         assert_eq!(target.service.unwrap().port, 8000);
         assert_eq!((spec.on_conflict, spec.duplicates), (OnConflict::Skip, Duplicates::ById));
-        assert_eq!((spec.pacing, spec.verification), (Pacing::Fixed, Verification::Full));
-        assert_eq!((spec.batch.size, spec.batch.delay.as_str(), spec.backoff_limit), (10, "1s", 6));
+        assert_eq!((spec.mode, spec.verification.mode, spec.backoff_limit), (Mode::Migrate, VerificationMode::Full, 6));
+        assert_eq!((spec.pacing.mode, spec.pacing.batch_size(), spec.pacing.delay()), (PacingMode::Fixed, 10, "1s"));
     }
 
     #[test]
@@ -181,27 +197,158 @@ mod tests {
     fn a_batch_of_0_or_5000000() {
         for size in ["0", "5000000", "-1"] {
             says(
-                &refused_line(&format!("batch: {{size: {size}}}")),
-                "spec.batch.size: write a number of records from 1 to 41666, the most that any Chroma server takes in \
+                &refused_line(&format!("pacing: {{batchSize: {size}}}")),
+                "spec.pacing.batchSize: write a number of records from 1 to 41666, the most that any Chroma server takes in \
                  one request; the default is 10",
             );
         }
-        says(&refused_line("batch: {size: 5.5}"), "spec.batch.size: write a whole number, not 5.5");
+        says(&refused_line("pacing: {batchSize: 5.5}"), "spec.pacing.batchSize: write a whole number, not 5.5");
     }
 
     #[test]
     fn a_delay_that_is_no_duration() {
         for delay in ["fast", "10", "1.5s"] {
             says(
-                &refused_line(&format!("batch: {{delay: \"{delay}\"}}")),
-                "spec.batch.delay: write a duration, a number with ms, s, m or h, as in 500ms, 1s or 1m30s; 0s for no pause",
+                &refused_line(&format!("pacing: {{delay: \"{delay}\"}}")),
+                "spec.pacing.delay: write a duration, a number with ms, s, m or h, as in 500ms, 1s or 1m30s; 0s for no pause",
             );
         }
-        says(&refused_line("batch: {delay: 5h}"), "spec.batch.delay: \"5h\" is too long: write at most 1h");
+        says(&refused_line("pacing: {delay: 5h}"), "spec.pacing.delay: \"5h\" is too long: write at most 1h");
         says(
-            &refused_line("batch: {delay: 5}"),
-            "spec.batch.delay: write text (in quotes, if it looks like a number or a truth value), not 5",
+            &refused_line("pacing: {delay: 5}"),
+            "spec.pacing.delay: write text (in quotes, if it looks like a number or a truth value), not 5",
         );
+    }
+
+    #[test]
+    fn what_does_not_fit_the_pace() {
+        let fixed =
+            "spec.pacing: batchSize and delay are for mode: Fixed: remove them, for Adaptive finds both by itself";
+        for line in [
+            "{mode: Adaptive, batchSize: 11}",
+            "{mode: Adaptive, delay: 2s}",
+            "{mode: Adaptive, batchSize: 100, delay: 1s}",
+        ] {
+            says(&refused_line(&format!("pacing: {line}")), fixed);
+        }
+        says(
+            &refused_line("pacing: {maxSlowdown: \"2\"}"),
+            "spec.pacing: maxSlowdown is for mode: Adaptive: remove it, or set mode: Adaptive",
+        );
+        for slow in ["1", "0.5", "fast", "1e3", "-2"] {
+            let text = refused_line(&format!("pacing: {{mode: Adaptive, maxSlowdown: \"{slow}\"}}"));
+            assert!(text.contains("spec.pacing.maxSlowdown: write a number above 1 in quotes"), "{slow}: {text}");
+        }
+        for slow in ["2", "1.5", "none"] {
+            let line = format!("  pacing: {{mode: Adaptive, maxSlowdown: \"{slow}\"}}\n");
+            let spec = parse_manifest(&format!("{HEAD}{GOOD}{line}")).unwrap().spec;
+            assert_eq!((spec.pacing.batch_size, spec.pacing.max_slowdown()), (None, slow));
+        }
+    }
+
+    /// What the API server makes of `kubectl apply` of mode: Adaptive onto an object that had no pacing.
+    #[test]
+    fn the_default_of_fixed_that_is_left_beside_adaptive_is_no_mistake() {
+        for left in ["batchSize: 10, delay: 1s", "delay: 1s", "batchSize: 10"] {
+            let line = format!("  pacing: {{mode: Adaptive, {left}}}\n");
+            parse_manifest(&format!("{HEAD}{GOOD}{line}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_verification_that_would_write() {
+        let says_so =
+            "spec: mode: Verify writes nothing: remove dryRun, onConflict and duplicates; or set mode: Migrate";
+        for line in ["dryRun: true", "onConflict: Overwrite", "onConflict: Fail", "duplicates: ByContent"] {
+            says(&refused_line(&format!("mode: Verify\n  {line}")), says_so);
+        }
+        says(
+            &refused_line("mode: Verify\n  verification: {mode: Counts}"),
+            "spec: mode: Verify compares every record: remove verification.mode: Counts",
+        );
+        let line = "  mode: Verify\n  onConflict: Skip\n  dryRun: false\n";
+        assert_eq!(parse_manifest(&format!("{HEAD}{GOOD}{line}")).unwrap().spec.mode, Mode::Verify);
+    }
+
+    #[test]
+    fn databases_beside_a_database() {
+        for side in ["{local: {claimName: dev, path: chroma_db}}", "{remote: {service: {name: chroma}}}"] {
+            let named = side.replace("}}", ", database: d}}").replace("chroma, database: d}}", "chroma}, database: d}");
+            let text = refused(&format!("{HEAD}{}  databases: [a]\n", GOOD.replace(side, &named)));
+            assert!(text.contains("spec: databases and an endpoint's database are both set"), "{named}: {text}");
+        }
+        let spec = parse_manifest(&format!("{HEAD}{GOOD}  databases: [\"*\"]\n")).unwrap().spec;
+        assert_eq!(spec.databases, ["*"]);
+    }
+
+    #[test]
+    fn collections_by_pattern() {
+        let place = "spec.collections[0]";
+        for (entry, why) in [
+            ("{}", "write exactly one of name"),
+            ("{name: one, match: \"o*\"}", "write exactly one of name"),
+            ("{name: one, exclude: [\"*-tmp\"]}", "exclude is for match"),
+            ("{name: one, targetName: \"two-*\"}", "the * of targetName stands for"),
+            ("{match: one, targetName: \"two-*\"}", "the * of targetName stands for"),
+        ] {
+            let text = refused_line(&format!("collections: [{entry}]"));
+            assert!(text.contains(&format!("{place}: {why}")), "{entry}: {text}");
+        }
+        for name in ["*-*", "a..*", "a *", "ü*"] {
+            let text = refused_line(&format!("collections: [{{match: \"a*\", targetName: \"{name}\"}}]"));
+            assert!(text.contains("spec.collections[0].targetName: write a collection name"), "{name}: {text}");
+        }
+        let lists = "[{match: \"user-*\", targetName: \"prod-*\", exclude: [\"*-tmp\"]}, {match: \"*\"}, {name: x y}]";
+        let refused = parse_manifest(&format!("{HEAD}{GOOD}  collections: {lists}\n")).unwrap_err().to_string();
+        assert!(refused.contains("no Chroma server takes the name \"x y\""), "{refused}");
+        let lists = lists.replace(", {name: x y}", "");
+        let spec = parse_manifest(&format!("{HEAD}{GOOD}  collections: {lists}\n")).unwrap().spec;
+        assert_eq!(spec.collections[0].exclude, ["*-tmp"]);
+    }
+
+    #[test]
+    fn references_to_secrets() {
+        let with = |remote: &str| refused_with("{service: {name: chroma}}", remote);
+        let text = with(
+            "{url: \"https://c\", tls: {ca: {secretKeyRef: {name: a, key: b}, configMapKeyRef: {name: a, key: b}}}}",
+        );
+        says(&text, "spec.target.remote.tls.ca: write exactly one of secretKeyRef and configMapKeyRef");
+        let text = with("{url: \"https://c\", auth: {bearer: {secretKeyRef: {name: a}}}}");
+        says(&text, "spec.target.remote.auth.bearer.secretKeyRef.key: is missing");
+        for key in ["..", "a/b", "ü"] {
+            let text = with(&format!(
+                "{{url: \"https://c\", auth: {{bearer: {{secretKeyRef: {{name: a, key: \"{key}\"}}}}}}}}"
+            ));
+            assert!(
+                text.contains("spec.target.remote.auth.bearer.secretKeyRef.key: write the name of a key"),
+                "{text}"
+            );
+        }
+        let text = with("{url: \"https://c\", tls: {serverName: 10.0.0.1}}");
+        assert!(text.contains("spec.target.remote.tls.serverName: write a host name"), "{text}");
+        let text = with("{url: \"https://c\", tls: {serverName: c, insecureSkipVerify: true}}");
+        assert!(text.contains("spec.target.remote.tls: write serverName or insecureSkipVerify"), "{text}");
+    }
+
+    #[test]
+    fn a_pod_template_has_no_image_and_no_volume() {
+        for (line, place) in [
+            ("{podTemplate: {spec: {volumes: []}}}", "spec.runner.podTemplate.spec.volumes"),
+            ("{podTemplate: {spec: {initContainers: []}}}", "spec.runner.podTemplate.spec.initContainers"),
+            (
+                "{podTemplate: {spec: {containers: [{name: mover, image: x}]}}}",
+                "spec.runner.podTemplate.spec.containers[0].image",
+            ),
+            (
+                "{podTemplate: {spec: {containers: [{name: mover, command: [x]}]}}}",
+                "spec.runner.podTemplate.spec.containers[0].command",
+            ),
+        ] {
+            let text = refused_line(&format!("runner: {line}"));
+            assert!(text.contains(&format!("{place}: unknown field")), "{text}");
+        }
+        let text = refused_line("runner: {podTemplate: {spec: {containers: [{name: more}]}}}");
+        says(&text, "spec.runner.podTemplate.spec.containers[0].name: \"more\" is not one of preflight, mover, chroma");
     }
 
     #[test]
@@ -235,7 +382,16 @@ mod tests {
     #[test]
     fn a_collection_that_is_listed_twice() {
         let text = refused_line("collections: [{name: one}, {name: two}, {name: one, targetName: one}]");
-        says(&text, "spec.collections[2]: one to one is listed twice: remove one entry");
+        says(&text, "spec.collections[2]: one is listed twice: remove one entry");
+    }
+
+    #[test]
+    fn a_star_that_could_stand_for_two() {
+        let text = refused_line("collections: [{match: \"a-*-*\", targetName: \"b-*\"}]");
+        says(
+            &text,
+            "spec.collections[0]: match \"a-*-*\" has 2 stars, so it is not clear which one the * of targetName stands for: write match with exactly one *",
+        );
     }
 
     #[test]
@@ -254,11 +410,11 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_place() {
         says(
-            &refused_line("batch: {sise: 5}"),
-            "spec.batch.sise: unknown field; the fields of spec.batch are delay, size",
+            &refused_line("pacing: {sise: 5}"),
+            "spec.pacing.sise: unknown field; the fields of spec.pacing are batchSize, delay, maxSlowdown, mode",
         );
-        let text = refused_line("runner: {tolerations: [{kee: x}]}");
-        assert!(text.contains("spec.runner.tolerations[0].kee: unknown field"), "{text}");
+        let text = refused_line("runner: {podTemplate: {spec: {tolerations: [{kee: x}]}}}");
+        assert!(text.contains("spec.runner.podTemplate.spec.tolerations[0].kee: unknown field"), "{text}");
         let text = refused(&format!("{HEAD}{GOOD}spce: 1\n"));
         says(&text, "spce: unknown field; a MemoryMigration has apiVersion, kind, metadata and spec");
     }

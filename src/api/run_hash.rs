@@ -1,21 +1,31 @@
 //! What identifies a run. Pure. Only a change of what is moved, or `runId`, is another run.
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::endpoint::{LocalTarget, Source, Target};
-use super::spec::{MemoryMigrationSpec, NamePair};
+use super::access::{Auth, Tls};
+use super::endpoint::{DEFAULT_DATABASE, LocalSource, LocalTarget, Remote, ServiceRef, Source, Target};
+use super::select::Selected;
+use super::spec::MemoryMigrationSpec;
+
+/// What a tenant is called that nobody named.
+const DEFAULT_TENANT: &str = "default_tenant";
+/// The port of a Service that nobody named.
+const DEFAULT_PORT: i32 = 8000;
 
 impl MemoryMigrationSpec {
     /// The run that this spec asks for: 16 hex digits.
     ///
-    /// Every field is named here, so that a new one must be decided on: fields left out never start a run.
+    /// A value that equals its default is left out: a field that a later version adds changes no run of before. Every
+    /// field is named here, so that a new one must be decided on.
     #[must_use]
     pub fn run_hash(&self) -> String {
         let Self {
+            mode,
             source,
             target,
+            databases,
             collections,
             on_conflict,
             duplicates,
@@ -23,27 +33,50 @@ impl MemoryMigrationSpec {
             allow_empty,
             dry_run,
             run_id,
-            batch: _,
             pacing: _,
             suspend: _,
             backoff_limit: _,
             active_deadline_seconds: _,
-            ttl_seconds_after_finished: _,
+            job_ttl_seconds_after_finished: _,
             runner: _,
         } = self;
-        let run = json!([
-            source_identity(source),
-            target_identity(target),
-            sorted(collections),
-            on_conflict,
-            duplicates,
-            verification,
-            dry_run,
-            run_id,
-        ]);
-        // a field that came later counts only where it is not its default, so that it changes no run of before
-        let run = if *allow_empty { json!([run, "allowEmpty"]) } else { run };
-        short_hash(run.to_string().as_bytes(), 16)
+        let run = Identity::default()
+            .with("mode", mode)
+            .with("source", &source_identity(source))
+            .with("target", &target_identity(target))
+            .with("databases", &sorted(databases))
+            .with("collections", &in_order(collections))
+            .with("onConflict", on_conflict)
+            .with("duplicates", duplicates)
+            .with("verification", verification)
+            .with("allowEmpty", allow_empty)
+            .with("dryRun", dry_run)
+            .with("runId", run_id);
+        short_hash(Value::Object(run.0).to_string().as_bytes(), 16)
+    }
+}
+
+/// The values that are not their default, by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
+struct Identity(Map<String, Value>);
+
+impl Identity {
+    /// Adds a value, unless it is its type's default.
+    fn with<T: Serialize + Default + PartialEq>(self, name: &str, value: &T) -> Self {
+        self.unless(name, value, &T::default())
+    }
+
+    /// Adds a value, unless it is this one.
+    fn unless<T: Serialize + PartialEq + ?Sized>(mut self, name: &str, value: &T, default: &T) -> Self {
+        if value != default {
+            self.0.insert(name.to_owned(), serde_json::to_value(value).unwrap_or(Value::Null));
+        }
+        self
+    }
+
+    fn within(self, tenant: &str, database: &str) -> Self {
+        self.unless("tenant", tenant, DEFAULT_TENANT).unless("database", database, DEFAULT_DATABASE)
     }
 }
 
@@ -54,41 +87,75 @@ pub fn short_hash(bytes: &[u8], digits: usize) -> String {
     hash.chars().take(digits).collect()
 }
 
-fn source_identity(source: &Source) -> Value {
-    canonical(source)
-}
-
-/// A target's resources are how much its server may use, not what is moved.
-fn target_identity(target: &Target) -> Value {
-    let Target { local, remote } = target;
-    let local = local.as_ref().map(|local| {
-        let LocalTarget { claim_name, path, tenant, database, image, resources: _ } = local;
-        json!([claim_name, path, tenant, database, image])
+fn source_identity(source: &Source) -> Identity {
+    let Source { local, remote } = source;
+    let local = local.as_ref().map(|source| {
+        let LocalSource { claim_name, path, tenant, database: _ } = source;
+        let named = Identity::default().with("claimName", claim_name).with("path", path);
+        named.within(tenant, source.database())
     });
-    json!([local, canonical(remote)])
+    Identity::default().with("local", &local).with("remote", &remote.as_ref().map(server_identity))
 }
 
-/// The order in which collections are listed does not matter.
-fn sorted(collections: &[NamePair]) -> Vec<[&str; 2]> {
-    let mut names: Vec<_> = collections.iter().map(|c| [c.name.as_str(), c.target()]).collect();
+fn target_identity(target: &Target) -> Identity {
+    let Target { local, remote } = target;
+    let local = local.as_ref().map(|target| {
+        let LocalTarget { claim_name, path, tenant, database: _, image } = target;
+        let named = Identity::default().with("claimName", claim_name).with("path", path).with("image", image);
+        named.within(tenant, target.database())
+    });
+    Identity::default().with("local", &local).with("remote", &remote.as_ref().map(server_identity))
+}
+
+fn server_identity(remote: &Remote) -> Identity {
+    let Remote { service, url, tenant, database: _, auth, tls } = remote;
+    let service = service.as_ref().map(|service| {
+        let ServiceRef { name, namespace, port } = service;
+        Identity::default().with("name", name).with("namespace", namespace).unless("port", port, &DEFAULT_PORT)
+    });
+    let auth = auth.as_ref().map(|auth| {
+        let Auth { bearer, basic, header } = auth;
+        Identity::default().with("bearer", bearer).with("basic", basic).with("header", header)
+    });
+    let tls = tls.as_ref().map(|tls| {
+        let Tls { ca, server_name, client_certificate, insecure_skip_verify } = tls;
+        Identity::default()
+            .with("ca", ca)
+            .with("serverName", server_name)
+            .with("clientCertificate", client_certificate)
+            .with("insecureSkipVerify", insecure_skip_verify)
+    });
+    let named = Identity::default().with("service", &service).with("url", url).with("auth", &auth).with("tls", &tls);
+    named.within(tenant, remote.database())
+}
+
+/// The order in which databases are listed does not matter.
+fn sorted(names: &[String]) -> Vec<&str> {
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.sort_unstable();
     names
 }
 
-/// Fields come in the order of the types, and absent ones are left out: a later version that adds an optional field
-/// gives the same hash.
-fn canonical(value: &impl Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or(Value::Null)
+/// The first entry that matches a collection decides, so that the order matters as soon as there is a pattern.
+fn in_order(collections: &[Selected]) -> Vec<Identity> {
+    let mut entries: Vec<&Selected> = collections.iter().collect();
+    if entries.iter().all(|entry| entry.pattern.is_none()) {
+        entries.sort_unstable();
+    }
+    let identity = |entry: &&Selected| {
+        let Selected { name, pattern, target_name, exclude } = entry;
+        let target_name = target_name.as_ref().filter(|_| !entry.keeps_its_name());
+        let named = Identity::default().with("name", name).with("match", pattern);
+        named.with("targetName", &target_name).with("exclude", exclude)
+    };
+    entries.iter().map(identity).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{
-        Auth, Batch, BearerAuth, CopyMethod, Duplicates, LocalSource, OnConflict, Pacing, Remote, Runner, ServiceRef,
-        Tls, Verification,
-    };
-    use k8s_openapi::api::core::v1::ResourceRequirements;
+    use crate::api::access::FromSecret;
+    use crate::api::{Duplicates, Mode, OnConflict, Pacing, Runner, VerificationMode};
 
     fn spec() -> MemoryMigrationSpec {
         MemoryMigrationSpec {
@@ -121,13 +188,33 @@ mod tests {
             |l| l.claim_name = "x".into(),
             |l| l.path = "x".into(),
             |l| l.tenant = "x".into(),
-            |l| l.database = "x".into(),
+            |l| l.database = Some("x".into()),
         ];
         for edit in edits {
             assert!(starts_a_run(|s| edit(s.source.local.as_mut().unwrap())));
         }
-        // The list of copy methods has one entry: the day it has two, this says to decide.
-        let CopyMethod::Direct = CopyMethod::default();
+    }
+
+    #[test]
+    fn a_default_that_is_written_out_starts_no_run() {
+        assert!(!starts_a_run(|s| s.source.local.as_mut().unwrap().database = Some("default_database".into())));
+        let with = |target_name: Option<&str>| MemoryMigrationSpec {
+            collections: vec![Selected { target_name: target_name.map(Into::into), ..Selected::named("one") }],
+            ..spec()
+        };
+        assert_eq!(with(None).run_hash(), with(Some("one")).run_hash());
+    }
+
+    #[test]
+    fn mode_starts_a_run() {
+        assert!(starts_a_run(|s| s.mode = Mode::Verify));
+    }
+
+    #[test]
+    fn databases_start_a_run_but_their_order_does_not() {
+        let two = MemoryMigrationSpec { databases: vec!["a".into(), "b".into()], ..spec() };
+        assert!(edited_starts_a_run(&two, |s| s.databases.truncate(1)));
+        assert!(!edited_starts_a_run(&two, |s| s.databases.reverse()));
     }
 
     #[test]
@@ -136,17 +223,12 @@ mod tests {
             |l| l.claim_name = "x".into(),
             |l| l.path = "x".into(),
             |l| l.tenant = "x".into(),
-            |l| l.database = "x".into(),
+            |l| l.database = Some("x".into()),
             |l| l.image = Some("chroma:2".into()),
         ];
         for edit in edits {
             assert!(starts_a_run(|s| edit(s.target.local.as_mut().unwrap())));
         }
-    }
-
-    #[test]
-    fn the_targets_resources_start_no_run() {
-        assert!(!starts_a_run(|s| s.target.local.as_mut().unwrap().resources = Some(ResourceRequirements::default())));
     }
 
     #[test]
@@ -159,8 +241,8 @@ mod tests {
             |r| r.service.as_mut().unwrap().port = 1,
             |r| r.url = Some("http://x".into()),
             |r| r.tenant = "x".into(),
-            |r| r.database = "x".into(),
-            |r| r.auth = Some(Auth { bearer: Some(BearerAuth::default()), ..Auth::default() }),
+            |r| r.database = Some("x".into()),
+            |r| r.auth = Some(Auth { bearer: Some(FromSecret::default()), ..Auth::default() }),
             |r| r.tls = Some(Tls::default()),
         ];
         let from = MemoryMigrationSpec { source: Source { local: None, remote: Some(remote.clone()) }, ..spec() };
@@ -173,12 +255,17 @@ mod tests {
 
     #[test]
     fn collections_start_a_run_but_their_order_does_not() {
-        let pair = |name: &str, target: &str| NamePair { name: name.into(), target_name: target.into() };
-        assert!(starts_a_run(|s| s.collections = vec![pair("a", "")]));
-        let two = MemoryMigrationSpec { collections: vec![pair("a", "b"), pair("c", "")], ..spec() };
+        assert!(starts_a_run(|s| s.collections = vec![Selected::named("a")]));
+        let two = vec![Selected::renamed("a", "b"), Selected::named("c")];
+        let two = MemoryMigrationSpec { collections: two, ..spec() };
         assert!(!edited_starts_a_run(&two, |s| s.collections.reverse()));
-        assert!(!edited_starts_a_run(&two, |s| s.collections[1].target_name = "c".into()));
-        assert!(edited_starts_a_run(&two, |s| s.collections[0].target_name = "d".into()));
+        assert!(!edited_starts_a_run(&two, |s| s.collections[1].target_name = Some("c".into())));
+        assert!(edited_starts_a_run(&two, |s| s.collections[0].target_name = Some("d".into())));
+        let all = Selected { pattern: Some("*".into()), ..Selected::default() };
+        let mut pattern = two;
+        pattern.collections.push(all);
+        assert!(edited_starts_a_run(&pattern, |s| s.collections.reverse()), "the first that matches decides");
+        assert!(edited_starts_a_run(&pattern, |s| s.collections[2].exclude = vec!["x".into()]));
     }
 
     #[test]
@@ -193,7 +280,7 @@ mod tests {
 
     #[test]
     fn verification_starts_a_run() {
-        assert!(starts_a_run(|s| s.verification = Verification::Counts));
+        assert!(starts_a_run(|s| s.verification.mode = VerificationMode::Counts));
     }
 
     #[test]
@@ -212,13 +299,8 @@ mod tests {
     }
 
     #[test]
-    fn batch_starts_no_run() {
-        assert!(!starts_a_run(|s| s.batch = Batch { size: 100, delay: "0s".into() }));
-    }
-
-    #[test]
     fn pacing_starts_no_run() {
-        assert!(!starts_a_run(|s| s.pacing = Pacing::Adaptive));
+        assert!(!starts_a_run(|s| s.pacing = Pacing { batch_size: Some(100), ..Pacing::default() }));
     }
 
     #[test]
@@ -237,13 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn ttl_seconds_after_finished_starts_no_run() {
-        assert!(!starts_a_run(|s| s.ttl_seconds_after_finished = Some(1)));
+    fn job_ttl_seconds_after_finished_starts_no_run() {
+        assert!(!starts_a_run(|s| s.job_ttl_seconds_after_finished = Some(1)));
     }
 
     #[test]
     fn runner_starts_no_run() {
-        assert!(!starts_a_run(|s| s.runner = Runner { priority_class_name: Some("x".into()), ..Runner::default() }));
+        let job_labels = [("a".to_owned(), "b".to_owned())].into();
+        assert!(!starts_a_run(|s| s.runner = Runner { job_labels, ..Runner::default() }));
     }
 
     /// A finished migration must not run again because the operator was upgraded: every shape of an endpoint, and every
@@ -254,78 +337,87 @@ mod tests {
         let local = "local: {claimName: dev}";
         let server = "remote: {service: {name: chroma}}";
         let shapes = [
-            ("local, plain", local, server, "", "1186810287cb9ce9"),
+            ("local, plain", local, server, "", "6d49c44e1b8d16e3"),
             (
                 "local, all",
-                "local: {claimName: dev, path: a/b, tenant: t, database: d, copyMethod: Direct}",
+                "local: {claimName: dev, path: a/b, tenant: t, database: d}",
                 server,
                 "",
-                "13e6cd855a34065a",
+                "497a2e6b2ef48b1d",
             ),
             (
                 "service, all",
                 "remote: {service: {name: c, namespace: prod, port: 9000}, tenant: t, database: d}",
                 local,
                 "",
-                "6ff5627f62f40de0",
+                "6c1c86112ee3290c",
             ),
-            ("url", "remote: {url: \"https://c.example.com:8443/x\"}", local, "", "c3970d4ec4f358b1"),
+            ("url", "remote: {url: \"https://c.example.com:8443/x\"}", local, "", "7b54c629bcf9b791"),
             (
                 "bearer",
-                "remote: {url: \"https://c\", auth: {bearer: {secretName: s, key: k}}}",
+                "remote: {url: \"https://c\", auth: {bearer: {secretKeyRef: {name: s, key: k}}}}",
                 local,
                 "",
-                "16eebd243cbcb945",
+                "8fb2752be57e0614",
             ),
             (
                 "basic",
-                "remote: {url: \"https://c\", auth: {basic: {secretName: s, usernameKey: u, passwordKey: p}}}",
+                "remote: {url: \"https://c\", auth: {basic: {username: {secretKeyRef: {name: s, key: u}}, password: {secretKeyRef: {name: s, key: p}}}}}",
                 local,
                 "",
-                "bd3991d42b0cffcc",
+                "8f6969a9802bc98c",
             ),
             (
                 "header",
-                "remote: {url: \"https://c\", auth: {header: {name: X-Chroma-Token, secretName: s, key: k}}}",
+                "remote: {url: \"https://c\", auth: {header: {name: X-Chroma-Token, secretKeyRef: {name: s, key: k}}}}",
                 local,
                 "",
-                "7b27ac19a26c6fca",
+                "de6c9daf820cabac",
             ),
             (
                 "tls",
-                "remote: {url: \"https://c\", tls: {caSecretName: ca, caSecretKey: k}}",
+                "remote: {url: \"https://c\", tls: {ca: {configMapKeyRef: {name: ca, key: k}}, serverName: n, clientCertificate: {secretName: c}}}",
                 local,
                 "",
-                "c2c50d14ca3a6c03",
+                "6c6dc74b7847b7c6",
             ),
             (
                 "target, all",
                 server,
-                "local: {claimName: p, path: x, tenant: t, database: d, image: \"chroma:2\", resources: {}}",
+                "local: {claimName: p, path: x, tenant: t, database: d, image: \"chroma:2\"}",
                 "",
-                "90fb5e8df2ec5c51",
+                "847cf82fd1d9de87",
             ),
             (
                 "collections",
                 local,
                 server,
                 "collections: [{name: b, targetName: ccc}, {name: aaa}]",
-                "da24d5206d5eea34",
+                "66bd3f9b4d66d736",
             ),
             (
                 "policies",
                 local,
                 server,
-                "onConflict: Fail\n  duplicates: ByContent\n  verification: Counts",
-                "af952ab8e1d91e50",
+                "onConflict: Fail\n  duplicates: ByContent\n  verification: {mode: Counts}",
+                "95b448e709faca8e",
             ),
-            ("flags", local, server, "allowEmpty: true\n  dryRun: true\n  runId: \"2\"", "3804a1db57086b8d"),
+            (
+                "patterns of several databases",
+                local,
+                server,
+                "databases: [b, a]\n  collections: [{match: \"u-*\", targetName: \"p-*\", exclude: [\"*-tmp\"]}]",
+                "2d76c9c00ed4e47e",
+            ),
+            ("verify", local, server, "mode: Verify", "8c2a33567902c650"),
+            ("flags", local, server, "allowEmpty: true\n  dryRun: true\n  runId: \"2\"", "99a5fbfd8ff9c72b"),
             (
                 "defaults",
                 local,
                 server,
-                "allowEmpty: false\n  dryRun: false\n  runId: \"\"\n  collections: []",
-                "1186810287cb9ce9",
+                "allowEmpty: false\n  dryRun: false\n  runId: \"\"\n  collections: []\n  databases: []\n  mode: Migrate\n  \
+                 verification: {mode: Full}\n  pacing: {mode: Adaptive}",
+                "6d49c44e1b8d16e3",
             ),
         ];
         let mut others = Vec::new();
@@ -346,6 +438,6 @@ mod tests {
     fn the_hash_is_the_same_in_every_version() {
         let manifest = "apiVersion: memory-migration.dev/v1alpha1\nkind: MemoryMigration\nmetadata: {name: m}\nspec:\n  source: {local: {claimName: dev-memories, path: chroma_db}}\n  target: {remote: {service: {name: chroma, namespace: prod}}}\n";
         let spec = crate::api::parse_manifest(manifest).unwrap().spec;
-        assert_eq!(spec.run_hash(), "560504a9813b37c4");
+        assert_eq!(spec.run_hash(), "794e441182b9045f");
     }
 }

@@ -4,16 +4,14 @@
 #![expect(unreachable_pub, reason = "the schema derive copies each struct into a function")]
 #![expect(clippy::duplicated_attributes, reason = "every printer column has a type")]
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::{
-    Affinity, LocalObjectReference, PodSecurityContext, ResourceRequirements, SecurityContext, Toleration,
-};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{Source, Target};
+use super::pacing::Pacing;
+use super::runner::Runner;
+use super::select::Selected;
 use super::status::MemoryMigrationStatus;
 
 const SAME_CLAIM: &str = "!(has(self.source.local) && has(self.target.local) \
@@ -23,7 +21,9 @@ const SAME_CLAIM: &str = "!(has(self.source.local) && has(self.target.local) \
 // for different types. It knows a property that CEL reserves by its escaped name only.
 const SAME_SERVER: &str = "!(has(self.source.remote) && has(self.target.remote) && self.collections.size() == 0 \
     && self.source.remote.tenant == self.target.remote.tenant \
-    && self.source.remote.database == self.target.remote.database \
+    && (self.databases.size() > 0 \
+    || (has(self.source.remote.database) ? self.source.remote.database : 'default_database') \
+    == (has(self.target.remote.database) ? self.target.remote.database : 'default_database')) \
     && ((has(self.source.remote.service) && has(self.target.remote.service) \
     && self.source.remote.service.name == self.target.remote.service.name \
     && self.source.remote.service.port == self.target.remote.service.port \
@@ -32,8 +32,14 @@ const SAME_SERVER: &str = "!(has(self.source.remote) && has(self.target.remote) 
     || self.source.remote.service.__namespace__ == self.target.remote.service.__namespace__)) \
     || (has(self.source.remote.url) && has(self.target.remote.url) \
     && self.source.remote.url == self.target.remote.url)))";
-const COLLECTION_NAME: &str =
-    "self == '' || (self.matches('^[a-zA-Z0-9][a-zA-Z0-9._-]{1,510}[a-zA-Z0-9]$') && !self.contains('..'))";
+const ONE_WAY_TO_NAME_DATABASES: &str = "self.databases.size() == 0 \
+    || !((has(self.source.local) && has(self.source.local.database)) \
+    || (has(self.source.remote) && has(self.source.remote.database)) \
+    || (has(self.target.local) && has(self.target.local.database)) \
+    || (has(self.target.remote) && has(self.target.remote.database)))";
+const VERIFY_WRITES_NOTHING: &str =
+    "self.mode != 'Verify' || (!self.dryRun && self.onConflict == 'Skip' && self.duplicates == 'ById')";
+const VERIFY_COMPARES_ALL: &str = "self.mode != 'Verify' || self.verification.mode == 'Full'";
 
 /// Moves the memories of one Chroma database, or of some of its collections, from source to target, and proves that
 /// every record arrived. A finished migration never runs again by itself: edit what is moved, or `runId`.
@@ -97,41 +103,46 @@ const COLLECTION_NAME: &str =
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(SAME_CLAIM).message("source and target are the same store: write another claimName or path in one of them"))]
 #[x_kube(validation = Rule::new(SAME_SERVER).message("source and target are the same database of the same server: write another server, tenant or database in one of them, or list collections with a targetName that differs from name"))]
+#[x_kube(validation = Rule::new(ONE_WAY_TO_NAME_DATABASES).message("databases and an endpoint's database are both set: remove database in source and target, for databases names those of both sides; or remove databases"))]
+#[x_kube(validation = Rule::new(VERIFY_WRITES_NOTHING).message("mode: Verify writes nothing: remove dryRun, onConflict and duplicates; or set mode: Migrate"))]
+#[x_kube(validation = Rule::new(VERIFY_COMPARES_ALL).message("mode: Verify compares every record: remove verification.mode: Counts"))]
 pub struct MemoryMigrationSpec {
+    /// Migrate (default): copy, then compare every record. Verify: compare only; nothing is written, no lock is taken.
+    #[serde(default)]
+    pub mode: Mode,
     /// Where the memories are read: a store on a claim (`local`) or a server (`remote`). Nothing is written there.
     pub source: Source,
-    /// Where they are written: a server (`remote`) or a store on a claim (`local`). Nothing is deleted there for good:
-    /// where nothing else can clear a record's document or uri, or mend a record that cannot be read, it is deleted and
-    /// added again with the source's content: a conflict with `onConflict: Overwrite`, and in repair a record that this
-    /// run copied, or found equal before the source changed.
+    /// Where they are written: a server (`remote`) or a store on a claim (`local`). The operator never removes a record.
+    /// To clear a document or uri, or to repair an unreadable record, it deletes that record and adds it again at once.
     pub target: Target,
-    /// Which collections, each once. Default: empty, all of the source's database.
-    /// Example: `[{name: memory_collection, targetName: mcp_imported_memories}]`.
+    /// Which databases of the source's tenant, each with all or the selected collections; names may hold `*`. They have
+    /// the same names in the target, and are created there if they are missing. Default: empty, the `database` of source
+    /// and target. Example: `["customer-a", "customer-b"]`, or `["*"]` for all.
     #[serde(default)]
-    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name", "targetName"]))]
-    pub collections: Vec<NamePair>,
-    /// What happens to an id that the target already holds with other content. Skip (default): left alone, counted,
-    /// listed. Overwrite: replaced by the source's. Fail: the run ends: before its first write, or, where the
-    /// conflict arises during the run, when it is found.
+    #[schemars(length(max = 256), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub databases: Vec<String>,
+    /// Which collections. The first entry that matches a collection decides. Default: empty, all of the database.
+    /// Example: `[{name: memory_collection, targetName: mcp_imported_memories}, {match: "user-*", exclude: ["*-tmp"]}]`.
+    #[serde(default)]
+    #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
+    pub collections: Vec<Selected>,
+    /// What happens to an id that the target already has with other content. Skip (default): left alone, counted and
+    /// listed. Overwrite: replaced by the source's content, also where the target's is newer: an object that is created
+    /// again (as when a cluster is rebuilt from Git) is a new run and does it again. Fail: the run ends before its first
+    /// write, or when it finds a conflict that arose later.
     #[serde(default)]
     pub on_conflict: OnConflict,
-    /// What makes a record one that the target already has. ById (default): its id. ByContent: also its document,
-    /// under whatever id; such records are not copied, and listed.
+    /// How to detect duplicates. `ById` (default): same id. `ByContent`: same id, or same document under another id.
+    /// Duplicates are listed, not copied.
     #[serde(default)]
     pub duplicates: Duplicates,
-    /// How many records a request carries, and how long to wait between two. Default: 10 records, 1s.
-    #[serde(default)]
-    pub batch: Batch,
-    /// How to pace writes. Fixed (default): as `batch` says. Adaptive: for a target in use. It writes less while a write
-    /// fails, or while a small read takes both twice as long as at rest and 25 ms longer (95th percentile), down to 10
-    /// records a second. For speed: Fixed with `batch: {size: 1000, delay: 0s}`.
+    /// How to pace writes. Default: `{mode: Fixed, batchSize: 10, delay: 1s}`. Editing it starts no run.
     #[serde(default)]
     pub pacing: Pacing,
-    /// Full (default): every record is read back and compared. Counts: only numbers are, which is weaker; the reason
-    /// then is CountsVerified.
+    /// How the target is compared with the source. Default: `{mode: Full}`, every record.
     #[serde(default)]
     pub verification: Verification,
-    /// Succeed with a source that holds no record. Default: false, an empty source is waited for (reason `SourceEmpty`).
+    /// Succeed with a source that holds no record. Default: false; the run waits (reason `SourceEmpty`).
     #[serde(default)]
     pub allow_empty: bool,
     /// End after preflight, with the plan: how many records would be copied, are equal, conflict. Default: false.
@@ -141,117 +152,66 @@ pub struct MemoryMigrationSpec {
     #[serde(default)]
     #[schemars(length(max = 63))]
     pub run_id: String,
-    /// Stop: the runner is removed; false goes on where it stopped. Default: false.
+    /// Stop: the runner is removed. Set it to false to resume. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// How often a run is tried again after something outside failed, over all its Jobs (so 6 are 7 tries): suspending
-    /// it neither counts nor starts the count anew. Default: 6.
+    /// How often a run is tried again after something outside failed, over all its Jobs: 6 means 7 tries. Suspending
+    /// counts as no try and does not reset the count. Default: 6.
     #[serde(default = "default_backoff_limit")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 100").message("write a number of retries from 0 to 100; the default is 6"))]
     pub backoff_limit: i32,
-    /// Seconds after which a run that has not ended is stopped, counted from its start, retries included. A suspension
-    /// starts the clock anew, as it does for a Job. Default: none. Example: `3600`.
+    /// Seconds after which a run that has not ended is stopped, counted from its start, retries included. Resuming a
+    /// suspended run restarts the count. Default: none. Example: `3600`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 1").message("write a number of seconds from 1, or leave it out for no deadline"))]
     pub active_deadline_seconds: Option<i64>,
-    /// Seconds after which a finished run's Job and pod are removed. The object and its status stay. Default: never.
+    /// Seconds after which a finished run's Job and pod are removed; the object and its status stay. Default: never.
     /// Example: `86400`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "jobTTLSecondsAfterFinished", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 0").message("write a number of seconds from 0, or leave it out to keep the Job"))]
-    pub ttl_seconds_after_finished: Option<i32>,
-    /// What the runner's pod is given. Editing it starts no run: it applies to the next Job. Default: as the operator
-    /// was installed.
+    pub job_ttl_seconds_after_finished: Option<i32>,
+    /// The runner's pod and Job. Editing it starts no run: it applies to the next Job. Default: as the operator was
+    /// installed.
     #[serde(default)]
     pub runner: Runner,
 }
 
-/// One collection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct NamePair {
-    /// Its name in the source. Example: `memory_collection`.
-    #[schemars(length(min = 1, max = 512))]
-    pub name: String,
-    /// Its name in the target. Default: empty, the same. Example: `mcp_imported_memories`.
-    #[serde(default)]
-    #[x_kube(validation = Rule::new(COLLECTION_NAME).message("write a collection name that Chroma takes: 3 to 512 of letters, digits, '.', '_' and '-', beginning and ending with a letter or digit, without '..'"))]
-    #[schemars(length(max = 512))]
-    pub target_name: String,
-}
-
-impl NamePair {
-    /// The name in the target.
+impl MemoryMigrationSpec {
+    /// Whether the run may write its target.
     #[must_use]
-    pub fn target(&self) -> &str {
-        if self.target_name.is_empty() { &self.name } else { &self.target_name }
+    pub fn writes(&self) -> bool {
+        self.mode == Mode::Migrate && !self.dry_run
     }
 }
 
-/// How records are sent with `pacing: Fixed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Batch {
-    /// Records in one request. Default: 10. A server's own maximum (5461 for Chroma 1.x) and 40 MiB cut it further.
-    #[serde(default = "default_batch_size")]
-    #[x_kube(validation = Rule::new("self >= 1 && self <= 41666").message("write a number of records from 1 to 41666, the most that any Chroma server takes in one request; the default is 10"))]
-    pub size: i32,
-    /// The pause between two requests: a number and ms, s, m or h. Default: `1s`. Example: `500ms`; `0s` for none.
-    #[serde(default = "default_batch_delay")]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,9}(ms|s|m|h))+$')").message("write a duration, a number with ms, s, m or h, as in 500ms, 1s or 1m30s; 0s for no pause"))]
-    #[schemars(length(min = 2, max = 32))]
-    pub delay: String,
+/// What a run does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Mode {
+    /// Copies, then compares.
+    #[default]
+    Migrate,
+    /// Compares, and writes nothing.
+    Verify,
 }
 
-impl Default for Batch {
-    fn default() -> Self {
-        Self { size: default_batch_size(), delay: default_batch_delay() }
-    }
+/// How the target is compared with the source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verification {
+    /// Full (default): every record is read back and compared. Counts: only numbers of records are compared, which is
+    /// weaker; the reason then is `CountsVerified`.
+    #[serde(default)]
+    pub mode: VerificationMode,
 }
 
-/// What the runner's pod is given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Runner {
-    /// Requests and limits of the mover's container (preflight has the same). Default: 100m CPU and 128Mi requested,
-    /// limit 2Gi memory. Example: `{limits: {memory: 1Gi}}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resources: Option<ResourceRequirements>,
-    /// Labels that the pod's node must have. Default: none. Where a pod uses the source's `ReadWriteOnce` claim,
-    /// the runner is bound to that pod's node in addition.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub node_selector: BTreeMap<String, String>,
-    /// Taints that the pod tolerates. Default: none. Those of the pod to whose node the runner is bound are added.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tolerations: Vec<Toleration>,
-    /// Rules of scheduling. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<Affinity>,
-    /// More labels for the pod, for instance for a NetworkPolicy; the operator's own cannot be replaced. Default: none.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub pod_labels: BTreeMap<String, String>,
-    /// More annotations for the pod. Default: none. Example: `{sidecar.istio.io/inject: "false"}`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub pod_annotations: BTreeMap<String, String>,
-    /// The pod's service account; its token is never mounted. Default: the namespace's `default`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub service_account_name: Option<String>,
-    /// Secrets with which the runner's and Chroma's images are pulled; those of the controller are not used here.
-    /// Default: none. Example: `[{name: registry}]`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// The pod's PriorityClass. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub priority_class_name: Option<String>,
-    /// Replaces fields of every container's security context. Default: the restricted pod security level.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub security_context: Option<SecurityContext>,
-    /// Replaces fields of the pod's security context. Default: user and groups of a pod that uses the source's claim
-    /// when the Job is made, where it is not root; else 65532. Where a local target's files must stay writable for
-    /// their workload, set its ids. Example: `{runAsUser: 1000, runAsGroup: 1000, fsGroup: 1000}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod_security_context: Option<PodSecurityContext>,
+/// What is compared at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VerificationMode {
+    /// Every record.
+    #[default]
+    Full,
+    /// Numbers of records.
+    Counts,
 }
 
 /// What happens to an id that the target has with other content.
@@ -276,34 +236,6 @@ pub enum Duplicates {
     ByContent,
 }
 
-/// Who decides on batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Pacing {
-    /// `spec.batch`.
-    #[default]
-    Fixed,
-    /// The target's errors and the latency of small reads.
-    Adaptive,
-}
-
-/// What is compared at the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Verification {
-    /// Every record.
-    #[default]
-    Full,
-    /// Numbers of records.
-    Counts,
-}
-
 fn default_backoff_limit() -> i32 {
     6
-}
-
-fn default_batch_size() -> i32 {
-    10
-}
-
-fn default_batch_delay() -> String {
-    "1s".into()
 }

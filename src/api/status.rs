@@ -19,6 +19,9 @@ pub struct MemoryMigrationStatus {
     /// Which run this is about: a hash of what is moved. Another hash is another run.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub run_hash: String,
+    /// That run's `spec.runId`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_id: String,
     /// One word for people. Programs read the conditions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
@@ -61,9 +64,14 @@ pub struct MemoryMigrationStatus {
     /// The pod of the last try: `kubectl logs POD --all-containers`. After a retry `kubectl logs job/NAME` shows an older one.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pod_name: String,
-    /// Records of the source that the target has, of all, for people. Example: `900/2000`.
+    /// Records of the source that the target has, of all, for people; after a dry run also what it found.
+    /// Example: `900/2000`, `900/2000: 1000 to copy, 100 conflict`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub records: String,
+    /// Records of the target that the run replaces (`onConflict: Overwrite`). Said 30 seconds before the first one is:
+    /// until then `spec.suspend: true` stops the run before it has replaced any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overwrites: Option<i64>,
     /// How far the run is, about every 5 seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
@@ -90,6 +98,7 @@ impl Default for MemoryMigrationStatus {
         Self {
             observed_generation: -1,
             run_hash: String::new(),
+            run_id: String::new(),
             phase: None,
             source_name: String::new(),
             target_name: String::new(),
@@ -105,6 +114,7 @@ impl Default for MemoryMigrationStatus {
             listed: None,
             pod_name: String::new(),
             records: String::new(),
+            overwrites: None,
             progress: None,
             counts: None,
             collections: Vec::new(),
@@ -199,7 +209,7 @@ pub struct Progress {
     /// Percent of the whole run, 0 to 100. Copying ends at about 50; the rest is verification.
     pub percent: i32,
     /// Records per second, over the last seconds.
-    pub records_per_second: f64,
+    pub records_per_second: i64,
     /// Seconds left in this stage at this rate; absent when not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<i64>,
@@ -311,6 +321,8 @@ impl From<Counts> for report::Counts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CollectionStatus {
+    /// Database in the source; the target's is the same, unless `spec.target` names another.
+    pub database: String,
     /// Name in the source.
     pub name: String,
     /// Name in the target.
@@ -330,6 +342,7 @@ pub struct CollectionStatus {
 impl From<&report::CollectionReport> for CollectionStatus {
     fn from(collection: &report::CollectionReport) -> Self {
         Self {
+            database: collection.database.clone(),
             name: collection.name.clone(),
             target_name: collection.target_name.clone(),
             dimension: collection.dimension.map(i64::from),

@@ -17,6 +17,8 @@ use crate::model::{Collection, Distance, Metadata, Value, ulp};
 pub struct NewCollection {
     /// Its name on the target.
     pub name: String,
+    /// Its database, which is made where it is missing; None: the only one that the target was opened for.
+    pub database: Option<String>,
     /// The user's collection metadata, as the source has it; for a target before 1.0, `hnsw:*` keys are added where
     /// nothing else can carry the distance and the index parameters.
     pub metadata: Metadata,
@@ -39,6 +41,7 @@ pub struct NewCollection {
 pub fn plan(source: &Collection, name: &str, target: &Capabilities) -> NewCollection {
     let new = NewCollection {
         name: name.to_owned(),
+        database: None,
         metadata: source.metadata.clone(),
         later: Metadata::new(),
         configuration: None,

@@ -57,6 +57,17 @@ pub fn name_problem(name: &str, target: &Capabilities) -> Option<String> {
     Some(why)
 }
 
+/// Why a server would refuse to make a database of this name; None where it takes it (measured on 0.5.23, 0.6.3, 1.0.20 and
+/// 1.5.9: three characters everywhere, and the letters of a collection's name in later 1.x).
+#[must_use]
+pub fn database_problem(name: &str, target: &Capabilities) -> Option<String> {
+    if target.schema {
+        return name_problem(name, target).filter(|_| name.parse::<Ipv4Addr>().is_err());
+    }
+    let characters = name.chars().count();
+    (characters < 3).then(|| format!("it has {characters} characters, fewer than 3"))
+}
+
 fn looks_like_address(name: &str) -> bool {
     let group = |group: &str| (1..=3).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_digit());
     name.split('.').count() == 4 && name.split('.').all(group)
@@ -223,6 +234,22 @@ mod tests {
 
     fn problem(key: &str, value: Value, target: &Capabilities) -> bool {
         record_problem(&record(key, value), Distance::Cosine, target).is_some()
+    }
+
+    #[test]
+    fn databases_have_three_characters_and_in_later_versions_a_collections_letters() {
+        let newest = Capabilities::newest();
+        let older = Capabilities { schema: false, ..Capabilities::newest() };
+        for (name, newest_takes, older_takes) in [
+            ("abc", true, true),
+            ("ab", false, false),
+            ("team b", false, true),
+            ("größe", false, true),
+            ("10.0.0.1", true, true),
+        ] {
+            assert_eq!(database_problem(name, &newest).is_none(), newest_takes, "{name}");
+            assert_eq!(database_problem(name, &older).is_none(), older_takes, "{name}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::flags::Kind;
+use super::flags::{Databases, Kind};
 use crate::endpoint::{Endpoint, Folder};
 use crate::store::http::{Auth, ServerConfig};
 
@@ -26,8 +26,7 @@ struct LocalConfig {
     path: PathBuf,
     #[serde(default = "default_tenant")]
     tenant: String,
-    #[serde(default = "default_database")]
-    database: String,
+    database: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -40,8 +39,7 @@ struct RemoteConfig {
     ssl: bool,
     #[serde(default = "default_tenant")]
     tenant: String,
-    #[serde(default = "default_database")]
-    database: String,
+    database: Option<String>,
 }
 
 fn default_tenant() -> String {
@@ -82,16 +80,32 @@ impl Side {
 ///
 /// # Errors
 /// A sentence that says what is wrong with which configuration.
-pub(super) fn endpoint(side: Side, kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
+pub(super) fn endpoint(side: Side, kind: Option<Kind>, text: &str, databases: &Databases) -> Result<Endpoint, String> {
     let named = |e: String| format!("the {} configuration {e}", side.word());
-    let mut endpoint = parse(kind, text).map_err(named)?;
+    let Parsed { mut endpoint, names_database } = parse(kind, text).map_err(named)?;
+    if names_database && !databases.names.is_empty() {
+        return Err(named("names a database, and so does --database: leave one of them out".to_owned()));
+    }
     if let Endpoint::Remote(server) = &mut endpoint {
         credentials(side, server)?;
     }
     Ok(endpoint)
 }
 
-fn parse(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
+/// What a configuration says.
+struct Parsed {
+    endpoint: Endpoint,
+    /// Whether it says which database.
+    names_database: bool,
+}
+
+impl From<Endpoint> for Parsed {
+    fn from(endpoint: Endpoint) -> Self {
+        Self { endpoint, names_database: false }
+    }
+}
+
+fn parse(kind: Option<Kind>, text: &str) -> Result<Parsed, String> {
     if text.trim_start().starts_with('{') {
         return from_json(kind, text);
     }
@@ -100,7 +114,7 @@ fn parse(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
             return Err(format!("{text:?} is a URL, but the type is local; write a store's folder"));
         }
         let url = Url::parse(text).map_err(|e| format!("{text:?} is no URL: {e}"))?;
-        return Ok(Endpoint::Remote(Box::new(ServerConfig::new(url))));
+        return Ok(Endpoint::Remote(Box::new(ServerConfig::new(url))).into());
     }
     let file = Path::new(text);
     if let (Some(folder), true) = (file.parent(), file.ends_with("chroma.sqlite3") && file.is_file()) {
@@ -118,11 +132,11 @@ fn parse(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
             "{text:?} is neither JSON, a URL, nor a file; write for instance {{\"host\": \"localhost\", \"port\": 8000}}"
         )),
         Some(Kind::Local) | None if text.is_empty() => Err("is empty; write a store's folder".to_owned()),
-        Some(Kind::Local) | None => Ok(Endpoint::Local(Folder::new(PathBuf::from(text)))),
+        Some(Kind::Local) | None => Ok(Endpoint::Local(Folder::new(PathBuf::from(text))).into()),
     }
 }
 
-fn from_json(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
+fn from_json(kind: Option<Kind>, text: &str) -> Result<Parsed, String> {
     let json: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("is not valid JSON: {e}"))?;
     let object = json.as_object().ok_or("is JSON, but no object")?;
     if object.contains_key("type") {
@@ -141,19 +155,24 @@ fn from_json(kind: Option<Kind>, text: &str) -> Result<Endpoint, String> {
     from_parts(kind.unwrap_or(guessed), json)
 }
 
-fn from_parts(kind: Kind, config: serde_json::Value) -> Result<Endpoint, String> {
+fn from_parts(kind: Kind, config: serde_json::Value) -> Result<Parsed, String> {
     let wrong = |e: serde_json::Error| format!("has a wrong key or value: {e}");
     match kind {
         Kind::Local => {
             let LocalConfig { path, tenant, database } = serde_json::from_value(config).map_err(wrong)?;
-            Ok(Endpoint::Local(Folder { path, tenant, database }))
+            let names_database = database.is_some();
+            let database = database.unwrap_or_else(default_database);
+            Ok(Parsed { endpoint: Endpoint::Local(Folder { path, tenant, database }), names_database })
         }
         Kind::Remote => {
             let RemoteConfig { host, port, ssl, tenant, database } = serde_json::from_value(config).map_err(wrong)?;
             let scheme = if ssl { "https" } else { "http" };
             let text = format!("{scheme}://{host}:{port}");
             let url = Url::parse(&text).map_err(|e| format!("has a wrong host {host:?}: {e}"))?;
-            Ok(Endpoint::Remote(Box::new(ServerConfig { tenant, database, ..ServerConfig::new(url) })))
+            let names_database = database.is_some();
+            let database = database.unwrap_or_else(default_database);
+            let server = ServerConfig { tenant, database, ..ServerConfig::new(url) };
+            Ok(Parsed { endpoint: Endpoint::Remote(Box::new(server)), names_database })
         }
     }
 }
@@ -194,7 +213,7 @@ mod tests {
     use super::*;
 
     fn described(kind: Option<Kind>, text: &str) -> String {
-        match parse(kind, text) {
+        match parse(kind, text).map(|parsed| parsed.endpoint) {
             Ok(Endpoint::Local(f)) => format!("local {} {} {}", f.path.display(), f.tenant, f.database),
             Ok(Endpoint::Remote(s)) => format!("remote {} {} {}", s.url, s.tenant, s.database),
             Err(e) => e,
@@ -231,6 +250,15 @@ mod tests {
         std::fs::write(&file, b"SQLite format 3\0\xff").unwrap();
         let message = described(None, file.to_str().unwrap());
         assert!(message.ends_with(&format!("the folder that holds it: {}", folder.path().display())), "{message}");
+    }
+
+    #[test]
+    fn a_database_is_said_in_one_place() {
+        let databases = Databases { names: vec!["*".to_owned()] };
+        let both = |text| endpoint(Side::Source, None, text, &databases).map(|_| ());
+        assert!(both(r#"{"host": "h", "database": "d"}"#).unwrap_err().contains("leave one of them out"));
+        assert!(both(r#"{"path": "/x", "database": "d"}"#).unwrap_err().contains("leave one of them out"));
+        assert_eq!((both(r#"{"host": "h"}"#), both("/x")), (Ok(()), Ok(())));
     }
 
     #[test]

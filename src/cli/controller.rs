@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::flags::LogFormat;
 use super::output;
+use crate::api::{PodTemplate, parse_pod_template};
 use crate::controller::{self, Config, Platform, Settings};
 use crate::exit::Exit;
 use crate::telemetry;
@@ -35,6 +36,9 @@ pub(super) struct Args {
     /// The most that a runner may write to its scratch space
     #[arg(long, default_value = "10Gi")]
     scratch_limit: String,
+    /// The runner's pod as far as no migration says otherwise: JSON in the shape of spec.runner.podTemplate
+    #[arg(long, env = "RUNNER_POD_TEMPLATE", value_name = "JSON", default_value = "{}", value_parser = parse_pod_template)]
+    runner_pod_template: PodTemplate,
     /// Whose rules about user ids hold
     #[arg(long, value_enum, default_value = "kubernetes")]
     platform: PlatformFlag,
@@ -65,6 +69,7 @@ pub(super) async fn run(args: Args) -> Exit {
             runner_image: args.runner_image,
             chroma_image: args.chroma_image,
             scratch_limit: args.scratch_limit,
+            pod_template: args.runner_pod_template,
             platform: match args.platform {
                 PlatformFlag::Kubernetes => Platform::Kubernetes,
                 PlatformFlag::Openshift => Platform::OpenShift,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::engine::select::Entry;
 use crate::engine::{Duplicates, OnConflict, Relation, Selection, Verification};
 
 /// The kind of an endpoint.
@@ -35,9 +36,56 @@ pub(super) struct Endpoints {
     /// The target, in the same forms
     #[arg(long, value_name = "PATH_OR_JSON")]
     pub(super) target_config: String,
-    /// A collection, and its name in the target where that differs; repeatable. Default: all
-    #[arg(long = "collection", value_name = "NAME[=TARGET]", value_parser = selection)]
-    pub(super) collections: Vec<Selection>,
+    #[command(flatten)]
+    pub(super) what: What,
+}
+
+/// Which collections of which databases.
+#[derive(Debug, Args)]
+pub(super) struct What {
+    /// A collection, or a pattern with *, and the name in the target where that differs; repeatable. Default: all
+    ///
+    /// The first one that matches a collection decides. A * in TARGET stands for what the only * of the pattern took:
+    /// 'user-memory-*=prod-memory-*'.
+    #[arg(long = "collection", value_name = "NAME[=TARGET]", value_parser = pair)]
+    collections: Vec<(String, Option<String>)>,
+    /// Leave out collections that this pattern matches, from all patterns of --collection; repeatable
+    #[arg(long = "exclude", value_name = "PATTERN")]
+    exclude: Vec<String>,
+    #[command(flatten)]
+    pub(super) databases: Databases,
+}
+
+/// Several databases of one tenant.
+#[derive(Debug, Args)]
+pub(super) struct Databases {
+    /// A database of the source's tenant, or a pattern with *, into the one of its name in the target, which is made if it is
+    /// missing; repeatable. Default: the database of each configuration
+    #[arg(long = "database", value_name = "NAME")]
+    pub(super) names: Vec<String>,
+}
+
+impl What {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// A sentence that names the flag.
+    pub(super) fn selection(&self) -> Result<Selection, String> {
+        let entry = |(name, target): &(String, Option<String>)| {
+            let target = target.as_deref();
+            let entry = if name.contains('*') {
+                Entry::matching(name, target, &self.exclude)
+            } else {
+                Entry::named(name, target)
+            };
+            entry.map_err(|why| format!("--collection {name}: {why}"))
+        };
+        let mut entries = self.collections.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        if entries.is_empty() && !self.exclude.is_empty() {
+            entries.push(Entry::matching("*", None, &self.exclude)?);
+        }
+        Selection::new(&self.databases.names, entries)
+    }
 }
 
 /// How credentials come in. Never by a flag: arguments are visible to every process of the machine.
@@ -155,12 +203,12 @@ pub(super) enum PacingFlag {
     Adaptive,
 }
 
-fn selection(text: &str) -> Result<Selection, String> {
-    let (name, target_name) = text.split_once('=').unwrap_or((text, text));
-    if name.is_empty() || target_name.is_empty() {
+fn pair(text: &str) -> Result<(String, Option<String>), String> {
+    let (name, target) = text.split_once('=').map_or((text, None), |(name, target)| (name, Some(target)));
+    if name.is_empty() || target.is_some_and(str::is_empty) {
         return Err("write NAME, or NAME=TARGET".to_owned());
     }
-    Ok(Selection { name: name.to_owned(), target_name: target_name.to_owned() })
+    Ok((name.to_owned(), target.map(str::to_owned)))
 }
 
 /// `1s`, `500ms`, `0`; a bare number is seconds, as in the replaced script.
@@ -213,9 +261,33 @@ mod tests {
 
     #[test]
     fn a_collection_can_be_renamed() {
-        let renamed = selection("a=b").unwrap();
-        assert_eq!((renamed.name.as_str(), renamed.target_name.as_str()), ("a", "b"));
-        assert!(selection("a=").is_err() && selection("").is_err());
+        assert_eq!(pair("a=b"), Ok(("a".to_owned(), Some("b".to_owned()))));
+        assert_eq!(pair("a"), Ok(("a".to_owned(), None)));
+        assert!(pair("a=").is_err() && pair("").is_err());
+    }
+
+    #[test]
+    fn collections_are_names_or_patterns_and_what_is_excluded_is_so_from_every_pattern() {
+        let what = |collections: &[&str], exclude: &[&str]| What {
+            collections: collections.iter().map(|text| pair(text).unwrap()).collect(),
+            exclude: exclude.iter().map(|text| (*text).to_owned()).collect(),
+            databases: Databases { names: Vec::new() },
+        };
+        let selection = what(&["a=b", "u-*=p-*", "x*"], &["*-tmp"]).selection().unwrap();
+        for (name, expected) in [
+            ("a", Some("b")),
+            ("u-1", Some("p-1")),
+            ("u-1-tmp", None),
+            ("x1", Some("x1")),
+            ("x-tmp", None),
+            ("c", None),
+        ] {
+            assert_eq!(selection.target_of(name).as_deref(), expected, "{name}");
+        }
+        let all = what(&[], &["*-tmp"]).selection().unwrap();
+        assert_eq!((all.target_of("a").as_deref(), all.target_of("a-tmp")), (Some("a"), None));
+        let error = what(&["a=b-*"], &[]).selection().unwrap_err();
+        assert!(error.contains("--collection a"), "{error}");
     }
 
     #[test]

@@ -7,10 +7,12 @@ use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use super::config::{self, Side};
-use super::flags::{CREDENTIALS, Kind};
+use super::flags::{CREDENTIALS, Databases, Kind};
 use super::output;
 use crate::endpoint::Endpoint;
+use crate::engine::Selection;
 use crate::engine::halt::{Halt, exit_of};
+use crate::engine::select::plain_words;
 use crate::exit::Exit;
 use crate::model::distance::embedding_function;
 use crate::model::{Collection, Error, Fetched};
@@ -31,6 +33,8 @@ pub(super) struct Args {
     /// Kind of the store; may be left out where its configuration says it
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
+    #[command(flatten)]
+    databases: Databases,
     /// Read every record, and list those that cannot be read
     #[arg(long)]
     records: bool,
@@ -53,6 +57,7 @@ struct Found {
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FoundCollection {
+    database: String,
     name: String,
     id: String,
     /// None: they could not be counted.
@@ -77,14 +82,16 @@ struct Unreadable {
 /// Runs it.
 pub(super) async fn run(args: Args) -> Exit {
     crate::telemetry::init(false, true);
-    let endpoint = match config::endpoint(Side::Source, args.kind, &args.store) {
-        Ok(endpoint) => endpoint,
+    let (endpoint, selection) = match config::endpoint(Side::Source, args.kind, &args.store, &args.databases)
+        .and_then(|endpoint| Ok((endpoint, Selection::new(&args.databases.names, Vec::new())?)))
+    {
+        Ok(both) => both,
         Err(message) => {
             output::error(&message);
             return Exit::Usage;
         }
     };
-    match look(endpoint, args.records).await {
+    match look(endpoint, &selection, args.records).await {
         Ok(found) => tell(found, args.json),
         Err(error) => failed(error),
     }
@@ -95,8 +102,8 @@ fn failed(error: Error) -> Exit {
     exit_of(Halt::Source(error).reason(false))
 }
 
-async fn look(endpoint: Endpoint, records: bool) -> Result<Found, Error> {
-    let store = endpoint.open().await?;
+async fn look(endpoint: Endpoint, selection: &Selection, records: bool) -> Result<Found, Error> {
+    let (store, _) = endpoint.open_selected(selection).await?;
     let mut found = Found { store: store.name(), version: store.version(), collections: Vec::new(), stopped: None };
     for collection in store.collections().await? {
         let mut row = described(&collection);
@@ -116,6 +123,7 @@ async fn look(endpoint: Endpoint, records: bool) -> Result<Found, Error> {
 fn described(collection: &Collection) -> FoundCollection {
     let function = embedding_function(collection.schema.as_ref(), collection.configuration.as_ref());
     FoundCollection {
+        database: collection.database.clone(),
         name: collection.name.clone(),
         id: collection.id.clone(),
         dimension: collection.dimension,
@@ -206,11 +214,12 @@ fn state(collection: &FoundCollection) -> String {
 fn table(found: &Found) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
+    let several = found.collections.windows(2).any(|pair| pair[0].database != pair[1].database);
     table.set_header(["COLLECTION", "RECORDS", "DIM", "DISTANCE", "EMBEDDING FUNCTION", "STATE", "ID"]);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     for c in &found.collections {
         table.add_row([
-            c.name.clone(),
+            plain_words(several.then_some(&*c.database), &c.name),
             or_dash(c.records.map(|n| n.to_string())),
             or_dash(c.dimension.map(|d| d.to_string())),
             c.distance.to_owned(),

@@ -61,8 +61,8 @@ pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
     session::run(&telling, None, |tracker, stop| async move {
         let (source, target) = endpoints(&args.endpoints)?;
-        let request =
-            Request { source, target, options: options(&args), writer: LocalWriter::Program(args.chroma_bin) };
+        let options = options(&args)?;
+        let request = Request { source, target, options, writer: LocalWriter::Program(args.chroma_bin) };
         Ok(crate::endpoint::migrate(request, tracker, &stop).await)
     })
     .await
@@ -70,18 +70,19 @@ pub(super) async fn run(args: Args) -> Exit {
 
 /// Both endpoints, as flags and environment describe them.
 pub(super) fn endpoints(flags: &Endpoints) -> Result<(Endpoint, Endpoint), Failure> {
-    let source = config::endpoint(Side::Source, flags.source_type, &flags.source_config).map_err(Failure::usage)?;
-    let target = config::endpoint(Side::Target, flags.target_type, &flags.target_config).map_err(Failure::usage)?;
-    Ok((source, target))
+    let databases = &flags.what.databases;
+    let source = config::endpoint(Side::Source, flags.source_type, &flags.source_config, databases);
+    let target = config::endpoint(Side::Target, flags.target_type, &flags.target_config, databases);
+    Ok((source.map_err(Failure::usage)?, target.map_err(Failure::usage)?))
 }
 
-fn options(args: &Args) -> Options {
-    Options {
+fn options(args: &Args) -> Result<Options, Failure> {
+    Ok(Options {
         pacing: match args.pacing {
             PacingFlag::Fixed => Pacing::Fixed,
             PacingFlag::Adaptive => Pacing::Adaptive { slowdown: args.max_slowdown.0 },
         },
-        collections: args.endpoints.collections.clone(),
+        selection: args.endpoints.what.selection().map_err(Failure::usage)?,
         on_conflict: args.on_conflict.into(),
         duplicates: args.duplicates.into(),
         batch_size: args.batch_size,
@@ -91,5 +92,5 @@ fn options(args: &Args) -> Options {
         relation: args.one_store.map(Into::into).unwrap_or_default(),
         dry_run: args.dry_run,
         ..Options::default()
-    }
+    })
 }

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::engine::select::plain_words;
 use crate::report::{CollectionReport, Counts, Report, Verdict};
 
 /// How many differing ids are printed for a person; the report file has more.
@@ -37,8 +38,13 @@ pub(super) fn outcome(report: &Report, report_file: Option<&str>, printed: usize
     if !report.collections.is_empty() {
         let _ = writeln!(text, "{}", table(report));
     }
-    let differences: Vec<_> =
-        report.collections.iter().flat_map(|c| c.differences.iter().map(move |d| (&c.target_name, d))).collect();
+    let several = report.has_databases();
+    let words = |name: &str, c: &CollectionReport| plain_words(several.then_some(&*c.database), name);
+    let differences: Vec<_> = report
+        .collections
+        .iter()
+        .flat_map(|c| c.differences.iter().map(move |d| (words(&c.target_name, c), d)))
+        .collect();
     for (collection, difference) in differences.iter().take(printed) {
         let _ = writeln!(text, "  {collection}: {:?} {}: {}", difference.id, difference.field, difference.detail);
     }
@@ -72,8 +78,9 @@ fn table(report: &Report) -> Table {
         "WRONG",
         "FINGERPRINT",
     ]);
+    let several = report.has_databases();
     for collection in &report.collections {
-        table.add_row(row(collection));
+        table.add_row(row(collection, several));
     }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -81,7 +88,7 @@ fn table(report: &Report) -> Table {
     table
 }
 
-fn row(collection: &CollectionReport) -> [String; 11] {
+fn row(collection: &CollectionReport, several: bool) -> [String; 11] {
     let Counts {
         source,
         target_before: _,
@@ -100,7 +107,7 @@ fn row(collection: &CollectionReport) -> [String; 11] {
         unreadable,
     } = collection.counts;
     [
-        collection.name.clone(),
+        plain_words(several.then_some(&*collection.database), &collection.name),
         collection.target_name.clone(),
         collection.dimension.map_or_else(|| "-".to_owned(), |d| d.to_string()),
         collection.distance.clone(),

@@ -2,15 +2,20 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use url::Url;
 
 use super::flags::{OneStoreFlag, Telling};
 use super::manifest::{self, Mounts};
 use super::session::{self, Failure, Pod};
-use crate::api;
+use crate::api::{self, Mode};
+use crate::endpoint::{self, Request};
 use crate::exit::Exit;
 use crate::report::Listed;
+
+/// How long a Job waits before it replaces the first record: a person, or a policy, can suspend the object.
+const OVERWRITE_WAIT: Duration = Duration::from_secs(30);
 
 /// Carry out one MemoryMigration manifest without a cluster
 #[derive(Debug, clap::Args)]
@@ -24,6 +29,9 @@ pub(super) struct Args {
     /// Where the manifest's Secrets are: each key in a file DIR/SECRET/KEY
     #[arg(long, value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
+    /// Where the manifest's `ConfigMaps` are: each key in a file DIR/CONFIGMAP/KEY
+    #[arg(long, value_name = "DIR")]
+    config_maps_dir: Option<PathBuf>,
     /// The Chroma program that writes a local target. Default: chroma on PATH
     #[arg(long, value_name = "FILE")]
     chroma_bin: Option<PathBuf>,
@@ -74,6 +82,7 @@ pub(super) async fn run(args: Args) -> Exit {
         let places = Mounts {
             volumes: args.volumes,
             secrets: args.secrets_dir,
+            config_maps: args.config_maps_dir,
             chroma_bin: args.chroma_bin,
             in_pod,
             writer_url,
@@ -81,8 +90,13 @@ pub(super) async fn run(args: Args) -> Exit {
         let mut request = manifest::request(&migration, places).map_err(Failure::usage)?;
         request.options.dry_run |= preflight_only;
         request.options.relation = args.one_store.map(Into::into).unwrap_or_default();
+        request.options.overwrite_wait = if in_pod { OVERWRITE_WAIT } else { Duration::ZERO };
         request.options.listed = listed.as_deref().map(found_before).transpose().map_err(Failure::usage)?.flatten();
-        Ok(crate::endpoint::migrate(request, tracker, &stop).await)
+        if migration.spec.mode == Mode::Verify {
+            let Request { source, target, options, writer: _ } = request;
+            return Ok(endpoint::verify(source, target, &options, tracker, &stop).await);
+        }
+        Ok(Box::pin(endpoint::migrate(request, tracker, &stop)).await)
     })
     .await
 }

@@ -45,6 +45,7 @@ where
     let (mut tracker, progress) = Tracker::new();
     if pod.is_some() {
         tracker.on_listed(|listed| machine_line(&Line::Listed(listed)));
+        tracker.on_overwrites(|records, wait| machine_line(&Line::Overwrites { records, seconds: wait.as_secs() }));
     }
     let last = progress.clone();
     let show = tokio::spawn(show(progress, on_terminal, telling.log_format));
@@ -116,7 +117,13 @@ fn fingerprint(report: &Report) -> String {
     if report.collections.iter().all(|c| c.fingerprint.is_empty()) {
         return String::new();
     }
-    of_collections(report.collections.iter().map(|c| (c.target_name.as_str(), c.fingerprint.as_str())))
+    let several = report.has_databases();
+    // a collection's name has no slash
+    let name = |c: &CollectionReport| {
+        if several { format!("{}/{}", c.database, c.target_name) } else { c.target_name.clone() }
+    };
+    let named: Vec<(String, &str)> = report.collections.iter().map(|c| (name(c), c.fingerprint.as_str())).collect();
+    of_collections(named.iter().map(|(name, fingerprint)| (name.as_str(), *fingerprint)))
 }
 
 /// Why there is no outcome to tell.

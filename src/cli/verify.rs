@@ -1,6 +1,7 @@
 //! `verify`: two endpoints to the engine's comparison. Writes nothing.
 
 use super::flags::{Endpoints, Telling};
+use super::session::Failure;
 use super::{migrate, session};
 use crate::engine::Options;
 use crate::exit::Exit;
@@ -22,8 +23,8 @@ pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
     session::run(&telling, None, |tracker, stop| async move {
         let (source, target) = migrate::endpoints(&args.endpoints)?;
-        let options =
-            Options { collections: args.endpoints.collections, allow_empty: args.allow_empty, ..Options::default() };
+        let selection = args.endpoints.what.selection().map_err(Failure::usage)?;
+        let options = Options { selection, allow_empty: args.allow_empty, ..Options::default() };
         Ok(crate::endpoint::verify(source, target, &options, tracker, &stop).await)
     })
     .await

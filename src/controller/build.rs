@@ -1,11 +1,14 @@
 //! From a migration to the Job of one attempt, and the names by which `observe` knows it again. Pure: no client.
 
 pub mod job;
+pub mod mounted;
 pub mod placement;
 pub mod pod;
+pub mod template;
 
 use self::placement::Pin;
 use super::observe::world::Ids;
+use crate::api::ContainerName;
 use crate::report::Listed;
 
 /// On Jobs and pods: the object's name, which may be too long for a label.
@@ -21,11 +24,11 @@ pub const ANNOTATION_MANIFEST: &str = "memory-migration.dev/manifest";
 pub const ANNOTATION_LISTED: &str = "memory-migration.dev/listed";
 
 /// The container that checks before anything is written.
-pub const PREFLIGHT: &str = "preflight";
+pub const PREFLIGHT: &str = ContainerName::Preflight.as_str();
 /// The container that migrates and verifies.
-pub const MOVER: &str = "mover";
+pub const MOVER: &str = ContainerName::Mover.as_str();
 /// The Chroma server that writes a local target.
-pub const SERVER: &str = "chroma";
+pub const SERVER: &str = ContainerName::Chroma.as_str();
 
 /// What a Job depends on besides the migration itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,8 +45,6 @@ pub struct Input {
     pub failures: i32,
     /// Seconds that the run has left.
     pub deadline: Option<i64>,
-    /// Source and target are on one claim, which a pod mounts once.
-    pub one_claim: bool,
     /// Whether both sides may be one store, as those who keep them show; None: not known.
     pub one_store: Option<bool>,
     /// What an earlier attempt found in the source.

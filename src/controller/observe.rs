@@ -24,7 +24,7 @@ use self::keepers::Keepers;
 use self::world::{Endpoint, Handle, JobFact, JobPhase, Lock, UserFact, World};
 use super::plan::lock;
 use super::plan::look::Look;
-use super::process::memory;
+use super::process::memory::{self, Waits};
 use super::{Context, Error};
 use crate::api::{KIND, LABEL_UID, MemoryMigration, MemoryMigrationSpec, Remote};
 
@@ -75,7 +75,7 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
     world.asks_crd = context.memory.asks_the_crd_again();
     let finished = Look::new(migration, &world, &context.settings, now).finish().is_some();
     if finished && world.is_quiet() {
-        context.memory.waits_for(&key_of(migration), None, None);
+        context.memory.waits_for(&key_of(migration), Waits::default());
         return Ok(world);
     }
     let works = world.present().any(|job| job.phase == JobPhase::Active && !job.deleting);
@@ -244,7 +244,48 @@ async fn locks(
     {
         world.source_lock = state(context, migration, &lease).await?;
     }
-    context.memory.waits_for(&key_of(migration), target, source);
+    let mut waits = Waits { target: target.into_iter().collect(), source: source.into_iter().collect() };
+    if !works {
+        beside(context, leases, migration, &mut waits, world).await?;
+    }
+    context.memory.waits_for(&key_of(migration), waits);
+    Ok(())
+}
+
+/// The locks on the tenant of a server, and on its databases, that exclude this one or cover its source. Each run creates
+/// its own lock first and looks here afterwards, so that of two at least one sees the other.
+async fn beside(
+    context: &Context,
+    leases: &Api<Lease>,
+    migration: &MemoryMigration,
+    waits: &mut Waits,
+    world: &mut World,
+) -> Result<(), Error> {
+    let (spec, namespace) = (&migration.spec, migration.namespace().unwrap_or_default());
+    let list = async |labels: String| {
+        let found = leases.list(&ListParams::default().labels(&labels)).await;
+        found.map(|found| found.items).map_err(failed("list the locks of a server"))
+    };
+    if let Some(labels) = lock::beside_target(spec, &namespace).filter(|_| !waits.target.is_empty()) {
+        for lease in list(labels).await?.iter().filter(|lease| lock::excludes(lease, spec, &namespace)) {
+            if let Lock::Theirs { holder } = state(context, migration, lease).await? {
+                waits.target.push(lease.name_any());
+                world.rival = Some(holder);
+                break;
+            }
+        }
+    }
+    let is_free = !matches!(world.source_lock, Lock::Theirs { .. });
+    if let Some(labels) = lock::beside_source(spec, &namespace).filter(|_| is_free) {
+        for lease in list(labels).await?.iter().filter(|lease| lock::writes_source(lease, spec, &namespace)) {
+            let found = state(context, migration, lease).await?;
+            if matches!(found, Lock::Theirs { .. }) {
+                waits.source.push(lease.name_any());
+                world.source_lock = found;
+                break;
+            }
+        }
+    }
     Ok(())
 }
 

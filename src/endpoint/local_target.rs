@@ -12,13 +12,13 @@ use super::child::anew;
 use super::child::lock::{self, Lock};
 use super::child::server::{Program, Server};
 use super::own_writer::OwnWriter;
-use super::{Folder, open_files, passed, refused, serving};
+use super::{Folder, Scope, open_files, passed, refused, serving};
 use crate::chroma::Capabilities;
 use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
 use crate::store::files::system::io_error;
 use crate::store::files::{self, Layout, LocalStore, Order};
-use crate::store::http::{self, HttpWriter, ServerConfig};
+use crate::store::http::{self, HttpStore, ServerConfig};
 use crate::store::{Finding, Problem, Reader, Target, Writer};
 
 /// How long a server may take until it answers: one that opens a large store reads its index first.
@@ -31,6 +31,7 @@ const DISK_FACTOR: u64 = 5;
 /// A folder that a server is started on once preflight has passed.
 pub(super) struct LocalTarget {
     folder: Folder,
+    scope: Scope,
     program: Program,
     before: Option<LocalStore>,
     engine: OnceCell<Engine>,
@@ -54,12 +55,12 @@ impl LocalTarget {
     /// # Errors
     /// [`Error::NotFound`] without a program; [`Error::Unsupported`] for a folder that holds something else;
     /// [`Error::Damaged`] for a store that is.
-    pub(super) async fn open(mut folder: Folder, chroma_bin: Option<PathBuf>) -> Result<Self> {
+    pub(super) async fn open(mut folder: Folder, scope: Scope, chroma_bin: Option<PathBuf>) -> Result<Self> {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(|e| io_error("find", &folder.path, e))?;
-        let before = super::before(&folder).await?;
-        Ok(Self { folder, program, before, engine: OnceCell::new(), running: OnceCell::new() })
+        let before = super::before(&folder, &scope).await?;
+        Ok(Self { folder, scope, program, before, engine: OnceCell::new(), running: OnceCell::new() })
     }
 
     async fn engine(&self) -> Result<&Engine> {
@@ -75,9 +76,10 @@ impl LocalTarget {
         lock::refuse_users(path)?;
         std::fs::create_dir_all(path).map_err(|e| io_error("create", path, e))?;
         anew::clear(path, &self.engine().await?.layout)?;
-        let (server, writer) = started(&self.program, &self.folder).await?;
-        writer.ensure_database().await?;
-        let writer = OwnWriter::new(writer, open_files(&self.folder).await?).await?;
+        let (server, store) = started(&self.program, &self.folder).await?;
+        let writer = self.scope.of_server(store)?.into_writer().await?;
+        writer.ensure_place().await?;
+        let writer = OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder).await?)).await?;
         tracing::info!(folder = %path.display(), "a Chroma server writes the target");
         Ok(Running { writer, held: Mutex::new(Some((server, lock))) })
     }
@@ -150,7 +152,7 @@ impl Target for LocalTarget {
 
 /// Starts a server on the folder, and waits until it answers itself: its port was free a moment before, and another
 /// process may have taken it since. Then there is another port.
-async fn started(program: &Program, folder: &Folder) -> Result<(Server, HttpWriter)> {
+async fn started(program: &Program, folder: &Folder) -> Result<(Server, HttpStore)> {
     let mut last = None;
     for _ in 0..PORTS {
         let mut server = program.start(&folder.path)?;
@@ -159,7 +161,7 @@ async fn started(program: &Program, folder: &Folder) -> Result<(Server, HttpWrit
         // a server that has ended has no process, and whoever answers is another one
         let ours = server.process().map_or(Some(false), |process| serving::is_port_of(process, port));
         match (opened, ours) {
-            (Ok(writer), Some(true) | None) => return Ok((server, writer)),
+            (Ok(store), Some(true) | None) => return Ok((server, store)),
             (Err(error), Some(true) | None) => return Err(error),
             (Err(error), Some(false)) if !is_taken(port) => return Err(error),
             (_, Some(false)) => {}
@@ -182,14 +184,13 @@ fn is_taken(port: u16) -> bool {
 }
 
 /// Waits until the server answers, or has ended. Writes nothing.
-async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
+async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpStore> {
     let mut config = ServerConfig::new(server.url()?);
     config.tenant.clone_from(&folder.tenant);
     config.database.clone_from(&folder.database);
     config.timeouts.start = STARTING;
-    let opened = async { http::open(config).await?.into_writer().await };
     let opened = tokio::select! {
-        opened = opened => opened,
+        opened = http::open(config) => opened,
         error = server.ended() => return Err(error),
     };
     match opened {
@@ -202,7 +203,8 @@ async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpWriter> {
 async fn probe(program: &Program) -> Result<Engine> {
     let scratch = tempfile::Builder::new().prefix("memory-migration-probe-").tempdir();
     let scratch = scratch.map_err(|e| io_error("create a scratch folder in", &std::env::temp_dir(), e))?;
-    let (server, writer) = started(program, &Folder::new(scratch.path().to_owned())).await?;
+    let (server, store) = started(program, &Folder::new(scratch.path().to_owned())).await?;
+    let writer = store.into_writer().await?;
     let engine = Engine { capabilities: writer.capabilities(), layout: files::layout(scratch.path())? };
     server.stop().await?;
     Ok(engine)

@@ -65,6 +65,10 @@ impl Reader for OwnWriter {
         self.writer.collections().await
     }
 
+    async fn databases(&self) -> Result<Option<Vec<String>>> {
+        self.writer.databases().await
+    }
+
     async fn count(&self, collection: &Collection) -> Result<u64> {
         self.writer.count(collection).await
     }

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::local_target::{disk_space, existing};
 use super::own_writer::OwnWriter;
-use super::{Folder, before, open_files, passed, refused};
+use super::{Folder, Scope, before, open_files, passed, refused};
 use crate::chroma::Capabilities;
 use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
@@ -25,6 +25,7 @@ const STARTING: Duration = Duration::from_secs(120);
 /// A folder that a server in the same pod writes.
 pub(super) struct SidecarTarget {
     folder: Folder,
+    scope: Scope,
     url: Option<Url>,
     image: Option<String>,
     before: Option<LocalStore>,
@@ -34,12 +35,12 @@ pub(super) struct SidecarTarget {
 impl SidecarTarget {
     /// Looks at the folder, which may be missing or empty; beside a server only once that answers, for until then it
     /// may be making the tables of a new store.
-    pub(super) async fn open(folder: Folder, url: Option<Url>, image: Option<String>) -> Result<Self> {
-        let mut target = Self { folder, url, image, before: None, running: OnceCell::new() };
+    pub(super) async fn open(folder: Folder, scope: Scope, url: Option<Url>, image: Option<String>) -> Result<Self> {
+        let mut target = Self { folder, scope, url, image, before: None, running: OnceCell::new() };
         if let Some(config) = target.server() {
             http::open(config).await?;
         }
-        target.before = before(&target.folder).await?;
+        target.before = before(&target.folder, &target.scope).await?;
         Ok(target)
     }
 
@@ -59,7 +60,7 @@ impl SidecarTarget {
                 remedy: "give the address of the one that does (--writer-url)".to_owned(),
             });
         };
-        http::open(config).await?.into_writer().await
+        self.scope.of_server(http::open(config).await?)?.into_writer().await
     }
 
     async fn running(&self) -> Result<&OwnWriter> {
@@ -68,8 +69,8 @@ impl SidecarTarget {
 
     async fn connect(&self) -> Result<OwnWriter> {
         let writer = self.writer().await?;
-        writer.ensure_database().await?;
-        OwnWriter::new(writer, open_files(&self.folder).await?).await
+        writer.ensure_place().await?;
+        OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder).await?)).await
     }
 
     /// Before the server runs only its image's tag tells what it will make of an existing store.
@@ -113,7 +114,7 @@ impl SidecarTarget {
                 let owner = format!("owner {}:{}, mode {:o}", found.uid(), found.gid(), found.mode() & 0o7777);
                 let us = rustix::process::geteuid().as_raw();
                 let message = format!("{} ({owner}) cannot be written by the runner's user {us}", file.display());
-                let remedy = "set spec.runner.podSecurityContext.runAsUser (and fsGroup) to the owner's";
+                let remedy = "set spec.runner.podTemplate.spec.securityContext.runAsUser (and fsGroup) to the owner's";
                 return refused(check, message, remedy);
             }
         }
@@ -285,7 +286,7 @@ mod tests {
     async fn preflight_needs_no_server_and_writing_does() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path().join("store"));
-        let target = SidecarTarget::open(folder, None, None).await.unwrap();
+        let target = SidecarTarget::open(folder, Scope::default(), None, None).await.unwrap();
         assert!(target.current().is_none());
         assert!(target.capabilities().await.unwrap().schema);
         let findings = target.checks(0).await.unwrap();

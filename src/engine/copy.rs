@@ -1,8 +1,6 @@
 //! Creates target collections and sends what the plan calls new, by id. Stops on the first permanent error; compares
 //! nothing.
 
-use std::collections::HashMap;
-
 use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
 use super::progress::Tracker;
@@ -12,21 +10,17 @@ use crate::chroma::Capabilities;
 use crate::model::{Collection, Error, Metadata};
 use crate::store::Writer;
 
-/// Makes sure that the target collections of all pairs exist. Names those that another client has made meanwhile.
-pub(super) async fn create(
-    context: &Context<'_>,
-    writer: &dyn Writer,
-    pairs: &mut [Pair],
-) -> Result<Vec<String>, Halt> {
+/// Makes sure that the target collections of all pairs exist. Gives the places of those that another client has made
+/// meanwhile.
+pub(super) async fn create(context: &Context<'_>, writer: &dyn Writer, pairs: &mut [Pair]) -> Result<Vec<usize>, Halt> {
     // a local target was read from its files until now
     let there = context.until_stopped(writer.collections()).await?.map_err(Halt::Target)?;
-    let mut there: HashMap<String, Collection> = there.into_iter().map(|c| (c.name.clone(), c)).collect();
     let mut others = Vec::new();
-    for pair in pairs {
-        let found = there.remove(&pair.target_name);
+    for (at, pair) in pairs.iter_mut().enumerate() {
+        let found = there.iter().find(|c| pair.is_target(c)).cloned();
         if found.is_some() && pair.new.take().is_some() {
             tracing::warn!(collection = %pair.target_name, "another client has created the collection meanwhile");
-            others.push(pair.target_name.clone());
+            others.push(at);
         }
         one(context, writer, pair, found).await?;
     }
@@ -53,7 +47,7 @@ async fn one(
         let Some(new) = &pair.new else {
             return Err(Halt::Target(Error::NotFound {
                 store: writer.name(),
-                what: format!("collection {:?}", pair.target_name),
+                what: format!("collection {}", pair.target_words()),
                 remedy: "it was there when the run began; run it again".to_owned(),
             }));
         };
@@ -71,7 +65,7 @@ async fn one(
             Err(error) => return Err(Halt::Target(error)),
         }
         let there = context.until_stopped(writer.collections()).await?.map_err(Halt::Target)?;
-        found = there.into_iter().find(|c| c.name == pair.target_name);
+        found = there.into_iter().find(|c| pair.is_target(c));
     }
 }
 
@@ -93,17 +87,20 @@ async fn complete(context: &Context<'_>, writer: &dyn Writer, pair: &Pair, creat
 fn refuse_other(pair: &Pair, found: &Collection) -> Result<(), Halt> {
     if pair.target.as_ref().is_some_and(|planned| planned.id != found.id) {
         return Err(Halt::NotYet(format!(
-            "collection {:?} in the target was replaced since this run looked at it; no record was written. Run it again",
-            found.name
+            "collection {} in the target was replaced since this run looked at it; no record was written. Run it again",
+            pair.target_words()
         )));
     }
     if found.distance == pair.source.distance {
         return Ok(());
     }
     Err(Halt::Refused(format!(
-        "collection {:?} in the target has distance {}, the source's {:?} has {}; no record was written. \
+        "collection {} in the target has distance {}, the source's {} has {}; no record was written. \
          Delete the target's collection or choose another name",
-        found.name, found.distance, pair.source.name, pair.source.distance
+        pair.target_words(),
+        found.distance,
+        pair.source_words(),
+        pair.source.distance
     )))
 }
 

@@ -1,18 +1,25 @@
 //! What stores say of their own damage, in words: each sentence once, however many collections it is true of. Pure.
 
 use super::pair::Pair;
+use super::select::plain_words;
 
 /// How many sentences, and how many collections of one, are named.
 const NAMED: usize = 5;
 
 /// What is wrong with the source's collections.
 pub(super) fn of_source(pairs: &[Pair]) -> Option<String> {
-    in_words(pairs.iter().flat_map(|pair| each(&pair.source.name, &pair.source_damage)))
+    let names = names(pairs, |pair| &pair.source.name);
+    in_words(pairs.iter().zip(&names).flat_map(|(pair, name)| each(name, &pair.source_damage)))
 }
 
 /// What is wrong with the target's collections.
 pub(super) fn of_target(pairs: &[Pair]) -> Option<String> {
-    in_words(pairs.iter().flat_map(|pair| each(&pair.target_name, &pair.target_damage)))
+    let names = names(pairs, |pair| &pair.target_name);
+    in_words(pairs.iter().zip(&names).flat_map(|(pair, name)| each(name, &pair.target_damage)))
+}
+
+fn names(pairs: &[Pair], of: fn(&Pair) -> &String) -> Vec<String> {
+    pairs.iter().map(|pair| plain_words(pair.target_database.as_deref(), of(pair))).collect()
 }
 
 fn each<'a>(name: &'a str, damage: &'a [String]) -> impl Iterator<Item = (&'a str, &'a str)> {

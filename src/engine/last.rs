@@ -1,7 +1,10 @@
 //! The last look: after all collections were compared, once more over all of them, by name and not by what was believed so
 //! far. Lists both sides again, reads what was written last and a sample again, and looks at what was skipped. Writes nothing.
 
+mod later;
 mod skipped;
+
+use std::collections::HashSet;
 
 use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
@@ -26,9 +29,11 @@ pub(super) async fn look(
     context: &Context<'_>,
     sides: &Sides<'_>,
     pairs: &mut [Pair],
+    resolved: &HashSet<(String, String)>,
     is_final: bool,
-) -> Result<(), Halt> {
+) -> Result<Vec<String>, Halt> {
     let sources = sources(context, pairs).await?;
+    let later = later::than(context, &sources, resolved).await?;
     for pair in pairs.iter_mut() {
         (pair.problems, pair.named) = (Vec::new(), Vec::new());
         same_source(context, &sources, pair)?;
@@ -55,12 +60,18 @@ pub(super) async fn look(
     for pair in pairs.iter_mut().filter(|pair| pair.problems.is_empty()) {
         pair.problems.extend(other_target(&targets, pair));
     }
-    Ok(())
+    Ok(later)
 }
 
 /// The weaker proof: both sides are counted once more, by name, and every record of the source is accounted for.
-pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut [Pair]) -> Result<(), Halt> {
+pub(super) async fn count(
+    context: &Context<'_>,
+    sides: &Sides<'_>,
+    pairs: &mut [Pair],
+    resolved: &HashSet<(String, String)>,
+) -> Result<Vec<String>, Halt> {
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
+    let later = later::than(context, &sources, resolved).await?;
     for pair in pairs {
         same_source(context, &sources, pair)?;
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
@@ -71,9 +82,9 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
         unlisted(context, pair).await?;
         let unsent = pair.ledger.places(|entry| entry.is_unsent()).count();
         if unsent > 0 {
-            let name = &pair.source.name;
+            let name = pair.source_words();
             let problem =
-                format!("{unsent} records of {name:?} are listed by the source, and it did not answer for them");
+                format!("{unsent} records of {name} are listed by the source, and it did not answer for them");
             pair.problems.push(format!("{problem}. Run it again with verification Full, which names them"));
         }
         if let Some(collection) = same_target(&targets, pair) {
@@ -82,13 +93,12 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, pairs: &mut 
             pair.target_after = ids.len() as u64;
         }
     }
-    Ok(())
+    Ok(later)
 }
 
 /// The source's collections; listed once more, a while later, where one of ours is not among them.
 async fn sources(context: &Context<'_>, pairs: &[Pair]) -> Result<Vec<Collection>, Halt> {
-    let has =
-        |all: &[Collection], pair: &Pair| all.iter().any(|c| c.name == pair.source.name && c.id == pair.source.id);
+    let has = |all: &[Collection], pair: &Pair| all.iter().any(|c| pair.is_source(c) && c.id == pair.source.id);
     let all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
     if pairs.iter().all(|pair| has(&all, pair)) {
         return Ok(all);
@@ -109,7 +119,7 @@ async fn targets(context: &Context<'_>, target: &dyn Reader, pairs: &[Pair]) -> 
 
 /// The collection of that name in the source is the one that was copied; its settings are those that it has now.
 fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Result<(), Halt> {
-    let found = all.iter().find(|c| c.name == pair.source.name);
+    let found = all.iter().find(|c| pair.is_source(c));
     if let Some(now) = found.filter(|now| now.id == pair.source.id) {
         // the distance and the dimension are what the records were compared by
         let (distance, dimension) = (pair.source.distance, pair.source.dimension.or(now.dimension));
@@ -117,9 +127,9 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
         return Ok(());
     }
     Err(Halt::SourceReplaced(format!(
-        "collection {:?} of {} was {} during the run: what was copied is of the old one (UUID {}). Check the source, then run \
+        "collection {} of {} was {} during the run: what was copied is of the old one (UUID {}). Check the source, then run \
          it again",
-        pair.source.name,
+        pair.source_words(),
         context.source.name(),
         if found.is_some() { "replaced by another one of its name" } else { "deleted or renamed" },
         pair.source.id
@@ -133,9 +143,9 @@ async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Resul
     let had = pair.ledger.ids().len();
     if ids.is_empty() && counted == 0 && had > 0 && !context.options.allow_empty {
         return Err(Halt::SourceReplaced(format!(
-            "collection {:?} of the source held {had} records during the run and holds none now. Restore the source and run \
+            "collection {} of the source held {had} records during the run and holds none now. Restore the source and run \
              it again; if that is meant, allow it (--allow-empty, allowEmpty: true)",
-            pair.source.name
+            pair.source_words()
         )));
     }
     if is_final {
@@ -261,10 +271,10 @@ fn same_target(all: &[Collection], pair: &mut Pair) -> Option<Collection> {
         pair.problems.push(problem);
         return None;
     }
-    let name = &pair.target_name;
-    let now = all.iter().find(|c| c.name == *name)?;
+    let name = pair.target_words();
+    let now = all.iter().find(|c| pair.is_target(c))?;
     let Differences { vital, others } = creation::differences(&pair.source, now, pair.new.as_ref());
-    let told = |what: String| format!("{name:?}: {what}");
+    let told = |what: String| format!("{name}: {what}");
     let others = others.into_iter().map(told).collect::<Vec<_>>();
     pair.problems.extend(vital.into_iter().map(told));
     if pair.new.is_some() {
@@ -277,11 +287,11 @@ fn same_target(all: &[Collection], pair: &mut Pair) -> Option<Collection> {
 
 /// Why the target's collection of that name is not the one that was compared.
 fn other_target(all: &[Collection], pair: &Pair) -> Option<String> {
-    let (compared, name) = (pair.target.as_ref()?, &pair.target_name);
-    let problem = match all.iter().find(|c| c.name == *name) {
+    let (compared, name) = (pair.target.as_ref()?, pair.target_words());
+    let problem = match all.iter().find(|c| pair.is_target(c)) {
         Some(now) if now.id == compared.id => return None,
-        Some(_) => format!("collection {name:?} of the target was replaced by another one during the run"),
-        None => format!("the target has no collection {name:?} any more: it was renamed or deleted during the run"),
+        Some(_) => format!("collection {name} of the target was replaced by another one during the run"),
+        None => format!("the target has no collection {name} any more: it was renamed or deleted during the run"),
     };
     Some(format!("{problem}. Find out who did it, then run the migration again"))
 }
@@ -317,20 +327,20 @@ async fn held(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, collect
 /// What both sides say of the collection beside its records, now that all was read: for a local target its files, too.
 async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
     let of_source = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
-    let mut told = vec![("source", pair.source.name.clone(), of_source)];
+    let mut told = vec![("source", pair.source_words(), of_source)];
     if let Some(collection) = pair.target.clone().filter(|_| pair.problems.is_empty()) {
         let all = context.until_stopped(sides.server.remarks(&collection)).await?.map_err(Halt::Target)?;
-        told.push(("target", pair.target_name.clone(), all));
+        told.push(("target", pair.target_words(), all));
         if let Some((files, collection)) = sides.in_files(context, &collection).await? {
             let all = context.until_stopped(files.remarks(&collection)).await?.map_err(Halt::Target)?;
-            told.push(("target", pair.target_name.clone(), all));
+            told.push(("target", pair.target_words(), all));
         }
     }
     (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
     for (side, name, Remarks { damage, notes, short, refusal, unread }) in told {
         pair.unread.extend(unread.map(|what| format!("collection {name:?} of the {side}: {what}")));
         pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));
-        pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name:?} of the {side}: {why}")));
+        pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name} of the {side}: {why}")));
         let known = if side == "source" { &mut pair.source_damage } else { &mut pair.target_damage };
         // what preflight found stays found
         if !damage.is_empty() {

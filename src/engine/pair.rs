@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::compare::FieldDifference;
 use super::ledger::{Entry, Ledger, Plan};
+use super::select::{self, Selected};
 use super::{OnConflict, Options};
 use crate::chroma::NewCollection;
 use crate::model::Collection;
@@ -18,6 +19,8 @@ const LISTED: usize = 1000;
 pub(super) struct Pair {
     pub(super) source: Collection,
     pub(super) target_name: String,
+    /// The counterpart's database; None: the only one that the target was opened for.
+    pub(super) target_database: Option<String>,
     /// The counterpart, once it exists.
     pub(super) target: Option<Collection>,
     /// How the counterpart is created; None where it exists already.
@@ -60,10 +63,12 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    pub(super) fn new(source: Collection, target_name: String, ledger: Ledger, options: &Options) -> Self {
+    pub(super) fn new(selected: Selected, ledger: Ledger, options: &Options) -> Self {
+        let Selected { source, target_name, target_database } = selected;
         Self {
             source,
             target_name,
+            target_database,
             target: None,
             new: None,
             ledger,
@@ -89,6 +94,27 @@ impl Pair {
             sent: 0,
             overwrite: options.on_conflict == OnConflict::Overwrite,
         }
+    }
+
+    /// Whether this is the counterpart, by name.
+    pub(super) fn is_target(&self, other: &Collection) -> bool {
+        select::is_at(other, self.target_database.as_deref(), &self.target_name)
+    }
+
+    /// Whether a listing's collection has the source's name.
+    pub(super) fn is_source(&self, other: &Collection) -> bool {
+        other.name == self.source.name && other.database == self.source.database
+    }
+
+    /// The counterpart's name in a person's words.
+    pub(super) fn target_words(&self) -> String {
+        select::words(self.target_database.as_deref(), &self.target_name)
+    }
+
+    /// The source's name in a person's words.
+    pub(super) fn source_words(&self) -> String {
+        // it goes to the database of its own name, where a run goes over several
+        select::words(self.target_database.as_deref(), &self.source.name)
     }
 
     /// Whether the migration makes the target's record equal to the source's.
@@ -134,6 +160,7 @@ impl Pair {
 
     pub(super) fn report(&self, counts: Counts) -> CollectionReport {
         CollectionReport {
+            database: self.source.database.clone(),
             name: self.source.name.clone(),
             target_name: self.target_name.clone(),
             dimension: self.source.dimension,

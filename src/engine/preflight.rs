@@ -7,9 +7,10 @@ use super::halt::Halt;
 use super::judge::{Known, Ruling, judge};
 use super::ledger::{Entry, Ledger, Plan};
 use super::seal::Seal;
+use super::select::{self, Resolved, Selected};
 use super::window::{self, Ahead, Answers};
-use super::{Context, Duplicates, OnConflict, Pair, Run, Selection, damage, sendable};
-use crate::chroma::{Capabilities, creation, rules};
+use super::{Context, Duplicates, OnConflict, Pair, Run, damage, sendable};
+use crate::chroma::{Capabilities, NewCollection, creation, rules};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
@@ -26,8 +27,7 @@ pub(super) use source::LEFT_OUT;
 
 /// Makes every check and fills `run.pairs` with the plan.
 pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
-    let selected = source::readable(selected(context).await?, run)?;
-    run.findings.push(findings::source_found(context.source, &selected));
+    let selected = source::readable(selected(context, run).await?, run)?;
     let capabilities = context.until_stopped(target.capabilities()).await?.map_err(Halt::Target)?;
     let there = match target.current() {
         Some(reader) => context.until_stopped(reader.collections()).await?.map_err(Halt::Target)?,
@@ -44,14 +44,23 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
             true
         }
     };
+    if context.options.selection.has_databases() {
+        let listed = match target.current() {
+            Some(reader) => context.until_stopped(reader.databases()).await?.map_err(Halt::Target)?,
+            None => None,
+        };
+        let known = there.iter().map(|c| c.database.clone()).chain(listed.unwrap_or_default()).collect();
+        run.findings.push(findings::databases(&selected, &known, &capabilities));
+    }
     run.findings.extend(findings::collections(&selected, &there, &capabilities));
     findings::refuse(&run.findings)?;
 
-    for (source, target_name) in selected {
-        let existing = there.iter().find(|c| c.name == target_name).cloned();
-        let Some(mut pair) = listed(context, run, source, target_name).await? else { continue };
+    for selected in selected {
+        let existing = there.iter().find(|c| selected.is_target(c)).cloned();
+        let Some(mut pair) = listed(context, run, selected).await? else { continue };
         if existing.is_none() {
-            pair.new = Some(creation::plan(&pair.source, &pair.target_name, &capabilities));
+            let new = creation::plan(&pair.source, &pair.target_name, &capabilities);
+            pair.new = Some(NewCollection { database: pair.target_database.clone(), ..new });
         }
         pair.target = existing;
         pair.may_be_one = may_be_one;
@@ -70,12 +79,13 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
 /// The pairs of a comparison that writes nothing: every source record is to be found in the target.
 pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
-    let selected = source::readable(selected(context).await?, run)?;
+    let selected = source::readable(selected(context, run).await?, run)?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
-    for (source, target_name) in selected {
-        let found = there.iter().find(|c| c.name == target_name).cloned();
-        let found = found.ok_or_else(|| Halt::Target(missing(target, &target_name, &there)))?;
-        let Some(mut pair) = listed(context, run, source, target_name).await? else { continue };
+    for selected in selected {
+        let found = there.iter().find(|c| selected.is_target(c)).cloned();
+        let what = || format!("collection {}", selected.target_words());
+        let found = found.ok_or_else(|| Halt::Target(missing(target, what(), &there)))?;
+        let Some(mut pair) = listed(context, run, selected).await? else { continue };
         pair.target_before = context.until_stopped(target.count(&found)).await?.map_err(Halt::Target)?;
         pair.target = Some(found);
         run.pairs.push(pair);
@@ -85,44 +95,45 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
 }
 
 /// A pair with the source's ids; None where damage hides them all: that collection is named, and the others are moved.
-async fn listed(
-    context: &Context<'_>,
-    run: &mut Run,
-    source: Collection,
-    target_name: String,
-) -> Result<Option<Pair>, Halt> {
-    match context.until_stopped(context.source.ids(&source)).await? {
-        Ok(ids) => Ok(Some(Pair::new(source, target_name, Ledger::new(ids), context.options))),
+async fn listed(context: &Context<'_>, run: &mut Run, selected: Selected) -> Result<Option<Pair>, Halt> {
+    match context.until_stopped(context.source.ids(&selected.source)).await? {
+        Ok(ids) => Ok(Some(Pair::new(selected, Ledger::new(ids), context.options))),
         Err(error @ Error::Damaged { .. }) => {
-            source::leave_out(run, &source.name, &error.to_string());
+            source::leave_out(run, &selected.source_words(), &error.to_string());
             Ok(None)
         }
         Err(error) => Err(Halt::Source(error)),
     }
 }
 
-/// The collections asked for, each with its name in the target.
-async fn selected(context: &Context<'_>) -> Result<Vec<(Collection, String)>, Halt> {
-    let mut all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
-    all.sort_by(|a, b| a.name.cmp(&b.name));
-    if context.options.collections.is_empty() {
-        return Ok(all.into_iter().map(|c| (c.clone(), c.name)).collect());
+/// The collections asked for, each with its name in the target. This is what the run, and its verdict, is about.
+async fn selected(context: &Context<'_>, run: &mut Run) -> Result<Vec<Selected>, Halt> {
+    let all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
+    let selection = &context.options.selection;
+    let Resolved { selected, missing: absent, idle } = selection.resolve(&all);
+    if let Some(name) = absent.first() {
+        return Err(Halt::Source(missing(context.source, format!("collection {name:?}"), &all)));
     }
-    let find = |Selection { name, target_name }: &Selection| {
-        let found = all.iter().find(|c| c.name == *name).cloned();
-        Ok((found.ok_or_else(|| missing(context.source, name, &all))?, target_name.clone()))
-    };
-    context.options.collections.iter().map(find).collect::<Result<_, Error>>().map_err(Halt::Source)
+    if selected.is_empty() && selection.source_names().is_some() {
+        let what = format!("a collection that {} matches", selection.entry_words());
+        return Err(Halt::Source(missing(context.source, what, &all)));
+    }
+    run.resolved = selected.iter().map(|s| (s.source.database.clone(), s.source.name.clone())).collect();
+    run.findings.push(findings::source_found(context.source, &selected, &idle));
+    Ok(selected)
 }
 
-fn missing(store: &dyn Reader, name: &str, all: &[Collection]) -> Error {
-    let names: Vec<&str> = all.iter().take(20).map(|c| c.name.as_str()).collect();
+fn missing(store: &dyn Reader, what: String, all: &[Collection]) -> Error {
+    let first = all.first().map(|c| c.database.as_str());
+    let database = |c: &Collection| all.iter().any(|c| Some(c.database.as_str()) != first).then(|| c.database.clone());
+    let names: Vec<String> =
+        all.iter().take(20).map(|c| select::plain_words(database(c).as_deref(), &c.name)).collect();
     let remedy = match (names.len(), all.len()) {
         (0, _) => "its tenant and database hold no collection: check both names".to_owned(),
         (shown, all) if shown < all => format!("it holds {}, and {} more", names.join(", "), all - shown),
         _ => format!("it holds {}", names.join(", ")),
     };
-    Error::NotFound { store: store.name(), what: format!("collection {name:?}"), remedy }
+    Error::NotFound { store: store.name(), what, remedy }
 }
 
 /// What the target says of the collections that exist there, beside their records.
@@ -131,7 +142,7 @@ async fn target_state(context: &Context<'_>, target: Option<&dyn Reader>, pairs:
     for pair in pairs.iter_mut() {
         let (Some(reader), Some(collection)) = (target, &pair.target) else { continue };
         let told = context.until_stopped(reader.remarks(collection)).await?.map_err(Halt::Target)?;
-        let named = |what: String| format!("{:?}: {what}", pair.target_name);
+        let named = |what: String| format!("{}: {what}", pair.target_words());
         refused.extend(told.refusal.map(named));
         // a listing that is short now may be whole at the end, when it counts
         notes.extend(told.notes.into_iter().chain(told.short).map(named));
@@ -225,9 +236,10 @@ pub(super) async fn plan_fresh(
     let conflicts = pair.ledger.count(|plan| plan == Plan::Conflict);
     if context.options.on_conflict == OnConflict::Fail && conflicts > 0 {
         return Err(Halt::Conflict(format!(
-            "{conflicts} ids that came to {:?} during the run are in the target's {:?} with other content and onConflict is \
+            "{conflicts} ids that came to {} during the run are in the target's {} with other content and onConflict is \
              Fail; this run's output lists them; use Skip to leave them alone, or Overwrite to replace them",
-            pair.source.name, pair.target_name
+            pair.source_words(),
+            pair.target_words()
         )));
     }
     Ok(())
@@ -315,7 +327,7 @@ impl Scan<'_> {
         if plan == Plan::New || (plan == Plan::Conflict && overwrite) {
             seen.bytes += window::record_bytes(record) as u64;
             if let Some(why) = sendable::problem(record, pair, self.capabilities) {
-                seen.problems.add(&pair.source.name, &id, &why);
+                seen.problems.add(&pair.source_words(), &id, &why);
             }
         }
         Ok(())

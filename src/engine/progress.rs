@@ -20,6 +20,9 @@ const LAST: u64 = 99;
 pub struct Tracker {
     sender: watch::Sender<Progress>,
     on_listed: Option<Box<dyn FnOnce(Listed) + Send>>,
+    on_overwrites: Option<Box<dyn FnOnce(u64, Duration) + Send>>,
+    /// The run is nothing but a comparison: what is compared is what is done.
+    only_compares: bool,
     samples: VecDeque<(Instant, u64)>,
     now: Progress,
 }
@@ -29,12 +32,32 @@ impl Tracker {
     #[must_use]
     pub fn new() -> (Self, watch::Receiver<Progress>) {
         let (sender, receiver) = watch::channel(Progress::default());
-        (Self { sender, on_listed: None, samples: VecDeque::new(), now: Progress::default() }, receiver)
+        let tracker = Self {
+            sender,
+            on_listed: None,
+            on_overwrites: None,
+            only_compares: false,
+            samples: VecDeque::new(),
+            now: Progress::default(),
+        };
+        (tracker, receiver)
     }
 
     /// Calls `told` once with what the source holds, when it was listed.
     pub fn on_listed(&mut self, told: impl FnOnce(Listed) + Send + 'static) {
         self.on_listed = Some(Box::new(told));
+    }
+
+    /// Calls `told` once with how many records of the target will be replaced, and after how long.
+    pub fn on_overwrites(&mut self, told: impl FnOnce(u64, Duration) + Send + 'static) {
+        self.on_overwrites = Some(Box::new(told));
+    }
+
+    /// Records of the target will be replaced.
+    pub(super) fn overwrites(&mut self, records: u64, wait: Duration) {
+        if let Some(told) = self.on_overwrites.take() {
+            told(records, wait);
+        }
     }
 
     /// The source was listed.
@@ -49,9 +72,11 @@ impl Tracker {
         self.samples.clear();
         let Progress { of, percent, .. } = self.now;
         // Preflight lists the whole source; `verify` begins with the comparison.
+        self.only_compares |= stage == Stage::Verifying && of == 0;
         let of = if stage == Stage::Preflight || of == 0 { total } else { of };
         let done = match stage {
             Stage::Preflight => 0,
+            Stage::Verifying if self.only_compares => 0,
             Stage::Copying => of.saturating_sub(total),
             Stage::Verifying | Stage::Repairing => of,
         };
@@ -62,7 +87,7 @@ impl Tracker {
     /// So many more records are done.
     pub fn advance(&mut self, records: u64) {
         self.now.records += records;
-        if self.now.stage == Stage::Copying {
+        if self.now.stage == Stage::Copying || self.only_compares {
             self.now.done = (self.now.done + records).min(self.now.of);
         }
         self.publish(Instant::now());
@@ -81,17 +106,24 @@ impl Tracker {
         }
         self.now.records_per_second = rate(&self.samples);
         self.now.eta_seconds = eta(&self.now);
-        self.now.percent = self.now.percent.max(percent(&self.now));
+        let percent = if self.only_compares { compared(&self.now) } else { percent(&self.now) };
+        self.now.percent = self.now.percent.max(percent);
         self.sender.send_replace(self.now);
     }
 }
 
+fn share(records: u64, of: u64, width: u64) -> u64 {
+    let share = u128::from(records.min(of)) * u128::from(width) / u128::from(of.max(1));
+    u64::try_from(share).unwrap_or(width)
+}
+
+/// Percent of a comparison.
+fn compared(progress: &Progress) -> u8 {
+    u8::try_from(share(progress.records, progress.total, LAST)).unwrap_or(u8::MAX)
+}
+
 /// Percent of the whole run by the stage and its records.
 fn percent(progress: &Progress) -> u8 {
-    let share = |records: u64, of: u64, width: u64| {
-        let share = u128::from(records.min(of)) * u128::from(width) / u128::from(of.max(1));
-        u64::try_from(share).unwrap_or(width)
-    };
     let percent = match progress.stage {
         Stage::Preflight => share(progress.records, progress.total, COPYING),
         Stage::Copying => COPYING + share(progress.done, progress.of, VERIFYING - COPYING),

@@ -3,6 +3,8 @@
 mod ends;
 mod holes;
 mod looks;
+mod modes;
+mod selected;
 
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Tracker;
+use super::select::Entry;
 use super::{Duplicates, OnConflict, Options, Outcome, Pacing, Selection, Verification, migrate};
 use crate::exit::Exit;
 use crate::model::{Distance, Metadata, Record, Value};
@@ -32,6 +35,10 @@ fn numbered(n: usize) -> Vec<Record> {
 
 fn source(records: Vec<Record>) -> MemoryStore {
     MemoryStore::new("source").with("memories", Distance::L2, records)
+}
+
+fn only(name: &str, target_name: Option<&str>) -> Selection {
+    Selection::new(&[], vec![Entry::named(name, target_name).unwrap()]).unwrap()
 }
 
 fn fast() -> Options {
@@ -258,8 +265,7 @@ async fn a_rejected_write_names_its_records() {
 
 #[tokio::test]
 async fn a_missing_collection_is_named_with_those_that_exist() {
-    let wanted = Selection { name: "other".into(), target_name: "other".into() };
-    let options = Options { collections: vec![wanted], ..fast() };
+    let options = Options { selection: only("other", None), ..fast() };
     let outcome = run(&source(numbered(1)), &MemoryStore::new("target"), &options).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Interrupted, Reason::SourceNotFound));
     assert!(outcome.report.message.contains("it holds memories"), "{}", outcome.report.message);

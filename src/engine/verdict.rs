@@ -65,7 +65,7 @@ pub(super) fn verified_only(
         Ok(_) => (Reason::InternalError, "a comparison ended without a proof; please report this".to_owned()),
         Err(halt) => (halt.reason(false), halt.to_string()),
     };
-    let message = format!("{} against {target}: {message}", context.source.name());
+    let message = format!("{} against {target}, nothing was written: {message}", context.source.name());
     finished(&checks(run), direction, started, reason, message, collections)
 }
 
@@ -160,8 +160,9 @@ fn counted(run: &Run, counts: &Counts) -> (Reason, String) {
     if let Some(pair) = pairs.iter().find(|pair| pair.target_after < pair.target_before + pair.sent) {
         let expected = pair.target_before + pair.sent;
         let message = format!(
-            "collection {:?} should hold {expected} records and holds {}; run it again with verification Full",
-            pair.target_name, pair.target_after
+            "collection {} should hold {expected} records and holds {}; run it again with verification Full",
+            pair.target_words(),
+            pair.target_after
         );
         return (Reason::VerificationFailed, message);
     }
@@ -294,6 +295,14 @@ fn beside(run: &Run, counts: &Counts) -> String {
         told.push(format!(
             "{} records came to the source after the last pass, and the next run copies them",
             counts.came_later
+        ));
+    }
+    if !run.came_later.is_empty() {
+        let left_out = run.came_later.len().saturating_sub(NAMED);
+        let more = if left_out > 0 { format!(" and {left_out} more") } else { String::new() };
+        told.push(format!(
+            "{}{more} came to the source after the selection was made, and the next run copies them",
+            run.came_later[..run.came_later.len().min(NAMED)].join(", ")
         ));
     }
     let remarks: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.remarks.iter().map(String::as_str)).collect();

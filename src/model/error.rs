@@ -113,7 +113,7 @@ pub enum Error {
     /// The operating system lets this process not do it. Another try changes nothing.
     #[error(
         "failed to {attempt} {}: permission denied ({whose}); run this as the owner (in a cluster set \
-         spec.runner.podSecurityContext.runAsUser, for root with runAsNonRoot: false), or change owner or mode",
+         spec.runner.podTemplate.spec.securityContext.runAsUser, for root with runAsNonRoot: false), or change owner or mode",
         path.display()
     )]
     Forbidden {

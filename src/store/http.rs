@@ -10,6 +10,7 @@ mod bounded;
 mod config;
 mod decision;
 mod known;
+mod list;
 mod paths;
 mod payload;
 mod probe;
@@ -22,6 +23,7 @@ mod stream;
 mod suspect;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod wire;
 mod words;

@@ -1,7 +1,7 @@
 //! A store in memory with fault points, for tests of the engine. Behaves like Chroma where the engine could tell: adds of
 //! a known id are ignored, updates merge metadata and keep an absent document.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -113,6 +113,16 @@ impl MemoryStore {
         self
     }
 
+    /// As [`MemoryStore::with`], in a database; the state's key is then `database/name`.
+    pub(crate) fn within(self, database: &str, name: &str, records: impl IntoIterator<Item = Record>) -> Self {
+        let key = format!("{database}/{name}");
+        let store = self.with(&key, Distance::L2, records);
+        if let Some((described, _)) = store.state().collections.get_mut(&key) {
+            (described.database, described.name) = (database.to_owned(), name.to_owned());
+        }
+        store
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -197,6 +207,12 @@ impl Reader for MemoryStore {
         Ok(state.collections.values().map(|(c, _)| c.clone()).collect())
     }
 
+    async fn databases(&self) -> Result<Option<Vec<String>>> {
+        let state = self.state();
+        let names: BTreeSet<String> = state.collections.values().map(|(c, _)| c.database.clone()).collect();
+        Ok(Some(names.into_iter().collect()))
+    }
+
     async fn count(&self, collection: &Collection) -> Result<u64> {
         let mut state = self.state();
         if let Some(hook) = self.before_count.lock().unwrap().as_mut() {
@@ -260,9 +276,14 @@ impl Writer for MemoryStore {
         let mut state = self.state();
         state.log.push(format!("create {}", new.name));
         let distance = crate::model::distance::declared(new.schema.as_ref(), new.configuration.as_ref(), &new.metadata);
-        let mut described = collection(&self.label, &new.name, distance, 1);
+        let key = new.database.as_ref().map_or_else(|| new.name.clone(), |database| format!("{database}/{}", new.name));
+        let mut described = collection(&self.label, &key, distance, 1);
+        described.name.clone_from(&new.name);
+        if let Some(database) = &new.database {
+            described.database.clone_from(database);
+        }
         (described.dimension, described.metadata) = (None, new.metadata.clone());
-        state.collections.insert(new.name.clone(), (described.clone(), BTreeMap::new()));
+        state.collections.insert(key, (described.clone(), BTreeMap::new()));
         match state.faults.pop_front() {
             None | Some(Fault::Busy) => Ok(described),
             Some(_) => Err(Error::Uncertain {

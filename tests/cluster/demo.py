@@ -38,7 +38,7 @@ def main():
             "source": {"local": {"claimName": "dev-memories", "path": "chroma_db"}},
             "target": {"remote": {"service": {"name": "chroma", "namespace": "prod"}, "database": s.namespace}},
             "collections": [{"name": kit.COLLECTION, "targetName": "mcp_imported_memories"}],
-            "batch": {"size": 100, "delay": "500ms"},
+            "pacing": {"batchSize": 100, "delay": "500ms"},
         },
     }
     print(f"$ kubectl -n {s.namespace} apply -f - <<'END'\n{json.dumps(object, indent=2)}\nEND", flush=True)

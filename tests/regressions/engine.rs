@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use memory_migration_operator::endpoint::{LocalWriter, migrate};
 use memory_migration_operator::engine::progress::Tracker;
+use memory_migration_operator::engine::select::Entry;
 use memory_migration_operator::engine::{OnConflict, Options, Outcome, Selection};
 use memory_migration_operator::report::Reason;
 use memory_migration_operator::store::http::ServerConfig;
@@ -46,9 +47,9 @@ async fn run(source: &str, target: &str, collections: &[(&str, &str)], options: 
         server.timeouts.retry = Duration::from_secs(20);
         Endpoint::Remote(Box::new(server))
     };
-    let select = |(name, target): &(&str, &str)| Selection { name: (*name).into(), target_name: (*target).into() };
-    let collections = collections.iter().map(select).collect();
-    let options = Options { collections, batch_size: 20, delay: Duration::ZERO, ..options };
+    let entry = |(name, target): &(&str, &str)| Entry::named(name, Some(target)).unwrap();
+    let selection = Selection::new(&[], collections.iter().map(entry).collect()).unwrap();
+    let options = Options { selection, batch_size: 20, delay: Duration::ZERO, ..options };
     let (source, target) = (server(source), server(target));
     let request = Request { source, target, options, writer: LocalWriter::Program(None) };
     migrate(request, Tracker::new().0, &CancellationToken::new()).await

@@ -32,14 +32,15 @@ async fn the_first_look_takes_the_lock_then_makes_the_job_and_then_counts_the_at
         format!("GET {NS}/pods"),
         format!("GET {LEASES}/{target}"),
         format!("GET {LEASES}/{source}"),
+        format!("GET {LEASES}"),
     ];
-    assert_eq!(lines[..9], reads);
-    assert_eq!(lines[9], format!("POST {LEASES}"));
-    assert_eq!(lines[10..19], reads);
+    assert_eq!(lines[..10], reads);
+    assert_eq!(lines[10], format!("POST {LEASES}"));
+    assert_eq!(lines[11..21], reads);
     let events = "POST /apis/events.k8s.io/v1/namespaces/team/events";
-    assert_eq!(lines[19..], [&format!("POST {JOBS}"), &format!("PATCH {OBJECT}/status"), events]);
-    assert_eq!(calls[9].body["spec"]["holderIdentity"], UID);
-    assert_eq!(calls[19].body["metadata"]["name"], json!(case.job_name(1)));
+    assert_eq!(lines[21..], [&format!("POST {JOBS}"), &format!("PATCH {OBJECT}/status"), events]);
+    assert_eq!(calls[10].body["spec"]["holderIdentity"], UID);
+    assert_eq!(calls[21].body["metadata"]["name"], json!(case.job_name(1)));
     let status = written_status(&calls);
     assert_eq!((status.attempts, reason_of(&status)), (1, Reason::Preflight));
     assert_eq!((status.job_name.clone(), status.job_uid), (case.job_name(1), format!("uid-of-{}", status.job_name)));

@@ -223,14 +223,17 @@ fn a_runner_killed_for_its_memory_says_what_to_raise() {
     let (reason, said) = cause(json!({"phase": "Failed", "containerStatuses": [container("mover", killed.clone())]}));
     assert_eq!(reason, Reason::OutOfMemory);
     assert!(said.contains("container mover of pod p was killed") && said.contains("its limit of 2Gi"), "{said}");
-    assert!(said.contains("raise spec.runner.resources.limits.memory"), "{said}");
+    assert!(said.contains("raise resources.limits.memory of container mover in spec.runner.podTemplate"), "{said}");
     let mut server = container("chroma", json!({"running": {}}));
     server["lastState"] = killed;
     let failed = container("mover", json!({"terminated": {"exitCode": 4}}));
     let (reason, said) =
         cause(json!({"phase": "Failed", "initContainerStatuses": [server], "containerStatuses": [failed]}));
     assert_eq!(reason, Reason::Retrying);
-    assert!(said.contains("4Gi; raise spec.target.local.resources.limits.memory"), "{said}");
+    assert!(
+        said.contains("4Gi; raise resources.limits.memory of container chroma in spec.runner.podTemplate"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -238,12 +241,16 @@ fn an_evicted_runner_says_what_its_node_lacked() {
     let evicted = |why: &str| cause(json!({"phase": "Failed", "reason": "Evicted", "message": why})).1;
     let said = evicted("The node was low on resource: ephemeral-storage. Threshold quantity: 1, available: 0. ");
     assert!(
-        said.contains("pod p was evicted") && said.ends_with("requests.ephemeral-storage to what it needs"),
+        said.contains("pod p was evicted")
+            && said.ends_with("requests.ephemeral-storage in spec.runner.podTemplate to what it needs"),
         "{said}"
     );
     let said = evicted("Usage of EmptyDir volume \"scratch\" exceeds the limit \"10Gi\". ");
     assert!(said.ends_with("raise the chart's runner.scratchLimit"), "{said}");
-    assert!(evicted("The node was low on resource: memory. ").ends_with("requests.memory to what it needs"));
+    assert!(
+        evicted("The node was low on resource: memory. ")
+            .ends_with("requests.memory in spec.runner.podTemplate to what it needs")
+    );
     assert!(evicted("The node had condition: [DiskPressure]. ").ends_with("see kubectl describe node"));
 }
 
@@ -319,9 +326,12 @@ fn a_refused_pod_is_told_without_its_random_name() {
 fn whoever_refuses_a_pod_is_answered_with_the_field_of_that_refusal() {
     for (why, remedy) in [
         ("exceeded quota: few, requested: pods=1", "raise the namespace's quota"),
-        ("violates PodSecurity \"restricted:latest\": seccompProfile", "spec.runner.podSecurityContext"),
-        ("no PriorityClass with name high was found", "spec.runner.priorityClassName"),
-        ("error looking up service account team/x: serviceaccount \"x\" not found", "spec.runner.serviceAccountName"),
+        ("violates PodSecurity \"restricted:latest\": seccompProfile", "securityContext in spec.runner.podTemplate"),
+        ("no PriorityClass with name high was found", "spec.runner.podTemplate.spec.priorityClassName"),
+        (
+            "error looking up service account team/x: serviceaccount \"x\" not found",
+            "spec.runner.podTemplate.spec.serviceAccountName",
+        ),
         ("maximum memory usage per Container is 1Gi, but limit is 2Gi", "LimitRange"),
         ("admission webhook \"deny.example\" denied the request: no", "allow the runner there"),
         ("ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no", "allow the runner there"),
@@ -359,7 +369,7 @@ fn the_runner_goes_to_linux_and_takes_over_the_groups_of_the_pod_on_the_claim() 
     assert_eq!(made.node_selector.unwrap()["kubernetes.io/os"], "linux");
     assert_eq!(made.security_context.unwrap().supplemental_groups, Some(vec![2000]), "root's is not taken over");
     let own = Case::to_server().edit(|m| {
-        m.spec.runner.node_selector = [("kubernetes.io/os".to_owned(), "other".to_owned())].into();
+        m.spec.runner.pod_template.spec.node_selector = [("kubernetes.io/os".to_owned(), "other".to_owned())].into();
     });
     assert_eq!(pod(own).node_selector.unwrap()["kubernetes.io/os"], "other");
 }
@@ -367,10 +377,12 @@ fn the_runner_goes_to_linux_and_takes_over_the_groups_of_the_pod_on_the_claim() 
 /// A key that is missing is waited for by the kubelet; a whole Secret without it would end the run.
 #[test]
 fn a_secret_is_mounted_by_its_keys() {
-    let auth = "{basic: {secretName: login, usernameKey: u}}";
-    let source =
-        format!("{{remote: {{url: \"https://a\", auth: {auth}, tls: {{caSecretName: login, caSecretKey: ca}}}}}}");
-    let case = Case::of(object(&source, "{remote: {url: \"http://b\", auth: {bearer: {secretName: token}}}}", ""));
+    let auth = "{basic: {username: {secretKeyRef: {name: login, key: u}}, password: {secretKeyRef: {name: login, key: password}}}}";
+    let source = format!(
+        "{{remote: {{url: \"https://a\", auth: {auth}, tls: {{ca: {{secretKeyRef: {{name: login, key: ca}}}}}}}}}}"
+    );
+    let target = "{remote: {url: \"http://b\", auth: {bearer: {secretKeyRef: {name: token, key: token}}}}}";
+    let case = Case::of(object(&source, target, ""));
     let pod = case.plan().create().unwrap().spec.unwrap().template.spec.unwrap();
     let keys: Vec<(String, Vec<(String, String)>)> = pod
         .volumes
@@ -421,7 +433,7 @@ fn a_run_that_goes_on_shows_what_is_there_and_not_the_old_stage() {
     let progress = status.progress.clone().unwrap();
     assert_eq!((status.pod_name.as_str(), status.records.as_str()), ("another", "45/100"));
     assert_eq!((progress.stage.as_str(), progress.percent, progress.eta_seconds), ("Preflight", 45, None));
-    assert!(progress.records_per_second.abs() < f64::EPSILON);
+    assert_eq!(progress.records_per_second, 0);
     let told = again.done().at_stage(Stage::Preflight, 0, 100).plan().status().unwrap_or_default();
     assert!(told.progress.is_none_or(|p| (p.records, p.percent) == (45, 45)), "nothing falls");
 }

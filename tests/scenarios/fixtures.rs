@@ -4,7 +4,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use memory_migration_operator::api::conditions::{Reason, agreed_reason};
-use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus, parse_manifest};
+use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus, PodTemplate, parse_manifest};
 use memory_migration_operator::controller::build::job;
 use memory_migration_operator::controller::observe::facts;
 use memory_migration_operator::controller::observe::world::{
@@ -25,6 +25,7 @@ pub(crate) fn settings() -> Settings {
         chroma_image: "chromadb/chroma:1.5.9".into(),
         scratch_limit: "10Gi".into(),
         platform: Platform::Kubernetes,
+        pod_template: PodTemplate::default(),
     }
 }
 

@@ -179,8 +179,10 @@ fn what_a_rerun_cannot_mend_fails_the_job_at_once() {
 
 #[test]
 fn secrets_are_files_and_each_is_mounted_once() {
-    let auth = "{header: {name: X-Chroma-Token, secretName: token, key: t}}";
-    let source = format!("{{remote: {{url: \"https://a\", auth: {auth}, tls: {{caSecretName: ca}}}}}}");
+    let auth = "{header: {name: X-Chroma-Token, secretKeyRef: {name: token, key: t}}}";
+    let source = format!(
+        "{{remote: {{url: \"https://a\", auth: {auth}, tls: {{ca: {{secretKeyRef: {{name: ca, key: ca.crt}}}}}}}}}}"
+    );
     let target = format!("{{remote: {{url: \"https://b\", auth: {auth}}}}}");
     let pod = pod(&Case::of(object(&source, &target, "")));
     for name in ["preflight", "mover"] {
@@ -194,8 +196,25 @@ fn secrets_are_files_and_each_is_mounted_once() {
 }
 
 #[test]
+fn a_config_map_and_a_client_certificate_are_mounted_by_their_keys() {
+    let tls =
+        "{ca: {configMapKeyRef: {name: ca, key: root.pem}}, serverName: chroma, clientCertificate: {secretName: tls}}";
+    let target = format!("{{remote: {{url: \"https://a\", tls: {tls}}}}}");
+    let pod = pod(&Case::of(object("{local: {claimName: dev}}", &target, "")));
+    let config_map = volume(&pod, "config-map-0").config_map.unwrap();
+    assert_eq!((config_map.name.as_str(), config_map.items.unwrap()[0].key.as_str()), ("ca", "root.pem"));
+    let keys: Vec<_> = volume(&pod, "secret-0").secret.unwrap().items.unwrap().into_iter().map(|i| i.key).collect();
+    assert_eq!(keys, ["tls.crt", "tls.key"]);
+    for name in names(&pod) {
+        let container = container(&pod, &name);
+        assert!(args(&container).contains("--secrets-dir /secrets --config-maps-dir /config-maps"), "{name}");
+        assert_eq!(read_only_at(&container, "/config-maps/ca"), Some(true));
+    }
+}
+
+#[test]
 fn the_manifest_in_the_pod_is_one_that_run_reads() {
-    let case = Case::to_claim().edit(|m| m.spec.runner.priority_class_name = Some("high".into()));
+    let case = Case::to_claim().edit(|m| m.spec.runner.pod_template.spec.priority_class_name = Some("high".into()));
     let template = made(&case).spec.unwrap().template;
     let text = template.metadata.unwrap().annotations.unwrap()[ANNOTATION_MANIFEST].clone();
     let migration = parse_manifest(&text).unwrap();
@@ -276,8 +295,12 @@ fn names_too_long_for_a_job_are_cut_and_stay_apart() {
 #[test]
 fn labels_owner_and_the_users_own_additions() {
     let case = Case::to_server().edit(|m| {
-        m.spec.runner.pod_labels.insert("net".into(), "open".into());
-        m.spec.runner.pod_labels.insert("memory-migration.dev/uid".into(), "forged".into());
+        let (pod, job) = (&mut m.spec.runner.pod_template.metadata.labels, &mut m.spec.runner.job_labels);
+        pod.insert("net".into(), "open".into());
+        job.insert("kueue.x-k8s.io/queue-name".into(), "batch".into());
+        for labels in [pod, job] {
+            labels.insert("memory-migration.dev/uid".into(), "forged".into());
+        }
     });
     let job = made(&case);
     let labels = job.metadata.labels.clone().unwrap();
@@ -285,18 +308,22 @@ fn labels_owner_and_the_users_own_additions() {
         (labels["memory-migration.dev/uid"].as_str(), labels["memory-migration.dev/run"].as_str()),
         (UID, &*case.hash())
     );
+    assert_eq!(labels["kueue.x-k8s.io/queue-name"], "batch");
     let owner = &job.metadata.owner_references.clone().unwrap()[0];
     assert_eq!((owner.kind.as_str(), owner.uid.as_str(), owner.controller), ("MemoryMigration", UID, Some(true)));
     let pod = job.spec.unwrap().template.metadata.unwrap().labels.unwrap();
+    assert!(!pod.contains_key("kueue.x-k8s.io/queue-name"));
     assert_eq!((pod["net"].as_str(), pod["memory-migration.dev/uid"].as_str()), ("open", UID));
 }
 
 #[test]
 fn runner_overrides_are_applied() {
-    let more = "  runner:\n    nodeSelector: {disk: ssd}\n    tolerations: [{key: gpu, operator: Exists}]\n    \
-                serviceAccountName: mover\n    imagePullSecrets: [{name: registry}]\n    priorityClassName: low\n    \
-                resources: {limits: {memory: 1Gi}}\n    podSecurityContext: {runAsUser: 0, runAsNonRoot: false}\n    \
-                securityContext: {readOnlyRootFilesystem: false}\n    podAnnotations: {a: b}\n";
+    let more = "  runner:\n    podTemplate:\n      metadata: {annotations: {a: b}}\n      spec:\n        \
+                nodeSelector: {disk: ssd}\n        tolerations: [{key: gpu, operator: Exists}]\n        \
+                serviceAccountName: mover\n        imagePullSecrets: [{name: registry}]\n        \
+                priorityClassName: low\n        securityContext: {runAsUser: 0, runAsNonRoot: false}\n        \
+                containers:\n        - {name: mover, resources: {limits: {memory: 1Gi}}, \
+                securityContext: {readOnlyRootFilesystem: false}, env: [{name: A, value: b}, {name: TMPDIR, value: /x}]}\n";
     let source = "{local: {claimName: dev}}";
     let case = Case::of(object(source, "{remote: {service: {name: chroma}}}", more));
     let pod = pod(&case);
@@ -308,6 +335,8 @@ fn runner_overrides_are_applied() {
     assert_eq!((context.run_as_user, context.run_as_non_root, context.fs_group), (Some(0), Some(false), Some(65532)));
     let mover = container(&pod, "mover");
     assert_eq!(mover.resources.unwrap().limits.unwrap()["memory"].0, "1Gi");
+    let env: Vec<_> = mover.env.unwrap().into_iter().map(|v| (v.name, v.value.unwrap())).collect();
+    assert_eq!(env, [("A".to_owned(), "b".to_owned()), ("TMPDIR".to_owned(), "/tmp".to_owned())]);
     let own = mover.security_context.unwrap();
     assert_eq!((own.read_only_root_filesystem, own.allow_privilege_escalation), (Some(false), Some(false)));
     assert_eq!(made(&case).spec.unwrap().template.metadata.unwrap().annotations.unwrap()["a"], "b");
@@ -315,8 +344,9 @@ fn runner_overrides_are_applied() {
 
 #[test]
 fn a_pin_adds_to_the_users_own_affinity() {
-    let more = "  runner: {affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: \
-                [{matchExpressions: [{key: a, operator: Exists}]}, {matchExpressions: [{key: b, operator: Exists}]}]}}}}\n";
+    let more = "  runner: {podTemplate: {spec: {affinity: {nodeAffinity: \
+                {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: \
+                [{key: a, operator: Exists}]}, {matchExpressions: [{key: b, operator: Exists}]}]}}}}}}\n";
     let target = "{remote: {service: {name: chroma}}}";
     let user = UserFact { claim: "dev".into(), node: Some("node-a".into()), running: true, ..UserFact::default() };
     let case = Case::of(object("{local: {claimName: dev}}", target, more)).see(|o| o.users.push(user));

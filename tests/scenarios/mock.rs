@@ -144,7 +144,13 @@ impl Server {
         let answers = self.answers.lock().unwrap();
         let by = ["label", "field"].into_iter().find(|by| query.contains(&format!("{by}Selector=")));
         let special = by.and_then(|by| answers.get(&format!("{line}?{by}s")));
-        special.or_else(|| answers.get(line)).cloned().unwrap_or_else(|| (404, status(404)))
+        let (code, mut found) = special.or_else(|| answers.get(line)).cloned().unwrap_or_else(|| (404, status(404)));
+        if line == format!("GET {LEASES}")
+            && let Some(all) = found["items"].as_array_mut()
+        {
+            all.retain(|item| is_selected(item, query));
+        }
+        (code, found)
     }
 
     /// A status is merged, a Lease or a Job is there afterwards, and what is deleted is gone.
@@ -181,6 +187,15 @@ impl Server {
         }
         sent
     }
+}
+
+/// Whether an item has the label that a query asks for; one without any labels stands for what a test did not describe.
+fn is_selected(item: &Value, query: &str) -> bool {
+    let Some(labels) = item["metadata"]["labels"].as_object() else { return true };
+    let mut asked = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == "labelSelector");
+    asked.all(|(_, text)| {
+        text.split(',').filter_map(|one| one.split_once('=')).all(|(key, value)| labels.get(key) == Some(&json!(value)))
+    })
 }
 
 /// As RFC 7396 has it.

@@ -347,7 +347,7 @@ impl Model {
                 1 => !pod.succeeded,
                 _ => pod.alive || pod.succeeded,
             }),
-            Happens::Edit(0) => spec.batch.size += 1,
+            Happens::Edit(0) => spec.pacing.batch_size = Some(spec.pacing.batch_size() + 1),
             Happens::Edit(n) => spec.run_id = format!("{}{n}", spec.run_id),
             Happens::Suspend(on) => spec.suspend = on,
             Happens::Delete => case.migration.metadata.deletion_timestamp = Some(at(case.now)),

@@ -1,7 +1,7 @@
 //! The table of situations: every reason that there is, and how it is reached. A new reason fails to compile here.
 
 use memory_migration_operator::api::conditions::{READY, RECONCILING, Reason, STALLED, Situation};
-use memory_migration_operator::api::{Phase, Verification};
+use memory_migration_operator::api::{Phase, VerificationMode};
 use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, Trouble};
 use memory_migration_operator::report::{self, Stage};
 
@@ -55,13 +55,13 @@ fn reached(reason: Reason) -> Case {
         Reason::DeadlineExceeded => run().ended(4, None, Some(JobPhase::Failed("DeadlineExceeded".into()))),
         Reason::SourceReplaced => run().failed_for_good(3, report::Reason::SourceReplaced),
         Reason::SourceChanging => gave_up(report::Reason::SourceChanging),
-        Reason::InvalidSpec => Case::to_server().edit(|m| m.spec.batch.size = 0),
+        Reason::InvalidSpec => Case::to_server().edit(|m| m.spec.pacing.batch_size = Some(0)),
         Reason::InternalError => run().succeeded(report::Reason::CountsVerified),
         Reason::Suspended => Case::to_server().edit(|m| m.spec.suspend = true),
         Reason::Verified => run().succeeded(report::Reason::Verified),
         Reason::VerifiedWithSkips => run().succeeded(report::Reason::VerifiedWithSkips),
         Reason::CountsVerified => {
-            let counts = Case::to_server().edit(|m| m.spec.verification = Verification::Counts);
+            let counts = Case::to_server().edit(|m| m.spec.verification.mode = VerificationMode::Counts);
             counts.running().succeeded(report::Reason::CountsVerified)
         }
         Reason::DryRunCompleted => {

@@ -85,7 +85,7 @@ fn an_edit_ends_the_pause() {
     let case = Case::to_server();
     let case = case.clone().after(&case.refused(Some(422), "bad label"));
     assert!(case.plan().create().is_none());
-    assert!(case.edit(|m| m.spec.runner.pod_labels.clear()).plan().create().is_some());
+    assert!(case.edit(|m| m.spec.runner.job_labels.clear()).plan().create().is_some());
 }
 
 /// The Job may have been made: the lock goes only when it is seen that it was not.

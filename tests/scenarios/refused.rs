@@ -2,7 +2,7 @@
 //! in the condition, and that nothing is made. What `kubectl apply` and `run -f` say is in `api/manifest.rs`.
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::api::{LocalTarget, MemoryMigration, NamePair, Remote};
+use memory_migration_operator::api::{LocalTarget, MemoryMigration, Remote, Selected};
 use memory_migration_operator::controller::build::ANNOTATION_NAME;
 
 use super::fixtures::*;
@@ -19,7 +19,7 @@ fn says(edit: impl FnOnce(&mut MemoryMigration)) -> String {
 }
 
 fn url(text: &str) -> Remote {
-    Remote { url: Some(text.into()), tenant: "t".into(), database: "d".into(), ..Remote::default() }
+    Remote { url: Some(text.into()), tenant: "t".into(), database: Some("d".into()), ..Remote::default() }
 }
 
 #[test]
@@ -47,11 +47,11 @@ fn a_path_that_leaves_the_claim() {
 #[test]
 fn batches_of_no_size_and_no_delay() {
     for size in [0, 5_000_000] {
-        let said = says(|m| m.spec.batch.size = size);
-        assert!(said.starts_with("spec.batch.size: write a number of records from 1 to 41666"), "{said}");
+        let said = says(|m| m.spec.pacing.batch_size = Some(size));
+        assert!(said.starts_with("spec.pacing.batchSize: write a number of records from 1 to 41666"), "{said}");
     }
-    let said = says(|m| m.spec.batch.delay = "fast".into());
-    assert!(said.starts_with("spec.batch.delay: write a duration, a number with ms, s, m or h"), "{said}");
+    let said = says(|m| m.spec.pacing.delay = Some("fast".into()));
+    assert!(said.starts_with("spec.pacing.delay: write a duration, a number with ms, s, m or h"), "{said}");
 }
 
 #[test]
@@ -59,16 +59,15 @@ fn a_store_into_itself() {
     let said = says(|m| {
         m.spec.target.remote = None;
         let same = LocalTarget { claim_name: "dev".into(), path: "chroma_db".into(), ..LocalTarget::default() };
-        m.spec.target.local = Some(LocalTarget { tenant: "t".into(), database: "d".into(), ..same });
+        m.spec.target.local = Some(LocalTarget { tenant: "t".into(), database: Some("d".into()), ..same });
     });
     assert_eq!(said, "spec: source and target are the same store: write another claimName or path in one of them");
 }
 
 #[test]
 fn a_collection_twice() {
-    let one = || NamePair { name: "one".into(), target_name: String::new() };
-    let said = says(|m| m.spec.collections = vec![one(), one()]);
-    assert_eq!(said, "spec.collections[1]: one to one is listed twice: remove one entry");
+    let said = says(|m| m.spec.collections = vec![Selected::named("one"), Selected::renamed("one", "two")]);
+    assert_eq!(said, "spec.collections[1]: one is listed twice: remove one entry");
 }
 
 /// No name is too long: the Job's is cut, says so by its end, and the whole name stands on Job and pod.

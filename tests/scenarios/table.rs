@@ -1,7 +1,7 @@
 //! The table of situations, each reached at least once, and the rules of a run.
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::api::{OnConflict, Phase, Verification};
+use memory_migration_operator::api::{OnConflict, Phase, VerificationMode};
 use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, UserFact};
 use memory_migration_operator::report::{self, Stage};
 
@@ -96,7 +96,7 @@ fn a_verified_run_is_ready_and_counted_once() {
 fn the_other_ways_to_be_done() {
     let case = Case::to_server().running().succeeded(report::Reason::VerifiedWithSkips);
     says(&case, Reason::VerifiedWithSkips, "the runner says VerifiedWithSkips; see kubectl logs move-");
-    let counts = Case::to_server().edit(|m| m.spec.verification = Verification::Counts);
+    let counts = Case::to_server().edit(|m| m.spec.verification.mode = VerificationMode::Counts);
     says(&counts.running().succeeded(report::Reason::CountsVerified), Reason::CountsVerified, "weaker than Verified");
     let dry = Case::to_server().edit(|m| m.spec.dry_run = true);
     says(&dry.running().succeeded(report::Reason::DryRunCompleted), Reason::DryRunCompleted, "the runner says");
@@ -369,7 +369,7 @@ fn an_edit_of_what_a_run_is_cancels_waits_and_runs_again() {
 #[test]
 fn an_edit_of_anything_else_leaves_the_run_alone() {
     let case = Case::to_server().running().at_stage(Stage::Copying, 1, 2).done().see(|o| o.log = None);
-    let plan = case.edit(|m| m.spec.batch.size = 500).plan();
+    let plan = case.edit(|m| m.spec.pacing.batch_size = Some(500)).plan();
     assert!(plan.delete().is_empty() && plan.create().is_none());
     assert_eq!(plan.status().unwrap().observed_generation, 2);
 }
@@ -475,7 +475,7 @@ fn another_run_starts_with_all_its_tries() {
 
 #[test]
 fn the_ttl_is_set_only_when_the_status_holds_the_verdict() {
-    let case = Case::to_server().edit(|m| m.spec.ttl_seconds_after_finished = Some(60)).running();
+    let case = Case::to_server().edit(|m| m.spec.job_ttl_seconds_after_finished = Some(60)).running();
     let case = case.succeeded(report::Reason::Verified);
     assert!(case.plan().ttl().is_none());
     let (handle, seconds) = case.clone().done().plan().ttl().unwrap();
@@ -498,10 +498,10 @@ fn an_object_that_is_being_deleted_is_left_alone() {
 
 #[test]
 fn a_spec_that_cannot_run_is_said_and_stops_what_runs() {
-    let case = Case::to_server().running().edit(|m| m.spec.batch.delay = "5h".into());
-    says(&case, Reason::InvalidSpec, "spec.batch.delay: \"5h\" is too long: write at most 1h");
+    let case = Case::to_server().running().edit(|m| m.spec.pacing.delay = Some("5h".into()));
+    says(&case, Reason::InvalidSpec, "spec.pacing.delay: \"5h\" is too long: write at most 1h");
     assert_eq!(case.plan().delete().len(), 1);
-    let mended = case.done().see(|o| o.pods.clear()).edit(|m| m.spec.batch.delay = "5s".into());
+    let mended = case.done().see(|o| o.pods.clear()).edit(|m| m.spec.pacing.delay = Some("5s".into()));
     assert!(mended.plan().create().is_some());
 }
 
@@ -594,12 +594,8 @@ fn a_forged_end_beside_a_job_that_works_is_written_over() {
 #[test]
 fn too_many_collections_for_a_pod_are_said() {
     let case = Case::to_server().edit(|m| {
-        m.spec.collections = (0..900)
-            .map(|n| memory_migration_operator::api::NamePair {
-                name: format!("{n:0>300}"),
-                target_name: String::new(),
-            })
-            .collect();
+        m.spec.collections =
+            (0..900).map(|n| memory_migration_operator::api::Selected::named(&format!("{n:0>300}"))).collect();
     });
     says(&case, Reason::InvalidSpec, "list fewer collections, or none to migrate all");
     creates_nothing(&case);

@@ -49,7 +49,11 @@ fn a_pod_that_no_node_takes() {
     };
     let (reason, message) = trouble(&unschedulable("0/3 nodes are available: 3 Insufficient memory."), &[]);
     assert_eq!(reason, Reason::PodUnschedulable);
-    assert!(message.contains("Insufficient memory") && message.contains("runner.resources"), "{message}");
+    assert!(
+        message.contains("Insufficient memory")
+            && message.contains("resources, nodeSelector or tolerations in spec.runner.podTemplate"),
+        "{message}"
+    );
     let (reason, message) = trouble(&unschedulable("0/2 nodes: 2 node(s) had volume node affinity conflict."), &[]);
     assert_eq!(reason, Reason::ClaimsOnDifferentNodes);
     assert!(message.contains("put both claims on one node"), "{message}");
@@ -61,6 +65,8 @@ fn a_secret_that_is_not_there_and_other_mounts_that_fail() {
     for why in [
         "MountVolume.SetUp failed for volume \"secret-0\" : secret \"token\" not found",
         "MountVolume.SetUp failed for volume \"secret-0\" : references non-existent secret key: token",
+        "MountVolume.SetUp failed for volume \"config-map-0\" : configmap \"ca\" not found",
+        "MountVolume.SetUp failed for volume \"config-map-0\" : configmap references non-existent config key: ca.crt",
     ] {
         let (reason, message) = trouble(&status, &[event("FailedMount", why)]);
         assert_eq!(reason, Reason::SecretNotReady, "{message}");

@@ -3,7 +3,7 @@
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::controller::observe::world::{Cause, JobPhase, Lock, LogFact, Pause};
 use memory_migration_operator::controller::plan::{PauseChange, Plan, Write};
-use memory_migration_operator::controller::process::memory::Memory;
+use memory_migration_operator::controller::process::memory::{Memory, Waits};
 use memory_migration_operator::report::{self, Stage};
 
 use super::fixtures::*;
@@ -179,8 +179,8 @@ fn an_edit_or_the_end_of_the_sources_writer_ends_the_pause() {
     let memory = Memory::default();
     let pause = case.world.pause.clone().unwrap();
     memory.change_pause("team/move", &PauseChange::Set(pause.clone()));
-    memory.waits_for("team/move", Some("target".into()), Some("source".into()));
-    memory.waits_for("team/other", Some("another".into()), None);
+    memory.waits_for("team/move", Waits { target: vec!["target".into()], source: vec!["source".into()] });
+    memory.waits_for("team/other", Waits { target: vec!["another".into()], source: Vec::new() });
     assert_eq!(memory.released("unknown"), Vec::<String>::new());
     // Its own lock, which it gives back at each wait, is one on its target: waking by it made a Job every few seconds.
     assert_eq!(memory.released("target"), ["team/move"]);

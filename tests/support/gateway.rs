@@ -12,7 +12,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 /// The gateway; ends when dropped.
@@ -21,6 +23,8 @@ pub(crate) struct Gateway {
     pub(crate) url: String,
     /// The authority to trust, in PEM; empty without TLS.
     pub(crate) ca_pem: String,
+    /// A certificate of that authority for a client, and its key, in PEM; empty without TLS.
+    pub(crate) client: [String; 2],
     _runtime: Runtime,
 }
 
@@ -33,7 +37,16 @@ struct Upstream {
 
 impl Gateway {
     /// Lets through to `upstream` what has this header, and answers 401 to everything else.
-    pub(crate) fn start(upstream: &str, (name, value): (&'static str, &str), tls: bool) -> Self {
+    pub(crate) fn start(upstream: &str, header: (&'static str, &str), tls: bool) -> Self {
+        Self::with(upstream, header, tls.then(|| Certificates::new("localhost")), false)
+    }
+
+    /// As `start` with TLS, but its certificate is for `name` alone, and a client has to show one of the same authority.
+    pub(crate) fn mutual(upstream: &str, header: (&'static str, &str), name: &str) -> Self {
+        Self::with(upstream, header, Some(Certificates::new(name)), true)
+    }
+
+    fn with(upstream: &str, (name, value): (&'static str, &str), tls: Option<Certificates>, mutual: bool) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let upstream = Upstream { url: upstream.to_owned(), header: name, value: value.to_owned(), client };
@@ -41,16 +54,15 @@ impl Gateway {
         let runtime = Runtime::new().unwrap();
         let tcp = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let port = tcp.local_addr().unwrap().port();
-        let (url, ca_pem) = if tls {
-            let (ca_pem, config) = certificates();
-            let listener = TlsListener { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
-            runtime.spawn(async { axum::serve(listener, app).await.unwrap() });
-            (format!("https://localhost:{port}"), ca_pem)
-        } else {
+        let Some(certificates) = tls else {
             runtime.spawn(async { axum::serve(tcp, app).await.unwrap() });
-            (format!("http://127.0.0.1:{port}"), String::new())
+            let url = format!("http://127.0.0.1:{port}");
+            return Self { url, ca_pem: String::new(), client: Default::default(), _runtime: runtime };
         };
-        Self { url, ca_pem, _runtime: runtime }
+        let acceptor = TlsAcceptor::from(Arc::new(certificates.server(mutual)));
+        runtime.spawn(async { axum::serve(TlsListener { tcp, acceptor }, app).await.unwrap() });
+        let Certificates { ca_pem, client, .. } = certificates;
+        Self { url: format!("https://localhost:{port}"), ca_pem, client, _runtime: runtime }
     }
 }
 
@@ -72,17 +84,44 @@ async fn pass_on(State(upstream): State<Arc<Upstream>>, request: Request) -> Res
     response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
 }
 
-/// A private authority, and a server's certificate for `localhost` that it has signed.
-fn certificates() -> (String, ServerConfig) {
-    let mut authority = CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
-    let key = key.serialize_der().try_into().unwrap();
-    let config = ServerConfig::builder().with_no_client_auth();
-    (authority.pem(), config.with_single_cert(vec![certificate.into()], key).unwrap())
+/// A private authority with what it has signed: a server's certificate for one name, and a client's.
+struct Certificates {
+    ca_pem: String,
+    ca: CertificateDer<'static>,
+    server: (CertificateDer<'static>, KeyPair),
+    client: [String; 2],
+}
+
+impl Certificates {
+    fn new(name: &str) -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let signed = |name: &str| {
+            let key = KeyPair::generate().unwrap();
+            let certificate =
+                CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+            (certificate, key)
+        };
+        let (client, key) = signed("runner");
+        let client = [client.pem(), key.serialize_pem()];
+        let (server, key) = signed(name);
+        Self { ca_pem: authority.pem(), ca: authority.der().clone(), server: (server.into(), key), client }
+    }
+
+    fn server(&self, mutual: bool) -> ServerConfig {
+        let (certificate, key) = &self.server;
+        let key = key.serialize_der().try_into().unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.clone()).unwrap();
+        let config = if mutual {
+            ServerConfig::builder()
+                .with_client_cert_verifier(WebPkiClientVerifier::builder(roots.into()).build().unwrap())
+        } else {
+            ServerConfig::builder().with_no_client_auth()
+        };
+        config.with_single_cert(vec![certificate.clone()], key).unwrap()
+    }
 }
 
 struct TlsListener {

@@ -189,7 +189,7 @@ impl Report {
     #[track_caller]
     fn holds(&self, code: i32) {
         let json = &self.json;
-        assert_eq!(json["schema"], 1);
+        assert_eq!(json["schema"], 2);
         let verdict = match (code, self.reason()) {
             (0, "DryRunCompleted") => "DryRun",
             (0, _) => "Succeeded",

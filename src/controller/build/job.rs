@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 
 use super::{
     ANNOTATION_FAILED, ANNOTATION_LISTED, ANNOTATION_MANIFEST, ANNOTATION_NAME, ANNOTATION_PIN, Input, MOVER,
-    PREFLIGHT, pod,
+    PREFLIGHT, pod, template,
 };
 use crate::api::run_hash::short_hash;
 use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration};
@@ -48,9 +48,11 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
     }
     let name = name(&migration.name_any(), &uid, &input.hash, input.attempt);
     let labels = labels(&uid, input);
-    let mut pod_labels = spec.runner.pod_labels.clone();
+    let mut template = template::merged(&settings.pod_template, &spec.runner.pod_template);
+    let metadata = template.metadata.take().unwrap_or_default();
+    let mut pod_labels = metadata.labels.unwrap_or_default();
     pod_labels.extend(labels.clone());
-    let mut pod_annotations = spec.runner.pod_annotations.clone();
+    let mut pod_annotations = metadata.annotations.unwrap_or_default();
     pod_annotations.insert(ANNOTATION_NAME.into(), migration.name_any());
     pod_annotations.insert(ANNOTATION_MANIFEST.into(), manifest);
     if let Some(listed) = &input.listed {
@@ -61,12 +63,14 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
         (ANNOTATION_NAME.to_owned(), migration.name_any()),
         (ANNOTATION_FAILED.to_owned(), input.failures.to_string()),
     ]);
+    let mut job_labels = spec.runner.job_labels.clone();
+    job_labels.extend(labels);
     annotations.extend(input.pin.node.clone().map(|node| (ANNOTATION_PIN.to_owned(), node)));
     Ok(Job {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: migration.namespace(),
-            labels: Some(labels),
+            labels: Some(job_labels),
             annotations: Some(annotations),
             owner_references: owner(migration).map(|owner| vec![owner]),
             ..ObjectMeta::default()
@@ -75,14 +79,14 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
             backoff_limit: Some(spec.backoff_limit.saturating_sub(input.failures).max(0)),
             active_deadline_seconds: input.deadline,
             pod_replacement_policy: Some("Failed".into()),
-            pod_failure_policy: Some(failure_policy(spec.dry_run)),
+            pod_failure_policy: Some(failure_policy(spec.writes())),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(pod_labels),
                     annotations: Some(pod_annotations),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod::spec(spec, settings, input)),
+                spec: Some(pod::spec(spec, &template, settings, input)),
             },
             ..JobSpec::default()
         }),
@@ -107,10 +111,10 @@ fn labels(uid: &str, input: &Input) -> BTreeMap<String, String> {
 }
 
 /// What a rerun cannot mend fails the Job at once, and so does a wait, which the controller paces; a drained node costs no retry; all else is tried again.
-fn failure_policy(dry_run: bool) -> PodFailurePolicy {
+fn failure_policy(writes: bool) -> PodFailurePolicy {
     let at_once = Exit::ALL.into_iter().filter(|exit| exit.is_permanent() || *exit == Exit::Waiting);
     let at_once: Vec<i32> = at_once.map(|exit| i32::from(exit.code())).collect();
-    let containers: &[&str] = if dry_run { &[MOVER] } else { &[PREFLIGHT, MOVER] };
+    let containers: &[&str] = if writes { &[PREFLIGHT, MOVER] } else { &[MOVER] };
     let mut rules: Vec<PodFailurePolicyRule> = containers
         .iter()
         .map(|container| PodFailurePolicyRule {

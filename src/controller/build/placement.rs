@@ -54,7 +54,7 @@ fn bound<'a>(spec: &'a MemoryMigrationSpec, world: &'a World) -> [Option<&'a Use
 /// Why the run must not go on to write now: another pod can write the target's claim.
 #[must_use]
 pub fn second_writer(spec: &MemoryMigrationSpec, world: &World) -> Option<String> {
-    let claim = target_claim(spec).filter(|_| !spec.dry_run)?;
+    let claim = target_claim(spec).filter(|_| spec.writes())?;
     let user = users_of(world, claim).find(|user| !user.read_only)?;
     Some(uses(user, "a second process that writes a Chroma store destroys it"))
 }

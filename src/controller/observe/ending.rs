@@ -46,13 +46,14 @@ fn killed_for_memory(state: Option<&ContainerState>) -> bool {
 fn out_of_memory(pod: &Pod) -> Option<Trouble> {
     let ours = |c: &&ContainerStatus| [PREFLIGHT, MOVER].contains(&c.name.as_str());
     let killed = statuses(pod).filter(ours).find(|c| killed_for_memory(c.state.as_ref()))?;
+    let container = &killed.name;
     Some(Trouble {
         reason: Reason::OutOfMemory,
         message: format!(
-            "container {} of pod {} was killed: it needed more memory than {}; raise spec.runner.resources.limits.memory",
-            killed.name,
+            "container {container} of pod {} was killed: it needed more memory than {}; raise resources.limits.memory of \
+             container {container} in spec.runner.podTemplate",
             name(pod),
-            limit(pod, &killed.name)
+            limit(pod, container)
         ),
     })
 }
@@ -65,7 +66,7 @@ fn server_out_of_memory(pod: &Pod) -> Option<Trouble> {
         reason: Reason::Retrying,
         message: format!(
             "the Chroma server of pod {} was killed: it needed more memory than {}; raise \
-             spec.target.local.resources.limits.memory",
+             resources.limits.memory of container chroma in spec.runner.podTemplate",
             name(pod),
             limit(pod, SERVER)
         ),
@@ -81,9 +82,9 @@ fn evicted(pod: &Pod) -> Option<Trouble> {
     let remedy = if why.contains("EmptyDir") {
         "raise the chart's runner.scratchLimit"
     } else if why.contains("ephemeral") {
-        "set spec.runner.resources.requests.ephemeral-storage to what it needs"
+        "set resources.requests.ephemeral-storage in spec.runner.podTemplate to what it needs"
     } else if why.contains("memory") {
-        "set spec.runner.resources.requests.memory to what it needs"
+        "set resources.requests.memory in spec.runner.podTemplate to what it needs"
     } else {
         "see kubectl describe node"
     };
@@ -114,9 +115,9 @@ fn behind_a_proxy(pod: &Pod) -> Option<Trouble> {
 #[must_use]
 pub fn keep_out(container: &Container) -> String {
     let own = match container.name.as_str() {
-        "istio-proxy" => "set spec.runner.podLabels to {sidecar.istio.io/inject: \"false\"}",
-        "linkerd-proxy" => "set spec.runner.podAnnotations to {linkerd.io/inject: disabled}",
-        _ => "keep it out of the runner's pods (by spec.runner.podLabels or podAnnotations)",
+        "istio-proxy" => "set spec.runner.podTemplate.metadata.labels to {sidecar.istio.io/inject: \"false\"}",
+        "linkerd-proxy" => "set spec.runner.podTemplate.metadata.annotations to {linkerd.io/inject: disabled}",
+        _ => "keep it out of the runner's pods (by labels or annotations in spec.runner.podTemplate.metadata)",
     };
     format!("{own}, or have it injected as a native sidecar; that applies to the next Job: suspend, then resume")
 }

@@ -256,6 +256,7 @@ pub fn log(text: &str) -> LogFact {
         match Line::parse(line) {
             Some(Line::Progress(progress)) => (fact.progress, fact.said_at) = (Some(progress), at),
             Some(Line::Listed(listed)) => fact.listed = Some(listed),
+            Some(Line::Overwrites { records, seconds: _ }) => fact.overwrites = Some(records),
             Some(Line::Collection { number, of, report }) => {
                 fact.of = of;
                 collections.insert(number, *report);

@@ -44,15 +44,15 @@ fn without_pod_name(why: &str, job: &str) -> String {
 pub fn to_be_admitted(why: &str) -> &'static str {
     let says = |words: &[&str]| words.iter().any(|word| why.to_lowercase().contains(word));
     if says(&["exceeded quota", "failed quota"]) {
-        "raise the namespace's quota, or set spec.runner.resources and spec.target.local.resources to what it allows"
+        "raise the namespace's quota, or set resources of the containers in spec.runner.podTemplate to what it allows"
     } else if says(&["violates podsecurity"]) {
-        "correct spec.runner.podSecurityContext and securityContext, or label the namespace with a level that allows it"
+        "correct each securityContext in spec.runner.podTemplate, or label the namespace with a level that allows it"
     } else if says(&["priorityclass", "priority class"]) {
-        "create that PriorityClass, or correct spec.runner.priorityClassName"
+        "create that PriorityClass, or correct spec.runner.podTemplate.spec.priorityClassName"
     } else if says(&["serviceaccount", "service account"]) {
-        "create that ServiceAccount, or correct spec.runner.serviceAccountName"
+        "create that ServiceAccount, or correct spec.runner.podTemplate.spec.serviceAccountName"
     } else if says(&["per container is", "per pod is", "limit to request ratio"]) {
-        "set spec.runner.resources and spec.target.local.resources within the namespace's LimitRange"
+        "set resources of the containers in spec.runner.podTemplate within the namespace's LimitRange"
     } else if says(&["denied the request", "validatingadmissionpolicy", "admission webhook"]) {
         "allow the runner there, or set in spec.runner what is asked for"
     } else {
@@ -134,7 +134,7 @@ fn of_container(container: &ContainerStatus, pod: &str) -> Option<Trouble> {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable" => (
             Reason::ImagePullFailed,
             format!(
-                "image {} of pod {pod} cannot be pulled ({why}: {message}): correct the image, or set runner.imagePullSecrets",
+                "image {} of pod {pod} cannot be pulled ({why}: {message}): correct the image, or set imagePullSecrets in spec.runner.podTemplate.spec",
                 container.image
             ),
         ),
@@ -167,7 +167,7 @@ fn crash_looping(container: &ContainerStatus, why: &str) -> bool {
 fn last_words(container: &ContainerStatus) -> String {
     let Some(end) = container.last_state.as_ref().and_then(|s| s.terminated.as_ref()) else { return String::new() };
     if end.reason.as_deref() == Some("OOMKilled") {
-        return ", last because it ran out of memory; raise spec.target.local.resources.limits.memory".into();
+        return ", last because it ran out of memory; raise resources.limits.memory of container chroma in spec.runner.podTemplate".into();
     }
     let line = end.message.as_deref().unwrap_or_default().trim().lines().last().unwrap_or_default();
     let line: String = line.chars().take(300).collect();
@@ -192,7 +192,7 @@ fn of_scheduling(pod: &Pod, name: &str) -> Option<Trouble> {
     Some(Trouble {
         reason: Reason::PodUnschedulable,
         message: format!(
-            "no node takes pod {name} ({why}): make room, or change runner.resources, nodeSelector or tolerations"
+            "no node takes pod {name} ({why}): make room, or change resources, nodeSelector or tolerations in spec.runner.podTemplate"
         ),
     })
 }
@@ -203,13 +203,13 @@ fn of_mounts(pod: &Pod, name: &str, events: &[Event]) -> Option<Trouble> {
         return None;
     }
     let why = text(last(events, &["FailedMount", "FailedAttachVolume", "FailedMapVolume"])?);
-    let missing = (why.contains("secret") || why.contains("Secret"))
+    let missing = ["secret", "configmap"].iter().any(|kind| why.to_lowercase().contains(kind))
         && (why.contains("not found") || why.contains("non-existent") || why.contains("not registered"));
     let trouble = if missing {
         Trouble {
             reason: Reason::SecretNotReady,
             message: format!(
-                "a Secret that pod {name} needs is not there ({why}): create it with the key that the spec names"
+                "a Secret or ConfigMap that pod {name} needs is not there ({why}): create it with the key that the spec names"
             ),
         }
     } else {

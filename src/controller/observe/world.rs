@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::Reason;
-use crate::api::{MemoryMigrationSpec, Verification};
+use crate::api::{MemoryMigrationSpec, VerificationMode};
 use crate::report::{CollectionReport, Listed, Progress, Summary};
 
 /// Everything that was read for one decision.
@@ -27,6 +27,8 @@ pub struct World {
     pub users: Vec<UserFact>,
     /// Who holds the target's lock.
     pub lock: Lock,
+    /// Another object whose lock covers a part of what ours does, or more: a run over databases beside a run of one of them.
+    pub rival: Option<String>,
     /// Who writes the source: the holder of its lock, where that covers the source's folder.
     pub source_lock: Lock,
     /// All locks that this object holds.
@@ -94,7 +96,7 @@ pub struct JobFact {
 pub struct Asked {
     /// A plan: `spec.dryRun`.
     pub plan_only: bool,
-    /// Numbers of records: `spec.verification: Counts`.
+    /// Numbers of records: `spec.verification.mode: Counts`.
     pub counts_only: bool,
 }
 
@@ -262,6 +264,8 @@ pub struct LogFact {
     pub said_at: Option<i64>,
     /// What the runner found in its source.
     pub listed: Option<Listed>,
+    /// Records of the target that will be replaced.
+    pub overwrites: Option<u64>,
     /// The last progress line.
     pub progress: Option<Progress>,
     /// The first collections' outcomes, in their order, at most fifty.
@@ -274,7 +278,7 @@ impl Asked {
     /// What this spec asks for.
     #[must_use]
     pub fn of(spec: &MemoryMigrationSpec) -> Self {
-        Self { plan_only: spec.dry_run, counts_only: spec.verification == Verification::Counts }
+        Self { plan_only: spec.dry_run, counts_only: spec.verification.mode == VerificationMode::Counts }
     }
 }
 

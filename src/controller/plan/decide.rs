@@ -8,7 +8,6 @@ use k8s_openapi::api::batch::v1::Job;
 use super::look::Look;
 use super::verdict::{self, End};
 use super::{SOON, status};
-use crate::api::MemoryMigrationSpec;
 use crate::api::conditions::{self, Reason};
 use crate::api::run_hash::short_hash;
 use crate::controller::build::{Input, job, placement};
@@ -35,6 +34,8 @@ pub(super) enum Decision {
     Keep,
     /// Say this and look again.
     Say { reason: Reason, message: String, after: Option<Duration> },
+    /// The same, and keep the lock: it is what the others give way to.
+    Hold { reason: Reason, message: String },
     /// The same, and delete the object's Jobs.
     Stop { reason: Reason, message: String, after: Option<Duration> },
     /// The runner waits for something: give the lock back, and try again after the pause.
@@ -175,7 +176,6 @@ fn start(look: &Look<'_>) -> Decision {
         ids: placement::ids(spec, look.world),
         failures,
         deadline: left,
-        one_claim: one_claim(spec),
         one_store: look.world.one_store,
         listed: look.before.listed.as_ref().map(Into::into),
     };
@@ -203,12 +203,16 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
         return say(Reason::ClaimsOnDifferentNodes, message);
     }
     let goes_on = "the migration goes on by itself when that one has ended";
-    match &world.lock {
-        Lock::Theirs { holder } if look.lock().is_some() => {
-            return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
-        }
-        Lock::Stale { uid } => return Some(Decision::BreakLock { uid: uid.clone() }),
-        _ => {}
+    if let Some(holder) = look.other_writer() {
+        return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
+    }
+    if let Lock::Stale { uid } = &world.lock
+        && look.lock().is_some()
+    {
+        return Some(Decision::BreakLock { uid: uid.clone() });
+    }
+    if let Some(decision) = beside(look, goes_on) {
+        return Some(decision);
     }
     let Lock::Theirs { holder } = &world.source_lock else { return None };
     let message = format!("{holder} writes this migration's source: {goes_on}");
@@ -218,6 +222,25 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
         return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
     }
     say(Reason::TargetBusy, message)
+}
+
+/// Beside another run whose lock covers a part of what ours does, or more. A run of one database gives its lock back, and
+/// a run over databases keeps its own until no other is left: so neither starts beside the other, and none waits for ever.
+fn beside(look: &Look<'_>, goes_on: &str) -> Option<Decision> {
+    let holder = look.world.rival.as_ref()?;
+    let has_databases = !look.spec().databases.is_empty();
+    let what = if has_databases { "a database" } else { "databases" };
+    let (reason, message) = (Reason::TargetBusy, format!("{holder} writes {what} of this target's tenant: {goes_on}"));
+    match (look.world.lock == Lock::Ours, has_databases) {
+        (true, true) => Some(Decision::Hold { reason, message }),
+        (true, false) => {
+            let said = Trouble { reason, message };
+            Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true })
+        }
+        // its own lock first, so that the others give way to it; a verification takes none
+        (false, true) if look.lock().is_some() => None,
+        (false, _) => Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) }),
+    }
 }
 
 /// The pause that holds back the next attempt, and the seconds that are left of it. A clock that was set back cannot make
@@ -272,7 +295,7 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
         Some(ended) => return end(ended),
         None => {}
     }
-    if let (Lock::Theirs { holder }, Some(_)) = (&world.lock, look.lock()) {
+    if let Some(holder) = look.other_writer() {
         return stop_others(
             Reason::TargetBusy,
             format!("the run was stopped: {holder} holds the lock on its target by now"),
@@ -336,7 +359,11 @@ fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
     // What the pod before did says nothing about this one.
     let known = if look.before.pod_name == pod { status::running_reason(&look.before) } else { Reason::Preflight };
     let reason = stage.map_or(known, Reason::from);
-    (reason, format!("{} in pod {pod}", status::doing(reason)))
+    let overwrites = look.world.log.as_ref().and_then(|log| log.overwrites).filter(|_| reason == Reason::Preflight);
+    if let Some(records) = overwrites {
+        return (reason, status::overwriting(records));
+    }
+    (reason, format!("{} in pod {pod}", status::doing(reason, look.spec().mode)))
 }
 
 /// What is said while the runner has ended well and its Job does not say so yet: the kubelet is faster than the Job's
@@ -364,11 +391,4 @@ fn seconds_left(look: &Look<'_>) -> Option<i64> {
     let limit = look.spec().active_deadline_seconds?;
     let used = look.before.active_since.as_ref().map_or(0, |start| look.second() - start.0.as_second());
     Some(limit.saturating_sub(used.max(0)))
-}
-
-/// Whether both stores are on one claim.
-fn one_claim(spec: &MemoryMigrationSpec) -> bool {
-    let claim = |name: Option<&String>| name.cloned();
-    let source = claim(spec.source.local.as_ref().map(|l| &l.claim_name));
-    source.is_some() && source == claim(spec.target.local.as_ref().map(|l| &l.claim_name))
 }

@@ -18,10 +18,15 @@ const ANNOTATION_KIND: &str = "memory-migration.dev/holder-kind";
 const ANNOTATION_TARGET: &str = "memory-migration.dev/target";
 /// The folder of the claim that the holder writes: whoever reads another one need not wait.
 const ANNOTATION_FOLDER: &str = "memory-migration.dev/folder";
+/// On the locks of a server: a hash of server and tenant, by which the lock on a tenant and those on its databases find each
+/// other.
+const LABEL_TENANT: &str = "memory-migration.dev/tenant";
 
-/// The Lease's name for the target; None where nothing is written. One lock covers a claim, or a database of a server:
-/// coarser than its collections, so that one migration of all and one of a few exclude each other. It is made of names
-/// alone: a UID cannot always be read, and a second name would be a second lock.
+/// The Lease's name for the target; None for a dry run, which does not mind who writes. A verification does not take it, and
+/// waits for whoever holds it. One lock covers a claim, or a database of a server: coarser than its collections, so that one
+/// migration of all and one of a few exclude each other. With `databases` it covers a tenant of a server, and [`excludes`]
+/// says which locks of databases that concerns. It is made of names alone: a UID cannot always be read, and a second name
+/// would be a second lock.
 #[must_use]
 pub fn of_target(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
     if spec.dry_run {
@@ -35,7 +40,41 @@ pub fn of_target(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> 
 pub fn of_source(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
     let source = &spec.source;
     let claim = source.local.as_ref().map(|local| local.claim_name.as_str());
-    words(claim, source.remote.as_ref(), namespace).map(|what| name(&what))
+    words(claim, source.remote.as_ref(), namespace, false).map(|what| name(&what))
+}
+
+/// How the locks of the target's server and tenant are listed; None for a claim, which has one lock for all.
+#[must_use]
+pub fn beside_target(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
+    spec.target.remote.as_ref().map(|remote| format!("{LABEL_TENANT}={}", tenant_hash(remote, namespace)))
+}
+
+/// As [`beside_target`], of the source.
+#[must_use]
+pub fn beside_source(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
+    spec.source.remote.as_ref().map(|remote| format!("{LABEL_TENANT}={}", tenant_hash(remote, namespace)))
+}
+
+/// Whether a lock of the target's server and tenant, which is not the target's own, covers what the target's covers: each
+/// one does for a run over databases, and the tenant's does for every run.
+#[must_use]
+pub fn excludes(lease: &Lease, spec: &MemoryMigrationSpec, namespace: &str) -> bool {
+    let is_own = of_target(spec, namespace).as_ref() == Some(&lease.name_any());
+    !is_own && (!spec.databases.is_empty() || is_of_tenant(lease, spec.target.remote.as_ref(), namespace))
+}
+
+/// Whether whoever holds this lock of the source's server and tenant writes what is read.
+#[must_use]
+pub fn writes_source(lease: &Lease, spec: &MemoryMigrationSpec, namespace: &str) -> bool {
+    !spec.databases.is_empty() || is_of_tenant(lease, spec.source.remote.as_ref(), namespace)
+}
+
+fn is_of_tenant(lease: &Lease, remote: Option<&Remote>, namespace: &str) -> bool {
+    words(None, remote, namespace, true).is_some_and(|what| lease.name_any() == name(&what))
+}
+
+fn tenant_hash(remote: &Remote, namespace: &str) -> String {
+    short_hash(format!("{} {}", server(remote, namespace), remote.tenant).as_bytes(), 16)
 }
 
 fn name(what: &str) -> String {
@@ -44,15 +83,19 @@ fn name(what: &str) -> String {
 
 fn target_words(spec: &MemoryMigrationSpec, namespace: &str) -> Option<String> {
     let claim = spec.target.local.as_ref().map(|local| local.claim_name.as_str());
-    words(claim, spec.target.remote.as_ref(), namespace)
+    words(claim, spec.target.remote.as_ref(), namespace, !spec.databases.is_empty())
 }
 
-fn words(claim: Option<&str>, remote: Option<&Remote>, namespace: &str) -> Option<String> {
+fn words(claim: Option<&str>, remote: Option<&Remote>, namespace: &str, whole_tenant: bool) -> Option<String> {
     if let Some(claim) = claim {
         return Some(format!("claim {namespace}/{claim}"));
     }
     let remote = remote?;
-    Some(format!("server {} {} {}", server(remote, namespace), remote.tenant, remote.database))
+    let (server, tenant) = (server(remote, namespace), &remote.tenant);
+    if whole_tenant {
+        return Some(format!("tenant {server} {tenant}"));
+    }
+    Some(format!("server {server} {tenant} {}", remote.database()))
 }
 
 fn server(remote: &Remote, namespace: &str) -> String {
@@ -80,13 +123,14 @@ pub fn lease(migration: &MemoryMigration, name: &str) -> Lease {
     ]);
     let folder = migration.spec.target.local.as_ref().map(|local| endpoint::folders(&local.path).join("/"));
     annotations.extend(folder.map(|folder| (ANNOTATION_FOLDER.to_owned(), folder)));
+    let mut labels =
+        BTreeMap::from([(LABEL_MANAGED_BY.to_owned(), MANAGER.to_owned()), (LABEL_UID.to_owned(), uid.clone())]);
+    let tenant = migration.spec.target.remote.as_ref().map(|remote| tenant_hash(remote, &namespace));
+    labels.extend(tenant.map(|tenant| (LABEL_TENANT.to_owned(), tenant)));
     Lease {
         metadata: ObjectMeta {
             name: Some(name.into()),
-            labels: Some(BTreeMap::from([
-                (LABEL_MANAGED_BY.to_owned(), MANAGER.to_owned()),
-                (LABEL_UID.to_owned(), uid.clone()),
-            ])),
+            labels: Some(labels),
             annotations: Some(annotations),
             ..ObjectMeta::default()
         },

@@ -10,7 +10,7 @@ use crate::api::conditions::{self, Reason, Situation};
 use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus};
 use crate::controller::Settings;
 use crate::controller::build::job;
-use crate::controller::observe::world::{Asked, JobFact, World};
+use crate::controller::observe::world::{Asked, JobFact, Lock, World};
 
 /// All that a decision depends on.
 #[derive(Clone, Debug)]
@@ -101,10 +101,19 @@ impl<'a> Look<'a> {
         self.job.filter(|job| !job.deleting && !job.gone)
     }
 
-    /// The name of the target's lock; None: nothing is written.
+    /// The name of the target's lock that the run takes; None: nothing is written.
     #[must_use]
     pub fn lock(&self) -> Option<String> {
-        lock::of_target(self.spec(), &self.namespace())
+        lock::of_target(self.spec(), &self.namespace()).filter(|_| self.spec().writes())
+    }
+
+    /// Who else writes the target, if the run minds.
+    #[must_use]
+    pub fn other_writer(&self) -> Option<&'a str> {
+        match &self.world.lock {
+            Lock::Theirs { holder } => lock::of_target(self.spec(), &self.namespace()).map(|_| holder.as_str()),
+            _ => None,
+        }
     }
 
     /// Whether the Job that the status names is gone without the operator's doing.

@@ -1,6 +1,6 @@
 //! What people are told, from one status to the next: only changes, so that nothing is said twice. Pure.
 
-use super::status::shorten;
+use super::status::{overwriting, shorten};
 use crate::api::MemoryMigrationStatus;
 use crate::api::conditions::{Reason, Situation, agreed_reason};
 use crate::api::status::Progress;
@@ -48,6 +48,11 @@ pub fn notices(old: &MemoryMigrationStatus, new: &MemoryMigrationStatus, reason:
     }
     if old.run_hash == new.run_hash && old.completion_time.is_some() && new.completion_time.is_none() {
         notices.push(Notice::new(true, "StatusNotBelieved", NOT_BELIEVED.into()));
+    }
+    let before = old.overwrites.filter(|_| old.run_hash == new.run_hash);
+    if let Some(records) = new.overwrites.filter(|_| before != new.overwrites) {
+        let note = overwriting(u64::try_from(records).unwrap_or_default());
+        notices.push(Notice { action: "Overwrite".into(), ..Notice::new(true, "OverwritesAhead", note) });
     }
     notices.extend(milestone(old, new));
     notices

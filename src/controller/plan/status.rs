@@ -7,7 +7,7 @@ use super::look::{Look, time};
 use super::verdict;
 use crate::api::conditions::{Reason, Situation};
 use crate::api::status::{CollectionStatus, Counts, LastSuccess, MAX_COLLECTIONS, Progress, VerificationStatus};
-use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Remote};
+use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Mode, Remote};
 use crate::controller::observe::world::{JobFact, World};
 use crate::report::{self, Direction, Stage, Summary};
 
@@ -23,6 +23,7 @@ pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     let before = &look.before;
     let mut status = MemoryMigrationStatus {
         run_hash: look.run.clone(),
+        run_id: if look.is_at_the_specs_run() { spec.run_id.clone() } else { before.run_id.clone() },
         failures: failures(look),
         source_name: source_name(spec),
         target_name: target_name(spec),
@@ -42,6 +43,7 @@ pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     }
     if let Some(log) = &look.world.log {
         status.listed = log.listed.as_ref().map(Into::into).or(status.listed);
+        status.overwrites = log.overwrites.map(signed).or(status.overwrites);
         if let Some(progress) = &log.progress {
             show_progress(&mut status, progress, log.said_at.and_then(time).as_ref().unwrap_or(look.now));
         }
@@ -86,7 +88,7 @@ pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason
             i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);
     }
     show_end(status, reason, &counts, &ended);
-    if let Some(success) = success(look.spec(), status, reason) {
+    if let Some(success) = success(status, reason) {
         status.last_success = Some(success);
     }
 }
@@ -105,13 +107,24 @@ pub(super) fn running_reason(before: &MemoryMigrationStatus) -> Reason {
 
 /// What the runner does, for the condition's message. Without numbers: they are in `progress`.
 #[must_use]
-pub(super) fn doing(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Copying => "copying records",
-        Reason::Verifying => "comparing every record",
-        Reason::Repairing => "sending again what verification named",
+pub(super) fn doing(reason: Reason, mode: Mode) -> &'static str {
+    match (reason, mode) {
+        (Reason::Copying, _) => "copying records",
+        (Reason::Verifying, Mode::Migrate) => "comparing every record",
+        (Reason::Verifying, Mode::Verify) => "comparing every record, and writing nothing,",
+        (Reason::Repairing, _) => "sending again what verification named",
+        (_, Mode::Verify) => "reading source and target, and writing nothing,",
         _ => "checking source and target before anything is written",
     }
+}
+
+/// What is said before the first record of the target is replaced.
+#[must_use]
+pub(super) fn overwriting(records: u64) -> String {
+    format!(
+        "{records} records of the target will be replaced by the source's, as onConflict: Overwrite asks, 30 s after this \
+         was found: to keep the target's, set spec.suspend to true now"
+    )
 }
 
 /// From which kind of endpoint to which.
@@ -138,21 +151,21 @@ pub(super) fn shorten(text: &str) -> String {
 
 /// Where the memories are read, in one word.
 fn source_name(spec: &MemoryMigrationSpec) -> String {
-    let local = spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path, [l.tenant.as_str(), &l.database]));
-    place(local, spec.source.remote.as_ref())
+    let local = spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database()));
+    place(local, spec.source.remote.as_ref(), &spec.databases)
 }
 
 /// Where they are written, in one word.
 fn target_name(spec: &MemoryMigrationSpec) -> String {
-    let local = spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, [l.tenant.as_str(), &l.database]));
-    place(local, spec.target.remote.as_ref())
+    let local = spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database()));
+    place(local, spec.target.remote.as_ref(), &spec.databases)
 }
 
 /// `claim:path`, `namespace/service` or the url; with `#database`, or `#tenant/database`, where it is not Chroma's default.
-fn place(local: Option<(&String, &String, [&str; 2])>, remote: Option<&Remote>) -> String {
-    if let Some((claim, path, within)) = local {
+fn place(local: Option<(&String, &String, &String, &str)>, remote: Option<&Remote>, several: &[String]) -> String {
+    if let Some((claim, path, tenant, database)) = local {
         let store = if path.is_empty() { claim.clone() } else { format!("{claim}:{path}") };
-        return store + &database(within);
+        return store + &within(tenant, database, several);
     }
     let Some(remote) = remote else { return String::new() };
     let server = match (&remote.service, &remote.url) {
@@ -162,10 +175,16 @@ fn place(local: Option<(&String, &String, [&str; 2])>, remote: Option<&Remote>) 
         },
         (None, url) => url.clone().unwrap_or_default(),
     };
-    server + &database([&remote.tenant, &remote.database])
+    server + &within(&remote.tenant, remote.database(), several)
 }
 
-fn database([tenant, database]: [&str; 2]) -> String {
+/// How many databases are named where a run goes over several.
+const NAMED: usize = 2;
+
+fn within(tenant: &str, database: &str, several: &[String]) -> String {
+    let more = if several.len() > NAMED { ",…" } else { "" };
+    let names = several[..several.len().min(NAMED)].join(",") + more;
+    let database = if several.is_empty() { database } else { names.as_str() };
     match [tenant, database] {
         DEFAULTS => String::new(),
         [tenant, database] if tenant == DEFAULTS[0] => format!("#{database}"),
@@ -191,7 +210,7 @@ fn show_progress(status: &mut MemoryMigrationStatus, told: &report::Progress, no
         records: signed(done).max(before.records),
         total: signed(of).max(before.records),
         percent: i32::from(percent).max(before.percent),
-        records_per_second: (records_per_second * 10.0).round() / 10.0,
+        records_per_second: whole(records_per_second),
         eta_seconds: eta_seconds.map(signed),
         updated_at: Some(now.clone()),
     };
@@ -199,11 +218,16 @@ fn show_progress(status: &mut MemoryMigrationStatus, told: &report::Progress, no
     status.progress = Some(progress);
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a rate of that size is none")]
+fn whole(rate: f64) -> i64 {
+    rate.round() as i64
+}
+
 /// Another pod begins: what the one before did is no longer done.
 pub(super) fn begin_again(status: &mut MemoryMigrationStatus) {
     if let Some(progress) = &mut status.progress {
         progress.stage = Reason::from(Stage::Preflight).as_str().into();
-        progress.records_per_second = 0.0;
+        progress.records_per_second = 0;
         progress.eta_seconds = None;
     }
 }
@@ -217,6 +241,10 @@ fn show_end(status: &mut MemoryMigrationStatus, reason: Reason, counts: &Counts,
         _ => good,
     };
     status.records = of_all(done, counts.source);
+    if reason == Reason::DryRunCompleted {
+        let conflicts = counts.conflicts_skipped + counts.overwritten;
+        status.records = format!("{}: {} to copy, {conflicts} conflict", status.records, counts.copied);
+    }
     if reason.situation() == Situation::Done {
         let stage = status.progress.take().map(|p| p.stage).unwrap_or_default();
         let (records, total) = (done, counts.source);
@@ -226,13 +254,13 @@ fn show_end(status: &mut MemoryMigrationStatus, reason: Reason, counts: &Counts,
 }
 
 /// The run that has just ended well, as the object keeps it; None for one that moved nothing.
-fn success(spec: &MemoryMigrationSpec, status: &MemoryMigrationStatus, reason: Reason) -> Option<LastSuccess> {
+fn success(status: &MemoryMigrationStatus, reason: Reason) -> Option<LastSuccess> {
     if reason.situation() != Situation::Done || reason == Reason::DryRunCompleted {
         return None;
     }
     Some(LastSuccess {
         time: status.completion_time.clone(),
-        run_id: spec.run_id.clone(),
+        run_id: status.run_id.clone(),
         run_hash: status.run_hash.clone(),
         target_name: status.target_name.clone(),
         fingerprint: status.verification.as_ref().map(|v| v.fingerprint.clone()).unwrap_or_default(),

@@ -49,6 +49,10 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
             say(look, &mut draft);
         }
+        Decision::Hold { reason, message } => {
+            (draft.reason, draft.message, plan.requeue) = (reason, message, Some(decide::WHILE_WAITING));
+            draft.may_release = false;
+        }
         Decision::Stop { reason, message, after } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
             remove_jobs(look, &mut draft);
@@ -215,7 +219,7 @@ fn without_ttl(look: &Look<'_>) -> Option<Write> {
 
 /// The ended Job's ttl, where it is not what the spec says.
 fn ttl(look: &Look<'_>) -> Option<Write> {
-    let wanted = look.spec().ttl_seconds_after_finished?;
+    let wanted = look.spec().job_ttl_seconds_after_finished?;
     let job = look.working_job().filter(|job| job.ttl != Some(wanted) && !look.world.stubborn.contains(&job.uid))?;
     Some(Write::Ttl(handle(&job.name, &job.uid), Some(wanted)))
 }

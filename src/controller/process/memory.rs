@@ -49,6 +49,15 @@ struct Kept {
     lacking_since: Option<Instant>,
 }
 
+/// Names of the locks whose end an object waits for.
+#[derive(Debug, Default)]
+pub struct Waits {
+    /// On its target, and on what excludes it.
+    pub target: Vec<String>,
+    /// Of who writes its source.
+    pub source: Vec<String>,
+}
+
 /// One migration.
 #[derive(Debug, Default)]
 struct Object {
@@ -62,10 +71,7 @@ struct Object {
     read: Option<Instant>,
     users: Option<Instant>,
     pause: Option<Pause>,
-    /// The lock on its target.
-    target: Option<String>,
-    /// The lock of who writes its source.
-    source: Option<String>,
+    waits: Waits,
     stubborn: BTreeSet<String>,
 }
 
@@ -172,11 +178,9 @@ impl Memory {
         }
     }
 
-    /// The object is to be looked at when one of these locks goes: the one on its target, that of who writes its source.
-    pub fn waits_for(&self, key: &str, target: Option<String>, source: Option<String>) {
-        let mut kept = self.kept();
-        let object = kept.objects.entry(key.into()).or_default();
-        (object.target, object.source) = (target, source);
+    /// The object is to be looked at when one of these locks goes.
+    pub fn waits_for(&self, key: &str, waits: Waits) {
+        self.kept().objects.entry(key.into()).or_default().waits = waits;
     }
 
     /// A lock went: who waits for it. Whoever waited for what the source's writer makes tries at once; the end of a lock on
@@ -184,14 +188,15 @@ impl Memory {
     pub fn released(&self, lock: &str) -> Vec<String> {
         let mut woken = Vec::new();
         for (key, object) in &mut self.kept().objects {
-            let is_of_source = object.source.as_deref() == Some(lock);
+            let names = |locks: &[String]| locks.iter().any(|name| name == lock);
+            let is_of_source = names(&object.waits.source);
             if is_of_source
                 && let Some(pause) = &mut object.pause
                 && pause.cause == Cause::RunnerWaits
             {
                 pause.until = 0;
             }
-            if is_of_source || object.target.as_deref() == Some(lock) {
+            if is_of_source || names(&object.waits.target) {
                 woken.push(key.clone());
             }
         }

@@ -1,10 +1,11 @@
 //! What preflight tells: one finding a check, with a remedy where it failed. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::mapping;
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
+use crate::engine::select::Selected;
 use crate::model::Collection;
 use crate::model::distance::embedding_function;
 use crate::store::{Finding, Problem, Reader, Target};
@@ -33,8 +34,21 @@ pub(super) fn refuse(findings: &[Finding]) -> Result<(), Halt> {
     if bad.iter().all(|(_, problem)| problem.may_pass) { Err(Halt::NotYet(text)) } else { Err(Halt::Refused(text)) }
 }
 
-pub(super) fn source_found(source: &dyn Reader, selected: &[(Collection, String)]) -> Finding {
-    passed("source", format!("{} ({}), {} collections", source.name(), source.version(), selected.len()))
+pub(super) fn source_found(source: &dyn Reader, selected: &[Selected], idle: &[String]) -> Finding {
+    let databases: BTreeSet<&str> = selected.iter().map(|s| s.source.database.as_str()).collect();
+    let several = selected.iter().any(|s| s.target_database.is_some());
+    let databases = if several { format!(" of {} databases", databases.len()) } else { String::new() };
+    let idle = if idle.is_empty() { String::new() } else { format!("; nothing is left for {}", first(idle)) };
+    let collections = selected.len();
+    let message = format!("{} ({}), {collections} collections{databases}{idle}", source.name(), source.version());
+    passed("source", message)
+}
+
+/// The first of some texts, and how many more there are.
+fn first(texts: &[String]) -> String {
+    let more = texts.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    texts[..texts.len().min(NAMED)].join(", ") + &more
 }
 
 pub(super) fn target_found(target: &dyn Target, capabilities: &Capabilities) -> Finding {
@@ -69,39 +83,55 @@ pub(super) fn target_state(damage: Option<String>, refused: &[String], notes: &[
 }
 
 /// The checks of names and of collections that exist on both sides.
-pub(super) fn collections(
-    selected: &[(Collection, String)],
-    there: &[Collection],
-    capabilities: &Capabilities,
-) -> Vec<Finding> {
+pub(super) fn collections(selected: &[Selected], there: &[Collection], capabilities: &Capabilities) -> Vec<Finding> {
     vec![names(selected, capabilities), compatible(selected, there), settings(selected, there, capabilities)]
 }
 
-fn names(selected: &[(Collection, String)], capabilities: &Capabilities) -> Finding {
-    let mut taken: HashMap<&str, &str> = HashMap::new();
+/// The databases that will be made in the target.
+pub(super) fn databases(selected: &[Selected], there: &BTreeSet<String>, capabilities: &Capabilities) -> Finding {
+    let wanted: BTreeSet<&String> = selected.iter().filter_map(|one| one.target_database.as_ref()).collect();
+    let new: Vec<String> = wanted.into_iter().filter(|name| !there.contains(*name)).cloned().collect();
+    let problem = |name: &String| {
+        let why = rules::database_problem(name, capabilities)?;
+        Some(format!("{name:?} is no database name that Chroma takes ({why})"))
+    };
+    let bad: Vec<String> = new.iter().filter_map(problem).collect();
+    if !bad.is_empty() {
+        let remedy = "leave these databases out (--database, spec.databases), and move each by a run of its own, with the name of \
+                      its database in the target";
+        return failed("databases", first(&bad), remedy);
+    }
+    let message =
+        if new.is_empty() { "all are in the target".to_owned() } else { format!("to be made: {}", first(&new)) };
+    passed("databases", message)
+}
+
+fn names(selected: &[Selected], capabilities: &Capabilities) -> Finding {
+    let mut taken: HashMap<(Option<&str>, &str), &str> = HashMap::new();
     let mut bad = Vec::new();
-    for (source, target_name) in selected {
+    for one in selected {
+        let Selected { source, target_name, target_database } = one;
         if let Some(why) = rules::name_problem(target_name, capabilities) {
             bad.push(format!("{target_name:?} is no collection name that Chroma takes ({why})"));
         }
-        if let Some(other) = taken.insert(target_name, &source.name) {
-            bad.push(format!("{other:?} and {:?} would both go to {target_name:?}", source.name));
+        if let Some(other) = taken.insert((target_database.as_deref(), target_name), &source.name) {
+            bad.push(format!("{other:?} and {:?} would both go to {}", source.name, one.target_words()));
         }
     }
     if bad.is_empty() {
         passed("names", format!("{} target names are free or in use by one collection each", selected.len()))
     } else {
-        failed("names", bad.join("; "), &mapping::remedy(selected, capabilities))
+        failed("names", first(&bad), &mapping::remedy(selected, capabilities))
     }
 }
 
-fn compatible(selected: &[(Collection, String)], there: &[Collection]) -> Finding {
+fn compatible(selected: &[Selected], there: &[Collection]) -> Finding {
     let mut bad = Vec::new();
     let mut existing = 0;
-    for (source, target_name) in selected {
-        let Some(target) = there.iter().find(|c| c.name == *target_name) else { continue };
+    for one in selected {
+        let Some(target) = there.iter().find(|c| one.is_target(c)) else { continue };
         existing += 1;
-        bad.extend(conflict_of(source, target).map(|why| format!("{target_name:?} {why}")));
+        bad.extend(conflict_of(&one.source, target).map(|why| format!("{} {why}", one.target_words())));
     }
     if bad.is_empty() {
         let message =
@@ -134,19 +164,20 @@ fn conflict_of(source: &Collection, target: &Collection) -> Option<String> {
     }
 }
 
-fn settings(selected: &[(Collection, String)], there: &[Collection], capabilities: &Capabilities) -> Finding {
+fn settings(selected: &[Selected], there: &[Collection], capabilities: &Capabilities) -> Finding {
     let mut bad = Vec::new();
     let mut notes = Vec::new();
-    for (source, target_name) in selected {
-        if let Some(target) = there.iter().find(|c| c.name == *target_name) {
+    for one in selected {
+        let (source, words) = (&one.source, one.target_words());
+        if let Some(target) = there.iter().find(|c| one.is_target(c)) {
             let own = creation::differences(source, target, None).others.into_iter();
-            notes.extend(own.map(|difference| format!("{target_name:?} keeps its own: {difference}")));
+            notes.extend(own.map(|difference| format!("{words} keeps its own: {difference}")));
             continue;
         }
         let problem = rules::collection_metadata_problem(&source.metadata, capabilities);
         bad.extend(problem.map(|why| format!("{:?}: {why}", source.name)));
-        let losses = creation::plan(source, target_name, capabilities).losses;
-        notes.extend(losses.into_iter().map(|loss| format!("{target_name:?}: {loss}")));
+        let losses = creation::plan(source, &one.target_name, capabilities).losses;
+        notes.extend(losses.into_iter().map(|loss| format!("{words}: {loss}")));
     }
     if !bad.is_empty() {
         return failed("settings", bad.join("; "), "change the collection's metadata in the source");
@@ -179,7 +210,7 @@ impl Problems {
     pub(super) fn add(&mut self, collection: &str, id: &str, why: &str) {
         self.count += 1;
         if self.named.len() < NAMED {
-            self.named.push(format!("{id:?} of {collection:?}: {why}"));
+            self.named.push(format!("{id:?} of {collection}: {why}"));
         }
     }
 

@@ -5,28 +5,32 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use crate::chroma::{Capabilities, rules};
-use crate::model::Collection;
+use crate::engine::select::Selected;
 
 /// Collections that the mapping names.
 const NAMED: usize = 100;
 
 /// What to paste so that each collection goes to a name of its own that the target takes: all others keep theirs.
-pub(super) fn remedy(selected: &[(Collection, String)], capabilities: &Capabilities) -> String {
+pub(super) fn remedy(selected: &[Selected], capabilities: &Capabilities) -> String {
+    // an entry is for all databases alike
+    let mut known = HashSet::new();
+    let names = selected.iter().map(|one| (&one.source.name, &one.target_name));
+    let selected: Vec<(&String, &String)> = names.filter(|names| known.insert(*names)).collect();
     let is_taken = |name: &str| rules::name_problem(name, capabilities).is_none();
     let mut used: HashSet<String> = HashSet::new();
     let mut keeps = vec![false; selected.len()];
     for (at, (_, name)) in selected.iter().enumerate() {
-        keeps[at] = is_taken(name) && used.insert(name.clone());
+        keeps[at] = is_taken(name) && used.insert((*name).clone());
     }
     let (mut flags, mut items) = (Vec::new(), Vec::new());
     for ((source, name), keeps) in selected.iter().zip(keeps) {
-        let target = if keeps { name.clone() } else { fresh(name, capabilities, &mut used) };
-        if target == source.name {
-            flags.push(format!("--collection {}", quoted(&source.name)));
-            items.push(json!({"name": source.name}).to_string());
+        let target = if keeps { (*name).clone() } else { fresh(name, capabilities, &mut used) };
+        if target == **source {
+            flags.push(format!("--collection {}", quoted(source)));
+            items.push(json!({"name": source}).to_string());
         } else {
-            flags.push(format!("--collection {}", quoted(&format!("{}={target}", source.name))));
-            items.push(json!({"name": source.name, "targetName": target}).to_string());
+            flags.push(format!("--collection {}", quoted(&format!("{source}={target}"))));
+            items.push(json!({"name": source, "targetName": target}).to_string());
         }
     }
     let left_out = selected.len().saturating_sub(NAMED);
@@ -76,10 +80,10 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Distance, Metadata};
+    use crate::model::{Collection, Distance, Metadata};
 
-    fn collection(name: &str) -> (Collection, String) {
-        let of = Collection {
+    fn collection(name: &str) -> Selected {
+        let source = Collection {
             id: name.into(),
             name: name.into(),
             tenant: "t".into(),
@@ -91,7 +95,7 @@ mod tests {
             schema: None,
             unreadable: None,
         };
-        (of, name.to_owned())
+        Selected { source, target_name: name.to_owned(), target_database: None }
     }
 
     #[test]
@@ -113,7 +117,7 @@ mod tests {
     #[test]
     fn two_collections_for_one_name_are_told_apart() {
         let mut selected = vec![collection("one"), collection("two")];
-        selected[1].1 = "one".into();
+        selected[1].target_name = "one".into();
         let text = remedy(&selected, &Capabilities::newest());
         assert!(text.contains("--collection one --collection two=one-2"), "{text}");
     }

@@ -4,6 +4,7 @@
 use super::findings::passed;
 use crate::engine::compare::{Comparison, compare};
 use crate::engine::halt::Halt;
+use crate::engine::select::Selected;
 use crate::engine::window::{self, Answers};
 use crate::engine::{Context, Relation};
 use crate::model::{Collection, Fetched};
@@ -35,12 +36,13 @@ struct Witness {
 /// looks, the same way, while both stand still.
 pub(super) async fn look(
     context: &Context<'_>,
-    selected: &[(Collection, String)],
+    selected: &[Selected],
     there: &[Collection],
     target: Option<&dyn Reader>,
 ) -> Result<Kinship, Halt> {
     let twin = |source: &Collection| there.iter().find(|c| c.id == source.id);
-    let shared: Vec<(&Collection, &Collection)> = selected.iter().filter_map(|(s, _)| Some((s, twin(s)?))).collect();
+    let shared: Vec<(&Collection, &Collection)> =
+        selected.iter().filter_map(|s| Some((&s.source, twin(&s.source)?))).collect();
     let (Some((first, _)), Some(target)) = (shared.first(), target) else {
         return Ok(Kinship::Two(passed("same-store", "source and target are two stores".to_owned())));
     };
@@ -56,7 +58,7 @@ pub(super) async fn look(
         Relation::Unasked | Relation::Unknown | Relation::Unshared => {}
     }
     // another name, or another collection beside it: that would be written
-    let is_own = |(source, name): &(Collection, String)| there.iter().any(|c| c.name == *name && c.id == source.id);
+    let is_own = |one: &Selected| there.iter().any(|c| one.is_target(c) && c.id == one.source.id);
     let all_own = selected.iter().all(is_own);
     for (source, twin) in &shared {
         let Some(witness) = differing(context, target, source, twin).await? else { continue };

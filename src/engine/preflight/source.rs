@@ -3,8 +3,8 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::halt::Halt;
-use crate::engine::{Context, Run, Warning, damage};
-use crate::model::Collection;
+use crate::engine::select::Selected;
+use crate::engine::{Context, Pair, Run, Warning, damage};
 use crate::report::{Listed, ListedCollection};
 
 use super::findings;
@@ -28,13 +28,11 @@ pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Res
 }
 
 /// The collections of which something can be read. The others are named, and speak against the verdict.
-pub(in crate::engine) fn readable(
-    selected: Vec<(Collection, String)>,
-    run: &mut Run,
-) -> Result<Vec<(Collection, String)>, Halt> {
-    let (sound, broken): (Vec<_>, Vec<_>) = selected.into_iter().partition(|(c, _)| c.unreadable.is_none());
-    for (Collection { name, unreadable, .. }, _) in broken {
-        leave_out(run, &name, &format!("it {}", unreadable.unwrap_or_default()));
+pub(in crate::engine) fn readable(selected: Vec<Selected>, run: &mut Run) -> Result<Vec<Selected>, Halt> {
+    let (sound, broken): (Vec<_>, Vec<_>) = selected.into_iter().partition(|one| one.source.unreadable.is_none());
+    for one in broken {
+        let why = one.source.unreadable.as_deref().unwrap_or_default();
+        leave_out(run, &one.source_words(), &format!("it {why}"));
     }
     if sound.is_empty() {
         none_left(run)?;
@@ -49,7 +47,7 @@ pub(in crate::engine) const LEFT_OUT: &str = "source-collection";
 pub(in crate::engine) fn leave_out(run: &mut Run, name: &str, why: &str) {
     run.warnings.push(Warning {
         check: LEFT_OUT,
-        message: format!("collection {name:?} was skipped: nothing of it can be read: {why}"),
+        message: format!("collection {name} was skipped: nothing of it can be read: {why}"),
         remedy: "restore it from a backup; all other collections are moved",
     });
 }
@@ -69,18 +67,16 @@ fn none_left(run: &Run) -> Result<(), Halt> {
 /// What this run found, for its next attempt.
 fn listed(run: &Run) -> Listed {
     let mut pairs: Vec<_> = run.pairs.iter().collect();
-    pairs.sort_by(|a, b| a.source.name.cmp(&b.source.name));
+    let place = |pair: &&Pair| (pair.source.database.clone(), pair.source.name.clone());
+    pairs.sort_by_cached_key(place);
     let mut digest = Sha256::new();
     for pair in &pairs {
-        for text in [&pair.source.name, &pair.source.id] {
+        for text in [&pair.source.database, &pair.source.name, &pair.source.id] {
             digest.update((text.len() as u64).to_le_bytes());
             digest.update(text);
         }
     }
-    let one = |pair: &&crate::engine::Pair| ListedCollection {
-        id: pair.source.id.clone(),
-        records: pair.ledger.ids().len() as u64,
-    };
+    let one = |pair: &&Pair| ListedCollection { id: pair.source.id.clone(), records: pair.ledger.ids().len() as u64 };
     Listed {
         collections: pairs.iter().take(Listed::MOST).map(one).collect(),
         records: pairs.iter().map(|pair| pair.ledger.ids().len() as u64).sum(),
@@ -125,9 +121,9 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
         let counted = context.until_stopped(context.source.count(&pair.source)).await?.map_err(Halt::Source)?;
         if counted > 0 {
             return Err(Halt::NotYet(format!(
-                "collection {:?} of {} counts {counted} records and lists none: its answers are cut short. Ask the server \
+                "collection {} of {} counts {counted} records and lists none: its answers are cut short. Ask the server \
                  directly, without the gateway before it",
-                pair.source.name,
+                pair.source_words(),
                 context.source.name()
             )));
         }
@@ -148,7 +144,7 @@ async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     let (mut refused, mut notes, mut short) = (Vec::new(), Vec::new(), Vec::new());
     for pair in &mut run.pairs {
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
-        let named = |what: String| format!("{:?}: {what}", pair.source.name);
+        let named = |what: String| format!("{}: {what}", pair.source_words());
         refused.extend(told.refusal.map(named));
         notes.extend(told.notes.into_iter().map(named));
         short.extend(told.short.map(named));

@@ -148,8 +148,8 @@ async fn a_restored_copy_is_told_from_one_store_by_an_id_that_differs_twice() {
 #[tokio::test]
 async fn perhaps_one_store_is_never_written_under_another_name() {
     let store = source(numbered(3));
-    let renamed = Selection { name: "memories".into(), target_name: "renamed".into() };
-    let outcome = run(&store, &store, &Options { collections: vec![renamed], ..fast() }).await;
+    let selection = only("memories", Some("renamed"));
+    let outcome = run(&store, &store, &Options { selection, ..fast() }).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Refused, Reason::PreflightRefused));
     assert!(store.state().log.is_empty());
 }

@@ -44,7 +44,9 @@ pub struct LocalStore {
     name: String,
     version: String,
     tenant: String,
-    database: String,
+    databases: Vec<String>,
+    /// Whether a database that is missing is taken for empty.
+    may_be_missing: bool,
 }
 
 impl LocalStore {
@@ -59,7 +61,7 @@ impl LocalStore {
         database: impl Into<String>,
     ) -> Result<Self> {
         let path = path.into();
-        let (tenant, database) = (tenant.into(), database.into());
+        let (tenant, databases) = (tenant.into(), vec![database.into()]);
         let shared = Arc::<Shared>::default();
         let connections = std::thread::available_parallelism().map_or(1, NonZero::get).min(CONNECTIONS);
         let all = Arc::clone(&shared);
@@ -71,7 +73,15 @@ impl LocalStore {
         })
         .await?;
         let name = core.name();
-        Ok(Self { core: Arc::new(Mutex::new(core)), others, shared, name, version, tenant, database })
+        let core = Arc::new(Mutex::new(core));
+        Ok(Self { core, others, shared, name, version, tenant, databases, may_be_missing: false })
+    }
+
+    /// Looks at these databases of the tenant instead of its own one. `may_be_missing`: one that is not there is taken for
+    /// empty, for it is made with its first collection.
+    #[must_use]
+    pub fn of_databases(self, databases: Vec<String>, may_be_missing: bool) -> Self {
+        Self { databases, may_be_missing, ..self }
     }
 
     /// Every collection of every tenant and database.
@@ -129,8 +139,13 @@ impl Reader for LocalStore {
     }
 
     async fn collections(&self) -> Result<Vec<Collection>> {
-        let (tenant, database) = (self.tenant.clone(), self.database.clone());
-        self.run(move |core| core.of_database(&tenant, &database)).await
+        let (tenant, databases, may_be_missing) = (self.tenant.clone(), self.databases.clone(), self.may_be_missing);
+        self.run(move |core| core.of_databases(&tenant, &databases, may_be_missing)).await
+    }
+
+    async fn databases(&self) -> Result<Option<Vec<String>>> {
+        let tenant = self.tenant.clone();
+        self.run(move |core| core.databases(&tenant)).await.map(Some)
     }
 
     async fn count(&self, collection: &Collection) -> Result<u64> {

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::auth::Auth;
 use super::reader::open;
 use super::scripted::{Act, Scripted, answer, collection};
-use crate::model::{Distance, Error, Fetched};
+use crate::model::{Distance, Error, Fetched, Glob};
 use crate::store::Reader;
 
 /// What of a `get` for ids a request asks for: from which one on, and at most how many.
@@ -180,7 +180,7 @@ async fn a_query_that_fails_stops_no_collection_and_is_a_note() {
 #[tokio::test]
 async fn only_the_collections_that_are_asked_for_are_probed() {
     let server = database(&["mine", "other"], |_| answer(200, r#"{"distances":[[]]}"#)).await;
-    let store = server.store().await.probing_only(["mine".to_owned()]);
+    let store = server.store().await.probing_only(vec![Glob::exactly("mine")]);
     assert_eq!(store.collections().await.unwrap().len(), 2);
     let queries: Vec<String> = server.sent().into_iter().filter(|line| line.contains("/query")).collect();
     assert!(!queries.is_empty() && queries.iter().all(|line| line.contains("id-mine")), "{queries:?}");

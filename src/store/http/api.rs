@@ -1,7 +1,6 @@
 //! What reading over both APIs has in common: list, count, ids, records by id, and the probe of a distance.
 //! Knows no path and no quirk of a version: `paths` does. Judges no distance: `probe` does.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::bytes::Bytes;
 
-use super::bounded::{DOCUMENT, LIST, RECORDS, SMALL, whole};
+use super::bounded::{DOCUMENT, RECORDS, SMALL, whole};
 use super::decision::{Kind, Reason};
 use super::known::Known;
 use super::paths::{Dialect, Path, Root};
@@ -19,15 +18,11 @@ use super::payload::Payload;
 use super::probe::{self, Answer, Probe};
 use super::stream;
 use super::transport::{Request, Transport};
-use super::wire::{self, CollectionAnswer, IdsAnswer, QueryAnswer, VectorAnswer};
-use crate::model::{Collection, Error, Result};
+use super::wire::{self, IdsAnswer, QueryAnswer, VectorAnswer};
+use crate::model::{Collection, Error, Glob, Result};
 use crate::scratch::{self, IdList, SortedIds};
 use crate::store::Remarks;
 
-/// How often a list of collections that other clients' writes made inconsistent is read again.
-const LISTINGS: usize = 3;
-/// Collections in one page, where a server limits its list.
-const PAGE: usize = 100;
 /// How often all ids are asked for at once before they are asked for by pages.
 const WHOLE_LISTINGS: usize = 2;
 /// Ids in one page.
@@ -42,20 +37,30 @@ const PROBE_RETRIES: Duration = Duration::from_secs(2);
 /// How long the failing probes of one listing may take together, before the rest are left out.
 const PROBE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// One database of one server.
+/// One server, and the databases of a tenant that are looked at.
 #[derive(Debug)]
 pub(super) struct Api {
     pub(super) transport: Transport,
+    /// The database; with `several`, only the tenant counts.
     pub(super) place: Root,
+    pub(super) several: Option<Several>,
     pub(super) version: String,
     /// The collections whose distance is probed; None: all.
-    pub(super) probed: Option<BTreeSet<String>>,
+    pub(super) probed: Option<Vec<Glob>>,
     known: Mutex<Known>,
+}
+
+/// Databases of one tenant.
+#[derive(Debug)]
+pub(super) struct Several {
+    pub(super) names: Vec<String>,
+    /// Whether one that is missing is taken for empty: it is made with its first collection.
+    pub(super) may_be_missing: bool,
 }
 
 impl Api {
     pub(super) fn new(transport: Transport, place: Root, version: String) -> Self {
-        Self { transport, place, version, probed: None, known: Mutex::default() }
+        Self { transport, place, several: None, version, probed: None, known: Mutex::default() }
     }
 
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
@@ -81,62 +86,13 @@ impl Api {
         let lost = Mutex::new(Duration::ZERO);
         let probes = futures::stream::iter(declared).map(|collection| self.with_distance(collection, &lost));
         let mut collections: Vec<Collection> = probes.buffer_unordered(PROBES).collect().await;
-        collections.sort_by(|a, b| a.name.cmp(&b.name));
+        collections.sort_by(|a, b| (&a.database, &a.name).cmp(&(&b.database, &b.name)));
         Ok(collections)
     }
 
-    /// Every collection with the distance that its documents declare; nothing is probed.
-    pub(super) async fn declared(&self) -> Result<Vec<Collection>> {
-        let answers = match self.place.dialect {
-            Dialect::V1 => self.list(&self.place.collections()).await?,
-            Dialect::V2 => self.complete_list().await?,
-        };
-        if answers.is_empty() {
-            // Every version lists nothing in a database that does not exist.
-            self.database_exists().await?;
-        }
-        let mut collections = Vec::with_capacity(answers.len());
-        for answer in answers {
-            let collection = answer.into_collection(&self.place.tenant, &self.place.database);
-            let collection = collection.map_err(|why| self.unsupported(why))?;
-            if self.transport.is_secret_in(&collection.name) {
-                return Err(self.unsupported("a collection's name holds the credentials that were sent".to_owned()));
-            }
-            collections.push(collection);
-        }
-        Ok(collections)
-    }
-
-    async fn list(&self, path: &Path) -> Result<Vec<CollectionAnswer>> {
-        self.json(&self.read(path, None, self.database_words()), LIST).await
-    }
-
-    /// Chroma's own servers list everything at once; one that limits the list is paged, and the server's own count
-    /// tells whether all came: paging by offset can skip one when another is deleted meanwhile.
-    async fn complete_list(&self) -> Result<Vec<CollectionAnswer>> {
-        for _ in 0..LISTINGS {
-            let mut found: BTreeMap<String, CollectionAnswer> = BTreeMap::new();
-            let mut page = self.list(&self.place.collections()).await?;
-            let count = self.read(&self.place.collections_count(), None, self.database_words());
-            let count: usize = self.json(&count, SMALL).await?;
-            loop {
-                let before = found.len();
-                found.extend(page.into_iter().map(|answer| (answer.id().to_owned(), answer)));
-                if found.len() >= count {
-                    return Ok(found.into_values().collect());
-                }
-                if found.len() == before {
-                    break;
-                }
-                page = self.list(&self.place.page(found.len(), PAGE)).await?;
-            }
-        }
-        Err(self.unsupported(format!("{LISTINGS} times it listed fewer collections than it counts")))
-    }
-
-    async fn database_exists(&self) -> Result<()> {
-        let request = self.read(&self.place.database(), None, self.database_words());
-        self.json::<serde::de::IgnoredAny>(&request, DOCUMENT).await.map(|_| ())
+    /// Where a collection is.
+    pub(super) fn at(&self, collection: &Collection) -> Root {
+        if self.several.is_some() { self.place.of(&collection.database) } else { self.place.clone() }
     }
 
     /// The collection with the distance that its server goes by, and in v1 with its dimension, which that does not tell.
@@ -147,7 +103,8 @@ impl Api {
             collection.dimension = self.dimension(&collection).await.and_then(|n| u32::try_from(n).ok());
         }
         let known = self.known().distances.get(&collection.id).cloned();
-        let is_probed = self.probed.as_ref().is_none_or(|names| names.contains(&collection.name));
+        let is_probed =
+            self.probed.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(&collection.name)));
         let dimension = collection.dimension.and_then(|d| usize::try_from(d).ok()).filter(|_| is_probed);
         collection.distance = match (known, dimension) {
             (Some(verdict), _) => verdict.distance,
@@ -188,7 +145,7 @@ impl Api {
     /// One query for the nearest record.
     async fn nearest(&self, collection: &Collection, asked: &[f32]) -> Answer {
         let body = json!({"query_embeddings": [asked], "n_results": 1, "include": ["distances", "embeddings"]});
-        let path = self.place.collection(&collection.id, "query");
+        let path = self.at(collection).collection(&collection.id, "query");
         let request = self.read(&path, Some(body.to_string().into()), words(collection));
         let take = |response| async move { wire::parse::<QueryAnswer>(&whole(response, DOCUMENT).await?) };
         let nearest = match self.transport.try_call(PROBE_RETRIES, &request, take).await {
@@ -210,7 +167,7 @@ impl Api {
     /// The components of the first record's vector; None where there is none, or none can be read.
     async fn dimension(&self, collection: &Collection) -> Option<usize> {
         let body = Bytes::from_static(br#"{"limit":1,"offset":0,"include":["embeddings"]}"#);
-        let request = self.read(&self.place.collection(&collection.id, "get"), Some(body), words(collection));
+        let request = self.read(&self.at(collection).collection(&collection.id, "get"), Some(body), words(collection));
         let take = |response| async move { wire::parse::<VectorAnswer>(&whole(response, DOCUMENT).await?) };
         self.transport.try_call(PROBE_RETRIES, &request, take).await.ok()?.dimension()
     }
@@ -222,7 +179,7 @@ impl Api {
 
     /// How many records the collection holds.
     pub(super) async fn count(&self, collection: &Collection) -> Result<u64> {
-        let request = self.read(&self.place.collection(&collection.id, "count"), None, words(collection));
+        let request = self.read(&self.at(collection).collection(&collection.id, "count"), None, words(collection));
         self.json(&request, SMALL).await
     }
 
@@ -262,7 +219,7 @@ impl Api {
 
     async fn listed(&self, collection: &Collection, counted: u64) -> Result<SortedIds> {
         let body = Bytes::from_static(br#"{"include":[]}"#);
-        let request = self.read(&self.place.collection(&collection.id, "get"), Some(body), words(collection));
+        let request = self.read(&self.at(collection).collection(&collection.id, "get"), Some(body), words(collection));
         let limit = counted.saturating_mul(ID_BYTES).saturating_add(IDS_SPARE);
         self.transport.call(&request, |response| stream::ids(response, limit)).await?.sort().map_err(scratch::failed)
     }
@@ -273,7 +230,7 @@ impl Api {
         for id in listed {
             merged.push(&id.map_err(scratch::failed)?);
         }
-        let path = self.place.collection(&collection.id, "get");
+        let path = self.at(collection).collection(&collection.id, "get");
         let (mut offset, mut before) = (0, Vec::new());
         loop {
             let body = json!({"limit": IDS_PAGE, "offset": offset, "include": []}).to_string();
@@ -293,10 +250,6 @@ impl Api {
     pub(super) fn unsupported(&self, why: String) -> Error {
         let remedy = "check that nothing between here and the server changes or limits its answers".to_owned();
         Error::Unsupported { store: self.transport.name(), why, remedy }
-    }
-
-    pub(super) fn database_words(&self) -> String {
-        format!("database {:?} of tenant {:?}", self.place.database, self.place.tenant)
     }
 }
 

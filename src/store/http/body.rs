@@ -27,7 +27,7 @@ pub(super) fn modify(metadata: &Metadata) -> serde_json::Result<Bytes> {
 
 /// The body of a creation.
 pub(super) fn create(new: &NewCollection) -> serde_json::Result<Bytes> {
-    let NewCollection { name, metadata, later: _, configuration, schema, losses: _, lost: _ } = new;
+    let NewCollection { name, database: _, metadata, later: _, configuration, schema, losses: _, lost: _ } = new;
     let mut body = serde_json::json!({"name": name, "get_or_create": false});
     if !metadata.is_empty() {
         body["metadata"] = serde_json::to_value(Keys(metadata, &[]))?;
@@ -169,6 +169,7 @@ mod tests {
     #[test]
     fn a_schema_is_never_sent_beside_a_configuration() {
         let new = NewCollection {
+            database: None,
             name: "abc".into(),
             metadata: Metadata::new(),
             configuration: Some(json!({})),

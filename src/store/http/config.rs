@@ -1,5 +1,6 @@
 //! Where a server is, what it is sent to prove who asks, what TLS trusts, and how long to wait. Opens nothing.
 
+use std::fmt;
 use std::time::Duration;
 
 use url::Url;
@@ -38,13 +39,31 @@ impl ServerConfig {
     }
 }
 
-/// What TLS trusts, beyond the system's own authorities.
-#[derive(Clone, Debug, Default)]
+/// What TLS trusts, beyond the system's own authorities, and what it shows.
+#[derive(Clone, Default)]
 pub struct Tls {
     /// PEM certificates of further authorities, in any number; empty for none.
     pub ca_pem: Vec<u8>,
+    /// The name under which the server is asked, and that its certificate must be for; none is the URL's host. The
+    /// connection goes to the URL's host and port, past any proxy.
+    pub server_name: Option<String>,
+    /// The certificate to show, with its chain and its private key, in PEM; empty for none.
+    pub identity_pem: Vec<u8>,
     /// Trusts every certificate. For tests: whoever is on the way reads every memory and every credential.
     pub insecure_skip_verify: bool,
+}
+
+impl fmt::Debug for Tls {
+    /// Shows no private key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ca_pem, server_name, identity_pem, insecure_skip_verify } = self;
+        f.debug_struct("Tls")
+            .field("ca_pem", &ca_pem.len())
+            .field("server_name", server_name)
+            .field("identity_pem", &identity_pem.len())
+            .field("insecure_skip_verify", insecure_skip_verify)
+            .finish()
+    }
 }
 
 /// How long to wait for a server.

@@ -38,6 +38,25 @@ impl Path {
 }
 
 impl Root {
+    /// Another database of the same tenant.
+    pub(super) fn of(&self, database: &str) -> Self {
+        Self { database: database.to_owned(), ..self.clone() }
+    }
+
+    /// The tenant itself.
+    pub(super) fn tenant(&self) -> Path {
+        match self.dialect {
+            Dialect::V1 => Path::of(["api", "v1", "tenants", &self.tenant]),
+            Dialect::V2 => Path::of(["api", "v2", "tenants", &self.tenant]),
+        }
+    }
+
+    /// The list of the tenant's databases from this one on, at most `limit`; v2 only, and only from 0.6 on.
+    pub(super) fn databases(&self, offset: usize, limit: usize) -> Path {
+        let path = Path::of(["api", "v2", "tenants", &self.tenant, "databases"]);
+        path.with([("limit", limit.to_string()), ("offset", offset.to_string())])
+    }
+
     /// The list of collections.
     ///
     /// v1 has no limit there: with `limit` alone, 0.4.24 answers 500, and without it everything comes (measured).
@@ -109,6 +128,10 @@ mod tests {
             (v2.collections_count(), "api/v2/tenants/t/databases/d/collections_count?"),
             (v2.collection("c", "add"), "api/v2/tenants/t/databases/d/collections/c/add?"),
             (v2.database(), "api/v2/tenants/t/databases/d?"),
+            (v2.of("e").database(), "api/v2/tenants/t/databases/e?"),
+            (v1.tenant(), "api/v1/tenants/t?"),
+            (v2.tenant(), "api/v2/tenants/t?"),
+            (v2.databases(7, 100), "api/v2/tenants/t/databases?limit=100&offset=7"),
         ] {
             assert_eq!(text(path), expected);
         }

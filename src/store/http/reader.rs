@@ -7,14 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use url::Url;
 
-use super::api::Api;
+use super::api::{Api, Several};
 use super::bounded::{SMALL, whole};
 use super::config::ServerConfig;
 use super::decision::{Kind, Reason};
 use super::paths::{Dialect, Path, Root};
 use super::transport::{Request, Stopped, Transport};
 use super::wire;
-use crate::model::{Collection, Error, Fetched, Result};
+use crate::model::{Collection, Error, Fetched, Glob, Result};
 use crate::scratch::SortedIds;
 use crate::store::{Budget, Reader, Remarks};
 
@@ -34,12 +34,8 @@ const FIRST_READABLE: [u32; 3] = [0, 4, 15];
 /// [`Error::Unsupported`] when what answers is no Chroma, is older than 0.4.15, or `config` cannot be used.
 pub async fn open(mut config: ServerConfig) -> Result<HttpStore> {
     let mut transport = Transport::new(&config)?;
-    for (what, name) in [("tenant", &config.tenant), ("database", &config.database)] {
-        if matches!(name.as_str(), "" | "." | "..") {
-            let why = format!("the {what} {name:?} cannot be part of a path");
-            return Err(unsupported(&transport, why, "give its real name"));
-        }
-    }
+    in_path(&transport, "tenant", &config.tenant)?;
+    in_path(&transport, "database", &config.database)?;
     let start = config.timeouts.start;
     let mut newer = version(&transport, "v2", start).await;
     if let Some(url) = newer.as_ref().err().and_then(|stopped| over_https(transport.base(), stopped)) {
@@ -67,6 +63,15 @@ pub async fn open(mut config: ServerConfig) -> Result<HttpStore> {
     }
     let ServerConfig { tenant, database, .. } = config;
     Ok(HttpStore { api: Api::new(transport, Root { dialect, tenant, database }, version) })
+}
+
+/// Whether a name stays one segment of a path.
+fn in_path(transport: &Transport, what: &str, name: &str) -> Result<()> {
+    if matches!(name, "" | "." | "..") {
+        let why = format!("the {what} {name:?} cannot be part of a path");
+        return Err(unsupported(transport, why, "give its real name"));
+    }
+    Ok(())
 }
 
 /// Characters of a version that are kept: no Chroma says more.
@@ -112,16 +117,27 @@ pub(super) fn unsupported(transport: &Transport, why: String, remedy: &str) -> E
 }
 
 impl HttpStore {
-    /// Limits the probe of distances to collections of these names: the first query makes an old server load a
+    /// Limits the probe of distances to collections whose names match one of these: the first query makes an old server load a
     /// collection's whole index, and what nobody asked for is left in peace. Others have the distance that their
     /// documents declare.
     #[must_use]
-    pub fn probing_only(mut self, names: impl IntoIterator<Item = String>) -> Self {
-        self.api.probed = Some(names.into_iter().collect());
+    pub fn probing_only(mut self, names: Vec<Glob>) -> Self {
+        self.api.probed = Some(names);
         self
     }
 
-    /// The UUID of every collection of the database, without a look at any of them.
+    /// Looks at these databases of the tenant instead of its own one. `may_be_missing`: one that is not there is taken for
+    /// empty, for it is made with its first collection.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a name that cannot be part of a path.
+    pub fn of_databases(mut self, names: Vec<String>, may_be_missing: bool) -> Result<Self> {
+        names.iter().try_for_each(|name| in_path(&self.api.transport, "database", name))?;
+        self.api.several = Some(Several { names, may_be_missing });
+        Ok(self)
+    }
+
+    /// The UUID of every collection of the databases, without a look at any of them.
     ///
     /// # Errors
     /// As [`Error`] says.
@@ -148,6 +164,10 @@ impl Reader for HttpStore {
 
     async fn collections(&self) -> Result<Vec<Collection>> {
         self.api.collections().await
+    }
+
+    async fn databases(&self) -> Result<Option<Vec<String>>> {
+        self.api.databases().await
     }
 
     async fn count(&self, collection: &Collection) -> Result<u64> {

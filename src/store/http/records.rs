@@ -213,7 +213,7 @@ impl Api {
     ) -> Result<(Vec<Fetched>, Vec<String>), (Request<'static>, Stopped)> {
         // ids and names are text: it cannot fail
         let body = serde_json::to_vec(&ByIds { ids, include }).unwrap_or_default();
-        let path = self.place.collection(&collection.id, "get");
+        let path = self.at(collection).collection(&collection.id, "get");
         let request = Request { kind: Kind::Records, ..self.read(&path, Some(body.into()), words(collection)) };
         let take = |response| async move {
             let body = whole(response, limit).await?;

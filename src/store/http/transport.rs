@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Certificate, Client, Method, Response, redirect};
+use reqwest::{Client, Method, Response, redirect};
 use tokio::time::Instant;
 use url::Url;
 
@@ -14,6 +14,7 @@ use super::config::ServerConfig;
 use super::decision::{Decision, Failed, Failure, Kind, Outcome, Reason, decide, pause, pauses, true_status};
 use super::paths::Path;
 use super::payload::Payload;
+use super::tls;
 use super::words::{chain, explained, is_tls, shortened};
 use crate::model::{Error, Result};
 
@@ -28,6 +29,8 @@ const SHOWN_OF_FOREIGN: usize = 100;
 pub(super) struct Transport {
     client: Client,
     base: Url,
+    /// The base under the name that the server is asked by.
+    asked: Url,
     auth: Auth,
     /// For one read with all its retries.
     pub(super) retry: Duration,
@@ -102,9 +105,11 @@ impl Transport {
                 "see that the CA's file or Secret holds certificates in PEM",
             )
         })?;
+        let asked = tls::asked(config, &base).map_err(|why| unusable(why, "correct tls.serverName"))?;
         Ok(Self {
             client,
             base,
+            asked,
             auth: config.auth.clone(),
             retry: config.timeouts.retry,
             apart: config.timeouts.apart,
@@ -125,6 +130,15 @@ impl Transport {
     /// How often the server has told to come back later.
     pub(super) fn pushed_back(&self) -> u64 {
         self.pushed_back.load(Ordering::Relaxed)
+    }
+
+    fn as_asked(&self, url: &Url) -> Url {
+        let mut asked = url.clone();
+        if self.asked != self.base && url.origin() == self.base.origin() {
+            // Both are https URLs with a host, which can be exchanged.
+            let _ = asked.set_host(self.asked.host_str());
+        }
+        asked
     }
 
     /// The server in a person's words.
@@ -199,7 +213,7 @@ impl Transport {
             let text = self.shown(&detail, SHOWN_OF_ERROR) + &quoted.unwrap_or_default();
             (Outcome::Failed(failure), Refusal::without_answer(text))
         };
-        let mut builder = self.client.request(request.method.clone(), request.url.clone());
+        let mut builder = self.client.request(request.method.clone(), self.as_asked(&request.url));
         if let Some(payload) = &request.body {
             let unsent = |e: Error| failed(Failed::new(Failure::Unreached, e.to_string()));
             builder = builder.header(CONTENT_TYPE, "application/json").body(payload.body().map_err(unsent)?);
@@ -322,31 +336,17 @@ fn checked(url: &Url) -> Result<Url> {
 }
 
 /// A client for this server.
-///
-/// The environment's proxy (`HTTPS_PROXY`, `NO_PROXY`) is used for https only: plain http goes to loopback and inside a
-/// cluster, where a proxy would see every memory and usually cannot reach the server.
 fn client(config: &ServerConfig, headers: HeaderMap) -> Result<Client, String> {
     // for programs that use the library and have not chosen a provider; an earlier choice stays
     drop(rustls::crypto::ring::default_provider().install_default());
-    let mut builder = Client::builder()
+    let builder = Client::builder()
         .default_headers(headers)
         .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)
         .connect_timeout(config.timeouts.connect)
-        .timeout(config.timeouts.request)
-        .tls_danger_accept_invalid_certs(config.tls.insecure_skip_verify);
-    let extra = Certificate::from_pem_bundle(&config.tls.ca_pem).map_err(|e| chain(&e))?;
-    if extra.is_empty() && !config.tls.ca_pem.is_empty() {
-        return Err("the CA file holds no PEM certificate".to_owned());
-    }
-    if config.url.scheme() == "https" {
-        builder = if extra.is_empty() { builder } else { builder.tls_certs_merge(extra) };
-    } else {
-        // An image without any system certificate must still speak plain http.
-        builder = builder.no_proxy().tls_certs_only(extra);
-    }
-    builder.build().map_err(|e| chain(&e))
+        .timeout(config.timeouts.request);
+    tls::prepared(config, builder)?.build().map_err(|e| chain(&e))
 }
 
 /// `Retry-After` in seconds; its form as a date is not used by what stands before Chroma, and is ignored.

@@ -58,6 +58,12 @@ impl CollectionAnswer {
     }
 }
 
+/// A database in the list of a tenant's.
+#[derive(Debug, Deserialize)]
+pub(super) struct DatabaseAnswer {
+    pub(super) name: String,
+}
+
 /// The answer to `get`.
 #[derive(Debug, Deserialize)]
 pub(super) struct GetAnswer {

@@ -13,6 +13,7 @@ use super::api::{Api, words};
 use super::body;
 use super::bounded::{DOCUMENT, SMALL, whole};
 use super::decision::Kind;
+use super::list::database_words;
 use super::paths::{Dialect, Path};
 use super::payload::Payload;
 use super::reader::{HttpStore, numbers, unsupported};
@@ -108,12 +109,6 @@ impl HttpWriter {
         Ok(Self { store, capabilities, bodies: Bodies::unknown() })
     }
 
-    /// As [`HttpStore::probing_only`].
-    #[must_use]
-    pub fn probing_only(self, names: impl IntoIterator<Item = String>) -> Self {
-        Self { store: self.store.probing_only(names), ..self }
-    }
-
     /// As [`HttpStore::uuids`].
     ///
     /// # Errors
@@ -122,32 +117,37 @@ impl HttpWriter {
         self.store.uuids().await
     }
 
-    /// Creates the tenant and the database where they are missing. For a local store, whose server nobody else can reach;
-    /// on a shared server a missing one is the user's to create.
+    /// Creates the tenant and its one database where they are missing; several databases are made as they are needed. For a
+    /// local store, whose server nobody else can reach: on a shared server a missing one is the user's to create.
     ///
     /// # Errors
     /// As [`Error`] says; that they exist already is none.
-    pub async fn ensure_database(&self) -> Result<()> {
+    pub async fn ensure_place(&self) -> Result<()> {
+        let Api { place, several, .. } = &self.store.api;
+        self.ensure(&["api", "v2", "tenants"], &place.tenant).await?;
+        if several.is_none() { self.ensure_database(&place.database).await } else { Ok(()) }
+    }
+
+    async fn ensure_database(&self, name: &str) -> Result<()> {
+        self.ensure(&["api", "v2", "tenants", &self.store.api.place.tenant, "databases"], name).await
+    }
+
+    /// Makes what a path lists, unless it has one of this name.
+    async fn ensure(&self, path: &[&str], name: &str) -> Result<()> {
         let api = &self.store.api;
-        let tenants = ["api", "v2", "tenants"];
-        let databases = [tenants.as_slice(), &[api.place.tenant.as_str(), "databases"]].concat();
-        for (path, name) in [(tenants.as_slice(), &api.place.tenant), (databases.as_slice(), &api.place.database)] {
-            let there = get::<Json>(api, &[path, &[name.as_str()]].concat()).await;
-            match there {
-                Ok(_) => continue,
-                Err(Error::NotFound { .. } | Error::Unsupported { .. } | Error::Rejected { .. }) => {}
-                Err(error) => return Err(error),
-            }
-            let request = Request {
-                kind: Kind::Write,
-                method: Method::POST,
-                url: api.transport.url(&Path::of(path.iter().copied())),
-                body: Some(Payload::Kept(serde_json::json!({ "name": name }).to_string().into())),
-                subject: format!("{name:?}"),
-            };
-            api.transport.call(&request, |response| whole(response, SMALL)).await?;
+        match get::<Json>(api, &[path, &[name]].concat()).await {
+            Ok(_) => return Ok(()),
+            Err(Error::NotFound { .. } | Error::Unsupported { .. } | Error::Rejected { .. }) => {}
+            Err(error) => return Err(error),
         }
-        Ok(())
+        let request = Request {
+            kind: Kind::Write,
+            method: Method::POST,
+            url: api.transport.url(&Path::of(path.iter().copied())),
+            body: Some(Payload::Kept(serde_json::json!({ "name": name }).to_string().into())),
+            subject: format!("{name:?}"),
+        };
+        api.transport.call(&request, |response| whole(response, SMALL)).await.map(|_| ())
     }
 
     async fn write(&self, method: Method, path: &Path, body: Payload<'_>, subject: String) -> Result<Bytes> {
@@ -162,7 +162,7 @@ impl HttpWriter {
     }
 
     async fn change(&self, collection: &Collection, verb: &str, body: Payload<'_>) -> Result<()> {
-        let path = self.store.api.place.collection(&collection.id, verb);
+        let path = self.store.api.at(collection).collection(&collection.id, verb);
         let bytes = body.len();
         let written = self.write(Method::POST, &path, body, words(collection)).await.map(|_| ());
         match &written {
@@ -210,6 +210,10 @@ impl Reader for HttpWriter {
         self.store.collections().await
     }
 
+    async fn databases(&self) -> Result<Option<Vec<String>>> {
+        self.store.databases().await
+    }
+
     async fn count(&self, collection: &Collection) -> Result<u64> {
         self.store.count(collection).await
     }
@@ -252,13 +256,16 @@ impl Writer for HttpWriter {
 
     async fn create(&self, new: &NewCollection) -> Result<Collection> {
         let api = &self.store.api;
-        let subject = api.database_words();
-        let answer = self
-            .write(Method::POST, &api.place.collections(), Payload::Kept(self.encoded(body::create(new))?), subject)
-            .await?;
+        let place = new.database.as_ref().map_or_else(|| api.place.clone(), |name| api.place.of(name));
+        if let Some(name) = &new.database {
+            self.ensure_database(name).await?;
+        }
+        let subject = database_words(&place);
+        let body = Payload::Kept(self.encoded(body::create(new))?);
+        let answer = self.write(Method::POST, &place.collections(), body, subject).await?;
         let collection = wire::parse::<CollectionAnswer>(&answer)
             .map_err(|failed| failed.detail)
-            .and_then(|answer| answer.into_collection(&api.place.tenant, &api.place.database));
+            .and_then(|answer| answer.into_collection(&place.tenant, &place.database));
         collection.map_err(|why| Error::Uncertain {
             store: self.name(),
             attempt: format!("the creation of collection {:?}", new.name),
@@ -267,7 +274,7 @@ impl Writer for HttpWriter {
     }
 
     async fn set_metadata(&self, collection: &Collection, metadata: &Metadata) -> Result<()> {
-        let path = self.store.api.place.one(&collection.id);
+        let path = self.store.api.at(collection).one(&collection.id);
         let body = Payload::Kept(self.encoded(body::modify(metadata))?);
         self.write(Method::PUT, &path, body, words(collection)).await.map(|_| ())
     }

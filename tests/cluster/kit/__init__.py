@@ -29,4 +29,4 @@ from .cluster import (
 )
 from .migration import Migration
 from .policy import changed, refused
-from .scenario import Scenario, local, renamed, slow
+from .scenario import Scenario, local, renamed, resources, slow

@@ -199,7 +199,7 @@ class Scenario:
     def migrate(self, name, source, target, **spec):
         """Applies a MemoryMigration, as a user does."""
         spec = {"source": source, "target": target} | spec
-        spec.setdefault("batch", {"size": 100, "delay": "0s"})
+        spec.setdefault("pacing", {"batchSize": 100, "delay": "0s"})
         kind = {"apiVersion": "memory-migration.dev/v1alpha1", "kind": "MemoryMigration"}
         self.apply(kind | {"metadata": {"name": name}, "spec": spec})
         return Migration(self, name)
@@ -217,7 +217,12 @@ def local(claim, path="chroma_db", **more):
 
 def slow(size=20, delay="500ms"):
     """Batches slow enough to be interrupted: 2,000 memories take 50 s, 300 take 7 s."""
-    return {"size": size, "delay": delay}
+    return {"batchSize": size, "delay": delay}
+
+
+def resources(wanted):
+    """A runner whose containers that check and migrate have these resources."""
+    return {"podTemplate": {"spec": {"containers": [{"name": name, "resources": wanted} for name in ("preflight", "mover")]}}}
 
 
 def renamed(target, name=COLLECTION):

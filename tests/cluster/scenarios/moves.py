@@ -1,5 +1,6 @@
 """Memories that move: every direction, through what users have between them."""
 
+import json
 import time
 
 from kit import COLLECTION, OLD_CHROMA, api, equal, kubectl, local, renamed, slow, until
@@ -8,7 +9,7 @@ from kit import COLLECTION, OLD_CHROMA, api, equal, kubectl, local, renamed, slo
 def there_and_back(s):
     """2,000 memories from a claim to a server and back into another claim, with progress, events and metrics."""
     s.claim("dev", 2000)
-    there = s.migrate("there", local("dev"), s.prod.endpoint(), collections=renamed("there_and_back"), batch=slow(100))
+    there = s.migrate("there", local("dev"), s.prod.endpoint(), collections=renamed("there_and_back"), pacing=slow(100))
     there.copying()
     row = s.k("get", "memmig", "there").splitlines()[1].split()
     equal("kubectl get while it copies", row[1:4], ["dev:chroma_db", f"prod/chroma#{s.namespace}", "Copying"])
@@ -91,7 +92,7 @@ def run_id(s):
     s.claim("dev", 300)
     m = s.migrate("again", local("dev"), s.prod.endpoint(), collections=renamed("run_id"))
     job = m.verified(300)["jobName"]
-    m.patch(batch={"size": 50}, suspend=True)
+    m.patch(pacing={"batchSize": 50}, suspend=True)
     m.seen()
     m.patch(suspend=False)
     m.seen()
@@ -120,7 +121,7 @@ def behind_a_proxy_with_a_token(s):
     s.claim("dev", 300)
     s.secret("chroma", token="wrong")
     target = {"service": {"name": "gateway", "port": 8000}, "database": s.namespace}
-    target["auth"] = {"bearer": {"secretName": "chroma", "key": "token"}}
+    target["auth"] = {"bearer": {"secretKeyRef": {"name": "chroma", "key": "token"}}}
     m = s.migrate("token", local("dev"), {"remote": target})
     until("the message speaks of credentials", lambda: ("credentials" in m.say(), m.say()))
     s.secret("chroma", token="s3cret-of-the-gateway")
@@ -137,10 +138,10 @@ def over_tls_with_a_ca_of_its_own(s):
     s.claim("dev", 300)
     s.secret("chroma", token="t0ken", **{"ca.crt": ca})
     target = {"url": f"https://gateway.{s.namespace}.svc:8000", "database": s.namespace}
-    target["auth"] = {"bearer": {"secretName": "chroma", "key": "token"}}
+    target["auth"] = {"bearer": {"secretKeyRef": {"name": "chroma", "key": "token"}}}
     m = s.migrate("tls", local("dev"), {"remote": target})
     until("the message speaks of the certificate", lambda: ("certificate" in m.say().lower(), m.say()))
-    m.patch(target={"remote": target | {"tls": {"caSecretName": "chroma"}}})
+    m.patch(target={"remote": target | {"tls": {"ca": {"secretKeyRef": {"name": "chroma", "key": "ca.crt"}}}}})
     m.verified(300)
     s.prod.holds(COLLECTION, 300)
 
@@ -152,3 +153,15 @@ def into_an_old_server(s):
     s.migrate("down", local("dev"), old.endpoint()).verified(300)
     s.migrate("up", old.endpoint(), s.prod.endpoint()).verified(300)
     s.prod.holds(COLLECTION, 300)
+
+
+def compared_only(s):
+    """mode: Verify proves what a migration left, with nothing writable mounted."""
+    s.claim("dev", 300)
+    s.migrate("there", local("dev"), s.prod.endpoint(), collections=renamed("compared")).verified(300)
+    m = s.migrate("look", local("dev"), s.prod.endpoint(), collections=renamed("compared"), mode="Verify")
+    status = m.verified(300)
+    equal("records that it copied", status["counts"]["copied"], 0)
+    volumes = json.loads(s.k("get", "job", status["jobName"], "-o", "jsonpath={.spec.template.spec.volumes}"))
+    claims = [volume["persistentVolumeClaim"] for volume in volumes if "persistentVolumeClaim" in volume]
+    equal("claims that it may write", [claim["claimName"] for claim in claims if not claim.get("readOnly")], [])

@@ -30,7 +30,7 @@ def _controllers():
 @_alone
 def controller_killed(s):
     """The controller is killed in the middle and comes back: the run goes on, and is counted once."""
-    m = s.migrate("survives", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m = s.migrate("survives", local("dev"), s.prod.endpoint(), pacing=slow(100))
     m.copying()
     job = m.status["jobName"]
     for pod in _controllers():
@@ -46,7 +46,7 @@ def leader_change(s):
     """Of two replicas the leader dies without a word: the other leads in under 20 s and finishes the run."""
     scale(2)
     try:
-        m = s.migrate("handed-over", local("dev"), s.prod.endpoint(), batch=slow(100))
+        m = s.migrate("handed-over", local("dev"), s.prod.endpoint(), pacing=slow(100))
         m.copying()
         first = _leader()
         controller = next(pod for pod in _controllers() if first.startswith(pod))
@@ -69,7 +69,7 @@ leader_change.own_cluster = True
 @_alone
 def api_server_restarted(s):
     """The API server hangs until the leader gives up, then dies and comes back: the run ends verified."""
-    m = s.migrate("patient", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m = s.migrate("patient", local("dev"), s.prod.endpoint(), pacing=slow(100))
     m.copying()
     server = process(["kube-apiserver", "--etcd-servers"])
     leader = process_of(SYSTEM, _controllers()[0], ["memory-migration", "controller"])
@@ -88,7 +88,7 @@ api_server_restarted.own_cluster = True
 @_alone
 def drained_node(s):
     """The node is cordoned in the middle: the run goes on; a new one says why it waits, and runs when the node is back."""
-    m = s.migrate("runs", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m = s.migrate("runs", local("dev"), s.prod.endpoint(), pacing=slow(100))
     m.copying()
     nodes = [n["metadata"]["name"] for n in api().get("/api/v1/nodes")["items"] if not n["spec"].get("unschedulable")]
     kubectl("cordon", *nodes)

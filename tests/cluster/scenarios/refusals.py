@@ -3,7 +3,7 @@
 import hashlib
 import time
 
-from kit import equal, local, refused, renamed, until, writes_by_name
+from kit import equal, local, refused, renamed, resources, until, writes_by_name
 
 
 def job_quota(s):
@@ -72,8 +72,8 @@ few_writes_whatever_refuses.alone = few_writes_whatever_refuses.own_cluster = fe
 def _waiting(s):
     """Migrations that cannot start: their names. Each has a target of its own, so that none waits for another's lock."""
     into = lambda name, **more: s.prod.within("default_tenant", f"{s.namespace}-{name}").endpoint(**more)
-    huge = {"resources": {"requests": {"memory": "900Ti"}, "limits": {"memory": "900Ti"}}}
-    token = {"bearer": {"secretName": "none", "key": "token"}}
+    huge = resources({"requests": {"memory": "900Ti"}, "limits": {"memory": "900Ti"}})
+    token = {"bearer": {"secretKeyRef": {"name": "none", "key": "token"}}}
     waiting = {
         "PodUnschedulable": s.migrate("huge", local("dev"), into("huge"), runner=huge),
         "VolumeInUse": s.migrate("used", local("dev"), local("busy")),
@@ -86,7 +86,7 @@ def _waiting(s):
         m.reaches(reason)
     unborn = [
         s.migrate("denied", local("dev"), into("denied")),
-        s.migrate("label", local("dev"), into("label"), runner={"podLabels": {"not a label": "x"}}),
+        s.migrate("label", local("dev"), into("label"), runner={"podTemplate": {"metadata": {"labels": {"not a label": "x"}}}}),
     ]
     for m in unborn:
         m.reaches("NotAdmitted")

@@ -2,6 +2,8 @@
 
 from kit import COLLECTION, equal, local, renamed
 
+AS_ROOT = {"podTemplate": {"spec": {"securityContext": {"runAsUser": 0, "runAsNonRoot": False}}}}
+
 
 def beside_a_running_server(s):
     """A claim that a running Chroma uses is read beside it, as its user, without stopping it."""
@@ -22,7 +24,7 @@ def owned_by_root(s):
     m = s.migrate("root", local("dev"), s.prod.endpoint(), collections=renamed("owned_by_root"))
     said = m.reaches("PreflightRefused")
     equal("the field is named: " + said, "runAsUser" in said, True)
-    m.patch(runId="as-root", runner={"podSecurityContext": {"runAsUser": 0, "runAsNonRoot": False}})
+    m.patch(runId="as-root", runner=AS_ROOT)
     m.verified(300)
     s.prod.holds("owned_by_root", 300)
 
@@ -34,8 +36,7 @@ def into_a_store_of_root(s):
     """The same as target, which holds memories already: the server that writes it runs as root."""
     s.claim("dev", 300)
     s.claim("into", 2000, user=0, shell="chmod -R go= /data/chroma_db")
-    security = {"podSecurityContext": {"runAsUser": 0, "runAsNonRoot": False}}
-    s.migrate("root", local("dev"), local("into"), collections=renamed("added"), runner=security).verified(300)
+    s.migrate("root", local("dev"), local("into"), collections=renamed("added"), runner=AS_ROOT).verified(300)
     server = s.chroma("look", claim="into", path="/data/chroma_db", user=0)
     server.holds("added", 300)
     server.holds(COLLECTION, 2000)

@@ -3,17 +3,17 @@
 import os
 import signal
 
-from kit import BOX, COLLECTION, changed, equal, local, process, slow
+from kit import BOX, COLLECTION, changed, equal, local, process, resources, slow
 
 
 def out_of_memory(s):
     """A runner that is killed for its memory says so, with the field to raise; raised, it goes on."""
     s.claim("dev", 2000)
-    tight = {"resources": {"limits": {"memory": "12Mi"}, "requests": {"memory": "8Mi"}}}
+    tight = resources({"limits": {"memory": "12Mi"}, "requests": {"memory": "8Mi"}})
     m = s.migrate("tight", local("dev"), s.prod.endpoint(), runner=tight, backoffLimit=1)
     said = m.reaches("OutOfMemory")
-    equal("it says what to raise", "12Mi" in said and "runner.resources" in said, True)
-    m.patch(runner={"resources": None}, runId="2")
+    equal("it says what to raise", "12Mi" in said and "spec.runner.podTemplate" in said, True)
+    m.patch(runner={"podTemplate": None}, runId="2")
     m.verified(2000)
     s.prod.holds(COLLECTION, 2000)
 
@@ -38,7 +38,7 @@ def sidecar_that_stays(s):
 
 def node_lost(s):
     """The node stops answering in the middle: said, with the way out, and nothing else is started; it goes on when it is back."""
-    m = s.migrate("alone", local("dev"), s.prod.endpoint(), batch=slow(100, "2s"))
+    m = s.migrate("alone", local("dev"), s.prod.endpoint(), pacing=slow(100, "2s"))
     m.copying()
     kubelet = process(["kubelet", "--hostname-override"])
     os.kill(kubelet, signal.SIGSTOP)

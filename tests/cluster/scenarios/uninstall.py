@@ -12,7 +12,7 @@ CRD = "memorymigrations.memory-migration.dev"
 
 def upgraded_removed_and_installed_by_kubectl(s):
     """`helm upgrade` keeps a run running, `helm test` passes, `helm uninstall` leaves objects and CRD, and install.yaml takes over."""
-    m = s.migrate("outlives", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m = s.migrate("outlives", local("dev"), s.prod.endpoint(), pacing=slow(100))
     m.copying()
     job = m.status["jobName"]
     install(**{"log.level": "debug"})
@@ -28,7 +28,7 @@ def upgraded_removed_and_installed_by_kubectl(s):
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
     kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
     s.claim("into")
-    s.migrate("anew", local("dev"), local("into"), batch={"size": 500, "delay": "0s"}).verified(2000)
+    s.migrate("anew", local("dev"), local("into"), pacing={"batchSize": 500, "delay": "0s"}).verified(2000)
     s.chroma("look", claim="into", path="/data/chroma_db").holds(COLLECTION, 2000)
 
 
@@ -46,11 +46,11 @@ def a_newer_crd(s):
     kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
     m = s.migrate("stays", local("dev"), s.prod.endpoint())
     m.verified(2000)
-    m.patch(pacing="Adaptive")
+    m.patch(pacing={"mode": "Adaptive"})
     before = m.object()
     equal("the field, which the CRD does not know", before["spec"].get("pacing"), None)
     helm("upgrade", f"{OPERATOR}-crds", f"{CHART}-crds", "-n", SYSTEM)
-    until("the field is kept", lambda: m.patch(pacing="Adaptive")["spec"].get("pacing") == "Adaptive")
+    until("the field is kept", lambda: m.patch(pacing={"mode": "Adaptive"})["spec"].get("pacing", {}).get("mode") == "Adaptive")
     after = m.object()
     equal("the object", after["metadata"]["uid"], before["metadata"]["uid"])
     equal("its proof", after["status"]["verification"], before["status"]["verification"])

@@ -17,7 +17,7 @@ def _job_ended(s, m):
 
 def succeeded_pod_collected(s):
     """The pod that succeeded is deleted before its verdict is read, a failed try's stays: verified again, never Failed."""
-    m = s.migrate("collected", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m = s.migrate("collected", local("dev"), s.prod.endpoint(), pacing=slow(100))
     m.copying(100)
     failed = m.running_pod()
     # Politely: it leaves a verdict of its own, which is not the run's.
@@ -44,7 +44,7 @@ succeeded_pod_collected.alone = succeeded_pod_collected.own_cluster = True
 
 def suspended_in_the_last_second(s):
     """The Job ends, and only then the suspension is seen: the run is verified, and not run again."""
-    m = s.migrate("late", local("dev"), s.prod.endpoint(), batch=slow(100))
+    m = s.migrate("late", local("dev"), s.prod.endpoint(), pacing=slow(100))
     m.copying()
     scale(0)
     try:

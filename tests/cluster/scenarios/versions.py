@@ -15,7 +15,7 @@ def status_field_unknown_to_the_crd(s):
         del status[field]
     kubectl("replace", "-f", "-", stdin=json.dumps(crd))
     try:
-        m = s.migrate("older", local("dev"), s.prod.endpoint(), batch=slow(500))
+        m = s.migrate("older", local("dev"), s.prod.endpoint(), pacing=slow(500))
         status = m.verified(2000)
         equal("what the CRD does not know is not there", "progress" in status or "podName" in status, False)
         equal("attempts", status["attempts"], 1)

@@ -1,6 +1,6 @@
 """Migrations that cannot go on: the condition says why and what to do, and they go on by themselves once it is done."""
 
-from kit import COLLECTION, Failed, equal, local, renamed, slow, until
+from kit import COLLECTION, Failed, equal, local, renamed, resources, slow, until
 
 
 def wrong_address(s):
@@ -20,7 +20,7 @@ def wrong_address(s):
 def missing_secret(s):
     """A Secret that is not there is waited for."""
     s.claim("dev", 300)
-    auth = {"bearer": {"secretName": "token", "key": "token"}}
+    auth = {"bearer": {"secretKeyRef": {"name": "token", "key": "token"}}}
     m = s.migrate("locked", local("dev"), s.prod.endpoint(auth=auth), collections=renamed("missing_secret"))
     equal("the Secret is named", '"token" not found' in m.reaches("SecretNotReady"), True)
     s.secret("token", token="any: this server asks for none")
@@ -42,12 +42,12 @@ def image_that_cannot_be_pulled(s):
 def no_node_takes_it(s):
     """A runner that fits no node says so; lower requests let it run after it was suspended and resumed."""
     s.claim("dev", 300)
-    huge = {"resources": {"requests": {"memory": "900Ti"}, "limits": {"memory": "900Ti"}}}
+    huge = resources({"requests": {"memory": "900Ti"}, "limits": {"memory": "900Ti"}})
     m = s.migrate("huge", local("dev"), s.prod.endpoint(), collections=renamed("no_node"), runner=huge)
     m.reaches("PodUnschedulable")
     m.patch(suspend=True)
     m.reaches("Suspended")
-    m.patch(suspend=False, runner={"resources": None})
+    m.patch(suspend=False, runner={"podTemplate": None})
     m.verified(300)
     s.prod.holds("no_node", 300)
 
@@ -79,13 +79,13 @@ def server_comes_mid_run(s):
     """A server that is started on the target claim while a run writes it ends the run; it goes on when the server is gone."""
     s.claim("dev", 2000)
     s.claim("into")
-    m = s.migrate("shared", local("dev"), local("into"), batch=slow())
+    m = s.migrate("shared", local("dev"), local("into"), pacing=slow())
     m.copying()
     s.chroma("intruder", claim="into", path="/data/chroma_db", wait=False)
     equal("the run is ended", "the run was stopped" in m.reaches("VolumeInUse"), True)
     until("no runner pod is left", lambda: not m.pods(alive=True))
     s.k("scale", "statefulset/intruder", "--replicas=0")
-    m.patch(batch={"size": 100, "delay": "0s"})
+    m.patch(pacing={"batchSize": 100, "delay": "0s"})
     m.verified(2000)
     s.k("scale", "statefulset/intruder", "--replicas=1")
     s.chroma("intruder", claim="into", path="/data/chroma_db").holds(COLLECTION, 2000)
@@ -94,7 +94,7 @@ def server_comes_mid_run(s):
 def two_into_one_target(s):
     """Of two migrations into one collection the second waits until the first has ended."""
     s.claim("dev", 300)
-    first = s.migrate("first", local("dev"), s.prod.endpoint(), collections=renamed("two_into_one"), batch=slow(10))
+    first = s.migrate("first", local("dev"), s.prod.endpoint(), collections=renamed("two_into_one"), pacing=slow(10))
     first.copying()
     second = s.migrate("second", local("dev"), s.prod.endpoint(), collections=renamed("two_into_one"))
     equal("the other is named", f"{s.namespace}/first" in second.reaches("TargetBusy"), True)
@@ -109,13 +109,13 @@ def refused_by_the_api_server(s):
         "exactly one of local": {"source": {}, "target": s.prod.endpoint()},
         "http": {"source": local("a"), "target": {"remote": {"url": "ftp://x"}}},
         "path": {"source": local("a", "../up"), "target": s.prod.endpoint()},
-        "size": {"source": local("a"), "target": s.prod.endpoint(), "batch": {"size": 0}},
-        "delay": {"source": local("a"), "target": s.prod.endpoint(), "batch": {"delay": "fast"}},
+        "size": {"source": local("a"), "target": s.prod.endpoint(), "pacing": {"batchSize": 0}},
+        "delay": {"source": local("a"), "target": s.prod.endpoint(), "pacing": {"delay": "fast"}},
         "same": {"source": local("a"), "target": local("a")},
     }
     for word, spec in bad.items():
         try:
-            s.migrate("bad", **spec, **({} if "batch" in spec else {"batch": {"size": 10}}))
+            s.migrate("bad", **spec, **({} if "pacing" in spec else {"pacing": {"batchSize": 10}}))
         except Failed as refusal:
             equal(f"the refusal speaks of {word}: {refusal}", word in str(refusal), True)
         else:

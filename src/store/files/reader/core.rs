@@ -246,46 +246,66 @@ impl Core {
         })
     }
 
-    /// Every collection of a database.
-    pub(super) fn of_database(&mut self, tenant: &str, database: &str) -> Attempt<Vec<Collection>> {
-        let found = self.all()?.into_iter().filter(|c| c.tenant == tenant && c.database == database);
+    /// The names of all databases of a tenant, in order.
+    pub(super) fn databases(&mut self, tenant: &str) -> Attempt<Vec<String>> {
+        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
+        let all = self.read(|db, _, _| shared.catalog(db).databases().map_err(|e| failure(&file, &e)))?;
+        if let Some(error) = shared.pages.lost("databases") {
+            return Err(Failure::Final(Error::Damaged {
+                file,
+                what: format!(
+                    "a page of the table databases cannot be read ({error}), so that not all names are known"
+                ),
+                readable: "name each database, without a *; those on the other pages can be read".to_owned(),
+            }));
+        }
+        Ok(all.into_iter().filter(|(of, _)| of == tenant).map(|(_, name)| name).collect())
+    }
+
+    /// Every collection of these databases. `may_be_missing`: one that is not there is empty.
+    pub(super) fn of_databases(
+        &mut self,
+        tenant: &str,
+        databases: &[String],
+        may_be_missing: bool,
+    ) -> Attempt<Vec<Collection>> {
+        let found = self.all()?.into_iter().filter(|c| c.tenant == tenant && databases.contains(&c.database));
         let found: Vec<Collection> = found.collect();
         let (store, file, shared) = (self.name(), self.file.clone(), Arc::clone(&self.shared));
-        let missing = |what: String, there: String, tables: &[&'static str]| {
-            let lost = tables.iter().find_map(|table| Some((table, shared.pages.lost(table)?)));
-            Failure::Final(match lost {
-                // absence from a table that cannot be read is none
-                Some((table, error)) => Error::Damaged {
-                    file: file.clone(),
-                    what: format!(
-                        "a page of the table {table} cannot be read ({error}), and {what} is not on the others"
-                    ),
-                    readable: "restore it from a backup, or save what is left with sqlite3's .recover on a copy"
-                        .to_owned(),
-                },
-                None => Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") },
-            })
+        let missing = |what: String, there: String, table: &'static str| match shared.pages.lost(table) {
+            // absence from a table that cannot be read is none
+            Some(error) => Err(Failure::Final(Error::Damaged {
+                file: file.clone(),
+                what: format!("a page of the table {table} cannot be read ({error}), and {what} is not on the others"),
+                readable: "restore it from a backup, or save what is left with sqlite3's .recover on a copy".to_owned(),
+            })),
+            None if may_be_missing => Ok(()),
+            None => {
+                Err(Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") }))
+            }
         };
-        if !found.is_empty() {
+        let empty: Vec<&String> = databases.iter().filter(|d| !found.iter().any(|c| c.database == **d)).collect();
+        if empty.is_empty() {
             return Ok(found);
         }
-        let (tenants, databases) = self.read(|db, _, _| {
+        let (tenants, all) = self.read(|db, _, _| {
             let catalog = shared.catalog(db);
             let both = catalog.tenants().and_then(|tenants| Ok((tenants, catalog.databases()?)));
             both.map_err(|e| failure(&file, &e))
         })?;
         if !tenants.iter().any(|t| t == tenant) {
-            return Err(missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}"), &["tenants"]));
+            missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}"), "tenants")?;
         }
-        let names: Vec<&str> = databases.iter().filter(|(t, _)| t == tenant).map(|(_, d)| d.as_str()).collect();
-        let what = format!("database {database:?} of tenant {tenant:?}");
-        if !names.contains(&database) {
-            return Err(missing(what, format!("the databases {names:?}"), &["databases"]));
+        let names: Vec<&str> = all.iter().filter(|(t, _)| t == tenant).map(|(_, d)| d.as_str()).collect();
+        for database in empty {
+            let what = format!("database {database:?} of tenant {tenant:?}");
+            if !names.contains(&database.as_str()) {
+                missing(what, format!("the databases {names:?}"), "databases")?;
+            } else if shared.pages.lost("collections").is_some() {
+                missing(format!("any collection of {what}"), String::new(), "collections")?;
+            }
         }
-        match self.shared.pages.lost("collections") {
-            Some(_) => Err(missing(format!("any collection of {what}"), String::new(), &["collections"])),
-            None => Ok(found),
-        }
+        Ok(found)
     }
 
     fn gone(&self, what: &str) -> Error {
