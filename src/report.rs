@@ -140,6 +140,8 @@ pub struct Counts {
     pub gone_from_source: u64,
     /// New in the source after the last pass that copied; no part of `source`. The next run copies them.
     pub came_later: u64,
+    /// In the target at the end, and not in the source; no part of `source`. Nothing is done about them.
+    pub extra: u64,
     /// In the target at the end.
     pub target_after: u64,
     /// Compared and equal.
@@ -167,6 +169,7 @@ impl Counts {
             duplicates,
             gone_from_source,
             came_later,
+            extra,
             target_after,
             verified,
             different,
@@ -183,6 +186,7 @@ impl Counts {
         self.duplicates += duplicates;
         self.gone_from_source += gone_from_source;
         self.came_later += came_later;
+        self.extra += extra;
         self.target_after += target_after;
         self.verified += verified;
         self.different += different;
@@ -205,6 +209,28 @@ impl Counts {
     }
 }
 
+/// What the comparison says of source and target as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Verification {
+    /// Every record was compared and is equal, none was skipped, the target holds no others, and all settings agree.
+    pub identical: bool,
+    /// Whether the source stood still from its listing to the end of the comparison.
+    pub source_quiet: SourceQuiet,
+}
+
+/// Whether the source stood still while it was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SourceQuiet {
+    /// Its files were the same throughout. Never of a server.
+    Yes,
+    /// Something was seen to change.
+    No,
+    /// No change was seen, which proves nothing.
+    #[default]
+    Unknown,
+}
+
 /// One preflight check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
@@ -219,13 +245,13 @@ pub struct Check {
     pub remedy: String,
 }
 
-/// One record that is listed by id: different, missing, unreadable, skipped, duplicate or gone.
+/// One record that is listed by id: different, missing, unreadable, skipped, duplicate, gone or extra.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The record's id.
     pub id: String,
     /// Which field differs, as `embedding` or `metadata.tags`; or what happened to the record, as `missing`,
-    /// `unreadable`, `conflict`, `duplicate`, `goneFromSource`.
+    /// `unreadable`, `conflict`, `duplicate`, `goneFromSource`, `extra`.
     pub field: String,
     /// Both values, shortened, or the explanation.
     pub detail: String,
@@ -285,6 +311,9 @@ pub struct Report {
     pub preflight: Vec<Check>,
     /// Totals.
     pub counts: Counts,
+    /// What the comparison says of both sides as a whole.
+    #[serde(default)]
+    pub verification: Verification,
     /// One per collection, in the order they were migrated.
     pub collections: Vec<CollectionReport>,
 }

@@ -76,6 +76,7 @@ fn table(report: &Report) -> Table {
         "SKIPPED",
         "VERIFIED",
         "WRONG",
+        "EXTRA",
         "FINGERPRINT",
     ]);
     let several = report.has_databases();
@@ -88,7 +89,7 @@ fn table(report: &Report) -> Table {
     table
 }
 
-fn row(collection: &CollectionReport, several: bool) -> [String; 11] {
+fn row(collection: &CollectionReport, several: bool) -> [String; 12] {
     let Counts {
         source,
         target_before: _,
@@ -99,6 +100,7 @@ fn row(collection: &CollectionReport, several: bool) -> [String; 11] {
         duplicates,
         gone_from_source: _,
         came_later: _,
+        extra,
         target_after: _,
         verified,
         different,
@@ -117,6 +119,7 @@ fn row(collection: &CollectionReport, several: bool) -> [String; 11] {
         (conflicts_skipped + duplicates).to_string(),
         verified.to_string(),
         (different + missing + changed + unreadable).to_string(),
+        extra.to_string(),
         collection.fingerprint.chars().take(12).collect(),
     ]
 }
@@ -124,7 +127,7 @@ fn row(collection: &CollectionReport, several: bool) -> [String; 11] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Difference, Direction, Reason, SCHEMA};
+    use crate::report::{Difference, Direction, Reason, SCHEMA, Verification};
 
     #[test]
     fn a_person_sees_the_first_differences_and_a_pods_log_holds_all() {
@@ -145,6 +148,7 @@ mod tests {
             finished_at: String::new(),
             preflight: Vec::new(),
             counts: Counts::default(),
+            verification: Verification::default(),
             collections: vec![collection],
         };
         let person = outcome(&report, Some("r.json"), PRINTED);

@@ -7,7 +7,7 @@ use super::preflight::LEFT_OUT;
 use super::verify::Compared;
 use super::{Context, Outcome, Pair, Run, damage};
 use crate::exit::Exit;
-use crate::report::{Check, CollectionReport, Counts, Direction, Reason, Report, SCHEMA, Verdict};
+use crate::report::{Check, CollectionReport, Counts, Direction, Reason, Report, SCHEMA, Verdict, Verification};
 use crate::store::{Finding, Target};
 
 /// How far a run got. Only `Proved` can become the reason `Verified`, and only verification can make a [`Compared`].
@@ -99,6 +99,7 @@ fn finished(
         finished_at: stamp(SystemTime::now()),
         preflight: preflight.to_vec(),
         counts: total(&collections),
+        verification: Verification::default(),
         collections,
     };
     Outcome { report, exit }
