@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-/// Everything in `value` that `schema` does not allow, each with its place, as "spec.batch.sise: ...".
+/// Everything in `value` that `schema` does not allow, each with its place, as "spec.pacing.batchSise: ...".
 #[must_use]
 pub fn problems(schema: &Value, value: &Value, place: &str) -> Vec<String> {
     let mut found = Vec::new();

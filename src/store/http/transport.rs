@@ -282,7 +282,7 @@ impl Transport {
                 body: format!(
                     "the server, or a proxy before it, takes no body of {} bytes: {text}. Raise the limit (client_max_body_size \
                      of nginx, the annotation nginx.ingress.kubernetes.io/proxy-body-size of its ingress), or make batches \
-                     smaller (--batch-size, spec.batch.size)",
+                     smaller (--batch-size, spec.pacing.batchSize)",
                     request.body_len()
                 ),
             },

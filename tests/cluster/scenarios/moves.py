@@ -49,19 +49,19 @@ def server_to_server(s):
 
 
 def tenants_and_renames(s):
-    """One collection twice under new names into a tenant and database that are waited for, and the whole database from there."""
+    """One collection under two new names into a tenant and database that are waited for, and the whole database from there."""
     s.claim("dev", 300)
     tenant = f"team-{time.time_ns()}"
     target = s.prod.within(tenant, "notes")
-    names = [renamed("first")[0], renamed("second")[0]]
-    m = s.migrate("split", local("dev"), target.endpoint(), collections=names)
-    m.reaches("TargetNotFound")
+    two = [s.migrate(name, local("dev"), target.endpoint(), collections=renamed(name)) for name in ("first", "second")]
+    for m in two:
+        m.reaches("TargetNotFound")
     s.prod.call("POST", "/tenants", {"name": tenant})
     s.prod.call("POST", f"/tenants/{tenant}/databases", {"name": "notes"})
-    status = m.verified(600)
-    equal("collections in the status", [c["targetName"] for c in status["collections"]], ["first", "second"])
-    target.holds("first", 300)
-    target.holds("second", 300)
+    for m in two:
+        status = m.verified(300)
+        equal("collections in the status", [c["targetName"] for c in status["collections"]], [m.name])
+        target.holds(m.name, 300)
     s.migrate("whole", target.endpoint(), s.prod.endpoint()).verified(600)
     s.prod.holds("first", 300)
     s.prod.holds("second", 300)

@@ -44,8 +44,10 @@ def reader_that_becomes_a_writer(s):
     s.use("into", wait=False)
     equal("the pod is named", "uses-into" in m.reaches("VolumeInUse"), True)
     until("no runner pod is left", lambda: not m.pods(alive=True))
+    # The store belongs to the user of the pod that was on the claim when the run began: it must be there again before the
+    # run goes on.
+    m.patch(suspend=True)
     s.free("into")
-    # The store belongs to the user of the pod that was on the claim when the run began.
     s.use("into", read_only=True)
-    m.patch(pacing={"batchSize": 500, "delay": "0s"})
+    m.patch(suspend=False, pacing={"batchSize": 500, "delay": "0s"})
     m.verified(2000)

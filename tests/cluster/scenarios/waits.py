@@ -109,7 +109,7 @@ def refused_by_the_api_server(s):
         "exactly one of local": {"source": {}, "target": s.prod.endpoint()},
         "http": {"source": local("a"), "target": {"remote": {"url": "ftp://x"}}},
         "path": {"source": local("a", "../up"), "target": s.prod.endpoint()},
-        "size": {"source": local("a"), "target": s.prod.endpoint(), "pacing": {"batchSize": 0}},
+        "batchSize": {"source": local("a"), "target": s.prod.endpoint(), "pacing": {"batchSize": 0}},
         "delay": {"source": local("a"), "target": s.prod.endpoint(), "pacing": {"delay": "fast"}},
         "same": {"source": local("a"), "target": local("a")},
     }
