@@ -208,6 +208,12 @@ async fn skips_and_values_that_were_not_read_stand_in_the_way() {
         says(&outcome, &["Not identical: records were read without values"]);
     }
     source.state().remarks.partial = false;
+    source.state().remarks.damage = vec!["it is torn".into()];
+    for outcome in both(&source, &target, &fast()).await {
+        assert_eq!((outcome.report.reason, outcome.report.counts.verified), (Reason::VerificationFailed, 3));
+        assert!(!outcome.report.verification.identical, "all are equal, and nobody knows what is missing");
+    }
+    source.state().remarks.damage.clear();
     edit(&mut target.state(), "0001", "other");
     let outcome = run(&source, &target, &fast()).await;
     assert_eq!(outcome.report.reason, Reason::VerifiedWithSkips);
