@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod crd;
 pub mod duration;
 pub mod endpoint;
+pub mod last_success;
 pub mod listed;
 pub mod manifest;
 pub mod pacing;
@@ -24,7 +25,9 @@ pub use manifest::{ManifestError, parse_manifest, parse_pod_template};
 pub use pacing::{Pacing, PacingMode};
 pub use runner::{ContainerName, ContainerPart, PodMetadata, PodPart, PodTemplate, Runner};
 pub use select::Selected;
-pub use spec::{Duplicates, MemoryMigration, MemoryMigrationSpec, Mode, OnConflict, Verification, VerificationMode};
+pub use spec::{
+    Duplicates, Extras, MemoryMigration, MemoryMigrationSpec, Mode, OnConflict, Verification, VerificationMode,
+};
 pub use status::{MemoryMigrationStatus, Phase};
 
 /// The API group.

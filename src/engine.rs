@@ -7,6 +7,7 @@ pub mod compare;
 mod copy;
 mod damage;
 mod digests;
+mod extra;
 pub mod fingerprint;
 pub mod halt;
 pub mod judge;
@@ -17,6 +18,7 @@ mod pair;
 mod pipeline;
 mod preflight;
 pub mod progress;
+mod quiet;
 mod repair;
 pub mod seal;
 pub mod select;
@@ -76,6 +78,16 @@ pub enum Verification {
     Counts,
 }
 
+/// Whether the target may hold records that the source does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Extras {
+    /// They are counted and listed.
+    #[default]
+    Allow,
+    /// They are a failure; none is deleted.
+    Fail,
+}
+
 /// Who decides on batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Pacing {
@@ -125,6 +137,8 @@ pub struct Options {
     pub delay: Duration,
     /// How much is proved.
     pub verification: Verification,
+    /// Whether the target may hold more than the source.
+    pub extras: Extras,
     /// Whether a source without any record is a success. Default: no, the run ends with `SourceEmpty`.
     pub allow_empty: bool,
     /// What an earlier attempt of this run listed, if there was one.
@@ -154,6 +168,7 @@ impl Default for Options {
             batch_size: 10,
             delay: Duration::from_secs(1),
             verification: Verification::default(),
+            extras: Extras::default(),
             allow_empty: false,
             listed: None,
             relation: Relation::default(),
@@ -173,6 +188,8 @@ pub struct Outcome {
     pub report: Report,
     /// The exit code that says the same.
     pub exit: Exit,
+    /// Whether it was a comparison, which copies nothing.
+    pub is_comparison: bool,
 }
 
 /// What every step of a run shares.
@@ -192,6 +209,8 @@ struct Run {
     resolved: HashSet<(String, String)>,
     /// Collections, and databases, that came to the source after the selection was resolved: they are not copied.
     came_later: Vec<String>,
+    /// Collections of the target that the source has not, where whole databases are compared.
+    others: Vec<String>,
     tracker: Tracker,
     /// Set before the first write is sent.
     written: bool,
@@ -205,6 +224,7 @@ impl Run {
             pairs: Vec::new(),
             resolved: HashSet::new(),
             came_later: Vec::new(),
+            others: Vec::new(),
             tracker,
             written: false,
         }
@@ -240,6 +260,9 @@ pub async fn migrate(
     let context = Context { source, options, stop };
     let mut run = Run::new(tracker);
     let mut ended = steps(&context, target, &mut run).await;
+    if ended.is_ok() {
+        quiet::settle(&context, &mut run.pairs).await;
+    }
     if let Err(error) = target.close().await {
         ended = ended.and(Err(Halt::Target(error)));
     }
@@ -291,7 +314,7 @@ async fn prove(
 ) -> Result<verdict::End, Halt> {
     let sides = verify::Sides::new(writer, target.files());
     if context.options.verification == Verification::Counts {
-        run.came_later = last::count(context, &sides, &mut run.pairs, &run.resolved).await?;
+        last::count(context, &sides, run).await?;
         return Ok(verdict::End::Counted);
     }
     let total = run.pairs.iter().map(Pair::to_verify).sum();
@@ -300,7 +323,7 @@ async fn prove(
         repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
     }
     for looks in 1..=LAST_LOOKS {
-        run.came_later = last::look(context, &sides, &mut run.pairs, &run.resolved, looks == LAST_LOOKS).await?;
+        last::look(context, &sides, run, looks == LAST_LOOKS).await?;
         if run.pairs.iter().all(|pair| pair.open() == 0) || looks == LAST_LOOKS {
             break;
         }
@@ -331,6 +354,9 @@ pub async fn verify(
     let context = Context { source, options, stop };
     let mut run = Run::new(tracker);
     let ended = compare_stores(&context, target, &mut run).await;
+    if ended.is_ok() {
+        quiet::settle(&context, &mut run.pairs).await;
+    }
     verdict::verified_only(&context, &target.name(), direction, &run, started, &ended)
 }
 
@@ -343,7 +369,7 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
         // what differs is read again: it may have been a moving source, or an answer that was wrong once
         verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
-    run.came_later = last::look(context, &sides, &mut run.pairs, &run.resolved, true).await?;
+    last::look(context, &sides, run, true).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 

@@ -294,6 +294,7 @@ fn outcomes(counts: &Counts) -> [(&'static str, u64); 12] {
         duplicates,
         gone_from_source,
         came_later,
+        extra: _,
         target_after: _,
         verified,
         different,
@@ -319,8 +320,12 @@ fn outcomes(counts: &Counts) -> [(&'static str, u64); 12] {
 
 /// The same with how many there are on both sides.
 fn states(counts: &Counts) -> Vec<(&'static str, u64)> {
-    let sides =
-        [("source", counts.source), ("targetBefore", counts.target_before), ("targetAfter", counts.target_after)];
+    let sides = [
+        ("source", counts.source),
+        ("targetBefore", counts.target_before),
+        ("targetAfter", counts.target_after),
+        ("extra", counts.extra),
+    ];
     sides.into_iter().chain(outcomes(counts)).collect()
 }
 

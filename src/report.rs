@@ -1,10 +1,12 @@
 //! What a run tells: the report file, the verdict in the Job's termination message, and progress and report lines in the log.
 //! The same structs on the writing and the reading side; serde only, nothing of ours, no kube.
 
+mod counts;
 mod summary;
 
 use serde::{Deserialize, Serialize};
 
+pub use counts::Counts;
 pub use summary::Summary;
 
 /// Version of every shape in this file. The controller reads the one before, too.
@@ -116,93 +118,26 @@ impl Direction {
     }
 }
 
-/// Records by what became of them. All are numbers of records.
-///
-/// After a full verification: source = verified + conflictsSkipped + duplicates + changed + different + missing + unreadable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What the comparison says of source and target as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Counts {
-    /// In the source, as last listed.
-    pub source: u64,
-    /// In the target before the first write.
-    pub target_before: u64,
-    /// Written by this run (in a dry run: would be written); counted only once verified.
-    pub copied: u64,
-    /// Already in the target with equal content.
-    pub present: u64,
-    /// In the target with other content, and left alone (`onConflict: Skip`).
-    pub conflicts_skipped: u64,
-    /// In the target with other content, and replaced (`onConflict: Overwrite`).
-    pub overwritten: u64,
-    /// Not copied because their document was already in the target under another id (`duplicates: ByContent`).
-    pub duplicates: u64,
-    /// Listed when the run began, and not in the source any more; no part of `source`. The target may hold them.
-    pub gone_from_source: u64,
-    /// New in the source after the last pass that copied; no part of `source`. The next run copies them.
-    pub came_later: u64,
-    /// In the target at the end.
-    pub target_after: u64,
-    /// Compared and equal.
-    pub verified: u64,
-    /// Compared and not equal, after repair.
-    pub different: u64,
-    /// In the source and not in the target, after repair.
-    pub missing: u64,
-    /// Changed in the source again and again while it was copied.
-    pub changed: u64,
-    /// In the source without content that can be read; never sent.
-    pub unreadable: u64,
+pub struct Verification {
+    /// Every record was compared and is equal, none was skipped, the target holds no others, and all settings agree.
+    pub identical: bool,
+    /// Whether the source stood still from its listing to the end of the comparison.
+    pub source_quiet: SourceQuiet,
 }
 
-impl Counts {
-    /// Adds another collection's counts.
-    pub fn add(&mut self, other: &Self) {
-        let Self {
-            source,
-            target_before,
-            copied,
-            present,
-            conflicts_skipped,
-            overwritten,
-            duplicates,
-            gone_from_source,
-            came_later,
-            target_after,
-            verified,
-            different,
-            missing,
-            changed,
-            unreadable,
-        } = other;
-        self.source += source;
-        self.target_before += target_before;
-        self.copied += copied;
-        self.present += present;
-        self.conflicts_skipped += conflicts_skipped;
-        self.overwritten += overwritten;
-        self.duplicates += duplicates;
-        self.gone_from_source += gone_from_source;
-        self.came_later += came_later;
-        self.target_after += target_after;
-        self.verified += verified;
-        self.different += different;
-        self.missing += missing;
-        self.changed += changed;
-        self.unreadable += unreadable;
-    }
-
-    /// Whether every source record is accounted for exactly once. Holds after a full verification.
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.source
-            == self.verified
-                + self.conflicts_skipped
-                + self.duplicates
-                + self.changed
-                + self.different
-                + self.missing
-                + self.unreadable
-    }
+/// Whether the source stood still while it was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SourceQuiet {
+    /// Its files were the same throughout. Never of a server.
+    Yes,
+    /// Something was seen to change.
+    No,
+    /// No change was seen, which proves nothing.
+    #[default]
+    Unknown,
 }
 
 /// One preflight check.
@@ -219,13 +154,13 @@ pub struct Check {
     pub remedy: String,
 }
 
-/// One record that is listed by id: different, missing, unreadable, skipped, duplicate or gone.
+/// One record that is listed by id: different, missing, unreadable, skipped, duplicate, gone or extra.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The record's id.
     pub id: String,
     /// Which field differs, as `embedding` or `metadata.tags`; or what happened to the record, as `missing`,
-    /// `unreadable`, `conflict`, `duplicate`, `goneFromSource`.
+    /// `unreadable`, `conflict`, `duplicate`, `goneFromSource`, `extra`.
     pub field: String,
     /// Both values, shortened, or the explanation.
     pub detail: String,
@@ -285,6 +220,9 @@ pub struct Report {
     pub preflight: Vec<Check>,
     /// Totals.
     pub counts: Counts,
+    /// What the comparison says of both sides as a whole.
+    #[serde(default)]
+    pub verification: Verification,
     /// One per collection, in the order they were migrated.
     pub collections: Vec<CollectionReport>,
 }

@@ -86,6 +86,22 @@ pub trait Reader: Send + Sync {
         Ok((self.fetch(collection, ids).await?, ids.len()))
     }
 
+    /// Those of these ids that the store answers for, in any order; one whose record it cannot read is among them. The ids
+    /// are sorted, and none is there twice. Asked for by id, so that it is another look than a listing.
+    ///
+    /// # Errors
+    /// Those of [`Reader::fetch`].
+    async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
+        const WINDOW: Budget = Budget { bytes: 4 << 20, first: true };
+        let (mut held, mut rest) = (Vec::new(), ids);
+        while !rest.is_empty() {
+            let (found, count) = self.fetch_within(collection, rest, WINDOW).await?;
+            held.extend(found.iter().map(|fetched| fetched.id().to_owned()));
+            rest = rest.get(count.max(1)..).unwrap_or_default();
+        }
+        Ok(held)
+    }
+
     /// What the store says of the collection beside its records, as far as it was read until now.
     ///
     /// # Errors
@@ -125,6 +141,8 @@ pub struct Remarks {
     pub refusal: Option<String>,
     /// What of it was not read, though it might be another time: nothing is proved of that.
     pub unread: Option<String>,
+    /// Whether values were left out of records as they were read; `notes` say which.
+    pub partial: bool,
 }
 
 /// Writes a store, always through a Chroma server.

@@ -193,7 +193,7 @@ mod tests {
     fn the_default_of_pacing_stands_at_the_whole() {
         let spec = &SCHEMA["properties"]["spec"]["properties"];
         assert_eq!(spec["pacing"]["default"], json!({"mode": "Fixed", "batchSize": 10, "delay": "1s"}));
-        assert_eq!(spec["verification"]["default"], json!({"mode": "Full"}));
+        assert_eq!(spec["verification"]["default"], json!({"mode": "Full", "extras": "Allow"}));
         for object in ["pacing", "verification"] {
             for (name, field) in spec[object]["properties"].as_object().unwrap() {
                 assert_eq!(field.get("default").is_some(), name == "mode", "{object}.{name}");

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use super::access::{Auth, Tls};
 use super::endpoint::{DEFAULT_DATABASE, LocalSource, LocalTarget, Remote, ServiceRef, Source, Target};
 use super::select::Selected;
-use super::spec::MemoryMigrationSpec;
+use super::spec::{MemoryMigrationSpec, Verification};
 
 /// What a tenant is called that nobody named.
 const DEFAULT_TENANT: &str = "default_tenant";
@@ -48,7 +48,7 @@ impl MemoryMigrationSpec {
             .with("collections", &in_order(collections))
             .with("onConflict", on_conflict)
             .with("duplicates", duplicates)
-            .with("verification", verification)
+            .with("verification", &verification_identity(verification))
             .with("allowEmpty", allow_empty)
             .with("dryRun", dry_run)
             .with("runId", run_id);
@@ -129,6 +129,11 @@ fn server_identity(remote: &Remote) -> Identity {
     named.within(tenant, remote.database())
 }
 
+fn verification_identity(verification: &Verification) -> Identity {
+    let Verification { mode, extras: _ } = verification;
+    Identity::default().with("mode", mode).with("extras", &verification.extras())
+}
+
 /// The order in which databases are listed does not matter.
 fn sorted(names: &[String]) -> Vec<&str> {
     let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -155,7 +160,7 @@ fn in_order(collections: &[Selected]) -> Vec<Identity> {
 mod tests {
     use super::*;
     use crate::api::access::FromSecret;
-    use crate::api::{Duplicates, Mode, OnConflict, Pacing, Runner, VerificationMode};
+    use crate::api::{Duplicates, Extras, Mode, OnConflict, Pacing, Runner, VerificationMode};
 
     fn spec() -> MemoryMigrationSpec {
         MemoryMigrationSpec {
@@ -281,6 +286,8 @@ mod tests {
     #[test]
     fn verification_starts_a_run() {
         assert!(starts_a_run(|s| s.verification.mode = VerificationMode::Counts));
+        assert!(starts_a_run(|s| s.verification.extras = Some(Extras::Fail)));
+        assert!(!starts_a_run(|s| s.verification.extras = None), "the default, not written out");
     }
 
     #[test]
@@ -409,6 +416,7 @@ mod tests {
                 "databases: [b, a]\n  collections: [{match: \"u-*\", targetName: \"p-*\", exclude: [\"*-tmp\"]}]",
                 "2d76c9c00ed4e47e",
             ),
+            ("no extras", local, server, "verification: {extras: Fail}", "3472dedcee488f93"),
             ("verify", local, server, "mode: Verify", "8c2a33567902c650"),
             ("flags", local, server, "allowEmpty: true\n  dryRun: true\n  runId: \"2\"", "99a5fbfd8ff9c72b"),
             (
@@ -416,7 +424,7 @@ mod tests {
                 local,
                 server,
                 "allowEmpty: false\n  dryRun: false\n  runId: \"\"\n  collections: []\n  databases: []\n  mode: Migrate\n  \
-                 verification: {mode: Full}\n  pacing: {mode: Adaptive}",
+                 verification: {mode: Full, extras: Allow}\n  pacing: {mode: Adaptive}",
                 "6d49c44e1b8d16e3",
             ),
         ];

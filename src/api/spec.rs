@@ -139,7 +139,7 @@ pub struct MemoryMigrationSpec {
     /// How to pace writes. Default: `{mode: Fixed, batchSize: 10, delay: 1s}`. Editing it starts no run.
     #[serde(default)]
     pub pacing: Pacing,
-    /// How the target is compared with the source. Default: `{mode: Full}`, every record.
+    /// How the target is compared with the source. Default: `{mode: Full, extras: Allow}`.
     #[serde(default)]
     pub verification: Verification,
     /// Succeed with a source that holds no record. Default: false; the run waits (reason `SourceEmpty`).
@@ -195,13 +195,32 @@ pub enum Mode {
 }
 
 /// How the target is compared with the source.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     /// Full (default): every record is read back and compared. Counts: only numbers of records are compared, which is
     /// weaker; the reason then is `CountsVerified`.
     #[serde(default)]
     pub mode: VerificationMode,
+    /// Whether the target may hold records that the source does not. Default: `Allow`, they are counted and listed.
+    /// `Fail`: the run ends with `VerificationFailed` if there are any; none is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Extras")]
+    pub extras: Option<Extras>,
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        Self { mode: VerificationMode::Full, extras: Some(Extras::Allow) }
+    }
+}
+
+impl Verification {
+    /// Whether the target may hold more than the source.
+    #[must_use]
+    pub fn extras(&self) -> Extras {
+        self.extras.unwrap_or_default()
+    }
 }
 
 /// What is compared at the end.
@@ -212,6 +231,16 @@ pub enum VerificationMode {
     Full,
     /// Numbers of records.
     Counts,
+}
+
+/// Records of the target that the source does not hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Extras {
+    /// Counted and listed.
+    #[default]
+    Allow,
+    /// A failure.
+    Fail,
 }
 
 /// What happens to an id that the target has with other content.

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::last_success::LastSuccess;
 use super::listed::ListedStatus;
 use crate::report;
 
@@ -125,27 +126,6 @@ impl Default for MemoryMigrationStatus {
     }
 }
 
-/// A run that succeeded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LastSuccess {
-    /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<Time>,
-    /// Its `spec.runId`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub run_id: String,
-    /// Which run it was, as `status.runHash`.
-    pub run_hash: String,
-    /// Where it wrote, as `status.targetName`.
-    pub target_name: String,
-    /// SHA-256 over all collections' fingerprints; empty without a full verification.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub fingerprint: String,
-    /// Records that its source held.
-    pub records: i64,
-}
-
 /// One word for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
@@ -241,6 +221,8 @@ pub struct Counts {
     pub gone_from_source: i64,
     /// New in the source after the last pass that copied; no part of source. The next run copies them.
     pub came_later: i64,
+    /// In the target at the end, and not in the source; no part of source. Nothing is done about them.
+    pub extra: i64,
     /// In the target at the end.
     pub target_after: i64,
     /// Compared and equal.
@@ -267,6 +249,7 @@ impl From<report::Counts> for Counts {
             duplicates,
             gone_from_source,
             came_later,
+            extra,
             target_after,
             verified,
             different,
@@ -284,6 +267,7 @@ impl From<report::Counts> for Counts {
             duplicates: signed(duplicates),
             gone_from_source: signed(gone_from_source),
             came_later: signed(came_later),
+            extra: signed(extra),
             target_after: signed(target_after),
             verified: signed(verified),
             different: signed(different),
@@ -307,6 +291,7 @@ impl From<Counts> for report::Counts {
             duplicates: unsigned(counts.duplicates),
             gone_from_source: unsigned(counts.gone_from_source),
             came_later: unsigned(counts.came_later),
+            extra: unsigned(counts.extra),
             target_after: unsigned(counts.target_after),
             verified: unsigned(counts.verified),
             different: unsigned(counts.different),
@@ -359,6 +344,11 @@ impl From<&report::CollectionReport> for CollectionStatus {
 pub struct VerificationStatus {
     /// The reason with which the run ended, for instance Verified.
     pub result: String,
+    /// Whether source and target are identical: every record was compared and is equal, none was skipped, the target holds
+    /// no others, and all settings agree. If it is false, the condition's message says what stands in the way.
+    pub identical: bool,
+    /// Whether the source stood still from its listing to the end of the comparison. A server never shows that it did.
+    pub source_quiet: SourceQuiet,
     /// SHA-256 over all collections' fingerprints; empty without a full verification.
     pub fingerprint: String,
     /// The largest distance seen in a compared number, in units in the last place.
@@ -366,6 +356,28 @@ pub struct VerificationStatus {
     /// When the comparison ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared_at: Option<Time>,
+}
+
+/// Whether the source stood still while it was compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SourceQuiet {
+    /// Its files were the same throughout.
+    Yes,
+    /// It changed.
+    No,
+    /// No change was seen, which proves nothing.
+    #[default]
+    Unknown,
+}
+
+impl From<report::SourceQuiet> for SourceQuiet {
+    fn from(quiet: report::SourceQuiet) -> Self {
+        match quiet {
+            report::SourceQuiet::Yes => Self::Yes,
+            report::SourceQuiet::No => Self::No,
+            report::SourceQuiet::Unknown => Self::Unknown,
+        }
+    }
 }
 
 fn signed(number: u64) -> i64 {

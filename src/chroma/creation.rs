@@ -252,6 +252,20 @@ pub fn differences(source: &Collection, target: &Collection, new: Option<&NewCol
     Differences { vital, others }
 }
 
+/// Every setting that is not the same in both, each in one sentence: also what a target of an older version cannot hold.
+#[must_use]
+pub fn disagreements(source: &Collection, target: &Collection) -> Vec<String> {
+    let Differences { vital, others } = differences(source, target, None);
+    let mut all = [vital, others].concat();
+    if let (Some(ours), None, None) = (function(source), function(target), function_difference(source, target)) {
+        all.push(format!("no embedding function can be recorded there, in the source {:?}", ours.name));
+    }
+    if uses_spann(source) && !uses_spann(target) {
+        all.push("its index is HNSW, in the source SPANN".to_owned());
+    }
+    all
+}
+
 fn metadata_differences(source: &Metadata, target: &Metadata) -> Vec<String> {
     let own = |key: &&String| !key.starts_with("hnsw:");
     let differ = |key: &String| match (source.get(key), target.get(key)) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::engine::select::Entry;
-use crate::engine::{Duplicates, OnConflict, Relation, Selection, Verification};
+use crate::engine::{Duplicates, Extras, OnConflict, Relation, Selection, Verification};
 
 /// The kind of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -169,6 +169,24 @@ impl From<VerificationFlag> for Verification {
         match flag {
             VerificationFlag::Full => Self::Full,
             VerificationFlag::Counts => Self::Counts,
+        }
+    }
+}
+
+/// `--extras`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ExtrasFlag {
+    /// They are counted and listed
+    Allow,
+    /// They are a failure (exit 5); none is deleted
+    Fail,
+}
+
+impl From<ExtrasFlag> for Extras {
+    fn from(flag: ExtrasFlag) -> Self {
+        match flag {
+            ExtrasFlag::Allow => Self::Allow,
+            ExtrasFlag::Fail => Self::Fail,
         }
     }
 }

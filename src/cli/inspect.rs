@@ -146,7 +146,7 @@ async fn filled(
     if records {
         unreadable(store, collection, &ids, &mut row.unreadable).await?;
     }
-    let Remarks { damage, notes, short, refusal, unread } = store.remarks(collection).await?;
+    let Remarks { damage, notes, short, refusal, unread, partial: _ } = store.remarks(collection).await?;
     row.damage.extend(damage.into_iter().chain(short).chain(refusal).chain(unread));
     row.notes.extend(notes);
     Ok(())

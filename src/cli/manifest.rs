@@ -10,7 +10,7 @@ use crate::api::endpoint::folders;
 use crate::api::{self, Authority, ClientCertificate, KeyRef, MemoryMigration, MemoryMigrationSpec, Remote};
 use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
 use crate::engine::select::Entry;
-use crate::engine::{Duplicates, OnConflict, Options, Pacing, Selection, Verification};
+use crate::engine::{Duplicates, Extras, OnConflict, Options, Pacing, Selection, Verification};
 use crate::store::http::{Auth, ServerConfig, Tls};
 
 /// What stands for claims, Secrets and the image's program outside a cluster.
@@ -86,6 +86,10 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
         verification: match spec.verification.mode {
             api::VerificationMode::Full => Verification::Full,
             api::VerificationMode::Counts => Verification::Counts,
+        },
+        extras: match spec.verification.extras() {
+            api::Extras::Allow => Extras::Allow,
+            api::Extras::Fail => Extras::Fail,
         },
         allow_empty: spec.allow_empty,
         dry_run: spec.dry_run,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::config::{self, Side};
 use super::flags::{
-    self, ConflictFlag, DuplicatesFlag, Endpoints, OneStoreFlag, PacingFlag, Slowdown, Telling, VerificationFlag,
+    self, ConflictFlag, DuplicatesFlag, Endpoints, ExtrasFlag, OneStoreFlag, PacingFlag, Slowdown, Telling,
+    VerificationFlag,
 };
 use super::session::{self, Failure};
 use crate::endpoint::{Endpoint, LocalWriter, Request};
@@ -39,6 +40,9 @@ pub(super) struct Args {
     /// How much is proved
     #[arg(long, value_enum, default_value = "full")]
     verification: VerificationFlag,
+    /// For records that the target holds and the source does not
+    #[arg(long, value_enum, default_value = "allow")]
+    extras: ExtrasFlag,
     /// Succeed also if the source holds no record
     #[arg(long)]
     allow_empty: bool,
@@ -88,6 +92,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         batch_size: args.batch_size,
         delay: args.delay,
         verification: args.verification.into(),
+        extras: args.extras.into(),
         allow_empty: args.allow_empty,
         relation: args.one_store.map(Into::into).unwrap_or_default(),
         dry_run: args.dry_run,

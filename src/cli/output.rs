@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::engine::Outcome;
 use crate::engine::select::plain_words;
 use crate::report::{CollectionReport, Counts, Report, Verdict};
 
@@ -33,10 +34,11 @@ pub(super) fn machine(text: &str) {
 }
 
 /// The outcome as a person reads it, with at most so many differences.
-pub(super) fn outcome(report: &Report, report_file: Option<&str>, printed: usize) -> String {
+pub(super) fn outcome(outcome: &Outcome, report_file: Option<&str>, printed: usize) -> String {
+    let report = &outcome.report;
     let mut text = String::new();
     if !report.collections.is_empty() {
-        let _ = writeln!(text, "{}", table(report));
+        let _ = writeln!(text, "{}", table(report, outcome.is_comparison));
     }
     let several = report.has_databases();
     let words = |name: &str, c: &CollectionReport| plain_words(several.then_some(&*c.database), name);
@@ -62,25 +64,18 @@ pub(super) fn outcome(report: &Report, report_file: Option<&str>, printed: usize
     text
 }
 
-fn table(report: &Report) -> Table {
+/// A comparison copies nothing and leaves nothing out on purpose: it has fewer columns.
+fn table(report: &Report, is_comparison: bool) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header([
-        "COLLECTION",
-        "TARGET",
-        "DIM",
-        "DISTANCE",
-        "SOURCE",
-        if report.verdict == Verdict::DryRun { "TO COPY" } else { "COPIED" },
-        "PRESENT",
-        "SKIPPED",
-        "VERIFIED",
-        "WRONG",
-        "FINGERPRINT",
-    ]);
+    let copied = if report.verdict == Verdict::DryRun { "TO COPY" } else { "COPIED" };
+    let done: &[&str] =
+        if is_comparison { &["COMPARED", "EQUAL"] } else { &[copied, "PRESENT", "SKIPPED", "VERIFIED"] };
+    let header = [&["COLLECTION", "TARGET", "DIM", "DISTANCE", "SOURCE"], done, &["WRONG", "EXTRA", "FINGERPRINT"]];
+    table.set_header(header.concat());
     let several = report.has_databases();
     for collection in &report.collections {
-        table.add_row(row(collection, several));
+        table.add_row(row(collection, several, is_comparison));
     }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -88,7 +83,7 @@ fn table(report: &Report) -> Table {
     table
 }
 
-fn row(collection: &CollectionReport, several: bool) -> [String; 11] {
+fn row(collection: &CollectionReport, several: bool, is_comparison: bool) -> Vec<String> {
     let Counts {
         source,
         target_before: _,
@@ -99,6 +94,7 @@ fn row(collection: &CollectionReport, several: bool) -> [String; 11] {
         duplicates,
         gone_from_source: _,
         came_later: _,
+        extra,
         target_after: _,
         verified,
         different,
@@ -106,25 +102,29 @@ fn row(collection: &CollectionReport, several: bool) -> [String; 11] {
         changed,
         unreadable,
     } = collection.counts;
-    [
+    let done = if is_comparison {
+        vec![verified + different + changed, verified]
+    } else {
+        vec![copied + overwritten, present, conflicts_skipped + duplicates, verified]
+    };
+    let mut row = vec![
         plain_words(several.then_some(&*collection.database), &collection.name),
         collection.target_name.clone(),
         collection.dimension.map_or_else(|| "-".to_owned(), |d| d.to_string()),
         collection.distance.clone(),
         source.to_string(),
-        (copied + overwritten).to_string(),
-        present.to_string(),
-        (conflicts_skipped + duplicates).to_string(),
-        verified.to_string(),
-        (different + missing + changed + unreadable).to_string(),
-        collection.fingerprint.chars().take(12).collect(),
-    ]
+    ];
+    let numbers = done.into_iter().chain([different + missing + changed + unreadable, extra]);
+    row.extend(numbers.map(|number| number.to_string()));
+    row.push(collection.fingerprint.chars().take(12).collect());
+    row
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Difference, Direction, Reason, SCHEMA};
+    use crate::exit::Exit;
+    use crate::report::{Difference, Direction, Reason, SCHEMA, Verification};
 
     #[test]
     fn a_person_sees_the_first_differences_and_a_pods_log_holds_all() {
@@ -145,12 +145,14 @@ mod tests {
             finished_at: String::new(),
             preflight: Vec::new(),
             counts: Counts::default(),
+            verification: Verification::default(),
             collections: vec![collection],
         };
-        let person = outcome(&report, Some("r.json"), PRINTED);
+        let all = Outcome { report, exit: Exit::Success, is_comparison: false };
+        let person = outcome(&all, Some("r.json"), PRINTED);
         assert!(person.contains("id-19") && !person.contains("id-20"), "{person}");
         assert!(person.contains("and 5 more, which the report r.json lists"), "{person}");
-        let log = outcome(&report, None, usize::MAX);
+        let log = outcome(&all, None, usize::MAX);
         assert!(log.contains("id-24") && !log.contains("--report"), "{log}");
         assert!(log.contains("and 3 more, beyond the thousand"), "{log}");
     }

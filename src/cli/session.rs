@@ -234,7 +234,7 @@ const fn word(stage: Stage) -> &'static str {
 fn tell(telling: &Telling, outcome: &Outcome, all: bool) -> Exit {
     let written = telling.report.as_deref().map(|file| write(file, &outcome.report));
     let name = telling.report.as_ref().map(|file| file.display().to_string());
-    output::line(&output::outcome(&outcome.report, name.as_deref(), if all { usize::MAX } else { output::PRINTED }));
+    output::line(&output::outcome(outcome, name.as_deref(), if all { usize::MAX } else { output::PRINTED }));
     if let Some(Err(error)) = written {
         output::error(&error);
         if outcome.exit == Exit::Success {

@@ -1,6 +1,6 @@
 //! `verify`: two endpoints to the engine's comparison. Writes nothing.
 
-use super::flags::{Endpoints, Telling};
+use super::flags::{Endpoints, ExtrasFlag, Telling};
 use super::session::Failure;
 use super::{migrate, session};
 use crate::engine::Options;
@@ -11,6 +11,9 @@ use crate::exit::Exit;
 pub(super) struct Args {
     #[command(flatten)]
     endpoints: Endpoints,
+    /// For records that the target holds and the source does not
+    #[arg(long, value_enum, default_value = "allow")]
+    extras: ExtrasFlag,
     /// Succeed also if the source holds no record
     #[arg(long)]
     allow_empty: bool,
@@ -24,7 +27,8 @@ pub(super) async fn run(args: Args) -> Exit {
     session::run(&telling, None, |tracker, stop| async move {
         let (source, target) = migrate::endpoints(&args.endpoints)?;
         let selection = args.endpoints.what.selection().map_err(Failure::usage)?;
-        let options = Options { selection, allow_empty: args.allow_empty, ..Options::default() };
+        let (extras, allow_empty) = (args.extras.into(), args.allow_empty);
+        let options = Options { selection, extras, allow_empty, ..Options::default() };
         Ok(crate::endpoint::verify(source, target, &options, tracker, &stop).await)
     })
     .await

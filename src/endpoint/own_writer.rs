@@ -94,6 +94,10 @@ impl Reader for OwnWriter {
         self.writer.fetch_within(collection, ids, budget).await
     }
 
+    async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
+        self.writer.held(collection, ids).await
+    }
+
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
         self.writer.remarks(collection).await
     }

@@ -1,6 +1,7 @@
 //! The last look: after all collections were compared, once more over all of them, by name and not by what was believed so
 //! far. Lists both sides again, reads what was written last and a sample again, and looks at what was skipped. Writes nothing.
 
+mod held;
 mod later;
 mod skipped;
 
@@ -10,42 +11,33 @@ use super::halt::Halt;
 use super::ledger::{Entry, Plan, Proof};
 use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
-use super::{Context, Pair};
+use super::{Context, Pair, Run, extra};
 use crate::chroma::creation::{self, Differences};
-use crate::model::{Collection, Error, Fetched};
-use crate::scratch::{Join, Side, SortedIds};
+use crate::model::{Collection, Error};
+use crate::scratch::SortedIds;
 use crate::store::{Budget, Reader, Remarks};
 
-/// Records of a collection that are read again by content, beside the last batch.
-const SAMPLE: usize = 50;
 /// How often a listing is asked for that is shorter than its count.
 const LISTINGS: usize = 4;
-/// Of the last batch, at most so many.
-const LAST_BATCH: usize = 1000;
 
-/// Looks at all pairs. What it finds is in their ledgers and problems: records that are open again can be copied and
+/// Looks at all pairs. What it finds is in the run, and in the pairs' ledgers and problems: records that are open again can be copied and
 /// compared in a further pass, unless this is the final one.
-pub(super) async fn look(
-    context: &Context<'_>,
-    sides: &Sides<'_>,
-    pairs: &mut [Pair],
-    resolved: &HashSet<(String, String)>,
-    is_final: bool,
-) -> Result<Vec<String>, Halt> {
+pub(super) async fn look(context: &Context<'_>, sides: &Sides<'_>, run: &mut Run, is_final: bool) -> Result<(), Halt> {
+    let Run { pairs, resolved, .. } = run;
     let sources = sources(context, pairs).await?;
     let later = later::than(context, &sources, resolved).await?;
     for pair in pairs.iter_mut() {
-        (pair.problems, pair.named) = (Vec::new(), Vec::new());
+        (pair.problems, pair.named, pair.unlike) = (Vec::new(), Vec::new(), Vec::new());
         same_source(context, &sources, pair)?;
-        source(context, pair, is_final).await?;
     }
-    // after the source, so that what was compared before is not older than what the target shows now
-    let targets = targets(context, sides.server, pairs).await?;
+    let before = targets(context, sides.server, pairs).await?;
     for pair in pairs.iter_mut() {
-        if let Some(collection) = same_target(&targets, pair) {
-            held(context, sides, pair, &collection).await?;
+        let ids = source(context, pair, is_final).await?;
+        // after the source, so that what was compared before is not older than what the target shows now
+        if let Some(collection) = same_target(&before, pair) {
+            held::look(context, sides, pair, &collection, &ids).await?;
             skipped::look(context, sides, pair, &collection).await?;
-            sample(context, sides, pair).await?;
+            held::sample(context, sides, pair).await?;
         }
         if is_final {
             // no pass follows: what is open is missing, or cannot be read
@@ -56,20 +48,31 @@ pub(super) async fn look(
         said(context, sides, pair).await?;
     }
     // the looks took a while, and a name can have moved meanwhile
-    let targets = self::targets(context, sides.server, pairs).await?;
+    let after = targets(context, sides.server, pairs).await?;
     for pair in pairs.iter_mut().filter(|pair| pair.problems.is_empty()) {
-        pair.problems.extend(other_target(&targets, pair));
+        pair.problems.extend(other_target(&after, pair));
     }
-    Ok(later)
+    run.others = others(context, &sources, &run.resolved, [&before, &after]);
+    run.came_later = later;
+    Ok(())
+}
+
+/// The target's collections that the source has not: of which two listings agree.
+fn others(
+    context: &Context<'_>,
+    sources: &[Collection],
+    resolved: &HashSet<(String, String)>,
+    [before, after]: [&[Collection]; 2],
+) -> Vec<String> {
+    let now = sources.iter().map(|c| (c.database.clone(), c.name.clone()));
+    let ours = resolved.iter().cloned().chain(now).collect();
+    let twice = extra::collections(context, before, &ours);
+    extra::collections(context, after, &ours).into_iter().filter(|name| twice.contains(name)).collect()
 }
 
 /// The weaker proof: both sides are counted once more, by name, and every record of the source is accounted for.
-pub(super) async fn count(
-    context: &Context<'_>,
-    sides: &Sides<'_>,
-    pairs: &mut [Pair],
-    resolved: &HashSet<(String, String)>,
-) -> Result<Vec<String>, Halt> {
+pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, run: &mut Run) -> Result<(), Halt> {
+    let Run { pairs, resolved, .. } = run;
     let (sources, targets) = (sources(context, pairs).await?, targets(context, sides.server, pairs).await?);
     let later = later::than(context, &sources, resolved).await?;
     for pair in pairs {
@@ -80,6 +83,7 @@ pub(super) async fn count(
         pair.problems.extend(contradiction("source", ids.len() as u64, counted));
         pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
         unlisted(context, pair).await?;
+        pair.moved |= pair.came_later + pair.ledger.gone() > 0;
         let unsent = pair.ledger.places(|entry| entry.is_unsent()).count();
         if unsent > 0 {
             let name = pair.source_words();
@@ -88,12 +92,16 @@ pub(super) async fn count(
             pair.problems.push(format!("{problem}. Run it again with verification Full, which names them"));
         }
         if let Some(collection) = same_target(&targets, pair) {
-            let (ids, counted) = listed(context, sides.server, &collection).await?.map_err(Halt::Target)?;
-            pair.problems.extend(contradiction("target", ids.len() as u64, counted));
-            pair.target_after = ids.len() as u64;
+            let (theirs, counted) = listed(context, sides.server, &collection).await?.map_err(Halt::Target)?;
+            pair.problems.extend(contradiction("target", theirs.len() as u64, counted));
+            pair.target_after = theirs.len() as u64;
+            pair.surplus = extra::find(context, pair, &ids, (sides.server, &collection, &theirs)).await?;
+            pair.came_later += pair.surplus.unlisted;
         }
     }
-    Ok(later)
+    run.others = others(context, &sources, &run.resolved, [&targets, &targets]);
+    run.came_later = later;
+    Ok(())
 }
 
 /// The source's collections; listed once more, a while later, where one of ours is not among them.
@@ -123,6 +131,8 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
     if let Some(now) = found.filter(|now| now.id == pair.source.id) {
         // the distance and the dimension are what the records were compared by
         let (distance, dimension) = (pair.source.distance, pair.source.dimension.or(now.dimension));
+        let described = |c: &Collection| (c.metadata.clone(), c.configuration.clone(), c.schema.clone());
+        pair.moved |= described(now) != described(&pair.source);
         pair.source = Collection { dimension, distance, ..now.clone() };
         return Ok(());
     }
@@ -137,7 +147,7 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
 }
 
 /// The source's ids once more: what came, what is gone, what is listed and does not come.
-async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Result<(), Halt> {
+async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Result<SortedIds, Halt> {
     let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
     pair.problems.extend(contradiction("source", ids.len() as u64, counted));
     let had = pair.ledger.ids().len();
@@ -148,6 +158,7 @@ async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Resul
             pair.source_words()
         )));
     }
+    pair.came_later = 0;
     if is_final {
         let (later, first) = pair.ledger.lacks(&ids)?;
         pair.came_later = later + pair.ledger.relist_known(&ids)?;
@@ -155,10 +166,12 @@ async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Resul
             pair.notes.add(&id, "cameLater", "came to the source after the last pass: the next run copies it");
         }
     } else {
-        pair.ledger.relist(&ids)?;
+        pair.moved |= pair.ledger.relist(&ids)? > 0;
     }
     unlisted(context, pair).await?;
-    unanswered(context, pair).await
+    unanswered(context, pair).await?;
+    pair.moved |= pair.came_later + pair.ledger.gone() > 0;
+    Ok(ids)
 }
 
 /// A listing with the count beside it: asked for again where it is shorter, until two looks agree. Of a source that grows
@@ -277,6 +290,8 @@ fn same_target(all: &[Collection], pair: &mut Pair) -> Option<Collection> {
     let told = |what: String| format!("{name}: {what}");
     let others = others.into_iter().map(told).collect::<Vec<_>>();
     pair.problems.extend(vital.into_iter().map(told));
+    // what was known to get lost when it was created differs all the same
+    pair.unlike = creation::disagreements(&pair.source, now).into_iter().map(told).collect();
     if pair.new.is_some() {
         pair.problems.extend(others);
     } else {
@@ -296,34 +311,6 @@ fn other_target(all: &[Collection], pair: &Pair) -> Option<String> {
     Some(format!("{problem}. Find out who did it, then run the migration again"))
 }
 
-/// The target's ids once more: it holds at least what was verified and skipped.
-async fn held(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, collection: &Collection) -> Result<(), Halt> {
-    let (ids, counted) = listed(context, sides.server, collection).await?.map_err(Halt::Target)?;
-    pair.problems.extend(contradiction("target", ids.len() as u64, counted));
-    pair.target_after = ids.len() as u64;
-    let mut lost = Vec::new();
-    {
-        let mut join = Join::new(pair.ledger.ids(), &ids)?;
-        let mut at = 0;
-        while let Some((id, side)) = join.next()? {
-            if side == Side::Left {
-                let entry = pair.ledger.entry(at)?;
-                let is_held = entry.proof == Proof::Verified || entry.plan == Plan::Conflict;
-                lost.extend((is_held && !entry.gone).then_some((at, id)));
-            }
-            at += usize::from(side != Side::Right);
-        }
-    }
-    for (at, id) in lost {
-        let alone = window::of_target(context, sides.server, Some(collection), std::slice::from_ref(&id)).await?;
-        if alone.is_empty() {
-            tracing::warn!(collection = %pair.target_name, id, "the target has lost a record that it held");
-            skipped::lose(pair, at, &id)?;
-        }
-    }
-    Ok(())
-}
-
 /// What both sides say of the collection beside its records, now that all was read: for a local target its files, too.
 async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
     let of_source = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
@@ -337,7 +324,8 @@ async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Resu
         }
     }
     (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
-    for (side, name, Remarks { damage, notes, short, refusal, unread }) in told {
+    for (side, name, Remarks { damage, notes, short, refusal, unread, partial }) in told {
+        pair.partial |= partial;
         pair.unread.extend(unread.map(|what| format!("collection {name:?} of the {side}: {what}")));
         pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));
         pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name} of the {side}: {why}")));
@@ -346,49 +334,6 @@ async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Resu
         if !damage.is_empty() {
             *known = damage;
         }
-    }
-    Ok(())
-}
-
-/// Those of these records that have to be compared once more: where the target is a server alone, it has to hold by its seal
-/// what was compared, and the source is not asked again.
-async fn doubtful(context: &Context<'_>, sides: &Sides<'_>, pair: &Pair, places: &[usize]) -> Result<Vec<usize>, Halt> {
-    if sides.has_files() {
-        return Ok(places.to_vec());
-    }
-    let ids = pair.ledger.ids_at(places)?;
-    let answers = window::of_target(context, sides.server, pair.target.as_ref(), &ids).await?;
-    let mut doubtful = Vec::new();
-    for (at, id) in places.iter().zip(&ids) {
-        let seal = pair.ledger.entry(*at)?.known;
-        let holds = match (seal.seal(), answers.get(id)) {
-            (Some(seal), Some(Fetched::Record { record, .. })) => seal.holds(record, pair.source.distance),
-            _ => false,
-        };
-        doubtful.extend((!holds).then_some(*at));
-    }
-    Ok(doubtful)
-}
-
-/// Reads the last batch and some of the others again, by content: a target that lost its newest writes, or was put back to
-/// an older state, shows here.
-async fn sample(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
-    let mut places = Vec::new();
-    for id in pair.last_batch.iter().take(LAST_BATCH) {
-        places.extend(pair.ledger.position(id)?);
-    }
-    let len = pair.ledger.ids().len();
-    places.extend((0..len).step_by((len / SAMPLE).max(1)));
-    places.sort_unstable();
-    places.dedup();
-    let mut wanted = Vec::with_capacity(places.len());
-    for at in places {
-        let entry = pair.ledger.entry(at)?;
-        wanted.extend((pair.is_wanted(entry) && entry.proof == Proof::Verified).then_some(at));
-    }
-    for window in wanted.chunks(SAMPLE) {
-        let doubtful = doubtful(context, sides, pair, window).await?;
-        verify::these(context, sides, pair, doubtful).await?;
     }
     Ok(())
 }

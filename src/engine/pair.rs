@@ -13,7 +13,7 @@ use crate::report::{CollectionReport, Counts, Difference};
 use crate::scratch::Table;
 
 /// How many records a report lists by id for one collection.
-const LISTED: usize = 1000;
+pub(super) const LISTED: usize = 1000;
 
 /// One collection of the source with its counterpart.
 pub(super) struct Pair {
@@ -37,6 +37,8 @@ pub(super) struct Pair {
     pub(super) problems: Vec<String>,
     /// What a person should know of the settings; it leaves the verdict as it is.
     pub(super) named: Vec<String>,
+    /// How the counterpart's settings differ from the source's, also where that is allowed or cannot be otherwise.
+    pub(super) unlike: Vec<String>,
     /// What both sides say of the collection beside its records, and what leaves the verdict as it is.
     pub(super) remarks: Vec<String>,
     /// What in the source does not add up, as preflight or a later look found it.
@@ -45,12 +47,22 @@ pub(super) struct Pair {
     pub(super) target_damage: Vec<String>,
     /// What of either side was not read, though it might be another time.
     pub(super) unread: Vec<String>,
+    /// Whether values were left out of records as they were read; the remarks say which.
+    pub(super) partial: bool,
     /// Whether source and target may be one store, so that nothing must be written.
     pub(super) may_be_one: bool,
     /// Ids of the newest batch that was written.
     pub(super) last_batch: Vec<String>,
     /// Ids that the source has got since the last pass that copied.
     pub(super) came_later: u64,
+    /// What the target holds beside the source's records.
+    pub(super) surplus: Surplus,
+    /// Which state the source's files were in before the first listing; None for a server.
+    pub(super) generation: Option<String>,
+    /// Whether the source's files were in that state also after the comparison.
+    pub(super) stood_still: bool,
+    /// Whether the source was seen to change.
+    pub(super) moved: bool,
     pub(super) target_before: u64,
     pub(super) target_after: u64,
     pub(super) max_ulps: u32,
@@ -78,13 +90,19 @@ impl Pair {
             details: BTreeMap::new(),
             problems: Vec::new(),
             named: Vec::new(),
+            unlike: Vec::new(),
             remarks: Vec::new(),
             source_damage: Vec::new(),
             target_damage: Vec::new(),
             unread: Vec::new(),
+            partial: false,
             may_be_one: false,
             last_batch: Vec::new(),
             came_later: 0,
+            surplus: Surplus::default(),
+            generation: None,
+            stood_still: false,
+            moved: false,
             target_before: 0,
             target_after: 0,
             max_ulps: 0,
@@ -146,6 +164,7 @@ impl Pair {
             target_before: self.target_before,
             target_after: self.target_after,
             came_later: self.came_later,
+            extra: self.surplus.extra,
             ..self.ledger.counts(self.overwrite)
         }
     }
@@ -159,6 +178,7 @@ impl Pair {
     }
 
     pub(super) fn report(&self, counts: Counts) -> CollectionReport {
+        let Notes { listed: differences, left_out } = self.notes.beside(&self.surplus);
         CollectionReport {
             database: self.source.database.clone(),
             name: self.source.name.clone(),
@@ -170,14 +190,27 @@ impl Pair {
             max_ulps: self.max_ulps,
             vectors_from_wal: self.from_wal,
             vectors_from_hnsw: self.from_hnsw,
-            differences: self.notes.listed.clone(),
-            differences_left_out: self.notes.left_out,
+            differences,
+            differences_left_out: left_out,
         }
     }
 }
 
+/// What the target holds of a collection beside the source's records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Surplus {
+    /// Records that the target answers for, and the source neither lists nor answers for.
+    pub(super) extra: u64,
+    /// The first ids of them, as many as a report lists.
+    pub(super) first: Vec<String>,
+    /// Ids that the source answers for, although it never listed them: they were not compared.
+    pub(super) unlisted: u64,
+    /// Ids that the target lists and does not answer for.
+    pub(super) silent: u64,
+}
+
 /// Records to be listed by id, up to a bound.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Notes {
     pub(super) listed: Vec<Difference>,
     pub(super) left_out: u64,
@@ -200,6 +233,16 @@ impl Notes {
         } else {
             self.left_out += 1;
         }
+    }
+
+    /// With the records that only the target holds, after all others.
+    fn beside(&self, surplus: &Surplus) -> Self {
+        let mut notes = self.clone();
+        for id in &surplus.first {
+            notes.list(id, "extra", "in the target and not in the source");
+        }
+        notes.left_out += surplus.extra - surplus.first.len() as u64;
+        notes
     }
 
     /// Takes a record off the list: what was said of it holds no longer.

@@ -5,7 +5,7 @@ use super::halt::Halt;
 use super::ledger::{Ledger, Plan};
 use super::select::{self, Resolved, Selected};
 use super::window;
-use super::{Context, Duplicates, OnConflict, Pair, Run, damage};
+use super::{Context, Duplicates, Extras, OnConflict, Options, Pair, Run, damage, extra, quiet};
 use crate::chroma::{Capabilities, NewCollection, creation};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
@@ -64,10 +64,12 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
         pair.may_be_one = may_be_one;
         run.pairs.push(pair);
     }
+    run.others = extra::collections(context, &there, &run.resolved);
     source::look(context, run).await?;
     findings::refuse(&run.findings)?;
     let records = scan_all(context, target, &capabilities, run).await?;
     run.findings.push(records.problems.finding());
+    findings::warn_of_extras(context, run);
     run.findings.push(target_state(context, target.current(), &mut run.pairs).await?);
     run.findings.extend(context.until_stopped(target.checks(records.bytes)).await?.map_err(Halt::Target)?);
     findings::refuse(&run.findings)?;
@@ -94,8 +96,10 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
 
 /// A pair with the source's ids; None where damage hides them all: that collection is named, and the others are moved.
 async fn listed(context: &Context<'_>, run: &mut Run, selected: Selected) -> Result<Option<Pair>, Halt> {
+    // before the listing: what changes after it has changed
+    let generation = context.until_stopped(quiet::generation(context, &selected.source)).await?;
     match context.until_stopped(context.source.ids(&selected.source)).await? {
-        Ok(ids) => Ok(Some(Pair::new(selected, Ledger::new(ids), context.options))),
+        Ok(ids) => Ok(Some(Pair { generation, ..Pair::new(selected, Ledger::new(ids), context.options) })),
         Err(error @ Error::Damaged { .. }) => {
             source::leave_out(run, &selected.source_words(), &error.to_string());
             Ok(None)
@@ -173,6 +177,9 @@ async fn scan_all(
             }
             _ => None,
         };
+        if let (true, Some((reader, ids)), Some(collection)) = (tells_extras(context.options), &there, &pair.target) {
+            pair.surplus = extra::find(context, pair, pair.ledger.ids(), (*reader, collection, ids)).await?;
+        }
         if let (Duplicates::ByContent, Some((reader, ids))) = (context.options.duplicates, &there) {
             remember_documents(context, *reader, ids, pair).await?;
         }
@@ -180,6 +187,12 @@ async fn scan_all(
         scan.records(pair, &mut records, |done| run.tracker.advance(done)).await?;
     }
     Ok(records)
+}
+
+/// Whether records that only the target holds are told before the first write: a plan tells of them, and where they are not
+/// allowed a run would find them after hours.
+fn tells_extras(options: &Options) -> bool {
+    options.dry_run || options.extras == Extras::Fail
 }
 
 /// Keeps the documents of target records whose id is none of the source's: records of one source are never duplicates

@@ -1,6 +1,7 @@
 //! The engine on stores in memory: faults at every write, moving sources, conflicts. Real Chroma has its own tests.
 
 mod ends;
+mod exact;
 mod holes;
 mod looks;
 mod modes;

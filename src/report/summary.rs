@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Reason, Report, SCHEMA, Verdict};
+use super::{Counts, Reason, Report, SCHEMA, Verdict, Verification};
 
 /// The Job pod's termination message: the verdict in at most [`Summary::MAX_BYTES`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Summary {
     pub message: String,
     /// Totals.
     pub counts: Counts,
+    /// See [`super::Report::verification`].
+    #[serde(default)]
+    pub verification: Verification,
     /// Fingerprint over all collections' fingerprints; empty without a full verification.
     #[serde(default)]
     pub fingerprint: String,
@@ -43,6 +46,7 @@ impl Summary {
             reason: report.reason,
             message: report.message.clone(),
             counts: report.counts,
+            verification: report.verification,
             fingerprint,
             max_ulps: report.collections.iter().map(|c| c.max_ulps).max().unwrap_or_default(),
         }
@@ -58,6 +62,7 @@ impl Summary {
             reason: Reason::InvalidSpec,
             message,
             counts: Counts::default(),
+            verification: Verification::default(),
             fingerprint: String::new(),
             max_ulps: 0,
         }
@@ -92,7 +97,8 @@ mod tests {
             verdict: Verdict::Failed,
             reason: Reason::PreflightRefused,
             message,
-            counts: Counts { source: u64::MAX, verified: u64::MAX, ..Counts::default() },
+            counts: Counts { source: u64::MAX, verified: u64::MAX, extra: u64::MAX, ..Counts::default() },
+            verification: Verification::default(),
             fingerprint: "f".repeat(64),
             max_ulps: 4,
         }

@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) faults: VecDeque<Fault>,
     /// Every write, as "add 3".
     pub(crate) log: Vec<String>,
+    /// What its files would say of their state; None: it is a server.
+    pub(crate) generation: Option<u64>,
     /// How often it has told to come back later.
     pub(crate) pushed_back: u64,
     /// Adds under way, and the most that there were at once.
@@ -260,6 +262,10 @@ impl Reader for MemoryStore {
 
     async fn remarks(&self, _: &Collection) -> Result<Remarks> {
         Ok(self.state().remarks.clone())
+    }
+
+    async fn generation(&self, _: &Collection) -> Result<Option<String>> {
+        Ok(self.state().generation.map(|number| number.to_string()))
     }
 }
 

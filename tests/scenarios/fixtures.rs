@@ -303,6 +303,7 @@ pub(crate) fn summary(hash: &str, reason: report::Reason) -> Summary {
         reason,
         message: format!("the runner says {}", reason.as_str()),
         counts: Counts { source: 10, ..counts },
+        verification: report::Verification::default(),
         fingerprint: "f00d".into(),
         max_ulps: 1,
     }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::Reason;
-use crate::api::{MemoryMigrationSpec, VerificationMode};
+use crate::api::{Extras, MemoryMigrationSpec, VerificationMode};
 use crate::report::{CollectionReport, Listed, Progress, Summary};
 
 /// Everything that was read for one decision.
@@ -98,6 +98,8 @@ pub struct Asked {
     pub plan_only: bool,
     /// Numbers of records: `spec.verification.mode: Counts`.
     pub counts_only: bool,
+    /// No record that the source does not hold: `spec.verification.extras: Fail`.
+    pub no_extras: bool,
 }
 
 /// Whether a Job has ended. A Job ends only when all of its pods have.
@@ -280,7 +282,11 @@ impl Asked {
     /// What this spec asks for.
     #[must_use]
     pub fn of(spec: &MemoryMigrationSpec) -> Self {
-        Self { plan_only: spec.dry_run, counts_only: spec.verification.mode == VerificationMode::Counts }
+        Self {
+            plan_only: spec.dry_run,
+            counts_only: spec.verification.mode == VerificationMode::Counts,
+            no_extras: spec.verification.extras() == Extras::Fail,
+        }
     }
 }
 

@@ -177,7 +177,8 @@ impl<'a> Look<'a> {
 
     fn is_proved(&self, status: &MemoryMigrationStatus, word: &str, reason: Option<Reason>) -> bool {
         let (Some(counts), Some(verification)) = (status.counts, &status.verification) else { return false };
-        let holds = reason.is_none_or(|reason| proof::doubt(Asked::of(self.spec()), reason, &counts.into()).is_none());
+        let doubt = |reason| proof::doubt(Asked::of(self.spec()), reason, &counts.into(), verification.identical);
+        let holds = reason.is_none_or(|reason| doubt(reason).is_none());
         verification.result == word && holds
     }
 }

@@ -4,9 +4,10 @@ use crate::api::conditions::Reason;
 use crate::controller::observe::world::Asked;
 use crate::report::Counts;
 
-/// Why these counts do not prove that a run of this kind succeeded for this reason; None: they do.
+/// Why these counts do not prove that a run of this kind succeeded for this reason, and was identical if it says so; None:
+/// they do.
 #[must_use]
-pub(super) fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<String> {
+pub(super) fn doubt(asked: Asked, reason: Reason, counts: &Counts, identical: bool) -> Option<String> {
     let expected: &[Reason] = match (asked.plan_only, asked.counts_only) {
         (true, _) => &[Reason::DryRunCompleted],
         (false, true) => &[Reason::CountsVerified],
@@ -15,7 +16,22 @@ pub(super) fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<Str
     if !expected.contains(&reason) {
         return Some("the spec asks for another kind of verdict".into());
     }
+    if identical && !is_identical(reason, counts) {
+        return Some("it calls both sides identical, and its counts do not".into());
+    }
+    if asked.no_extras && !asked.plan_only && counts.extra > 0 {
+        return Some(format!(
+            "the target holds {} records that the source does not, and the spec allows none",
+            counts.extra
+        ));
+    }
     if asked.plan_only || asked.counts_only { None } else { of_full(reason, counts) }
+}
+
+/// Whether nothing in the counts stands in the way of that word.
+fn is_identical(reason: Reason, counts: &Counts) -> bool {
+    let others = [counts.extra, counts.gone_from_source, counts.came_later];
+    reason == Reason::Verified && others == [0; 3] && counts.target_after == counts.source
 }
 
 fn of_full(reason: Reason, counts: &Counts) -> Option<String> {
@@ -45,7 +61,11 @@ fn of_full(reason: Reason, counts: &Counts) -> Option<String> {
 mod tests {
     use super::*;
 
-    const FULL: Asked = Asked { plan_only: false, counts_only: false };
+    const FULL: Asked = Asked { plan_only: false, counts_only: false, no_extras: false };
+
+    fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<String> {
+        super::doubt(asked, reason, counts, false)
+    }
 
     fn counts(edit: impl FnOnce(&mut Counts)) -> Counts {
         let mut counts = Counts { source: 10, verified: 10, target_after: 12, ..Counts::default() };
@@ -65,9 +85,36 @@ mod tests {
         assert_eq!(doubt(FULL, Reason::Verified, &counts(|_| {})), None);
         assert_eq!(doubt(FULL, Reason::Verified, &Counts::default()), None, "an empty source that may be empty");
         assert_eq!(doubt(FULL, Reason::VerifiedWithSkips, &skips(|_| {})), None);
-        let plan = Asked { plan_only: true, counts_only: true };
+        let plan = Asked { plan_only: true, counts_only: true, no_extras: true };
         assert_eq!(doubt(plan, Reason::DryRunCompleted, &Counts::default()), None);
         assert_eq!(doubt(Asked { counts_only: true, ..FULL }, Reason::CountsVerified, &Counts::default()), None);
+    }
+
+    #[test]
+    fn a_target_that_may_hold_nothing_else_and_does() {
+        let extra = counts(|c| c.extra = 2);
+        let strict = Asked { no_extras: true, ..FULL };
+        assert_eq!(doubt(FULL, Reason::Verified, &extra), None, "they are allowed by default");
+        assert!(doubt(strict, Reason::Verified, &extra).unwrap().contains("holds 2 records"));
+        let counted = Asked { counts_only: true, ..strict };
+        assert!(doubt(counted, Reason::CountsVerified, &extra).unwrap().contains("allows none"));
+        let planned = Asked { plan_only: true, ..strict };
+        assert_eq!(doubt(planned, Reason::DryRunCompleted, &extra), None, "a plan tells of them");
+    }
+
+    #[test]
+    fn identical_is_only_believed_of_two_equal_sets() {
+        let equal = counts(|c| c.target_after = 10);
+        assert_eq!(super::doubt(FULL, Reason::Verified, &equal, true), None);
+        let edits: [fn(&mut Counts); 4] =
+            [|c| c.extra = 1, |c| c.gone_from_source = 1, |c| c.came_later = 1, |c| c.target_after = 11];
+        for edit in edits {
+            let mut other = equal;
+            edit(&mut other);
+            assert_eq!(super::doubt(FULL, Reason::Verified, &other, false), None);
+            assert!(super::doubt(FULL, Reason::Verified, &other, true).unwrap().contains("identical"), "{other:?}");
+        }
+        assert!(super::doubt(FULL, Reason::VerifiedWithSkips, &skips(|_| {}), true).is_some());
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason
     status.counts = Some(counts);
     status.verification = Some(VerificationStatus {
         result: reason.as_str().into(),
+        identical: summary.verification.identical,
+        source_quiet: summary.verification.source_quiet.into(),
         fingerprint: summary.fingerprint.clone(),
         max_ulps: i64::from(summary.max_ulps),
         compared_at: compared(reason).then(|| ended.clone()),
@@ -286,6 +288,7 @@ fn success(status: &MemoryMigrationStatus, reason: Reason) -> Option<LastSuccess
         target_name: status.target_name.clone(),
         fingerprint: status.verification.as_ref().map(|v| v.fingerprint.clone()).unwrap_or_default(),
         records: status.counts.map_or(0, |counts| counts.source),
+        identical: status.verification.as_ref().is_some_and(|v| v.identical),
     })
 }
 

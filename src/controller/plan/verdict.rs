@@ -114,7 +114,7 @@ fn doubt(look: &Look<'_>, summary: &Summary) -> Option<String> {
     if summary.verdict == Verdict::Failed {
         return Some("its verdict is Failed".into());
     }
-    proof::doubt(look.asked(), of_report(summary.reason), &summary.counts)
+    proof::doubt(look.asked(), of_report(summary.reason), &summary.counts, summary.verification.identical)
 }
 
 fn weaker(reason: Reason) -> &'static str {

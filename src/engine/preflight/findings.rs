@@ -6,6 +6,7 @@ use super::mapping;
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
+use crate::engine::{Context, Extras, Run, Warning};
 use crate::model::Collection;
 use crate::model::distance::embedding_function;
 use crate::store::{Finding, Problem, Reader, Target};
@@ -197,6 +198,22 @@ pub(super) fn conflicts(conflicts: u64, failed_: bool) -> Finding {
     } else {
         passed("conflicts", message)
     }
+}
+
+/// Warns of what a run will fail for at its end, where the target may hold nothing else than the source.
+pub(super) fn warn_of_extras(context: &Context<'_>, run: &mut Run) {
+    let extra: u64 = run.pairs.iter().map(|pair| pair.surplus.extra).sum();
+    if context.options.extras != Extras::Fail || (extra == 0 && run.others.is_empty()) {
+        return;
+    }
+    let others =
+        if run.others.is_empty() { String::new() } else { format!(", and the collections {}", first(&run.others)) };
+    run.warnings.push(Warning {
+        check: "extras",
+        message: format!("the target holds {extra} records that the source does not{others}, and extras are not allowed"),
+        remedy: "the run will end with VerificationFailed: delete them in the target if nobody needs them, or allow them \
+                 (--extras allow, verification.extras: Allow)",
+    });
 }
 
 /// Records that the target cannot hold, counted, the first ones by id.

@@ -97,6 +97,7 @@ impl Known {
             short: self.short.get(collection).cloned(),
             refusal,
             unread: read.and_then(Read::unread),
+            partial: read.is_some_and(|read| !read.dropped.is_empty()),
         }
     }
 }

@@ -195,6 +195,10 @@ impl Reader for HttpStore {
         self.api.fetch_within(collection, ids, budget).await
     }
 
+    async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
+        self.api.held(collection, ids).await
+    }
+
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
         Ok(self.api.remarks(collection))
     }

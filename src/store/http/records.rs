@@ -71,6 +71,20 @@ impl Api {
         Ok(fetched)
     }
 
+    /// Those of these ids that the server answers for. An answer without content is short; where the server fails on one, or
+    /// gives too long a one, records are asked for, down to each by itself.
+    pub(super) async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
+        let mut held = Vec::new();
+        for part in ids.chunks(FETCH) {
+            let found = match self.get(collection, part, &[]).await? {
+                Came::Records(found) => found,
+                Came::TooLong | Came::Fails(_) => self.fetch(collection, part).await?,
+            };
+            held.extend(found.iter().map(|fetched| fetched.id().to_owned()));
+        }
+        Ok(held)
+    }
+
     /// As [`Api::fetch`], for as many as the budget has place for: an answer that grows beyond it is given up before it is
     /// whole, and fewer are asked for.
     pub(super) async fn fetch_within(

@@ -243,6 +243,12 @@ impl Reader for HttpWriter {
         Ok(fetched)
     }
 
+    async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
+        let held = self.store.held(collection, ids).await?;
+        self.store.api.refuse_unread(collection)?;
+        Ok(held)
+    }
+
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
         self.store.remarks(collection).await
     }

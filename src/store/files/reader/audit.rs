@@ -171,6 +171,7 @@ pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared:
     }
     log(state, &audit, &mut remarks);
     if let Some(which) = audit.dropped.named() {
+        remarks.partial = true;
         remarks.notes.push(format!(
             "{which} have a metadata value that is NaN or infinite: they were read without it, as Chroma's client reads them"
         ));

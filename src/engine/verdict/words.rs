@@ -1,0 +1,144 @@
+//! What a verdict says, in a person's words: one task copies, the other only compares. Pure.
+
+use super::identity::{self, NAMED};
+use crate::engine::preflight::LEFT_OUT;
+use crate::engine::{Extras, Run, damage};
+use crate::report::Counts;
+
+/// What a run was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// Copy, then compare.
+    Migration,
+    /// Compare only.
+    Comparison,
+}
+
+impl Task {
+    /// What was done with all records but those that a sentence is about.
+    const fn did(self) -> &'static str {
+        match self {
+            Self::Migration => "All others were copied and compared",
+            Self::Comparison => "All others were compared",
+        }
+    }
+
+    /// That every record is equal.
+    pub(super) fn equal(self, records: u64) -> String {
+        match self {
+            Self::Migration => format!("{records} records verified: every one was compared and is equal"),
+            Self::Comparison => format!("{records} records compared: every one is equal"),
+        }
+    }
+
+    /// What differs, and what to do.
+    pub(super) fn differing(self, counts: &Counts) -> String {
+        let Counts { different, missing, .. } = counts;
+        let remedy = match self {
+            Self::Migration => "check that nothing else writes the target, and run again with onConflict Overwrite",
+            Self::Comparison => "migrate them (onConflict: Overwrite replaces what differs), and compare again",
+        };
+        format!(
+            "{different} records differ and {missing} are missing in the target. This run's output lists them; {remedy}"
+        )
+    }
+
+    /// That the source did not rest, and what to do.
+    pub(super) fn changing(self, records: u64) -> String {
+        let done = match self {
+            Self::Migration => "copied",
+            Self::Comparison => "compared",
+        };
+        format!(
+            "{records} records changed in the source faster than they could be {done}; stop its writers, or run again when \
+             it is quieter"
+        )
+    }
+
+    /// What was not read, though it might be another time.
+    pub(super) fn unread(self, run: &Run) -> Option<String> {
+        let all: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.unread.iter().map(String::as_str)).collect();
+        (!all.is_empty()).then(|| {
+            format!(
+                "{}. {}. Mend the server, or read the store's files instead, and run it again",
+                all.join("; "),
+                self.did()
+            )
+        })
+    }
+
+    /// What cannot be read, and what to do.
+    pub(super) fn unreadable(self, records: u64) -> String {
+        format!(
+            "{records} records of the source cannot be read. {}. This run's output lists them: restore them from a backup, or \
+             leave them behind on purpose",
+            self.did()
+        )
+    }
+
+    /// What stands against the verdict beside single records.
+    pub(super) fn problems(self, run: &Run) -> Option<String> {
+        let copy = match self {
+            Self::Migration => "Compare the copy with a backup, or copy the store again while no Chroma runs on it",
+            Self::Comparison => "Compare it with a backup, or read the store again while no Chroma runs on it",
+        };
+        let mut all = Vec::new();
+        all.extend(damage::of_source(&run.pairs).map(|what| format!("the source is damaged: {what}. {copy}")));
+        all.extend(damage::of_target(&run.pairs).map(|what| {
+            format!("the target is damaged: {what}. Restore it from a backup, or migrate into a new store")
+        }));
+        let left_out = run.warnings.iter().filter(|warning| warning.check == LEFT_OUT);
+        all.extend(left_out.map(|warning| warning.message.clone()));
+        for problem in run.pairs.iter().flat_map(|pair| &pair.problems) {
+            if !all.contains(problem) {
+                all.push(problem.clone());
+            }
+        }
+        let left_out = all.len().saturating_sub(NAMED);
+        all.truncate(NAMED);
+        let more = if left_out > 0 { format!("; and {left_out} more") } else { String::new() };
+        (!all.is_empty()).then(|| all.join("; ") + &more)
+    }
+}
+
+/// Why a target fails that may hold nothing else than the source: how many records, where, and what to do.
+pub(super) fn forbidden(run: &Run, extras: Extras, proved: &str) -> Option<String> {
+    let held: Vec<String> = identity::extra(run).into_iter().chain(identity::others(run)).collect();
+    (extras == Extras::Fail && !held.is_empty()).then(|| {
+        format!(
+            "{}. Extras are not allowed, and nothing was deleted. {proved}. This run's output lists them: delete them in the \
+             target if nobody needs them, or allow them (--extras allow, verification.extras: Allow)",
+            held.join("; ")
+        )
+    })
+}
+
+/// What a person should know that leaves the verdict as it is. `proved`: every record was compared and none was skipped.
+pub(super) fn beside(run: &Run, counts: &Counts, proved: bool) -> String {
+    let mut told = Vec::new();
+    if run.pairs.iter().any(|pair| pair.may_be_one) {
+        told.push(
+            "source and target hold the same collections (equal UUIDs): this may be one store and no second copy"
+                .to_owned(),
+        );
+    }
+    let obstacles = identity::obstacles(run, counts);
+    let is_identical = obstacles.is_empty();
+    if proved && !is_identical {
+        told.push(format!("not identical: {}", obstacles.join("; ")));
+    } else {
+        told.extend(obstacles);
+    }
+    let remarks: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.remarks.iter().map(String::as_str)).collect();
+    if let Some(first) = remarks.first() {
+        let more = if remarks.len() > 1 {
+            format!(" (and {} more, which the report lists)", remarks.len() - 1)
+        } else {
+            String::new()
+        };
+        told.push(format!("noticed {first}{more}"));
+    }
+    let identical = if proved && is_identical { "; source and target are identical" } else { "" };
+    let sentence = |text: &String| [". ", &text[..1].to_uppercase(), &text[1..]].concat();
+    identical.to_owned() + &told.iter().map(sentence).collect::<String>()
+}
