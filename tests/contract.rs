@@ -147,8 +147,8 @@ async fn what_is_written_is_read_back() {
 #[tokio::test]
 async fn what_is_held_is_told_by_id() {
     for version in VERSIONS {
-        let (served, copy) = (committed(version), committed(version));
-        let server = ChromaServer::start(version, &served.path);
+        let (live, copy) = (committed(version), committed(version));
+        let server = ChromaServer::start(version, &live.path);
         let over_http = open(&server).await;
         let from_files = LocalStore::open(&copy.path, "default_tenant", "default_database").await.unwrap();
         let readers: [&dyn Reader; 2] = [&over_http, &from_files];

@@ -190,7 +190,8 @@ async fn settings_that_are_only_named_are_not_identical() {
         let collection = &mut state.collections.get_mut("memories").unwrap().0;
         collection.metadata.insert("owner".into(), Value::Str(text.into()));
     };
-    (note(&source, "a"), note(&target, "b"));
+    note(&source, "a");
+    note(&target, "b");
     for outcome in both(&source, &target, &fast()).await {
         assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
         assert!(!outcome.report.verification.identical);
