@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::catalogue::{Fault, Field, Mutant, collection_of};
+use super::catalogue::{Fault, Field, Mutant, Side, collection_of};
 
 /// A collection after the fault, and what must be said of it.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub(crate) fn mutated(mutant: &Mutant) -> Described {
     let mut body = original(mutant.space);
     let mut dimension = super::records::DIMENSION;
     let (said, is_vital) = match mutant.field {
-        Field::CollectionMetadata => (metadata(mutant.fault, &mut body["metadata"]), false),
+        Field::CollectionMetadata => (metadata(mutant, &mut body["metadata"]), false),
         Field::Distance => {
             body["configuration"]["hnsw"]["space"] = json!(if mutant.space == "l2" { "ip" } else { "l2" });
             ("distance".to_owned(), true)
@@ -69,16 +69,21 @@ pub(crate) fn mutated(mutant: &Mutant) -> Described {
     Described { body, said, is_vital, dimension }
 }
 
-fn metadata(fault: Fault, metadata: &mut Json) -> String {
+fn metadata(mutant: &Mutant, metadata: &mut Json) -> String {
     let metadata = metadata.as_object_mut().unwrap();
-    match fault {
+    // what one side lost, the other one has too much
+    let (lost, gained) = match mutant.side {
+        Side::Source => ("is not in the source", "is missing"),
+        _ => ("is missing", "is not in the source"),
+    };
+    match mutant.fault {
         Fault::Dropped => {
             metadata.shift_remove("text");
-            "metadata \"text\" is missing".to_owned()
+            format!("metadata \"text\" {lost}")
         }
         Fault::Added => {
             metadata.insert("more".to_owned(), json!(1));
-            "metadata \"more\" is not in the source".to_owned()
+            format!("metadata \"more\" {gained}")
         }
         Fault::TypeChanged => {
             metadata.insert("int".to_owned(), json!("1"));
