@@ -138,6 +138,14 @@ pub(crate) fn of_skipping(expected: &Expected, report: &Report, is_answer: bool)
     extras(expected, report)
 }
 
+/// What `migrate` said of files where a vector's bytes are too many or too few: the server takes them in its own way, but from
+/// the files there is none, and that fails by name.
+pub(crate) fn of_a_broken_vector(expected: &Expected, report: &Report) -> Judged {
+    is_no_bug(report)?;
+    judged(!is_success(report), "a vector that files do not hold passed", report)?;
+    if let Expected::Named(named) = expected { names(named, report) } else { Ok(()) }
+}
+
 /// What `migrate --on-conflict overwrite` said of a target that held the fault.
 pub(crate) fn of_overwriting(expected: &Expected, report: &Report) -> Judged {
     is_no_bug(report)?;

@@ -181,7 +181,10 @@ impl Bench {
             let report = run.ended();
             if oracle::is_success(&report) { Err(format!("a damaged store passed: {}", report.json)) } else { Ok(()) }
         } else if n.is_multiple_of(2) {
-            oracle::of_skipping(expected, &run.ended(), false)
+            let report = run.ended();
+            let judged = oracle::of_skipping(expected, &report, false);
+            let is_broken = mutant.field == Field::Vector && matches!(mutant.fault, Fault::Added | Fault::Truncated);
+            if is_broken { judged.or_else(|_| oracle::of_a_broken_vector(expected, &report)) } else { judged }
         } else {
             oracle::of_overwriting(expected, &run.args(["--on-conflict", "overwrite"]).ended())
         };
