@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod crd;
 pub mod duration;
 pub mod endpoint;
+pub mod last_success;
 pub mod listed;
 pub mod manifest;
 pub mod pacing;

@@ -14,6 +14,8 @@ mod creation;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod faults;

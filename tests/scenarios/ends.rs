@@ -1,7 +1,9 @@
 //! When an end counts, and whose: pods that were collected, Jobs that somebody removed, Jobs and pods that only look like
 //! ours, and what comes in the second in which a Job ends.
 
+use memory_migration_operator::api::Extras;
 use memory_migration_operator::api::conditions::Reason;
+use memory_migration_operator::api::status::SourceQuiet;
 use memory_migration_operator::controller::observe::world::{Endpoint, JobFact, JobPhase, UserFact};
 use memory_migration_operator::report::{self, Counts};
 
@@ -176,6 +178,45 @@ fn a_verdict_whose_own_numbers_contradict_it_is_refused() {
     assert_eq!(reason(&less), Reason::InternalError);
     assert!(message(&less).contains("the target held 9 records at the end, fewer than the 10"), "{}", message(&less));
     assert_eq!(reason(&ended(&|c| c.source = 11)), Reason::InternalError);
+}
+
+/// The word "identical" needs its numbers too, and so does a target that may hold nothing else.
+#[test]
+fn identical_and_extras_are_believed_by_their_numbers_and_shown() {
+    let quiet = report::Verification { identical: true, source_quiet: report::SourceQuiet::Yes };
+    let ended = |edit: &dyn Fn(&mut Counts), strict: bool, told: report::Verification| {
+        let case = Case::to_server().edit(|m| m.spec.verification.extras = strict.then_some(Extras::Fail));
+        let mut verdict = summary(&case.hash(), report::Reason::Verified);
+        edit(&mut verdict.counts);
+        verdict.verification = told;
+        case.running().ended(0, Some(verdict), Some(JobPhase::Complete))
+    };
+    let status = ended(&|_| {}, true, quiet).plan().status().unwrap();
+    let verification = status.verification.clone().unwrap();
+    assert_eq!((verification.identical, verification.source_quiet), (true, SourceQuiet::Yes));
+    assert!(status.last_success.unwrap().identical);
+    // and the status that was written so is believed by the next look
+    assert!(ended(&|_| {}, true, quiet).done().plan().writes.is_empty());
+
+    let stranger = |c: &mut Counts| (c.extra, c.target_after) = (1, 11);
+    let allowed = ended(&stranger, false, report::Verification::default()).plan().status().unwrap();
+    assert_eq!(reason_of(&allowed), Reason::Verified);
+    let verification = allowed.verification.clone().unwrap();
+    assert_eq!((allowed.counts.unwrap().extra, verification.identical), (1, false));
+    assert_eq!(verification.source_quiet, SourceQuiet::Unknown);
+    assert!(!allowed.last_success.unwrap().identical);
+
+    let lied = ended(&stranger, false, quiet).plan();
+    assert_eq!(reason(&lied), Reason::InternalError);
+    assert!(message(&lied).contains("identical"), "{}", message(&lied));
+    let strict = ended(&stranger, true, report::Verification::default()).plan();
+    assert_eq!(reason(&strict), Reason::InternalError);
+    assert!(message(&strict).contains("the spec allows none"), "{}", message(&strict));
+    // nobody makes it identical by hand
+    let forged = ended(&stranger, false, report::Verification::default()).done();
+    let forged = forged.see(|o| (o.jobs, o.pods) = (vec![], vec![]));
+    let forged = forged.edit(|m| m.status.as_mut().unwrap().verification.as_mut().unwrap().identical = true);
+    assert!(forged.plan().create().is_some(), "{:?}", forged.plan());
 }
 
 /// In the second in which the Job ends.
