@@ -177,16 +177,19 @@ impl Bench {
         let run = Migration::new(self.from(), path)
             .only(&[mutant.collection()])
             .args(["--chroma-bin", chroma.to_str().unwrap()]);
+        let is_broken =
+            mutant.field == Field::Vector && matches!(mutant.fault, Fault::Added | Fault::Dropped | Fault::Truncated);
         let migrated = if is_damaged {
             let report = run.ended();
             if oracle::is_success(&report) { Err(format!("a damaged store passed: {}", report.json)) } else { Ok(()) }
         } else if n.is_multiple_of(2) {
             let report = run.ended();
             let judged = oracle::of_skipping(expected, &report, false);
-            let is_broken = mutant.field == Field::Vector && matches!(mutant.fault, Fault::Added | Fault::Truncated);
             if is_broken { judged.or_else(|_| oracle::of_a_broken_vector(expected, &report)) } else { judged }
         } else {
-            oracle::of_overwriting(expected, &run.args(["--on-conflict", "overwrite"]).ended())
+            let report = run.args(["--on-conflict", "overwrite"]).ended();
+            let judged = oracle::of_overwriting(expected, &report);
+            if is_broken { judged.or_else(|_| oracle::of_a_broken_vector(expected, &report)) } else { judged }
         };
         std::fs::remove_dir_all(&folder).unwrap();
         both(verified, migrated)
