@@ -30,6 +30,8 @@ mod local;
 #[cfg(test)]
 mod manifests;
 #[cfg(test)]
+mod mutants;
+#[cfg(test)]
 mod regressions;
 #[cfg(test)]
 mod rescue;
