@@ -28,8 +28,8 @@ use crate::api::{MANAGER, MemoryMigration, MemoryMigrationStatus, Phase};
 use crate::metrics::Shown;
 use crate::report::{Counts, Verdict};
 
-/// An answer to a Job that takes longer is none: a webhook may hang.
-const ANSWER: Duration = Duration::from_secs(20);
+/// An answer to a write that takes longer is none: a webhook may hang.
+pub(super) const ANSWER: Duration = Duration::from_secs(20);
 
 /// How far a plan was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,45 +107,44 @@ async fn delete_job(context: &Context, namespace: &str, handle: &Handle) -> Resu
         ..DeleteParams::default()
     };
     tracing::info!(job = handle.name, "deleting a Job");
-    let deleted = jobs.delete(&handle.name, &params).await.map(drop);
-    let what = format!("Job {namespace}/{}", handle.name);
-    deletion(&jobs, handle, deleted, Refusal { asked: Asked::Stop, what, ..Refusal::default() }).await
+    deletion(&jobs, handle, &params, Asked::Stop, format!("Job {namespace}/{}", handle.name)).await
 }
 
 async fn delete_lease(context: &Context, handle: &Handle, asked: Asked) -> Result<Step, Error> {
     let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
     let preconditions = Some(Preconditions { uid: Some(handle.uid.clone()), resource_version: None });
     let params = DeleteParams { preconditions, ..DeleteParams::default() };
-    let deleted = leases.delete(&handle.name, &params).await.map(drop);
-    let what = format!("Lease {}/{}", context.namespace, handle.name);
-    deletion(&leases, handle, deleted, Refusal { asked, what, ..Refusal::default() }).await
+    deletion(&leases, handle, &params, asked, format!("Lease {}/{}", context.namespace, handle.name)).await
 }
 
-/// What a deletion came to. A 409 means that the object of this name is another one, unless a look shows that it is not: a
-/// webhook may answer with any code.
-async fn deletion<K>(api: &Api<K>, handle: &Handle, result: kube::Result<()>, refusal: Refusal) -> Result<Step, Error>
+/// Deletes this object. A 409 means that the one of this name is another one, unless a look shows that it is not: a webhook
+/// may answer with any code.
+async fn deletion<K>(
+    api: &Api<K>,
+    handle: &Handle,
+    params: &DeleteParams,
+    asked: Asked,
+    what: String,
+) -> Result<Step, Error>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    let status = match result {
-        Ok(()) => return Ok(Step::Done),
-        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 429 => status,
-        Err(error) => return Err(failed(&format!("delete {}", refusal.what))(error)),
+    let error = match timeout(ANSWER, api.delete(&handle.name, params)).await {
+        Ok(Ok(_)) => return Ok(Step::Done),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
     };
-    let is_gone = status.code == 404
-        || status.code == 409 && {
+    let refusal = Refusal { uid: handle.uid.clone(), ..refusal(asked, what, error) };
+    let is_gone = refusal.code == Some(404)
+        || refusal.code == Some(409) && {
             let there = api.get_opt(&handle.name).await.map_err(failed(&format!("read {}", refusal.what)))?;
             there.is_none_or(|there| there.meta().uid.as_ref() != Some(&handle.uid))
         };
-    Ok(if is_gone {
-        Step::Done
-    } else {
-        Step::Refused(Refusal { code: Some(status.code), why: status.message, ..refusal })
-    })
+    Ok(if is_gone { Step::Done } else { Step::Refused(refusal) })
 }
 
 /// 404: it is gone. 409: one of that name is another one.
-pub(super) fn gone_is_fine(result: kube::Result<()>, attempt: &str) -> Result<(), Error> {
+fn gone_is_fine(result: kube::Result<()>, attempt: &str) -> Result<(), Error> {
     match result {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         other => other.map_err(failed(attempt)),
@@ -260,8 +259,12 @@ async fn set_ttl(
     let patch = json!({"metadata": {"uid": handle.uid}, "spec": {"ttlSecondsAfterFinished": seconds}});
     let patched = jobs.patch(&handle.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
     let set = patched.as_ref().ok().map(|job| job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished));
-    if set.is_some_and(|set| set != seconds) {
-        tracing::warn!(job = handle.name, "something sets the Job's ttlSecondsAfterFinished again and again");
+    let refused = matches!(&patched, Err(kube::Error::Api(status)) if status.code == 409);
+    if refused || set.is_some_and(|set| set != seconds) {
+        tracing::warn!(
+            job = handle.name,
+            "something sets the Job's ttlSecondsAfterFinished again and again, or keeps it"
+        );
         context.memory.is_stubborn(&key_of(migration), &handle.uid);
     }
     gone_is_fine(patched.map(drop), &format!("set the ttl of Job {namespace}/{}", handle.name)).map(|()| Step::Done)

@@ -18,7 +18,7 @@ use k8s_openapi::api::batch::v1::Job;
 
 use self::decide::{Decision, decide};
 use self::look::Look;
-use super::observe::world::{Cause, Handle, Pause, Trouble};
+use super::observe::world::{Cause, Handle, JobPhase, Pause, Trouble};
 use crate::api::MemoryMigrationStatus;
 use crate::api::conditions::Reason;
 use crate::report::{Direction, Summary};
@@ -115,6 +115,8 @@ pub struct Refusal {
     pub asked: Asked,
     /// What it is, as "Job team/move-1".
     pub what: String,
+    /// Its UID, where it is there.
+    pub uid: String,
     /// The HTTP code; None: no answer.
     pub code: Option<u16>,
     /// The API server's own words.
@@ -127,7 +129,13 @@ impl Refusal {
     /// Whether the same will be refused again until something changes.
     #[must_use]
     pub fn is_firm(&self) -> bool {
-        self.is_sure() && !matches!(self.code, Some(401 | 404 | 409 | 429)) || self.in_the_way
+        let is_late = match self.code {
+            // Of a lock they mean that the operator may not, or that its namespace is not there.
+            Some(401 | 404) => self.asked != Asked::Lock,
+            Some(429) => true,
+            _ => false,
+        };
+        self.is_sure() && !is_late || self.in_the_way
     }
 
     /// Whether nothing was made.
@@ -175,13 +183,13 @@ pub fn plan(look: &Look<'_>) -> Plan {
 
 /// Leaves out what the API server refused to delete a moment ago.
 fn held_back(look: &Look<'_>, mut plan: Plan) -> Plan {
-    let Some(left) = pause::not_deleted(look) else { return plan };
-    let before = plan.writes.len();
-    plan.writes.retain(|write| !matches!(write, Write::Delete(_) | Write::GiveBack(_)));
-    if plan.writes.len() < before {
-        plan.pause = PauseChange::Keep;
-        plan.requeue = Some(plan.requeue.map_or(left, |requeue| requeue.min(left)));
-    }
+    let (writes, requeue) = (&mut plan.writes, &mut plan.requeue);
+    writes.retain(|write| {
+        let (Write::Delete(of) | Write::GiveBack(of)) = write else { return true };
+        let Some(left) = pause::of_deletion(look, &of.uid) else { return true };
+        *requeue = Some(requeue.map_or(left, |requeue| requeue.min(left)));
+        false
+    });
     plan
 }
 
@@ -199,14 +207,13 @@ pub fn refused(look: &Look<'_>, refusal: &Refusal) -> Plan {
     let look = at_hand(look);
     match refusal.asked {
         Asked::Job | Asked::Lock => not_started(&look, refusal),
-        Asked::Stop if look.finish().is_none() => not_stopped(&look, refusal),
-        Asked::Stop | Asked::GiveBack => not_tidied(&look, refusal),
+        Asked::Stop | Asked::GiveBack => not_deleted(&look, refusal),
     }
 }
 
 /// Nothing was started.
 fn not_started(look: &Look<'_>, refusal: &Refusal) -> Plan {
-    let Refusal { asked, what, why, in_the_way, .. } = refusal;
+    let Refusal { asked, what, in_the_way, .. } = refusal;
     let (reason, message) = if *in_the_way {
         (Reason::NotAdmitted, format!("{what} of somebody else is in the way: delete it, or rename this object"))
     } else if refusal.is_firm() {
@@ -217,8 +224,9 @@ fn not_started(look: &Look<'_>, refusal: &Refusal) -> Plan {
             "raise the quota, change the policy that refuses it, or correct spec.runner"
         };
         let message = format!(
-            "the API server does not admit {what} ({why}): {remedy}; it is tried again by itself, within 5 minutes, and after \
-             an edit at once"
+            "the API server does not admit {what} ({}): {remedy}; it is tried again by itself, within 5 minutes, and after an \
+             edit at once",
+            answer(refusal)
         );
         (Reason::NotAdmitted, message)
     } else {
@@ -229,30 +237,29 @@ fn not_started(look: &Look<'_>, refusal: &Refusal) -> Plan {
     writes::of(look, Decision::Pause { pause, sure: refusal.in_the_way || refusal.is_sure() })
 }
 
-/// A Job goes on that was to be stopped.
-fn not_stopped(look: &Look<'_>, refusal: &Refusal) -> Plan {
-    let message = format!(
-        "{} could not be stopped, so its runner goes on: the API server does not delete it ({}). Let the operator delete Jobs \
-         in this namespace, or delete it yourself; it is tried again by itself, within 5 minutes, and after an edit at once",
-        refusal.what,
-        answer(refusal)
-    );
-    let said = Trouble { reason: Reason::Retrying, message };
-    writes::of(look, Decision::NotStopped(pause::next(look, Cause::NotDeleted, said)))
-}
-
-/// Something is left that should be gone; the status stays what it is.
-fn not_tidied(look: &Look<'_>, refusal: &Refusal) -> Plan {
-    let note = format!(
-        "{} could not be deleted ({}){}: it is tried again by itself, within 5 minutes",
-        refusal.what,
-        answer(refusal),
-        if refusal.asked == Asked::GiveBack { "; until it is gone, no other migration writes this target" } else { "" }
-    );
-    let warning = notices::warning("NotDeleted", &note);
-    let pause = pause::next(look, Cause::NotDeleted, Trouble { reason: Reason::Retrying, message: note });
-    let requeue = u64::try_from(pause.until - look.second()).ok().map(Duration::from_secs);
-    Plan { writes: vec![Write::Tell(warning)], requeue, pause: PauseChange::Set(pause), ..Plan::default() }
+/// A Job goes on that was to be stopped, which the status says; or something is left that should be gone, which an event
+/// says, for the status stays what it is. What the API server refused is not asked again before its pause has passed.
+fn not_deleted(look: &Look<'_>, refusal: &Refusal) -> Plan {
+    let Refusal { asked, what, uid, .. } = refusal;
+    let goes_on = look.world.present().any(|job| job.uid == *uid && job.phase == JobPhase::Active);
+    let message = if goes_on {
+        format!(
+            "{what} could not be stopped, so its runner goes on: the API server does not delete it ({}). Let the operator \
+             delete Jobs in this namespace, or delete it yourself; it is tried again by itself, within 5 minutes, and after \
+             an edit at once",
+            answer(refusal)
+        )
+    } else {
+        let so = match asked {
+            Asked::GiveBack => "; until it is gone, no other migration writes this target",
+            _ => "",
+        };
+        format!("{what} could not be deleted ({}){so}: it is tried again by itself, within 5 minutes", answer(refusal))
+    };
+    let is_told = goes_on && look.finish().is_none();
+    let writes = (!is_told).then(|| Write::Tell(notices::warning("NotDeleted", &message))).into_iter().collect();
+    let pause = pause::next_deletion(look, uid, Trouble { reason: Reason::Retrying, message });
+    Plan { writes, again: true, requeue: Some(SOON), pause: PauseChange::Set(pause) }
 }
 
 /// The code and the words of a refusal.

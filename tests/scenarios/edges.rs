@@ -192,7 +192,7 @@ fn a_lost_node_is_said_also_after_an_edit_or_a_suspension() {
     assert_eq!((reason(&edited), message(&edited).as_str()), (Reason::NodeLost, "node n1 does not answer"));
     assert!(edited.create().is_none());
     let suspended = running.edit(|m| m.spec.suspend = true).plan();
-    assert_eq!(reason(&suspended), Reason::Suspended);
+    assert_eq!(reason(&suspended), Reason::NodeLost, "Suspended is what nothing works of any more");
     assert!(message(&suspended).contains("node n1 does not answer"), "{}", message(&suspended));
 }
 

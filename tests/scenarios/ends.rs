@@ -302,6 +302,7 @@ fn a_job_that_vanished_before_its_pod_ended_leaves_its_verdict() {
     let waits = case.clone().done();
     let status = waits.migration.status.clone().unwrap();
     assert_eq!((status.failures, status.completion_time), (0, None), "its pod still runs");
+    assert!(status.conditions[0].message.starts_with("somebody deleted Job "), "{:?}", status.conditions[0]);
     let summary = summary(&case.hash(), report::Reason::Verified);
     let ended = waits.ended(0, Some(summary), None);
     assert_eq!(reason(&ended.plan()), Reason::Verified);
@@ -348,6 +349,19 @@ fn conditions_that_somebody_removed_are_written_anew_and_the_run_stays_finished(
         let forged = case.edit(|m| edit(m.status.as_mut().unwrap()));
         assert_ne!(forged.plan().status().map(|status| reason_of(&status)), Some(Reason::Verified));
     }
+}
+
+/// Somebody patches another UID into the status: the Job of that name is stopped, for nobody knows whose it is, and no try
+/// has failed.
+#[test]
+fn a_job_uid_that_somebody_wrote_is_no_failed_try() {
+    let wrong = Case::to_server().running().edit(|m| m.status.as_mut().unwrap().job_uid = "wrong".into());
+    assert_eq!(wrong.plan().delete().len(), 1);
+    let stopped = wrong.done();
+    assert_eq!(stopped.migration.status.as_ref().unwrap().failures, 0);
+    let gone = stopped.see(|o| (o.jobs.clear(), o.pods.clear()).1);
+    assert_eq!(gone.plan().create().unwrap().metadata.name, Some(gone.job_name(2)));
+    assert_eq!(gone.done().migration.status.unwrap().failures, 0);
 }
 
 /// A policy may set `ttlSecondsAfterFinished: 0` on all Jobs.

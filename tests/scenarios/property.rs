@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use memory_migration_operator::api::conditions::{READY, Reason, Situation};
 use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, LogFact, UserFact};
-use memory_migration_operator::controller::plan::{Asked, Plan, Refusal, Write};
+use memory_migration_operator::controller::plan::{Plan, Refusal, Write};
 use memory_migration_operator::report::{self, Progress, Stage};
 use proptest::prelude::*;
 
@@ -131,12 +131,6 @@ enum Came {
     Failed,
 }
 
-/// A refusal; 409 of a Job: one of somebody else has its name.
-fn refusal(asked: Asked, code: Option<u16>) -> Refusal {
-    let in_the_way = asked == Asked::Job && code == Some(409);
-    Refusal { asked, what: "Job team/move-1".into(), code, why: "the server's words".into(), in_the_way }
-}
-
 /// A cluster with one migration, as far as the controller can tell.
 struct Model {
     case: Case,
@@ -175,6 +169,7 @@ impl Model {
                 self.look(writes);
                 // What only the process knew is gone with it.
                 self.case.world.pause = None;
+                self.case.world.deletions.clear();
                 self.case.world.jobs.retain(|job| !job.gone);
             }
             Happens::Answer(0) => {
@@ -205,6 +200,9 @@ impl Model {
                     self.check(&plan);
                     if !matches!(self.carry_out(&plan, &mut writes), Came::Died | Came::Failed) {
                         self.case.remember(&plan.pause);
+                        if plan.again {
+                            continue;
+                        }
                     }
                     return;
                 }
@@ -279,8 +277,8 @@ impl Model {
             }
             match self.answer(write, &mut created) {
                 Answers::Made => {}
-                Answers::Refused(code) => return Came::Refused(refusal(Asked::Job, Some(code))),
-                Answers::Silent => return Came::Refused(refusal(Asked::Job, None)),
+                Answers::Refused(code) => return Came::Refused(refusal_of(write, code)),
+                Answers::Silent => return Came::Refused(Refusal { code: None, ..refusal_of(write, 0) }),
             }
             if let Write::Status(told) = write {
                 let status = &told.status;
@@ -304,12 +302,11 @@ impl Model {
         let code = *self.refused.get(&kind(write))?;
         match (kind(write), code) {
             (Kind::TakeLock | Kind::Status, 409) => Some(Came::Changed),
-            (Kind::TakeLock, code) => Some(Came::Refused(refusal(Asked::Lock, Some(code)))),
             // One of that name is another one: there is nothing to remove.
             (Kind::Delete | Kind::GiveBack | Kind::BreakLock | Kind::Ttl, 409) => None,
-            (Kind::Delete, 400..500) => Some(Came::Refused(refusal(Asked::Stop, Some(code)))),
-            (Kind::GiveBack, 400..500) => Some(Came::Refused(refusal(Asked::GiveBack, Some(code)))),
-            (Kind::BreakLock, 400..500) => Some(Came::Refused(refusal(Asked::Lock, Some(code)))),
+            (Kind::TakeLock | Kind::Delete | Kind::GiveBack | Kind::BreakLock, code) => {
+                Some(Came::Refused(refusal_of(write, code)))
+            }
             _ => Some(Came::Failed),
         }
     }

@@ -37,8 +37,8 @@ pub(super) enum Decision {
     Wait(Pause),
     /// Remove the Job of a runner that waits: its pause goes on.
     Tidy(Pause),
-    /// The API server does not let the run be stopped: it goes on, and the next try to stop it comes after the pause.
-    NotStopped(Pause),
+    /// Remove a Job whose end does not count, and forget it.
+    Discard { message: String },
     /// No attempt before the pause has passed. `sure`: nothing was made, so that the lock can go.
     Pause { pause: Pause, sure: bool },
     /// Remove a lock that nobody holds any more.
@@ -53,23 +53,19 @@ pub(super) enum Decision {
 
 /// Applies the first rule that fits.
 pub(super) fn decide(look: &Look<'_>) -> Decision {
-    match rule(look) {
-        Decision::Stop { .. }
-            if let Some((pause, _)) = pause::of_deletion(look)
-                && look.world.present().any(|job| !job.deleting) =>
-        {
-            Decision::NotStopped(pause.clone())
-        }
-        decision => decision,
-    }
-}
-
-fn rule(look: &Look<'_>) -> Decision {
     if is_finished(look) {
         return Decision::Keep;
     }
     if let Some(decision) = ended(look) {
         return decision;
+    }
+    if let Some(job) = verdict::ended_late(look) {
+        let message = format!(
+            "Job {} has ended while somebody else may have written its target: that does not count, and the next attempt \
+             compares again",
+            job.name
+        );
+        return Decision::Discard { message };
     }
     if let Some(decision) = second_writer(look) {
         return decision;
@@ -79,8 +75,7 @@ fn rule(look: &Look<'_>) -> Decision {
         return stop(Reason::InvalidSpec, problems.join("; "), None);
     }
     if look.spec().suspend {
-        let after = Some(SOON).filter(|_| !look.world.is_quiet());
-        return stop(Reason::Suspended, suspended(look), after);
+        return suspended(look);
     }
     if let Some(job) = look.working_job().filter(|_| look.is_at_the_specs_run()) {
         return watch(look, job);
@@ -93,8 +88,13 @@ fn rule(look: &Look<'_>) -> Decision {
         // Its Job is going, as it has to: what it waits for is still the news.
         Some(_) if let Some((reason, message)) = pause::still_waits(look) => stop_others(reason, message),
         Some(what) => {
-            let message =
-                format!("{what} belongs to a run that was edited, stopped or replaced: waiting until it has ended");
+            let gone = look.job().filter(|job| job.gone && job.uid != look.before.stopped_job);
+            let message = match gone {
+                Some(job) => format!("somebody deleted Job {}: waiting until {what} has ended", job.name),
+                None => {
+                    format!("{what} belongs to a run that was edited, stopped or replaced: waiting until it has ended")
+                }
+            };
             stop_others(Reason::Retrying, message)
         }
         None => start(look),
@@ -144,14 +144,18 @@ fn stop_others(reason: Reason, message: String) -> Decision {
     stop(reason, message, Some(SOON))
 }
 
-fn suspended(look: &Look<'_>) -> String {
+/// Suspended is what nothing works of any more.
+fn suspended(look: &Look<'_>) -> Decision {
+    if look.world.is_quiet() {
+        let message = "spec.suspend is true: set it to false, and the migration goes on where it stopped";
+        return stop(Reason::Suspended, message.into(), None);
+    }
     if let Some(lost) = look.world.alive().find_map(PodFact::lost) {
-        return format!("spec.suspend is true; {}", lost.message);
+        return stop_others(Reason::NodeLost, format!("spec.suspend is true; {}", lost.message));
     }
-    match look.world.alive().next() {
-        Some(pod) => format!("spec.suspend is true: pod {} is ending", pod.name),
-        None => "spec.suspend is true: set it to false, and the migration goes on where it stopped".into(),
-    }
+    let what = look.world.alive().next().map(|pod| format!("pod {}", pod.name)).or_else(|| leftover(look));
+    let message = format!("spec.suspend is true: {} is ending", what.unwrap_or_default());
+    stop_others(status::running_reason(&look.before), message)
 }
 
 /// A Job or pod that may still write.
@@ -174,7 +178,7 @@ fn start(look: &Look<'_>) -> Decision {
     if let Some(obstacle) = obstacle(look) {
         return obstacle;
     }
-    if let Some((pause, seconds)) = pause::current(look).filter(|(pause, _)| pause.cause != Cause::NotDeleted) {
+    if let Some((pause, seconds)) = pause::current(look) {
         let Trouble { reason, message } = pause.said.clone().unwrap_or(Trouble {
             reason: Reason::Retrying,
             message: "the last attempt came to nothing: the next one comes within 5 minutes".into(),
@@ -221,7 +225,7 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
     if let Lock::Stale { uid } = &world.lock
         && look.lock().is_some()
     {
-        return Some(Decision::BreakLock { uid: uid.clone() });
+        return pause::current(look).is_none().then(|| Decision::BreakLock { uid: uid.clone() });
     }
     if let Some(decision) = beside(look, goes_on) {
         return Some(decision);
@@ -270,9 +274,8 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
         Some(ended) => return end(ended),
         None => {}
     }
-    // Whoever has lost its own lock gives way, also to a run whose lock covers more of the target, or a part.
-    let rival = world.rival.as_deref().filter(|_| world.lock != Lock::Ours);
-    if let Some(holder) = look.other_writer().or(rival) {
+    // Whoever lost its own lock gives way, also to a run whose lock covers more of the target, or a part.
+    if let Some(holder) = look.other_writer().or(world.rival.as_deref()) {
         return stop_others(
             Reason::TargetBusy,
             format!("the run was stopped: {holder} holds the lock on its target by now"),
@@ -280,6 +283,9 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
     }
     if let Some(why) = placement::second_writer(spec, world) {
         return stop_others(Reason::VolumeInUse, format!("the run was stopped: {why}"));
+    }
+    if let Some(said) = pause::without_lock(look).and_then(|pause| pause.said.as_ref()) {
+        return say(said.reason, said.message.clone());
     }
     let Some(pod) = world.alive().max_by_key(|pod| pod.created) else {
         let trouble = job.trouble.clone().map(|t| (t.reason, t.message));

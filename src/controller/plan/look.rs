@@ -122,7 +122,9 @@ impl<'a> Look<'a> {
         let named = &self.before.job_uid;
         let known = named.is_empty() || *named == self.before.stopped_job;
         let works = self.world.alive().any(|pod| pod.job_uid == *named);
-        !known && !works && !self.world.present().any(|job| job.uid == *named)
+        // Of its name: then it is the UID in the status that is wrong.
+        let is_there = |job: &JobFact| job.uid == *named || job.name == self.before.job_name;
+        !known && !works && !self.world.present().any(is_there)
     }
 
     /// What kind of proof the run is asked for: its Job's manifest knows, also after an edit.
@@ -165,14 +167,14 @@ impl<'a> Look<'a> {
 
     /// Somebody removed the conditions: the rest of the status still says how the run ended, and that it did.
     fn finish_by_the_rest(&self, status: &MemoryMigrationStatus) -> Option<Finish> {
-        if status.phase == Some(Phase::Failed) {
-            return Some(Finish { situation: Situation::NeedsPerson, reason: None });
-        }
-        let word = status.verification.as_ref().map(|verification| verification.result.as_str())?;
-        let reason = Reason::parse(word).filter(|reason| reason.situation() == Situation::Done)?;
+        let failed = Finish { situation: Situation::NeedsPerson, reason: None };
+        let word = status.verification.as_ref().map(|verification| verification.result.as_str()).unwrap_or_default();
         let kept = status.last_success.as_ref().is_some_and(|success| success.run_hash == self.run);
-        let believed = (kept || reason == Reason::DryRunCompleted) && self.is_proved(status, word, Some(reason));
-        believed.then_some(Finish { situation: Situation::Done, reason: Some(reason) })
+        let reason = Reason::parse(word).filter(|reason| reason.situation() == Situation::Done);
+        let proved = reason.filter(|reason| kept || *reason == Reason::DryRunCompleted);
+        let proved = proved.filter(|reason| self.is_proved(status, word, Some(*reason)));
+        let done = proved.map(|reason| Finish { situation: Situation::Done, reason: Some(reason) });
+        done.or_else(|| (status.phase == Some(Phase::Failed)).then_some(failed))
     }
 
     fn is_proved(&self, status: &MemoryMigrationStatus, word: &str, reason: Option<Reason>) -> bool {
@@ -215,8 +217,10 @@ fn trusted<'o>(
     let is_next = |job: &&JobFact| {
         let unnamed = before.job_uid.is_empty();
         let ours = job.name == job::name(&migration.name_any(), &uid, run, job.attempt);
+        // One that was forgotten: its end does not count.
+        let forgotten = unnamed && !job.uid.is_empty() && job.uid == before.stopped_job;
         let newer = job.attempt > before.attempts || (unnamed && job.attempt == before.attempts);
-        !job.gone && ((ours && newer) || (unnamed && !job.name.is_empty() && job.name == before.job_name))
+        !job.gone && !forgotten && ((ours && newer) || (unnamed && !job.name.is_empty() && job.name == before.job_name))
     };
     named.filter(|job| !job.gone).or_else(|| of_run().filter(is_next).max_by_key(|job| job.attempt)).or(named)
 }

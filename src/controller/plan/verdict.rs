@@ -67,12 +67,17 @@ fn of_removed(look: &Look<'_>, job: &JobFact) -> Option<End> {
 /// Whether an end counts: it came before the Job's deletion began, or that was no deletion for the sake of the data.
 /// Beside a second writer nothing is proved.
 fn in_time(look: &Look<'_>, job: &JobFact, pod: &PodFact) -> bool {
-    let before_it = match job.deleted_at {
-        Some(deleted) => pod.ended.as_ref().is_some_and(|ended| ended.0.as_second() <= deleted),
-        // One that vanished: nobody knows when.
-        None => !job.gone || job.phase != JobPhase::Active,
-    };
+    // A deletion that was refused at first began later than the second writer; of a Job that vanished nobody knows when.
+    let begun = job.deleted_at.filter(|_| !look.world.deletions.contains_key(&job.uid));
+    let ended = pod.ended.as_ref().map(|ended| ended.0.as_second());
+    let before_it = ended.zip(begun).is_some_and(|(ended, begun)| ended <= begun);
     before_it || !stopped_for_the_data(look, &job.uid)
+}
+
+/// The Job, if it has ended although the operator stopped it for the sake of the data, and is not being deleted yet.
+#[must_use]
+pub(super) fn ended_late<'l>(look: &'l Look<'_>) -> Option<&'l JobFact> {
+    look.working_job().filter(|job| job.phase != JobPhase::Active && stopped_for_the_data(look, &job.uid))
 }
 
 /// Whether the operator stopped the Job of this UID because somebody else may write its target.
