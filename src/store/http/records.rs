@@ -186,7 +186,7 @@ impl Api {
                     return Ok(Came::Records(records));
                 }
                 Err((_, stopped)) if has_uris && self.knows_no_uris(&stopped) => {
-                    let words = "the server has no uris, which came with 0.4.17: its records were read without";
+                    let words = "the server has no uris, which came with 0.4.16: its records were read without";
                     self.known().without_uris = Some(words.to_owned());
                 }
                 Err((_, stopped)) if stopped.reason == Reason::Failing => return Ok(Came::Fails(stopped)),
@@ -198,7 +198,7 @@ impl Api {
         }
     }
 
-    /// Whether a server refuses a `get` for the uris in it: 0.4.15 and 0.4.16 have none.
+    /// Whether a server refuses a `get` for the uris in it: 0.4.15 has none, 0.4.16 has them (by the packages of both).
     fn knows_no_uris(&self, stopped: &Stopped) -> bool {
         self.place.dialect == Dialect::V1 && stopped.reason == Reason::Refused && stopped.refusal.status == 422
     }
