@@ -128,6 +128,8 @@ fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, world:
     let there: Vec<String> = world.pods.iter().map(|pod| pod.name.clone()).collect();
     let gone = pods.iter().filter(|pod| !there.contains(&pod.name_any()));
     world.pods.extend(gone.map(|pod| facts::pod(pod, &[], now)));
+    let vanished = migration.status.as_ref().and_then(|status| facts::vanished(status, world));
+    world.jobs.extend(vanished);
     world.pause = memory.pause(&key);
     world.stubborn = memory.stubborn(&key);
     world.lacking = memory.lacking();
@@ -245,7 +247,7 @@ async fn locks(
         world.source_lock = state(context, migration, &lease).await?;
     }
     let mut waits = Waits { target: target.into_iter().collect(), source: source.into_iter().collect() };
-    if !works {
+    if !works || world.lock != Lock::Ours {
         beside(context, leases, migration, &mut waits, world).await?;
     }
     context.memory.waits_for(&key_of(migration), waits);

@@ -99,6 +99,23 @@ fn a_run_of_one_database_gives_way_and_a_run_over_databases_keeps_its_lock_and_w
     assert!(free.plan().create().is_some());
 }
 
+/// Somebody deleted its Lease while it ran, and a run of one of its databases has begun since: it gives way.
+#[test]
+fn a_run_that_lost_its_lock_to_one_that_excludes_it_is_stopped() {
+    for migration in [over("[\"*\"]"), of_one("blue")] {
+        let case = Case::of(migration).running();
+        let alone = case.clone().see(|world| (world.lock = Lock::Free, world.held.clear()).1);
+        assert_eq!(alone.plan().take_lock(), Some(alone.lock_name()), "with no other it takes its lock again");
+        let beside = alone.see(|world| world.rival = Some("MemoryMigration team/other".into()));
+        let plan = beside.plan();
+        assert_eq!((reason(&plan), plan.delete().len()), (Reason::TargetBusy, 1));
+        assert!(plan.take_lock().is_none(), "{plan:?}");
+        // its own lock is what the others give way to
+        let held = case.see(|world| world.rival = Some("MemoryMigration team/other".into()));
+        assert!(held.plan().delete().is_empty());
+    }
+}
+
 /// A verification takes no lock, and reads nothing that is being written.
 #[test]
 fn a_verification_waits_beside_a_rival_without_a_lock() {

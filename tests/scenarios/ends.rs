@@ -1,9 +1,10 @@
 //! When an end counts, and whose: pods that were collected, Jobs that somebody removed, Jobs and pods that only look like
 //! ours, and what comes in the second in which a Job ends.
 
-use memory_migration_operator::api::Extras;
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::status::SourceQuiet;
+use memory_migration_operator::api::{Extras, MemoryMigrationStatus};
+use memory_migration_operator::controller::observe::facts;
 use memory_migration_operator::controller::observe::world::{Endpoint, JobFact, JobPhase, UserFact};
 use memory_migration_operator::report::{self, Counts};
 
@@ -283,6 +284,70 @@ fn an_end_counts_if_it_came_in_time_or_if_nobody_else_may_have_written() {
     assert_eq!(reason(&late.plan()), Reason::VolumeInUse);
     let gone = late.see(|o| o.jobs.clear());
     assert_eq!(reason(&gone.plan()), Reason::Suspended);
+}
+
+/// Somebody deletes the Job in the background while its mover is about to end, or has ended: its pod says what it found.
+#[test]
+fn a_job_that_vanished_before_its_pod_ended_leaves_its_verdict() {
+    let running = || Case::to_server().running();
+    let vanish = |case: Case| {
+        let status = case.migration.status.clone().unwrap();
+        case.see(|o| {
+            o.jobs.clear();
+            let vanished = facts::vanished(&status, o);
+            o.jobs.extend(vanished);
+        })
+    };
+    let case = vanish(running());
+    let waits = case.clone().done();
+    let status = waits.migration.status.clone().unwrap();
+    assert_eq!((status.failures, status.completion_time), (0, None), "its pod still runs");
+    let summary = summary(&case.hash(), report::Reason::Verified);
+    let ended = waits.ended(0, Some(summary), None);
+    assert_eq!(reason(&ended.plan()), Reason::Verified);
+    assert_eq!(ended.done().migration.status.unwrap().failures, 0);
+    // a pod that failed, or left nothing, is a failed try, counted once
+    let failed = vanish(running()).ended(4, None, None).done();
+    assert_eq!(failed.migration.status.clone().unwrap().failures, 1);
+    assert_eq!(failed.done().migration.status.unwrap().failures, 1);
+    // beside a second writer nothing is proved, whenever it ended
+    let stopped = vanish(Case::to_claim().running().used_by("intruder", "prod").done());
+    let summary = self::summary(&stopped.hash(), report::Reason::Verified);
+    assert_ne!(reason(&stopped.ended(0, Some(summary), None).plan()), Reason::Verified);
+}
+
+/// Somebody patches the status so that it has no conditions: the rest of it still says that the run has ended.
+#[test]
+fn conditions_that_somebody_removed_are_written_anew_and_the_run_stays_finished() {
+    let wiped = |case: Case| {
+        let case = case.edit(|m| m.status.as_mut().unwrap().conditions.clear());
+        case.see(|o| (o.jobs.clear(), o.pods.clear()).1)
+    };
+    let case = wiped(Case::to_server().running().succeeded(report::Reason::Verified).done());
+    let before = case.migration.status.clone().unwrap();
+    let plan = case.plan();
+    assert!(plan.create().is_none() && plan.take_lock().is_none() && plan.outcome().is_none());
+    let after = plan.status().unwrap();
+    assert_eq!(reason_of(&after), Reason::Verified);
+    let generation = before.observed_generation;
+    assert_eq!(MemoryMigrationStatus { conditions: Vec::new(), observed_generation: generation, ..after }, before);
+    assert!(message(&plan).contains("somebody removed the conditions"), "{}", message(&plan));
+    assert!(case.done().plan().status().is_none(), "once");
+    // one that failed is not run again either
+    let failed = wiped(Case::to_server().running().failed_for_good(5, report::Reason::VerificationFailed).done());
+    assert!(failed.plan().create().is_none());
+    assert_eq!(reason(&failed.plan()), Reason::InternalError);
+    // what does not hold together is not believed
+    for edit in [
+        |status: &mut MemoryMigrationStatus| status.last_success = None,
+        |status: &mut MemoryMigrationStatus| status.counts = None,
+        |status: &mut MemoryMigrationStatus| status.verification = None,
+        |status: &mut MemoryMigrationStatus| status.run_hash = "another".into(),
+    ] {
+        let case = wiped(Case::to_server().running().succeeded(report::Reason::Verified).done());
+        let forged = case.edit(|m| edit(m.status.as_mut().unwrap()));
+        assert_ne!(forged.plan().status().map(|status| reason_of(&status)), Some(Reason::Verified));
+    }
 }
 
 /// A policy may set `ttlSecondsAfterFinished: 0` on all Jobs.

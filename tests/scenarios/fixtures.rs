@@ -113,10 +113,15 @@ impl Case {
         self.look(plan::plan)
     }
 
-    /// What is planned when the API server does not take the Job or its lock.
+    /// What is planned when the API server does not take the Job; 409: one of somebody else has its name.
     pub(crate) fn refused(&self, code: Option<u16>, why: &str) -> Plan {
-        let refusal = Refusal { what: "Job team/move-1".into(), code, why: why.into(), in_the_way: code == Some(409) };
-        self.look(|look| plan::refused(look, &refusal))
+        let refusal = Refusal { what: "Job team/move-1".into(), code, why: why.into(), ..Refusal::default() };
+        self.refusal(&Refusal { in_the_way: code == Some(409), ..refusal })
+    }
+
+    /// What is planned when the API server refuses this.
+    pub(crate) fn refusal(&self, refusal: &Refusal) -> Plan {
+        self.look(|look| plan::refused(look, refusal))
     }
 
     /// All that one reconcile writes: it looks again after it has taken a lock.

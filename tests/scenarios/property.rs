@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use memory_migration_operator::api::conditions::{READY, Reason, Situation};
 use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, LogFact, UserFact};
-use memory_migration_operator::controller::plan::{Plan, Write};
+use memory_migration_operator::controller::plan::{Asked, Plan, Refusal, Write};
 use memory_migration_operator::report::{self, Progress, Stage};
 use proptest::prelude::*;
 
@@ -123,12 +123,18 @@ enum Answers {
 enum Came {
     Through,
     Died,
-    /// The API server does not take the Job or its lock.
-    Refused(Option<u16>),
+    /// The API server refused it.
+    Refused(Refusal),
     /// Somebody was faster: it is read again.
     Changed,
     /// An error: nothing after it is done, and nothing is remembered.
     Failed,
+}
+
+/// A refusal; 409 of a Job: one of somebody else has its name.
+fn refusal(asked: Asked, code: Option<u16>) -> Refusal {
+    let in_the_way = asked == Asked::Job && code == Some(409);
+    Refusal { asked, what: "Job team/move-1".into(), code, why: "the server's words".into(), in_the_way }
 }
 
 /// A cluster with one migration, as far as the controller can tell.
@@ -194,8 +200,8 @@ impl Model {
                     self.case.remember(&plan.pause);
                     continue;
                 }
-                Came::Refused(code) => {
-                    let plan = self.case.refused(code, "the server's words");
+                Came::Refused(refusal) => {
+                    let plan = self.case.refusal(&refusal);
                     self.check(&plan);
                     if !matches!(self.carry_out(&plan, &mut writes), Came::Died | Came::Failed) {
                         self.case.remember(&plan.pause);
@@ -273,8 +279,8 @@ impl Model {
             }
             match self.answer(write, &mut created) {
                 Answers::Made => {}
-                Answers::Refused(code) => return Came::Refused(Some(code)),
-                Answers::Silent => return Came::Refused(None),
+                Answers::Refused(code) => return Came::Refused(refusal(Asked::Job, Some(code))),
+                Answers::Silent => return Came::Refused(refusal(Asked::Job, None)),
             }
             if let Write::Status(told) = write {
                 let status = &told.status;
@@ -298,9 +304,12 @@ impl Model {
         let code = *self.refused.get(&kind(write))?;
         match (kind(write), code) {
             (Kind::TakeLock | Kind::Status, 409) => Some(Came::Changed),
-            (Kind::TakeLock, 403 | 422) => Some(Came::Refused(Some(code))),
+            (Kind::TakeLock, code) => Some(Came::Refused(refusal(Asked::Lock, Some(code)))),
             // One of that name is another one: there is nothing to remove.
             (Kind::Delete | Kind::GiveBack | Kind::BreakLock | Kind::Ttl, 409) => None,
+            (Kind::Delete, 400..500) => Some(Came::Refused(refusal(Asked::Stop, Some(code)))),
+            (Kind::GiveBack, 400..500) => Some(Came::Refused(refusal(Asked::GiveBack, Some(code)))),
+            (Kind::BreakLock, 400..500) => Some(Came::Refused(refusal(Asked::Lock, Some(code)))),
             _ => Some(Came::Failed),
         }
     }
@@ -496,8 +505,8 @@ proptest! {
                 model.see_locks();
                 let plan = model.case.plan_once();
                 let came = model.carry_out(&plan, &mut left);
-                if let Came::Refused(code) = came {
-                    let plan = model.case.refused(code, "the server's words");
+                if let Came::Refused(refusal) = came {
+                    let plan = model.case.refusal(&refusal);
                     model.carry_out(&plan, &mut left);
                     model.case.remember(&plan.pause);
                     break;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock};
-use memory_migration_operator::controller::plan::{PauseChange, Write};
+use memory_migration_operator::controller::observe::world::{Endpoint, Handle, JobPhase, Lock};
+use memory_migration_operator::controller::plan::{Asked, PauseChange, Plan, Refusal, Write};
 use memory_migration_operator::report::{self, Stage};
 use serde_json::{Value, json};
 
@@ -160,12 +160,143 @@ async fn a_status_that_somebody_wrote_first_is_planned_again_and_no_error() {
     let case = Case::to_server().see(|_| {});
     let mut server = Server::with(&case.migration);
     server.answer(&format!("PATCH {OBJECT}/status"), 409, status(409));
+    server.is_late = true;
     let (looked, calls) = server.look(&case.migration).await;
     assert_eq!(looked.unwrap(), Some(Duration::from_secs(3)));
     let jobs = writes(&calls).iter().filter(|line| **line == format!("POST {JOBS}")).count();
     assert_eq!(jobs, 1, "the Job that was made is found again");
     let tried = writes(&calls).iter().filter(|line| line.ends_with("/status")).count();
     assert!(tried > 1, "it is planned again");
+}
+
+/// A webhook may answer with any code, also with one that means something else in the API server's own mouth.
+#[tokio::test]
+async fn a_status_that_a_webhook_refuses_is_an_error_and_not_tried_at_once() {
+    for code in [403, 404, 409, 500] {
+        let case = Case::to_server();
+        let mut server = Server::with(&case.migration);
+        server.answer(&format!("PATCH {OBJECT}/status"), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        let error = looked.unwrap_err().to_string();
+        assert!(error.starts_with("failed to write the status of MemoryMigration team/move"), "{code}: {error}");
+        assert_eq!(writes(&calls).iter().filter(|line| line.ends_with("/status")).count(), 1, "{code}");
+    }
+}
+
+/// The same of its lock: what is said fits a lock, and no look is repeated at once.
+#[tokio::test]
+async fn a_lock_that_is_refused_with_any_code_is_told_and_waits() {
+    for code in [400, 401, 403, 404, 409, 422, 429, 500, 503] {
+        let case = Case::to_server();
+        let mut server = Server::with(&case.migration);
+        server.answer(&format!("POST {LEASES}"), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        assert!(looked.unwrap() >= Some(Duration::from_secs(3)), "{code}");
+        assert_eq!(writes(&calls).iter().filter(|line| **line == format!("POST {LEASES}")).count(), 1, "{code}");
+        let said = &written_status(&calls).conditions[0].message;
+        assert!(
+            said.contains("Lease operator/memory-migration-target-") && said.contains("the server's words"),
+            "{said}"
+        );
+        assert!(!said.contains("spec.runner"), "{said}");
+    }
+}
+
+/// With no Job of that name, a 409 is a policy's.
+#[tokio::test]
+async fn a_job_that_a_webhook_refuses_with_409_is_not_somebody_elses() {
+    let case = Case::to_server();
+    let mut server = Server::with(&case.migration);
+    server.answer(&format!("POST {JOBS}"), 409, status(409));
+    let (looked, calls) = server.look(&case.migration).await;
+    assert_eq!(looked.unwrap(), Some(Duration::from_secs(60)));
+    let said = &written_status(&calls).conditions[0].message;
+    assert!(said.contains("409: the server's words") && !said.contains("somebody else"), "{said}");
+    assert!(writes(&calls).iter().any(|line| line.starts_with(&format!("DELETE {LEASES}"))), "nothing was made");
+}
+
+/// A runner that cannot be stopped is said to go on, and the next try to stop it comes after a pause.
+#[tokio::test]
+async fn a_job_whose_deletion_is_refused_is_not_said_to_be_suspended() {
+    for code in [403, 409, 422] {
+        let case = Case::to_server().running().edit(|m| m.spec.suspend = true);
+        let mut server = Server::with(&case.migration);
+        let job = format!("{JOBS}/{}", case.job_name(1));
+        server.answer(&format!("GET {JOBS}"), 200, items(&[job_json(&case, json!([]))]));
+        server.answer(&format!("GET {job}"), 200, job_json(&case, json!([])));
+        server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Running", json!({"running": {}}))]));
+        server.answer(&format!("GET {LEASES}/{}", case.lock_name()), 200, held(&case));
+        server.answer(&format!("DELETE {job}"), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        assert_eq!(looked.unwrap(), Some(Duration::from_secs(5)), "{code}");
+        let status = written_status(&calls);
+        let said = &status.conditions[0].message;
+        assert_eq!(reason_of(&status), Reason::Retrying, "{code}");
+        assert!(said.contains("could not be stopped") && said.contains("the server's words"), "{said}");
+        assert!(said.contains(&format!("{code}")), "{said}");
+    }
+}
+
+#[test]
+fn a_job_that_cannot_be_stopped_costs_few_writes_and_is_stopped_once_it_may_be() {
+    let mut case = Case::to_server().running().edit(|m| m.spec.suspend = true);
+    let what = format!("Job team/{}", case.job_name(1));
+    let refusal = Refusal { asked: Asked::Stop, what, code: Some(403), why: "no".into(), ..Refusal::default() };
+    let mut written: Vec<i64> = Vec::new();
+    for _ in 0..120 {
+        let plan = case.plan_once();
+        let deletion = plan.writes.iter().position(|write| matches!(write, Write::Delete(_)));
+        let last = deletion.map_or(plan.writes.len(), |at| at + 1);
+        written.extend(plan.writes[..last].iter().map(|_| case.now));
+        let refused = deletion.map(|_| {
+            let reached = Plan { writes: plan.writes[..last - 1].to_vec(), pause: PauseChange::Keep, ..plan.clone() };
+            case = case.clone().after(&reached);
+            case.refusal(&refusal)
+        });
+        let plan = refused.unwrap_or(plan);
+        written.extend(plan.writes.iter().filter(|_| deletion.is_some()).map(|_| case.now));
+        case = case.after(&plan).later(5);
+        let status = case.migration.status.clone().unwrap();
+        assert_eq!((reason_of(&status), status.failures), (Reason::Retrying, 0));
+        assert_eq!(status.stopped_job, status.job_uid, "its deletion would be the operator's");
+    }
+    for start in written.iter().filter(|at| **at > written[0]) {
+        let minute = written.iter().filter(|at| (*start..start + 60).contains(at)).count();
+        assert!(minute <= 3, "{minute} writes in a minute: {written:?}");
+    }
+    let allowed = case.later(300);
+    assert_eq!(allowed.plan_once().delete().len(), 1);
+    let gone = allowed.clone().see(|o| (o.jobs.clear(), o.pods.clear()).1);
+    assert_eq!(reason(&gone.plan()), Reason::Suspended);
+}
+
+/// The run is over, and its lock cannot be removed: the verdict stays, people are told, and it is tried again.
+#[tokio::test]
+async fn a_lock_that_is_not_given_back_is_told_and_tried_again() {
+    for code in [403, 409] {
+        let case = Case::to_server().running().succeeded(report::Reason::Verified).done();
+        let before = case.migration.status.clone().unwrap();
+        let mut server = Server::with(&case.migration);
+        let lease = held(&case);
+        server.answer(&format!("GET {LEASES}"), 200, items(std::slice::from_ref(&lease)));
+        server.answer(&format!("GET {LEASES}/{}", case.lock_name()), 200, lease);
+        server.answer(&format!("DELETE {LEASES}/{}", case.lock_name()), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        assert_eq!(looked.unwrap(), Some(Duration::from_secs(60)), "{code}");
+        assert!(!calls.iter().any(|call| call.line.ends_with("/status")), "the verdict stays");
+        let event = calls.iter().find(|call| call.line.ends_with("/events")).unwrap();
+        let note = event.body["note"].as_str().unwrap();
+        assert!(note.contains("could not be deleted") && note.contains("the server's words"), "{note}");
+        assert_eq!(reason_of(&before), Reason::Verified);
+    }
+    let case = Case::to_server().running().succeeded(report::Reason::Verified).done();
+    let name = case.lock_name();
+    let case = case.see(|o| o.held = vec![Handle { name, uid: "lease-uid".into() }]);
+    let refusal = Refusal { asked: Asked::GiveBack, code: Some(409), ..Refusal::default() };
+    let waits = case.clone().after(&case.refusal(&refusal));
+    assert!(waits.clone().later(30).plan_once().release().is_empty(), "not before the pause has passed");
+    assert_eq!(waits.clone().later(30).plan_once().requeue, Some(Duration::from_secs(30)));
+    assert_eq!(waits.later(60).plan_once().release().len(), 1);
 }
 
 /// What a policy, a person or another controller wrote beside ours stays as it was read.

@@ -255,6 +255,8 @@ pub enum Cause {
     RunnerWaits,
     /// Two migrations stand in each other's way: each writes the other one's source.
     GaveWay,
+    /// The API server does not delete a Job, or a lock: no attempt waits for it.
+    NotDeleted,
 }
 
 /// What the runner's log says.

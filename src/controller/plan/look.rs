@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::{lock, proof};
 use crate::api::conditions::{self, Reason, Situation};
-use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus};
+use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus, Phase};
 use crate::controller::Settings;
 use crate::controller::build::job;
 use crate::controller::observe::world::{Asked, JobFact, Lock, World};
@@ -121,7 +121,8 @@ impl<'a> Look<'a> {
     pub fn has_lost_its_job(&self) -> bool {
         let named = &self.before.job_uid;
         let known = named.is_empty() || *named == self.before.stopped_job;
-        !known && !self.world.present().any(|job| job.uid == *named)
+        let works = self.world.alive().any(|pod| pod.job_uid == *named);
+        !known && !works && !self.world.present().any(|job| job.uid == *named)
     }
 
     /// What kind of proof the run is asked for: its Job's manifest knows, also after an edit.
@@ -148,12 +149,30 @@ impl<'a> Look<'a> {
     }
 
     fn finish_of(&self, status: &MemoryMigrationStatus) -> Option<Finish> {
+        let about_it = status.run_hash == self.run && status.attempts > 0 && !status.job_name.is_empty();
+        if !about_it || status.completion_time.is_none() {
+            return None;
+        }
+        if conditions::has_none(&status.conditions) {
+            return self.finish_by_the_rest(status);
+        }
         let (situation, word) = conditions::said(&status.conditions)?;
         let reason = Reason::parse(word);
-        let about_it = status.run_hash == self.run && status.attempts > 0 && !status.job_name.is_empty();
-        let ended = matches!(situation, Situation::Done | Situation::NeedsPerson) && status.completion_time.is_some();
+        let ended = matches!(situation, Situation::Done | Situation::NeedsPerson);
         let believed = situation != Situation::Done || self.is_proved(status, word, reason);
-        (about_it && ended && believed).then_some(Finish { situation, reason })
+        (ended && believed).then_some(Finish { situation, reason })
+    }
+
+    /// Somebody removed the conditions: the rest of the status still says how the run ended, and that it did.
+    fn finish_by_the_rest(&self, status: &MemoryMigrationStatus) -> Option<Finish> {
+        if status.phase == Some(Phase::Failed) {
+            return Some(Finish { situation: Situation::NeedsPerson, reason: None });
+        }
+        let word = status.verification.as_ref().map(|verification| verification.result.as_str())?;
+        let reason = Reason::parse(word).filter(|reason| reason.situation() == Situation::Done)?;
+        let kept = status.last_success.as_ref().is_some_and(|success| success.run_hash == self.run);
+        let believed = (kept || reason == Reason::DryRunCompleted) && self.is_proved(status, word, Some(reason));
+        believed.then_some(Finish { situation: Situation::Done, reason: Some(reason) })
     }
 
     fn is_proved(&self, status: &MemoryMigrationStatus, word: &str, reason: Option<Reason>) -> bool {
@@ -167,7 +186,9 @@ impl<'a> Look<'a> {
 /// The status as far as it is about this run: of another run only the conditions remain, for their transition times, and
 /// what no run wipes.
 fn of_run(migration: &MemoryMigration, run: &str) -> MemoryMigrationStatus {
-    let status = migration.status.clone().unwrap_or_default();
+    let mut status = migration.status.clone().unwrap_or_default();
+    // By somebody else's hand.
+    (status.attempts, status.failures) = (status.attempts.max(0), status.failures.max(0));
     if status.run_hash == run {
         return status;
     }

@@ -7,7 +7,7 @@ use super::look::{Look, time};
 use super::verdict;
 use crate::api::conditions::{Reason, Situation};
 use crate::api::status::{CollectionStatus, Counts, LastSuccess, MAX_COLLECTIONS, Progress, VerificationStatus};
-use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Mode, Remote};
+use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Mode, Phase, Remote};
 use crate::controller::observe::world::{JobFact, World};
 use crate::report::{self, Direction, Stage, Summary};
 
@@ -252,6 +252,27 @@ fn show_end(status: &mut MemoryMigrationStatus, reason: Reason, counts: &Counts,
         let (records, total) = (done, counts.source);
         status.progress =
             Some(Progress { stage, records, total, percent: 100, updated_at: Some(at.clone()), ..Progress::default() });
+    }
+}
+
+/// What the conditions of a finished run say that somebody removed.
+#[must_use]
+pub(super) fn said_anew(status: &MemoryMigrationStatus) -> (Reason, String) {
+    let word = status.verification.as_ref().map(|verification| verification.result.as_str()).unwrap_or_default();
+    match Reason::parse(word).filter(|reason| reason.situation() == Situation::Done) {
+        Some(reason) if status.phase != Some(Phase::Failed) => {
+            let message = format!(
+                "the run ended with {word}, {} records; somebody removed the conditions, which are written anew from the rest \
+                 of the status: see who may write memorymigrations/status",
+                status.records
+            );
+            (reason, message)
+        }
+        _ => {
+            let message = "the run ended without success, and somebody removed the conditions that said why: see its events \
+                           and its Job's log, and who may write memorymigrations/status; change runId to run it again";
+            (Reason::InternalError, message.to_owned())
+        }
     }
 }
 

@@ -67,8 +67,11 @@ fn of_removed(look: &Look<'_>, job: &JobFact) -> Option<End> {
 /// Whether an end counts: it came before the Job's deletion began, or that was no deletion for the sake of the data.
 /// Beside a second writer nothing is proved.
 fn in_time(look: &Look<'_>, job: &JobFact, pod: &PodFact) -> bool {
-    let before_it =
-        job.deleted_at.is_none_or(|deleted| pod.ended.as_ref().is_some_and(|ended| ended.0.as_second() <= deleted));
+    let before_it = match job.deleted_at {
+        Some(deleted) => pod.ended.as_ref().is_some_and(|ended| ended.0.as_second() <= deleted),
+        // One that vanished: nobody knows when.
+        None => !job.gone || job.phase != JobPhase::Active,
+    };
     before_it || !stopped_for_the_data(look, &job.uid)
 }
 
@@ -217,7 +220,8 @@ fn remedy(reason: Reason) -> &'static str {
             "; no retries are left (backoffLimit). Mend the cause, then change runId: it goes on where it stopped"
         }
         Reason::DeadlineExceeded => {
-            "; activeDeadlineSeconds have passed. Raise it, then change runId: it goes on where it stopped"
+            "; activeDeadlineSeconds have passed (the spec's, or the Job's own, where somebody has set one). Raise it, then \
+             change runId: it goes on where it stopped"
         }
         _ => "; report this as a bug, with that log, then change runId to try again",
     }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::decide::{self, Decision, WHILE_RUNNING};
 use super::look::Look;
-use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, notices, status};
+use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, notices, pause, status};
 use crate::api::conditions::{self, Reason};
 use crate::api::{MemoryMigrationStatus, Phase};
 use crate::controller::observe::world::{Handle, JobPhase, Lock, Pause, Trouble};
@@ -69,14 +69,14 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             wait(look, pause, &mut draft, &mut plan);
         }
         Decision::Tidy(pause) => tidy(look, pause, &mut draft, &mut plan),
+        Decision::NotStopped(pause) => not_stopped(look, pause, &mut draft, &mut plan),
         Decision::Pause { pause, sure } => {
             draft.may_release = sure;
             wait(look, pause, &mut draft, &mut plan);
-            plan.requeue = if sure { plan.requeue } else { Some(SOON) };
+            plan.requeue = plan.requeue.filter(|_| sure).or(Some(SOON));
         }
         Decision::Start(job) => {
             start(look, job, &mut draft);
-            draft.may_release = false;
             plan.requeue = Some(WHILE_RUNNING);
         }
         Decision::End { reason, message, summary } => {
@@ -105,6 +105,10 @@ fn keep(look: &Look<'_>) -> Plan {
     let generation = look.migration.metadata.generation.unwrap_or_default();
     let mut status = look.before.clone();
     status.observed_generation = generation;
+    if conditions::said(&status.conditions).is_none() {
+        let (reason, message) = status::said_anew(&status);
+        status.conditions = conditions::conditions(&status.conditions, reason, &message, generation, look.now);
+    }
     conditions::observe_generation(&mut status.conditions, generation);
     if look.world.lacking.is_empty() {
         crd_gap::forget(&mut status.conditions);
@@ -162,9 +166,20 @@ fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
     plan.pause = PauseChange::Set(pause);
 }
 
+/// The run goes on that was to be stopped.
+fn not_stopped(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
+    if let Some(job) = look.working_job() {
+        // It may be deleted all the same: that would be the operator's doing.
+        draft.status.stopped_job.clone_from(&job.uid);
+    }
+    draft.first = hold_lock(look);
+    wait(look, pause, draft, plan);
+    plan.requeue = Some(WHILE_RUNNING);
+}
+
 /// Whether this is what a runner that had to wait said last, and its next attempt has found nothing else yet.
 fn is_looking_again(look: &Look<'_>, reason: Reason, message: &str) -> bool {
-    decide::still_waits(look).is_some_and(|(said, words)| said == reason && words == message)
+    pause::still_waits(look).is_some_and(|(said, words)| said == reason && words == message)
 }
 
 /// The Job goes, and the pause goes on.
@@ -185,11 +200,12 @@ fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
     status::begin_again(status);
     status.start_time = status.start_time.clone().or_else(|| Some(look.now.clone()));
     status.active_since = status.active_since.clone().or_else(|| Some(look.now.clone()));
-    let still = decide::still_waits(look);
+    let still = pause::still_waits(look);
     draft.no_news = still.is_some();
     (draft.reason, draft.message) =
         still.unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name_any())));
     draft.first.push(Write::Create(job));
+    draft.may_release = false;
     let ours = look.lock();
     let others = look.world.held.iter().filter(|held| Some(&held.name) != ours.as_ref());
     draft.then.extend(others.cloned().map(Write::GiveBack));
@@ -201,7 +217,12 @@ fn remove_jobs(look: &Look<'_>, draft: &mut Draft) {
         draft.status.stopped_job.clone_from(&job.uid);
     }
     let jobs = look.world.present().filter(|job| !job.deleting);
-    draft.then.extend(jobs.map(|job| Write::Delete(handle(&job.name, &job.uid))));
+    let deletions = jobs.map(|job| Write::Delete(handle(&job.name, &job.uid)));
+    if draft.status.stopped_job == look.before.stopped_job {
+        draft.first.extend(deletions);
+    } else {
+        draft.then.extend(deletions);
+    }
 }
 
 /// Jobs that the object owns and that are not its run's.
