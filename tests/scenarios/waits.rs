@@ -72,7 +72,10 @@ fn quarter_of_an_hour(mut case: Case, refuse: impl Fn(&Write) -> bool, runner: O
         let (made, told_to_go) = (last("Create"), last("Delete"));
         if let Some(reason) = runner {
             case = match made {
-                Some(3) => case.see(|o| o.pods = vec![pod_fact(&o.jobs[0].name)]).at_stage(Stage::Preflight, 0, 0),
+                Some(3) => {
+                    let case = case.see(|o| o.pods = vec![pod_fact(&o.jobs[0].name)]).at_stage(Stage::Preflight, 0, 0);
+                    case.see(|o| o.log.as_mut().unwrap().said_at = Some(at(second).0.as_second()))
+                }
                 Some(10) => {
                     let summary = summary(&case.hash(), reason);
                     let case = case.ended(7, Some(summary), Some(JobPhase::Failed("PodFailurePolicy".into())));

@@ -47,9 +47,7 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
         Decision::BreakLock { uid } => return break_lock(look, uid),
         Decision::Say { reason, message, after } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
-            say(look, &mut draft);
-            // Whoever began while the lock was gone is looked for once it is taken again.
-            plan.again = !draft.first.is_empty();
+            say(look, &mut draft, &mut plan);
         }
         Decision::Hold { reason, message } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, Some(decide::WHILE_WAITING));
@@ -155,9 +153,11 @@ fn hold_lock(look: &Look<'_>) -> Vec<Write> {
     }
 }
 
-fn say(look: &Look<'_>, draft: &mut Draft) {
+fn say(look: &Look<'_>, draft: &mut Draft, plan: &mut Plan) {
     draft.no_news = is_looking_again(look, draft.reason, &draft.message);
     draft.first = hold_lock(look);
+    // Whoever began while the lock was gone is looked for once it is taken again.
+    plan.again = !draft.first.is_empty();
     draft.then.extend(strangers(look));
     draft.then.extend(without_ttl(look));
 }
