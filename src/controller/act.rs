@@ -117,8 +117,8 @@ async fn delete_lease(context: &Context, handle: &Handle, asked: Asked) -> Resul
     deletion(&leases, handle, &params, asked, format!("Lease {}/{}", context.namespace, handle.name)).await
 }
 
-/// Deletes this object. A 409 means that the one of this name is another one, unless a look shows that it is not: a webhook
-/// may answer with any code.
+/// Deletes this object. A 404 means that it is gone, and a 409 that the one of this name is another one, unless a look shows
+/// that it is not: a webhook may answer with any code.
 async fn deletion<K>(
     api: &Api<K>,
     handle: &Handle,
@@ -135,11 +135,10 @@ where
         Err(_) => None,
     };
     let refusal = Refusal { uid: handle.uid.clone(), ..refusal(asked, what, error) };
-    let is_gone = refusal.code == Some(404)
-        || refusal.code == Some(409) && {
-            let there = api.get_opt(&handle.name).await.map_err(failed(&format!("read {}", refusal.what)))?;
-            there.is_none_or(|there| there.meta().uid.as_ref() != Some(&handle.uid))
-        };
+    let is_gone = matches!(refusal.code, Some(404 | 409)) && {
+        let there = api.get_opt(&handle.name).await.map_err(failed(&format!("read {}", refusal.what)))?;
+        there.is_none_or(|there| there.meta().uid.as_ref() != Some(&handle.uid))
+    };
     Ok(if is_gone { Step::Done } else { Step::Refused(refusal) })
 }
 

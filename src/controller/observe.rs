@@ -243,6 +243,11 @@ async fn locks(
     if let Some(lease) = &own {
         world.lock = state(context, migration, lease).await?;
     }
+    if let Some(name) = target.as_ref().filter(|_| !works && !matches!(world.lock, Lock::Theirs { .. }))
+        && let Some(holder) = context.caches.writer(name, &migration.uid().unwrap_or_default())
+    {
+        world.lock = Lock::Theirs { holder };
+    }
     if let Some(name) = source.as_ref().filter(|_| !works)
         && let Some(lease) = lease_of(context, leases, name).await?
         && lock::covers_source(&lease, &migration.spec)

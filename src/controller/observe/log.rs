@@ -33,7 +33,7 @@ pub(super) async fn read(
     let text = part(pods, pod, LogParams { tail_lines: Some(LINES), ..LogParams::default() }).await;
     context.memory.read_log(&key, text.is_some(), Instant::now());
     let text = text?;
-    let mut fact = facts::log(&text);
+    let mut fact = LogFact { job_uid: pod.job_uid.clone(), ..facts::log(&text) };
     let known = fact.listed.is_some() || migration.status.as_ref().is_some_and(|status| status.listed.is_some());
     let cut = i64::try_from(text.lines().count()).unwrap_or(i64::MAX) >= LINES;
     let head = format!("{key} (head)");

@@ -103,6 +103,8 @@ pub struct Asked {
     pub counts_only: bool,
     /// No record that the source does not hold: `spec.verification.extras: Fail`.
     pub no_extras: bool,
+    /// A source without any record: `spec.allowEmpty`.
+    pub may_be_empty: bool,
 }
 
 /// Whether a Job has ended. A Job ends only when all of its pods have.
@@ -265,6 +267,8 @@ pub enum Cause {
 /// What the runner's log says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogFact {
+    /// The UID of the Job whose pod wrote it.
+    pub job_uid: String,
     /// Seconds since 1970 at which its last line was written; None: it holds none.
     pub last_line: Option<i64>,
     /// Seconds since 1970 at which the progress was said.
@@ -289,6 +293,7 @@ impl Asked {
             plan_only: spec.dry_run,
             counts_only: spec.verification.mode == VerificationMode::Counts,
             no_extras: spec.verification.extras() == Extras::Fail,
+            may_be_empty: spec.allow_empty,
         }
     }
 }

@@ -188,6 +188,7 @@ fn start(look: &Look<'_>) -> Decision {
     let input = Input {
         hash: look.run.clone(),
         attempt: look.before.attempts.saturating_add(1),
+        lock: look.lock(),
         pin: placement::pin(spec, look.world),
         ids: placement::ids(spec, look.world),
         failures,

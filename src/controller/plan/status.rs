@@ -41,7 +41,7 @@ pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     if status.pod_name != before.pod_name {
         begin_again(&mut status);
     }
-    if let Some(log) = &look.world.log {
+    if let Some(log) = look.log() {
         status.listed = log.listed.as_ref().map(Into::into).or(status.listed);
         status.overwrites = log.overwrites.map(signed).or(status.overwrites);
         if let Some(progress) = &log.progress {
@@ -84,7 +84,7 @@ pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason
         max_ulps: i64::from(summary.max_ulps),
         compared_at: compared(reason).then(|| ended.clone()),
     });
-    if let Some(log) = &look.world.log {
+    if let Some(log) = look.log() {
         status.collections = log.collections.iter().take(MAX_COLLECTIONS).map(CollectionStatus::from).collect();
         status.collections_left_out =
             i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);

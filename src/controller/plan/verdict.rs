@@ -217,7 +217,7 @@ fn remedy(reason: Reason) -> &'static str {
             "; correct the spec or the data; if the spec stays, change runId to try again"
         }
         Reason::RecordConflict => "; set onConflict to Skip or Overwrite, or mend the records and change runId",
-        Reason::VerificationFailed => "; then change runId to compare and repair again",
+        Reason::VerificationFailed => "; then change runId to compare again",
         Reason::SourceReplaced => "; if the source is as it should be, change runId to migrate what it holds now",
         Reason::SourceChanging => "; stop what writes the source, then change runId",
         Reason::OutOfMemory => "; no retries are left (backoffLimit). Then change runId: it goes on where it stopped",
