@@ -78,12 +78,11 @@ fn records(mutant: &Mutant, after: &[Record], request: &Json, answer: &mut Json)
 fn cell(mutant: &Mutant, column: Field, record: &Record) -> Json {
     let other_type = mutant.fault == Fault::TypeChanged && mutant.field == column;
     match column {
-        Field::Id if other_type => json!(5),
+        Field::Id | Field::Document | Field::Uri if other_type => json!(5),
         Field::Id => json!(record.id),
         Field::Vector if other_type => record.vector.iter().map(|x| json!(x.to_string())).collect(),
         Field::Vector if record.vector.is_empty() => Json::Null,
         Field::Vector => json!(record.vector),
-        Field::Document | Field::Uri if other_type => json!(5),
         Field::Document => json!(record.document),
         Field::Uri => json!(record.uri),
         _ => json!(record.metadata),

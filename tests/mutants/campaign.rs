@@ -1,6 +1,7 @@
 //! All mutants, one by one, and the table of docs/reliability.md. Runs as `make mutants` alone: it takes a quarter of an hour.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -113,13 +114,13 @@ fn page(tried: &[(Mutant, bool)], seed: u64) -> String {
         tried.iter().filter(|(_, missed)| *missed).count()
     );
     for (field, sides) in &tallies {
-        text += &format!("| {field} | {} |\n", sides.iter().map(cell).collect::<Vec<_>>().join(" | "));
+        let _ = writeln!(text, "| {field} | {} |", sides.iter().map(cell).collect::<Vec<_>>().join(" | "));
     }
     text += "\nNot tried, by rule:\n\n";
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     combinations().iter().filter_map(Mutant::unfit).for_each(|why| *reasons.entry(why).or_default() += 1);
     for (why, count) in reasons {
-        text += &format!("- {count} combinations: {why}\n");
+        let _ = writeln!(text, "- {count} combinations: {why}");
     }
     text
 }

@@ -90,7 +90,9 @@ impl<'a> Files<'a> {
         for (key, value) in texts.chain(metadata) {
             match value {
                 Json::Array(items) => {
-                    items.iter().for_each(|item| self.value("embedding_metadata_array", row, key, item))
+                    for item in &items {
+                        self.value("embedding_metadata_array", row, key, item);
+                    }
                 }
                 value => self.value("embedding_metadata", row, key, &value),
             }

@@ -102,8 +102,8 @@ pub(crate) fn mutated(mutant: &Mutant, dice: &mut Dice) -> Mutated {
             named.push((before[one].id.clone(), name_of(field)));
         }
         (field, fault) => {
-            let names = within(field, fault, &mut after[one], dice);
-            named.extend(names.into_iter().map(|name| (before[one].id.clone(), name)));
+            let fields = within(field, fault, &mut after[one], dice);
+            named.extend(fields.into_iter().map(|name| (before[one].id.clone(), name)));
         }
     }
     // a neighbour may have the same value; what is equal is no difference

@@ -45,7 +45,9 @@ impl Shelf {
     pub(crate) fn replace(&self, name: &str, with: &Described) {
         self.drop(name);
         let mut records = originals();
-        records.iter_mut().for_each(|record| record.vector.truncate(with.dimension));
+        for record in &mut records {
+            record.vector.truncate(with.dimension);
+        }
         self.create(&with.body, &records);
     }
 

@@ -60,7 +60,9 @@ impl Bench {
         let mut target = ChromaServer::start("1.5.9", &files);
         let (at_source, at_target) = (Shelf::new(&source.url), Shelf::new(&target.url));
         for shelf in [&at_source, &at_target] {
-            SPACES.iter().for_each(|space| shelf.create(&described::original(space), &originals()));
+            for space in SPACES {
+                shelf.create(&described::original(space), &originals());
+            }
         }
         let plan: Arc<Mutex<Plan>> = Arc::default();
         let runtime = Runtime::new().unwrap();
@@ -253,10 +255,10 @@ impl Bench {
 
     /// Changes the source just before its content is read after so many reads.
     fn arm(&self, reads: usize, name: &'static str, made: &Made) {
-        let (shelf, made) = (self.at_source.clone(), made.clone());
+        let (at_source, made) = (self.at_source.clone(), made.clone());
         let change = move || match made {
-            Made::Records(made) => shelf.change(name, &originals(), &made.after),
-            Made::Collection(made) => shelf.modify(name, &made.body),
+            Made::Records(made) => at_source.change(name, &originals(), &made.after),
+            Made::Collection(made) => at_source.modify(name, &made.body),
             Made::Count(_) => panic!("a store counts its records"),
         };
         self.plan.lock().unwrap().change = Some((reads, Box::new(change)));
