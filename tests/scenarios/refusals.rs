@@ -218,7 +218,7 @@ async fn a_job_that_a_webhook_refuses_with_409_is_not_somebody_elses() {
 /// A runner that cannot be stopped is said to go on, and the next try to stop it comes after a pause.
 #[tokio::test]
 async fn a_job_whose_deletion_is_refused_is_not_said_to_be_suspended() {
-    for code in [403, 409, 422] {
+    for code in [403, 404, 409, 422] {
         let case = Case::to_server().running().edit(|m| m.spec.suspend = true);
         let mut server = Server::with(&case.migration);
         let job = format!("{JOBS}/{}", case.job_name(1));
@@ -359,7 +359,7 @@ async fn a_lock_that_the_operator_may_not_create_is_not_admitted_whatever_the_co
 /// The run is over, and its lock cannot be removed: the verdict stays, people are told, and it is tried again.
 #[tokio::test]
 async fn a_lock_that_is_not_given_back_is_told_and_tried_again() {
-    for code in [403, 409] {
+    for code in [403, 404, 409] {
         let case = Case::to_server().running().succeeded(report::Reason::Verified).done();
         let before = case.migration.status.clone().unwrap();
         let mut server = Server::with(&case.migration);

@@ -158,33 +158,30 @@ impl<'a> Look<'a> {
     }
 
     fn finish_of(&self, status: &MemoryMigrationStatus) -> Option<Finish> {
-        if status.run_hash != self.run {
+        let about_it = status.run_hash == self.run && status.attempts > 0 && !status.job_name.is_empty();
+        if !about_it || status.completion_time.is_none() {
             return None;
         }
-        let whole = status.attempts > 0 && !status.job_name.is_empty() && status.completion_time.is_some();
-        let said = conditions::said(&status.conditions);
-        let by_conditions = said.filter(|_| whole).and_then(|(situation, word)| {
-            let reason = Reason::parse(word);
-            let ended = matches!(situation, Situation::Done | Situation::NeedsPerson);
-            let believed = situation != Situation::Done || self.is_proved(status, word, reason);
-            (ended && believed).then_some(Finish { situation, reason })
-        });
-        by_conditions.or_else(|| self.finish_by_the_rest(status, whole, said.map(|(_, word)| word)))
+        if conditions::has_none(&status.conditions) {
+            return self.finish_by_the_rest(status);
+        }
+        let (situation, word) = conditions::said(&status.conditions)?;
+        let reason = Reason::parse(word);
+        let ended = matches!(situation, Situation::Done | Situation::NeedsPerson);
+        let believed = situation != Situation::Done || self.is_proved(status, word, reason);
+        (ended && believed).then_some(Finish { situation, reason })
     }
 
-    /// Somebody removed the conditions, or a part of the rest: what is left still says how the run ended, and that it did.
-    /// Numbers and verdict stand only in the status of a run that has ended.
-    fn finish_by_the_rest(&self, status: &MemoryMigrationStatus, whole: bool, said: Option<&str>) -> Option<Finish> {
-        let unsaid = conditions::has_none(&status.conditions);
+    /// Somebody removed the conditions: the rest of the status still says how the run ended, and that it did.
+    fn finish_by_the_rest(&self, status: &MemoryMigrationStatus) -> Option<Finish> {
+        let failed = Finish { situation: Situation::NeedsPerson, reason: None };
         let word = status.verification.as_ref().map(|verification| verification.result.as_str()).unwrap_or_default();
         let kept = status.last_success.as_ref().is_some_and(|success| success.run_hash == self.run);
         let reason = Reason::parse(word).filter(|reason| reason.situation() == Situation::Done);
-        let reason = reason.filter(|reason| kept || (whole && *reason == Reason::DryRunCompleted));
-        let proved =
-            reason.filter(|reason| self.is_proved(status, word, Some(*reason)) && (unsaid || said == Some(word)));
+        let proved = reason.filter(|reason| kept || *reason == Reason::DryRunCompleted);
+        let proved = proved.filter(|reason| self.is_proved(status, word, Some(*reason)));
         let done = proved.map(|reason| Finish { situation: Situation::Done, reason: Some(reason) });
-        let failed = Finish { situation: Situation::NeedsPerson, reason: None };
-        done.or_else(|| (unsaid && whole && status.phase == Some(Phase::Failed)).then_some(failed))
+        done.or_else(|| (status.phase == Some(Phase::Failed)).then_some(failed))
     }
 
     fn is_proved(&self, status: &MemoryMigrationStatus, word: &str, reason: Option<Reason>) -> bool {

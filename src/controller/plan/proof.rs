@@ -126,7 +126,8 @@ mod tests {
 
     #[test]
     fn counts_that_contradict_their_verdict() {
-        let wrong: [(Reason, Counts, &str); 9] = [
+        let wrong: [(Reason, Counts, &str); 10] = [
+            (Reason::Verified, Counts::default(), "nothing was compared"),
             (Reason::Verified, counts(|c| c.verified = 9), "do not add up"),
             (Reason::Verified, counts(|c| c.source = u64::MAX), "do not add up"),
             (Reason::Verified, counts(|c| (c.source, c.missing) = (11, 1)), "1 records are"),
