@@ -197,8 +197,8 @@ fn goes_on(look: &Look<'_>, draft: &mut Draft, plan: &mut Plan) {
         draft.message = format!("{why}; {}", said.message);
     } else {
         (draft.reason, draft.message) = (said.reason, said.message.clone());
-        draft.first.extend(hold_lock(look));
     }
+    draft.first.extend(hold_lock(look));
     plan.requeue = Some(WHILE_RUNNING);
 }
 
