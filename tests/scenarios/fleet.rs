@@ -122,7 +122,7 @@ fn a_lock_that_is_deleted_by_hand_goes_to_nobody_else_while_the_run_works() {
         server.delete(&path);
         until("the lock to be taken again", || {
             let lease = server.get(&path);
-            assert_eq!(jobs(&server), [job.clone()], "one runner");
+            assert_eq!(jobs(&server), std::slice::from_ref(&job), "one runner");
             !lease.is_null() && lease["metadata"]["uid"] != before
         });
         assert_eq!(server.get(&path)["spec"]["holderIdentity"], "uid-of-move");

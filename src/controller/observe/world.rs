@@ -103,8 +103,8 @@ pub struct Asked {
     pub counts_only: bool,
     /// No record that the source does not hold: `spec.verification.extras: Fail`.
     pub no_extras: bool,
-    /// A source without any record: `spec.allowEmpty`.
-    pub may_be_empty: bool,
+    /// So many records have to be compared at least: one, unless `spec.allowEmpty`.
+    pub at_least: u64,
 }
 
 /// Whether a Job has ended. A Job ends only when all of its pods have.
@@ -293,7 +293,7 @@ impl Asked {
             plan_only: spec.dry_run,
             counts_only: spec.verification.mode == VerificationMode::Counts,
             no_extras: spec.verification.extras() == Extras::Fail,
-            may_be_empty: spec.allow_empty,
+            at_least: u64::from(!spec.allow_empty),
         }
     }
 }

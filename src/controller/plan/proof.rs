@@ -25,7 +25,7 @@ pub(super) fn doubt(asked: Asked, reason: Reason, counts: &Counts, identical: bo
             counts.extra
         ));
     }
-    if asked.plan_only || asked.counts_only { None } else { of_full(reason, counts, asked.may_be_empty) }
+    if asked.plan_only || asked.counts_only { None } else { of_full(reason, counts, asked.at_least) }
 }
 
 /// Whether nothing in the counts stands in the way of that word.
@@ -34,8 +34,8 @@ fn is_identical(reason: Reason, counts: &Counts) -> bool {
     reason == Reason::Verified && others == [0; 3] && counts.target_after == counts.source
 }
 
-fn of_full(reason: Reason, counts: &Counts, may_be_empty: bool) -> Option<String> {
-    if counts.source == 0 && !may_be_empty {
+fn of_full(reason: Reason, counts: &Counts, at_least: u64) -> Option<String> {
+    if counts.source < at_least {
         return Some("nothing was compared, and the spec does not allow an empty source".into());
     }
     let bad = [counts.different, counts.missing, counts.unreadable, counts.changed];
@@ -64,7 +64,7 @@ fn of_full(reason: Reason, counts: &Counts, may_be_empty: bool) -> Option<String
 mod tests {
     use super::*;
 
-    const FULL: Asked = Asked { plan_only: false, counts_only: false, no_extras: false, may_be_empty: false };
+    const FULL: Asked = Asked { plan_only: false, counts_only: false, no_extras: false, at_least: 1 };
 
     fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<String> {
         super::doubt(asked, reason, counts, false)
@@ -87,12 +87,12 @@ mod tests {
     fn counts_that_prove() {
         assert_eq!(doubt(FULL, Reason::Verified, &counts(|_| {})), None);
         assert_eq!(
-            doubt(Asked { may_be_empty: true, ..FULL }, Reason::Verified, &Counts::default()),
+            doubt(Asked { at_least: 0, ..FULL }, Reason::Verified, &Counts::default()),
             None,
             "an empty source that may be empty"
         );
         assert_eq!(doubt(FULL, Reason::VerifiedWithSkips, &skips(|_| {})), None);
-        let plan = Asked { plan_only: true, counts_only: true, no_extras: true, may_be_empty: true };
+        let plan = Asked { plan_only: true, counts_only: true, no_extras: true, at_least: 0 };
         assert_eq!(doubt(plan, Reason::DryRunCompleted, &Counts::default()), None);
         assert_eq!(doubt(Asked { counts_only: true, ..FULL }, Reason::CountsVerified, &Counts::default()), None);
     }
