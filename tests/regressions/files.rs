@@ -6,7 +6,7 @@ use std::path::Path;
 
 use memory_migration_operator::model::{Collection, Distance, Error, Fetched, Origin};
 use memory_migration_operator::store::files::LocalStore;
-use memory_migration_operator::store::{Reader, Remarks};
+use memory_migration_operator::store::{Budget, Reader, Remarks};
 use serde_json::Value as Json;
 
 use crate::support::chroma::{Python, VERSIONS};
@@ -102,6 +102,49 @@ async fn nothing_is_said_of_a_sound_store() {
                 usize::from(version == "0.4.24" && name.ends_with("broken/added_again")),
                 "{notes:?}"
             );
+        }
+    }
+}
+
+/// Bytes of what a record holds, without its metadata.
+fn content(fetched: &Fetched) -> usize {
+    let Fetched::Record { record, .. } = fetched else { return 0 };
+    record.id.len() + record.embedding.len() * 4 + record.document.as_ref().map_or(0, String::len)
+}
+
+/// Report 16: a window of 600 records was read whatever their size. It is cut by the lengths that SQLite tells.
+#[tokio::test]
+async fn a_window_of_files_keeps_to_its_budget_and_loses_nothing() {
+    for version in VERSIONS {
+        let store = committed(version);
+        let reader = LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap();
+        for collection in reader.everything().await.unwrap() {
+            let ids = reader.ids(&collection).await.unwrap().iter().collect::<std::io::Result<Vec<_>>>().unwrap();
+            let mut whole = reader.fetch(&collection, &ids).await.unwrap();
+            whole.sort_unstable_by(|a, b| a.id().cmp(b.id()));
+            let largest = whole.iter().map(content).max().unwrap_or(0);
+            let budget = Budget { bytes: 2000, first: true, most: usize::MAX };
+            let (mut from, mut found) = (0, Vec::new());
+            while from < ids.len() {
+                let (part, count) = reader.fetch_within(&collection, &ids[from..], budget).await.unwrap();
+                let bytes: usize = part.iter().map(content).sum();
+                assert!(count == 1 || bytes <= budget.bytes, "{version}: {}: {bytes} bytes", collection.name);
+                assert!(count > 0, "{version}: {}: nothing fits", collection.name);
+                found.extend(part);
+                from += count;
+            }
+            found.sort_unstable_by(|a, b| a.id().cmp(b.id()));
+            assert_eq!(format!("{found:?}"), format!("{whole:?}"), "{version}: {}", collection.name);
+            // what does not fit at all is named, and not read
+            let budget = Budget { bytes: 1, most: largest.saturating_sub(1), ..budget };
+            let mut named = None;
+            for id in &ids {
+                if let Err(error) = reader.fetch_within(&collection, std::slice::from_ref(id), budget).await {
+                    assert!(matches!(&error, Error::TooLarge { id: named, .. } if named == id), "{version}: {error}");
+                    named = Some(error.to_string());
+                }
+            }
+            assert!(largest == 0 || named.is_some(), "{version}: {}", collection.name);
         }
     }
 }

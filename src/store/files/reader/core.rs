@@ -172,7 +172,7 @@ impl Core {
 
     /// How many of these records, from the first on, a budget has place for.
     pub(super) fn fitting(&mut self, collection: &Collection, ids: &[String], budget: Budget) -> Attempt<usize> {
-        self.with(collection, |db, file, _, state| sizes::fitting(db, file, state, ids, budget))
+        self.with(collection, |db, file, _, state| sizes::fitting(db, file, (state, collection), ids, budget))
     }
 
     /// These records, and of which state of the store they are. What a damaged page holds is halved down to its records.
