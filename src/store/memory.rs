@@ -67,6 +67,8 @@ pub(crate) struct State {
     pub(crate) pushed_back: u64,
     /// Adds under way, and the most that there were at once.
     pub(crate) under_way: (usize, usize),
+    /// Bytes of the largest body that it takes; None: 1 MiB.
+    pub(crate) max_body: Option<usize>,
     /// Bytes of documents in the largest answer with more than one record.
     pub(crate) largest: usize,
 }
@@ -318,7 +320,7 @@ impl Writer for MemoryStore {
         Capabilities {
             version: "memory".to_owned(),
             max_batch: 100,
-            max_body: 1 << 20,
+            max_body: self.state().max_body.unwrap_or(1 << 20),
             base64: true,
             configuration: true,
             schema: false,
