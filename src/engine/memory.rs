@@ -1,14 +1,14 @@
 //! What a run needs in memory for its largest record, held against what its process may use. Pure.
 
-/// Bytes that a run takes beside its largest record: 33 MiB in a debug build with one small record, measured, and some for
-/// windows of others.
+/// Bytes that a run takes beside a large record, at least: 33 MiB in a debug build with one small record, measured.
 const REST: u64 = 40 << 20;
 /// A record of fewer bytes is never refused: `REST` is an estimate.
 const SMALL: usize = 1 << 20;
 
-/// Bytes that a run takes with one record of `content` bytes, `encoded` as JSON. Verification holds it three times for a local
-/// target: from the source, from the target's server and from its files, while one answer is still text. Measured with a
-/// document of 37 MiB: 144 MiB from server or files to server, 185 MiB from server to files.
+/// Bytes that a run takes at least with one record of `content` bytes, `encoded` as JSON. Verification holds it three times for
+/// a local target: from the source, from the target's server and from its files, while one answer is still text. Measured with
+/// a document of 37 MiB: 146 MiB into a server, 185 MiB into files. With many large ones the allocator keeps more (161 MiB with
+/// 40 documents of 16 MiB): what certainly does not fit is refused, not what might not.
 pub(super) fn needed(content: usize, encoded: usize) -> u64 {
     REST.saturating_add((content as u64).saturating_add(encoded as u64).saturating_mul(2))
 }
@@ -20,7 +20,7 @@ pub(super) fn problem(limit: Option<u64>, content: usize, encoded: impl FnOnce()
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     (needed > limit).then(|| {
         format!(
-            "{content} bytes, for which a run needs about {} MiB of memory; the limit is {} MiB",
+            "{content} bytes, for which a run needs at least {} MiB of memory; the limit is {} MiB",
             mib(needed),
             limit >> 20
         )
@@ -41,13 +41,11 @@ mod tests {
     const MIB: usize = 1 << 20;
 
     #[test]
-    fn the_measured_runs_fit_into_what_is_said_to_be_needed() {
-        for (content, encoded, measured) in [(39_000_000, 39_000_100, 185), (16 * MIB, 16 * MIB, 100)] {
-            assert!(needed(content, encoded) >= measured << 20, "{content}");
-        }
+    fn the_measured_run_fits_into_what_is_said_to_be_needed() {
+        assert!(needed(39_000_000, 39_000_100) >= 185 << 20);
         assert_eq!(problem(Some(256 << 20), 39_000_000, || 39_000_100), None);
         let why = problem(Some(128 << 20), 39_000_000, || 39_000_100).unwrap();
-        assert_eq!(why, "39000000 bytes, for which a run needs about 189 MiB of memory; the limit is 128 MiB");
+        assert_eq!(why, "39000000 bytes, for which a run needs at least 189 MiB of memory; the limit is 128 MiB");
         // control characters: six bytes each
         assert!(problem(Some(128 << 20), 8 * MIB, || 8 * MIB).is_none());
         assert!(problem(Some(128 << 20), 8 * MIB, || 48 * MIB).is_some());

@@ -109,7 +109,7 @@ async fn a_record_beyond_the_memory_limit_is_named_before_the_first_write() {
     let of_size = |bytes: usize| vec![record("0000", "small"), record("huge", &"x".repeat(bytes))];
     let limited = Options { memory: Some(60 << 20), ..fast() };
     for (case, bytes, words) in [
-        ("it can be read and not be copied", 6 * MIB, "6291473 bytes, for which a run needs about 65 MiB"),
+        ("it can be read and not be copied", 6 * MIB, "6291473 bytes, for which a run needs at least 65 MiB"),
         ("it cannot even be read", 11 * MIB, "more than 10485760 bytes"),
     ] {
         let (store, empty) = (source(of_size(bytes)), roomy());
