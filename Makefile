@@ -39,6 +39,10 @@ demo: require-rust ## Moves 500 memories from a local store to a Chroma server a
 	deploy/demo.sh "$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 
+.PHONY: kind-demo
+kind-demo: ## The same on Kubernetes: a kind cluster, the chart, deploy/quickstart (needs docker, kind, kubectl, helm)
+	deploy/kind-demo.sh
+
 .PHONY: chroma
 chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server

@@ -14,10 +14,8 @@ trap 'rm -rf "$out"' EXIT
 
 step() { echo "== $*"; }
 fail() { echo "check.sh: $*" >&2; exit 1; }
-# Helm says in a line for each read that the CRD chart is a link.
-quiet() { local rc=0; "$@" 2>"$out/err" || rc=$?; grep -v 'found symbolic link' "$out/err" >&2 || true; return $rc; }
 image=(--set image.repository=registry.example.com/memory-migration-operator)
-render() { quiet helm template mm $chart --namespace memory-migration --kube-version $oldest "${image[@]}" "$@"; }
+render() { helm template mm $chart --namespace memory-migration --kube-version $oldest "${image[@]}" "$@"; }
 
 step "versions"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -31,13 +29,13 @@ step "what is generated is fresh"
 "$here/generate.sh" --check
 
 step "lint and render"
-quiet helm lint --quiet --strict $crds
+helm lint --quiet --strict $crds
 for values in "$here"/values/*.yaml; do
   name=$(basename "$values" .yaml)
-  quiet helm lint --quiet --strict $chart "${image[@]}" --values "$values" >"$out/lint" || fail "lint with $name: $(cat "$out/lint")"
+  helm lint --quiet --strict $chart "${image[@]}" --values "$values" >"$out/lint" || fail "lint with $name: $(cat "$out/lint")"
   render --values "$values" >"$out/$name.yaml" || fail "values/$name.yaml does not render"
 done
-quiet helm template crds $crds >"$out/crds-alone.yaml"
+helm template crds $crds >"$out/crds-alone.yaml"
 for values in "$here"/refused/*.yaml; do
   if render --values "$values" >"$out/refused" 2>"$out/why"; then fail "$values is taken, and should be refused"; fi
   grep -q "values don't meet the specifications" "$out/why" || fail "$values: refused, but not by the schema: $(cat "$out/why")"
@@ -51,8 +49,8 @@ grep -q 'image.repository is not set, and no image is published yet: build one' 
 
 step "package"
 # What is published holds the CRD chart, and nothing that only the source tree needs.
-quiet helm package $chart --destination "$out/package" >/dev/null
-quiet helm template mm "$out/package/memory-migration-operator-$version.tgz" --namespace memory-migration \
+helm package $chart --destination "$out/package" >/dev/null
+helm template mm "$out/package/memory-migration-operator-$version.tgz" --namespace memory-migration \
   --kube-version $oldest "${image[@]}" --values "$here/values/monitoring.yaml" | diff "$out/monitoring.yaml" - ||
   fail "the packaged chart renders something else than the folder"
 if tar -tzf "$out"/package/*.tgz | grep -E '/tests/.*_test\.yaml$|gotmpl$'; then fail "these do not belong into the package"; fi
@@ -78,12 +76,14 @@ if grep -n 'image-not-set' "$out/overlay.yaml"; then fail "deploy/kustomization.
 
 step "schemas"
 mapfile -t deployed < <(find deploy -name '*.yaml' ! -name kustomization.yaml | sort)
+kustomize build deploy/quickstart >"$out/quickstart.yaml"
+kustomize build deploy/quickstart/back >"$out/back.yaml"
 mapfile -t documents < <(find README.md docs charts -name '*.md' | sort)
 foreign=${tools%%:*}/../crds
 python "$here/validate.py" --from $oldest --crds crds/*.yaml "$foreign"/*.yaml --files "$out"/*.yaml "${deployed[@]}" "${documents[@]}"
 
 step "unit tests"
-helm-unittest --strict $chart >"$out/unit" 2>&1 || { cat "$out/unit"; fail "helm-unittest: see above"; }
+helm-unittest --strict $chart $crds >"$out/unit" 2>&1 || { cat "$out/unit"; fail "helm-unittest: see above"; }
 grep -E '^(Charts|Test Suites|Tests):' "$out/unit"
 
 step "alert rules and dashboard"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is made from crds/ and the charts' values, and committed: the CRD chart's template, the chart's README.md,
-# deploy/crds.yaml and deploy/operator.yaml. `make charts-generate` writes them.
+# deploy/crds.yaml, deploy/operator.yaml and the CRD chart's copy in the chart. `make charts-generate` writes them.
 # Usage: generate.sh           writes
 #        generate.sh --check   only says which are stale
 set -euo pipefail
@@ -46,17 +46,43 @@ END
 }
 
 stale=0
-for pair in crd_template:charts/memory-migration-operator-crds/templates/memorymigrations.yaml readme:$chart/README.md \
-  crds:deploy/crds.yaml operator:deploy/operator.yaml; do
-  file=${pair#*:}
+check=${1:-}
+say_stale() {
+  echo "generate.sh: $1 is stale: run 'make charts-generate' and commit it" >&2
+  stale=1
+}
+
+file() { # FUNCTION FILE
+  local made
   made=$(mktemp)
-  ${pair%%:*} >"$made"
-  if [ "${1:-}" != --check ]; then
-    cat "$made" >"$file"
-  elif ! diff -u --label "$file" --label "as it would be made" "$file" "$made" | head -n 40; then
-    echo "generate.sh: $file is stale: run 'make charts-generate' and commit it" >&2
-    stale=1
+  $1 >"$made"
+  if [ "$check" != --check ]; then
+    cat "$made" >"$2"
+  elif ! diff -u --label "$2" --label "as it would be made" "$2" "$made" | head -n 40; then
+    say_stale "$2"
   fi
   rm -f "$made"
-done
+}
+
+# A copy, not a link: Helm warns of a link with every command, and an archive of the tree may lose it.
+crds_in_the_chart() {
+  local copy=$chart/charts/memory-migration-operator-crds made
+  made=$(mktemp -d)
+  cp -r charts/memory-migration-operator-crds/. "$made"
+  rm -rf "$made/tests" "$made/README.md"
+  if [ "$check" != --check ]; then
+    rm -rf "$copy"
+    mkdir -p "$copy"
+    cp -r "$made"/. "$copy"
+  elif ! diff -r "$copy" "$made"; then
+    say_stale "$copy"
+  fi
+  rm -rf "$made"
+}
+
+file crd_template charts/memory-migration-operator-crds/templates/memorymigrations.yaml
+crds_in_the_chart # before what is rendered from the chart
+file readme $chart/README.md
+file crds deploy/crds.yaml
+file operator deploy/operator.yaml
 exit $stale
