@@ -108,9 +108,10 @@ $(CARGO_DENY): | require-rust
 	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)" \
 	  "cargo-deny@$(CARGO_DENY_VERSION)"
 
+# NODES=2 adds a second node to the cluster of this target and of those below.
 .PHONY: cluster-up
-cluster-up: ## Starts a real Kubernetes of one node for tests (15 minutes the first time, then seconds)
-	tests/cluster/cluster.sh up
+cluster-up: ## Starts a real Kubernetes for tests, of NODES=1 or 2 nodes (15 minutes the first time, then seconds)
+	NODES=$(or $(NODES),1) tests/cluster/cluster.sh up
 
 # SCENARIOS names some of them; cluster-idle runs those that measure for minutes.
 .PHONY: cluster-test
