@@ -59,7 +59,7 @@ def same(seen, expected):
     )
 
 
-def look(url, database, name, count, number):
+def look(url, database, name, count, number=0):
     collection = client(url, database).get_collection(name)
     ids = collection.get(include=[])["ids"]
     records = {}
