@@ -101,8 +101,11 @@ def _ended(m):
 
 
 def has_succeeded(m):
-    ready = m.condition()
-    return ready.get("status") == "True" and ready.get("reason") in SUCCEEDED
+    """As `kubectl wait --for=condition=Ready` sees it: said of the spec as it is now."""
+    object = m.object()
+    ready = next((c for c in object["status"].get("conditions", []) if c["type"] == "Ready"), {})
+    current = ready.get("observedGeneration") == object["metadata"]["generation"]
+    return current and ready.get("status") == "True" and ready.get("reason") in SUCCEEDED
 
 
 def evicted(t):

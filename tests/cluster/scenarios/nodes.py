@@ -207,10 +207,14 @@ def leaders_node_lost(s):
     with open_second():
         try:
             with only_second():
+                kubectl("-n", SYSTEM, "delete", "pods", "--all")
                 scale(2)
-            first = next(pod for pod, node in where().items() if node == FIRST)
-            kubectl("-n", SYSTEM, "delete", "pod", first, "--wait=false")
-            until("the replica on the second node leads", lambda: where().get(_pod(leader(), where())) == SECOND)
+            equal("nodes of the replicas", set(where().values()), {SECOND})
+            until("one leads", lambda: _pod(leader(), where()))
+            follower = next(pod for pod in where() if not leader().startswith(pod))
+            kubectl("-n", SYSTEM, "delete", "pod", follower)
+            until("the follower is on the first node", lambda: (set(where().values()) == {FIRST, SECOND}, where()))
+            equal("the leader's node", where()[_pod(leader(), where())], SECOND)
             with _one_mover(s):
                 m = _on_the_second(s, "both", "both", pacing=slow(100, "2s"), runner={})
                 with frozen():
