@@ -39,6 +39,18 @@ demo: require-rust ## Moves 500 memories from a local store to a Chroma server a
 	deploy/demo.sh "$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 
+.PHONY: pictures
+pictures: require-rust ## Renews docs/pictures: the architecture, and a recording of the demo
+	python3 docs/pictures/architecture.py
+	cargo build --locked
+	python3 docs/pictures/cast.py record docs/pictures/demo.cast deploy/demo.sh "$$(cargo build --locked --quiet \
+	  --message-format=json --bin memory-migration | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
+	python3 docs/pictures/cast.py draw docs/pictures/demo.cast docs/pictures/demo.svg
+
+.PHONY: kind-demo
+kind-demo: ## The same on Kubernetes: a kind cluster, the chart, deploy/quickstart (needs docker, kind, kubectl, helm)
+	deploy/kind-demo.sh
+
 .PHONY: chroma
 chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server

@@ -70,7 +70,7 @@ k() { inside kubectl "$@"; }
 # Stores of demo.py with as many memories as their names say, packed; `hot` is one of 300 with a hot journal.
 stores() {
   local python out work count
-  out=$cache/stores-$(cat "$here"/../stores/{demo,damage}.py "$here/../chroma/requirements-server.txt" | sha256sum | cut -c1-12)
+  out=$cache/stores-$(cat "$here"/../stores/{demo,damage}.py "$here/../../deploy/quickstart/agent.py" "$here/../chroma/requirements-server.txt" | sha256sum | cut -c1-12)
   if [ ! -d "$out" ]; then
     python=$("$here/../chroma/install.sh" server | cut -d' ' -f2-)/bin/python
     work=$(mktemp -d "$cache/stores.XXXXXX")
