@@ -27,8 +27,8 @@ LEADER = "memory-migration-operator-leader"
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 COUNT = 300
 FAST = {"batchSize": 500, "delay": "0s"}
-WARM_UP = 20
-EVERY = 20
+WARM_UP = 10
+EVERY = 10
 GROUP = "/apis/memory-migration.dev/v1alpha1"
 
 
@@ -72,7 +72,7 @@ def run_one(s, name):
 
 
 def in_sequence(s, runs, minutes, audit):
-    """One row for every 20 migrations, after a first 20. Each is deleted with its collection when it has ended."""
+    """One row for every 10 migrations, after a first 10. Each is deleted with its collection when it has ended."""
     number, rows, end = controller(), [], time.monotonic() + 60 * minutes
     done, asked = 0, collections.Counter()
     while done < runs + WARM_UP and (time.monotonic() < end or len(rows) < 2):
