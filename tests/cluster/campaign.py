@@ -169,6 +169,7 @@ def kubelet_restarted(t):
 def api_server_gone(t):
     """Three runs, of which each ends or still runs at another moment of the two minutes."""
     for number, delay in enumerate(["50ms", "1s", "3s"]):
+        t.prod = t.database(f"-{number}")
         t.start(name=f"{t.name}-{number}", pacing={"batchSize": 10, "delay": delay})
     t.moment(0.02, 0.2)
     server = process(["kube-apiserver", "--etcd-servers"])
@@ -281,6 +282,8 @@ def chain(t):
 
 def thirty_at_once(t):
     for number in range(30):
+        # Each into a database of its own: otherwise they wait for each other.
+        t.prod = t.database(f"-{number}")
         t.start(name=f"{t.name}-{number}", pacing=FAST, foreign=FOREIGN if number % 10 == 0 else 0)
 
 
