@@ -32,6 +32,8 @@ mod manifests;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod regressions;
 #[cfg(test)]
 mod rescue;
