@@ -1,7 +1,7 @@
 # What a person or CI does here. Nothing but Rust, Python 3.11 (with venv), a C compiler, GNU make and a POSIX host is
 # needed: Chroma and cargo-deny are installed into the user's cache, outside the checkout. With Go, the charts are checked,
 # too: helm and its like are built into the same cache. As root on Linux with cgroup v1 and Go the scenarios run on a real
-# cluster, which is built there, too, after apt-get has installed what it needs of Debian's packages.
+# cluster, which is built there, too. As root, `make test` and `make cluster-*` first install Debian packages with apt-get.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -56,7 +56,7 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test: real Chroma of five versions, charts, rules, a real cluster
+test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster
 	cargo test --locked
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
@@ -142,5 +142,5 @@ cluster-down: ## Ends it; nothing of it stays but its programs in the cache
 	tests/cluster/cluster.sh down
 
 .PHONY: cluster-shell
-cluster-shell: ## Opens a shell in it: kubectl works, Services resolve
-	tests/cluster/cluster.sh sh bash
+cluster-shell: ## Opens a shell in it, in the checkout: kubectl and helm work, Services resolve
+	tests/cluster/cluster.sh shell

@@ -13,6 +13,12 @@ from .chroma import COLLECTION, Server
 from .cluster import BOX, CHROMA, HERE, OLD_CHROMA, PYTHON, SECONDS, api, apply, equal, kill, kubectl, until
 from .migration import Migration, most_alive
 
+
+def files_of(group):
+    """A volume's files get this group once. Without the policy a busy kubelet warns of how long that takes, in every demo."""
+    return {"fsGroup": group, "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"}}
+
+
 ALLOWED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -83,7 +89,7 @@ class Scenario:
 
     def use(self, claim, user=1000, read_only=False, wait=True):
         """A pod that has the claim open and does nothing."""
-        security = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "seccompProfile": {"type": "RuntimeDefault"}}
+        security = {"runAsUser": user, "runAsGroup": user} | files_of(user)
         if user:
             security["runAsNonRoot"] = True
         box = {
@@ -124,7 +130,7 @@ class Scenario:
             "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
             "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"}],
         }
-        security = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "seccompProfile": {"type": "RuntimeDefault"}}
+        security = {"runAsUser": user, "runAsGroup": user} | files_of(user)
         pod = {
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 20,
