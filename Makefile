@@ -60,6 +60,7 @@ test: require-rust chroma ## Runs every test; as root, it installs Debian packag
 	cargo test --locked
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
+	  tests/workflows.sh; \
 	else \
 	  echo "make test: charts, manifests and alert rules NOT checked, that needs Go: https://go.dev/dl" >&2; \
 	fi
@@ -77,6 +78,10 @@ mutants: require-rust chroma ## Damages a copy in every way, checks that each is
 .PHONY: charts-test
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)
 	tests/charts/check.sh
+
+.PHONY: workflows-test
+workflows-test: ## Lints the workflows: needs Go
+	tests/workflows.sh
 
 .PHONY: charts-generate
 charts-generate: ## Renews what is made from crds/ and the charts' values
