@@ -97,6 +97,12 @@ bench: require-rust ## Measures ours beside a plain loop and Chroma's own ceilin
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
 	"$$python" bench/bench.py --binary "$$binary" --server "$$server" --cache "$(CACHE)" $(BENCH)
 
+.PHONY: release-check
+release-check: require-rust ## Makes and checks what of a release x86_64 Linux can make, and signs it with a throwaway key (needs Go)
+	rm -rf target/release-check
+	mkdir -p target
+	deploy/release.sh target/release-check
+
 .PHONY: fmt
 fmt: require-rust ## Formats the code
 	cargo fmt
