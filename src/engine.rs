@@ -21,6 +21,7 @@ pub mod progress;
 mod quiet;
 mod repair;
 pub mod seal;
+mod search;
 pub mod select;
 mod send;
 mod sendable;
@@ -88,6 +89,35 @@ pub enum Extras {
     Fail,
 }
 
+/// What follows from the search check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SearchMode {
+    /// Its result stands in the report.
+    #[default]
+    Report,
+    /// A target whose search answers wrongly, or does not answer, is a failure.
+    Require,
+    /// No query is asked.
+    Off,
+}
+
+/// Whether the target's memories can be found by searches, too.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Search {
+    /// What follows from it.
+    pub mode: SearchMode,
+    /// Queries of a collection, at most. Default 50.
+    pub queries: usize,
+    /// The share of the exact nearest records that searches must find in the mean, 0 to 1. Default 0.9.
+    pub min_recall: f64,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { mode: SearchMode::default(), queries: 50, min_recall: 0.9 }
+    }
+}
+
 /// Who decides on batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Pacing {
@@ -139,6 +169,8 @@ pub struct Options {
     pub verification: Verification,
     /// Whether the target may hold more than the source.
     pub extras: Extras,
+    /// The search check.
+    pub search: Search,
     /// Whether a source without any record is a success. Default: no, the run ends with `SourceEmpty`.
     pub allow_empty: bool,
     /// What an earlier attempt of this run listed, if there was one.
@@ -169,6 +201,7 @@ impl Default for Options {
             delay: Duration::from_secs(1),
             verification: Verification::default(),
             extras: Extras::default(),
+            search: Search::default(),
             allow_empty: false,
             listed: None,
             relation: Relation::default(),
@@ -318,8 +351,11 @@ async fn prove(
     }
     let total = run.pairs.iter().map(Pair::to_verify).sum();
     run.tracker.begin(crate::report::Stage::Verifying, total);
+    let started = std::time::Instant::now();
+    search::prepare(context, run).await?;
     for pair in &mut run.pairs {
         repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
+        search::streamed(pair);
     }
     for looks in 1..=LAST_LOOKS {
         last::look(context, &sides, run, looks == LAST_LOOKS).await?;
@@ -332,6 +368,8 @@ async fn prove(
             repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
         }
     }
+    search::check(context, writer, run, started.elapsed()).await?;
+    search::check_again(context, target, run).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 
@@ -363,12 +401,16 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
     preflight::pairs_to_compare(context, target, run).await?;
     run.tracker.begin(crate::report::Stage::Verifying, run.pairs.iter().map(Pair::to_verify).sum());
     let sides = verify::Sides::new(target, None);
+    let started = std::time::Instant::now();
+    search::prepare(context, run).await?;
     for pair in &mut run.pairs {
         verify::pass(context, &sides, pair, |_| true, |done| run.tracker.advance(done)).await?;
         // what differs is read again: it may have been a moving source, or an answer that was wrong once
+        search::streamed(pair);
         verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
     last::look(context, &sides, run, true).await?;
+    search::check(context, target, run, started.elapsed()).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 

@@ -36,6 +36,8 @@ pub enum Reason {
     PreflightRefused,
     /// Differences remain that repair could not mend.
     VerificationFailed,
+    /// All records are right, and searches in the target answer wrongly (`verification.search.mode: Require`).
+    SearchDegraded,
     /// `onConflict: Fail`, and the target has an id with other content.
     RecordConflict,
     /// The source kept changing faster than it could be copied.
@@ -71,6 +73,7 @@ impl Reason {
             Self::DryRunCompleted => "DryRunCompleted",
             Self::PreflightRefused => "PreflightRefused",
             Self::VerificationFailed => "VerificationFailed",
+            Self::SearchDegraded => "SearchDegraded",
             Self::RecordConflict => "RecordConflict",
             Self::SourceChanging => "SourceChanging",
             Self::SourceNotFound => "SourceNotFound",
@@ -217,6 +220,9 @@ pub struct Verification {
     pub identical: bool,
     /// Whether the source stood still from its listing to the end of the comparison.
     pub source_quiet: SourceQuiet,
+    /// The mean recall of searches in the target, over all collections, 0 to 1; absent where no query was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
 }
 
 /// Whether the source stood still while it was compared.
@@ -257,6 +263,37 @@ pub struct Difference {
     pub detail: String,
 }
 
+/// What searches in the target find: answers to queries whose exact nearest ten records are known.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Search {
+    /// Queries that were judged.
+    pub queries: u64,
+    /// Queries that could not be: more records are equally near than are kept, or too many in the answers were not verified.
+    pub not_judged: u64,
+    /// The share of the exact nearest ten that was found, 0 to 1: the mean over all judged queries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall_mean: Option<f64>,
+    /// Its 5th percentile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall_p5: Option<f64>,
+    /// The lowest one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall_min: Option<f64>,
+    /// The share of records, 0 to 1, that find themselves, or one with an equal vector; absent for `ip`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub self_found: Option<f64>,
+    /// The mean recall of the source's own server for the same queries; absent for a source that is read from files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_recall_mean: Option<f64>,
+    /// Distances in answers that are not those of the records' vectors.
+    pub wrong_distances: u64,
+    /// Ids in answers that neither side holds.
+    pub unknown_ids: u64,
+    /// What a person should know, for instance why nothing was asked.
+    pub notes: Vec<String>,
+}
+
 /// What became of one collection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -279,6 +316,9 @@ pub struct CollectionReport {
     pub fingerprint: String,
     /// The largest distance seen in a compared vector component or metadata double, in ULP (units in the last place).
     pub max_ulps: u32,
+    /// What searches in the target find; absent where that was not checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
     /// Vectors of a local target that were compared as read from its write-ahead log.
     pub vectors_from_wal: u64,
     /// Vectors of a local target that were compared as read from its HNSW files.

@@ -102,6 +102,20 @@ pub trait Reader: Send + Sync {
         Ok(held)
     }
 
+    /// What a search answers: at most `most` nearest records of each vector, nearest first, by the store's own index; None
+    /// where nothing answers queries (files).
+    ///
+    /// # Errors
+    /// As [`Error`] says, within seconds: a failing search is told, not waited for.
+    async fn nearest(
+        &self,
+        _collection: &Collection,
+        _vectors: &[&[f32]],
+        _most: usize,
+    ) -> Result<Option<Vec<Vec<Neighbour>>>> {
+        Ok(None)
+    }
+
     /// What the store says of the collection beside its records, as far as it was read until now.
     ///
     /// # Errors
@@ -117,6 +131,15 @@ pub trait Reader: Send + Sync {
     async fn generation(&self, _collection: &Collection) -> Result<Option<String>> {
         Ok(None)
     }
+}
+
+/// One record of a search's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Neighbour {
+    /// Its id.
+    pub id: String,
+    /// How far the store says it is, in the collection's distance; None where that is not finite.
+    pub distance: Option<f64>,
 }
 
 /// How much of what is asked for may be held at once.
@@ -273,6 +296,15 @@ pub trait Target: Send + Sync {
 
     /// A reader of the target's own files, for a local target: the second look at what was written.
     fn files(&self) -> Option<&dyn Reader>;
+
+    /// Ends the server that `open` started and starts it again, to read from; None where the target's server is not ours to
+    /// restart. What `open` gave must not be used afterwards.
+    ///
+    /// # Errors
+    /// When it does not start again.
+    async fn restarted(&self) -> Result<Option<&dyn Reader>> {
+        Ok(None)
+    }
 
     /// Ends what `open` started, with time to close. Safe to call twice.
     ///

@@ -34,6 +34,8 @@ mod rescue;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod several;
 #[cfg(test)]
 mod stores;

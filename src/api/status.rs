@@ -371,6 +371,10 @@ pub struct VerificationStatus {
     pub identical: bool,
     /// Whether the source stood still from its listing to the end of the comparison. A server never shows that it did.
     pub source_quiet: SourceQuiet,
+    /// The share of the exact nearest records that searches in the target find, 0 to 1, the mean over all queries of the
+    /// search check; absent where none was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
     /// SHA-256 over all collections' fingerprints; empty without a full verification.
     pub fingerprint: String,
     /// The largest distance seen in a compared number, in units in the last place.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::compare::FieldDifference;
 use super::ledger::{Entry, Ledger, Plan};
+use super::search::Nearest;
 use super::select::{self, Selected};
 use super::{OnConflict, Options};
 use crate::chroma::NewCollection;
 use crate::model::Collection;
-use crate::report::{CollectionReport, Counts, Difference};
+use crate::report::{CollectionReport, Counts, Difference, Search};
 use crate::scratch::Table;
 
 /// How many records a report lists by id for one collection.
@@ -72,6 +73,10 @@ pub(super) struct Pair {
     /// Records sent by this run; what `Counts` reports as copied.
     pub(super) sent: u64,
     pub(super) overwrite: bool,
+    /// The queries of the search check, and the exact answers to them.
+    pub(super) nearest: Option<Nearest>,
+    /// What came of the search check.
+    pub(super) search: Option<Search>,
 }
 
 impl Pair {
@@ -111,6 +116,8 @@ impl Pair {
             fingerprint: String::new(),
             sent: 0,
             overwrite: options.on_conflict == OnConflict::Overwrite,
+            nearest: None,
+            search: None,
         }
     }
 
@@ -188,6 +195,7 @@ impl Pair {
             counts,
             fingerprint: self.fingerprint.clone(),
             max_ulps: self.max_ulps,
+            search: self.search.clone(),
             vectors_from_wal: self.from_wal,
             vectors_from_hnsw: self.from_hnsw,
             differences,

@@ -190,6 +190,9 @@ impl Look {
         match ruling {
             Ruling::Equal(ulps) => {
                 pair.max_ulps = pair.max_ulps.max(ulps);
+                if let Some(nearest) = &mut pair.nearest {
+                    nearest.offer(&record.id, &record.embedding, proof != Proof::Open);
+                }
                 let digest = fingerprint::digest(record, distance);
                 let seal = Seal::with(record, digest, distance);
                 pair.ledger.change(at, |entry| {

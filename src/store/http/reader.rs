@@ -16,7 +16,7 @@ use super::transport::{Request, Stopped, Transport};
 use super::wire;
 use crate::model::{Collection, Error, Fetched, Glob, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Budget, Reader, Remarks};
+use crate::store::{Budget, Neighbour, Reader, Remarks};
 
 /// A Chroma server, to read from.
 #[derive(Debug)]
@@ -197,6 +197,15 @@ impl Reader for HttpStore {
 
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
         self.api.held(collection, ids).await
+    }
+
+    async fn nearest(
+        &self,
+        collection: &Collection,
+        vectors: &[&[f32]],
+        most: usize,
+    ) -> Result<Option<Vec<Vec<Neighbour>>>> {
+        self.api.neighbours(collection, vectors, most).await.map(Some)
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {

@@ -1,0 +1,58 @@
+//! Whether searches in the target are checked: `spec.verification.search`. Types, docs, rules and defaults. Pure.
+
+#![expect(unreachable_pub, reason = "the schema derive copies each struct into a function")]
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Queries of a collection.
+const QUERIES: i32 = 50;
+/// What searches must find.
+const MIN_RECALL: &str = "0.9";
+
+/// Whether searches in the target find what they should.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SearchCheck {
+    /// Report (default): what searches find stands in the report, and never changes the verdict. Require: the run ends with
+    /// `SearchDegraded` if they answer wrongly or find too little. Off: nothing is asked.
+    #[serde(default)]
+    pub mode: SearchMode,
+    /// Queries of a collection, at most; 1,000 in a run. Default: 50.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 1000").message("write a number of queries from 1 to 1000; the default is 50"))]
+    pub queries: Option<i32>,
+    /// With Require: the share of the exact nearest ten records that searches must find in the mean, or what the source's
+    /// own server finds less 0.05, if that is lower. Default: `"0.9"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.matches('^(0([.][0-9]{1,6})?|1([.]0{1,6})?)$')").message("write a share from 0 to 1 in quotes, as \"0.9\""))]
+    #[schemars(length(min = 1, max = 8))]
+    pub min_recall: Option<String>,
+}
+
+/// What follows from the search check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SearchMode {
+    /// It is told.
+    #[default]
+    Report,
+    /// It can fail a run.
+    Require,
+    /// It is not made.
+    Off,
+}
+
+impl SearchCheck {
+    /// Queries of a collection, at most.
+    #[must_use]
+    pub fn queries(&self) -> i32 {
+        self.queries.unwrap_or(QUERIES)
+    }
+
+    /// What searches must find, as it is written.
+    #[must_use]
+    pub fn min_recall(&self) -> &str {
+        self.min_recall.as_deref().unwrap_or(MIN_RECALL)
+    }
+}
