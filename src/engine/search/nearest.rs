@@ -80,10 +80,6 @@ impl Nearest {
         Self { distance, queries: queries.collect(), longest: 0.0, is_streamed: false }
     }
 
-    pub(super) const fn len(&self) -> usize {
-        self.queries.len()
-    }
-
     /// Takes a verified record; `again`: it may have been taken before, and this is what it is now.
     pub(crate) fn offer(&mut self, id: &str, vector: &[f32], again: bool) {
         if again || self.is_streamed {
@@ -206,7 +202,7 @@ mod tests {
     fn no_query_is_made_of_what_has_no_direction() {
         let records = [("zero", vec![0.0, 0.0]), ("not", vec![f32::NAN, 1.0]), ("yes", vec![1.0, 0.0])];
         let nearest = Nearest::new(Distance::Cosine, records.map(|(id, vector)| (id.to_owned(), vector)));
-        assert_eq!(nearest.len(), 1);
+        assert_eq!(nearest.queries.len(), 1);
     }
 
     #[test]
