@@ -45,6 +45,7 @@ use crate::store::{Finding, Reader, Target, Writer};
 pub use halt::Halt;
 use pair::Pair;
 use progress::Tracker;
+pub use search::{Search, SearchMode};
 pub use select::Selection;
 
 /// What to do with an id that the target has with other content.
@@ -87,35 +88,6 @@ pub enum Extras {
     Allow,
     /// They are a failure; none is deleted.
     Fail,
-}
-
-/// What follows from the search check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SearchMode {
-    /// Its result stands in the report.
-    #[default]
-    Report,
-    /// A target whose search answers wrongly, or does not answer, is a failure.
-    Require,
-    /// No query is asked.
-    Off,
-}
-
-/// Whether the target's memories can be found by searches, too.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Search {
-    /// What follows from it.
-    pub mode: SearchMode,
-    /// Queries of a collection, at most. Default 50.
-    pub queries: usize,
-    /// The share of the exact nearest records that searches must find in the mean, 0 to 1. Default 0.9.
-    pub min_recall: f64,
-}
-
-impl Default for Search {
-    fn default() -> Self {
-        Self { mode: SearchMode::default(), queries: 50, min_recall: 0.9 }
-    }
 }
 
 /// Who decides on batches.
