@@ -57,6 +57,11 @@ test: require-rust chroma ## Runs every test: real Chroma of five versions, char
 	  echo "make test: the scenarios on a real cluster were NOT run, for what is said above" >&2; \
 	fi
 
+# SEED repeats a campaign, or goes on with one that was stopped; MOST bounds how many of each side are tried.
+.PHONY: mutants
+mutants: require-rust chroma ## Damages a copy in every way, checks that each is found, into docs/reliability.md (15 minutes)
+	MUTANTS=all SEED=$(SEED) MOST=$(MOST) cargo test --locked --test suite mutants::campaign -- --nocapture
+
 .PHONY: charts-test
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)
 	tests/charts/check.sh

@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod crd;
 pub mod duration;
 pub mod endpoint;
+pub mod last_success;
 pub mod listed;
 pub mod manifest;
 pub mod pacing;
@@ -46,6 +47,8 @@ pub const CRD_NAME: &str = "memorymigrations.memory-migration.dev";
 pub const LABEL_UID: &str = "memory-migration.dev/uid";
 /// On a Job and its pods: the hash of the run they belong to.
 pub const LABEL_RUN: &str = "memory-migration.dev/run";
+/// On a Job and its pods that write: the lock on their target.
+pub const LABEL_LOCK: &str = "memory-migration.dev/lock";
 /// On a Job and its pods: which attempt of the run they are, from 1.
 pub const LABEL_ATTEMPT: &str = "memory-migration.dev/attempt";
 /// On everything the controller makes, so that it watches nothing else.

@@ -279,7 +279,8 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     if context.options.dry_run {
         return Ok(verdict::End::Planned);
     }
-    wait_before_overwrites(context, run).await?;
+    let overwrites = run.pairs.iter().map(|pair| pair.planned().overwritten).sum();
+    wait_before_overwrites(context, &mut run.tracker, overwrites).await?;
     run.written = true;
     let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
     let others = copy::create(context, writer, &mut run.pairs).await?;
@@ -294,16 +295,16 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     prove(context, target, writer, &capabilities, run).await
 }
 
-/// Says how many records of the target will be replaced, and leaves time to stop that.
-async fn wait_before_overwrites(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
-    let records = run.pairs.iter().map(|pair| pair.planned().overwritten).sum();
+/// Before the first record of the target is replaced: says how many will be, as far as is known then, and leaves time to
+/// stop that. Whether it has waited.
+async fn wait_before_overwrites(context: &Context<'_>, tracker: &mut Tracker, records: u64) -> Result<bool, Halt> {
     let wait = context.options.overwrite_wait;
-    if records == 0 || wait.is_zero() {
-        return Ok(());
+    if records == 0 || wait.is_zero() || !tracker.overwrites(records, wait) {
+        return Ok(false);
     }
     tracing::warn!("{records} records of the target will be replaced, beginning in {} s", wait.as_secs());
-    run.tracker.overwrites(records, wait);
-    context.until_stopped(tokio::time::sleep(wait)).await
+    context.until_stopped(tokio::time::sleep(wait)).await?;
+    Ok(true)
 }
 
 /// How often the last look may find something that is copied or compared once more.

@@ -61,6 +61,7 @@ fn help_says_what_is_needed() {
         "--on-conflict <ON_CONFLICT>",
         "--duplicates <DUPLICATES>",
         "--verification <VERIFICATION>",
+        "--extras <EXTRAS>",
         "--dry-run",
         "--chroma-bin <FILE>",
         "--report <FILE>",
@@ -70,7 +71,7 @@ fn help_says_what_is_needed() {
     let help = |subcommand| TestCommand::new().args([subcommand, "--help"]).run().code(0);
     flags.into_iter().fold(help("migrate"), Output::stdout);
     ["-f, --file <FILE>", "--volume <CLAIM=DIR>", "--secrets-dir <DIR>"].into_iter().fold(help("run"), Output::stdout);
-    ["writes nothing", "--source-config", "MEMORY_MIGRATION_SOURCE_TOKEN"]
+    ["writes nothing", "--extras <EXTRAS>", "--source-config", "MEMORY_MIGRATION_SOURCE_TOKEN"]
         .into_iter()
         .fold(help("verify"), Output::stdout);
     ["<PATH_OR_JSON>", "--records", "--json"].into_iter().fold(help("inspect"), Output::stdout);
@@ -92,7 +93,7 @@ fn a_report_a_table_and_progress_lines() {
     let report = Migration::new(&from, &to).only(&["synced_l2=memories"]).args(["--log-format", "json"]).verified();
     let keys: Vec<_> = report.json.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = ["schema", "verdict", "reason", "message", "direction", "startedAt", "finishedAt"];
-    assert_eq!(keys, [expected.as_slice(), &["preflight", "counts", "collections"]].concat());
+    assert_eq!(keys, [expected.as_slice(), &["preflight", "counts", "verification", "collections"]].concat());
     assert_eq!(report.json["direction"], "local-to-remote");
     assert!(report.json["startedAt"].as_str() <= report.json["finishedAt"].as_str());
     let collection = report.collection("memories");
@@ -113,7 +114,9 @@ fn a_report_a_table_and_progress_lines() {
     assert!(stages.contains(&&json!("Copying")) && stages.contains(&&json!("Verifying")), "{stages:?}");
     let fingerprint = report.fingerprints()["synced_l2"][..12].to_owned();
     let output = report.output.stdout("COLLECTION").stdout("FINGERPRINT").stdout(&fingerprint);
-    output.stdout("Succeeded (Verified): ").stdout("45 records verified: every one was compared and is equal");
+    let output = output.stdout("EXTRA").stdout("Succeeded (Verified): ");
+    output.stdout("45 records verified: every one was compared and is equal; source and target are identical");
+    assert_eq!(report.json["verification"], json!({"identical": true, "sourceQuiet": "Yes"}));
 
     let counts = Migration::new(&from, &to).only(&["single"]).args(["--verification", "counts"]).ends(0);
     assert_eq!((counts.reason(), counts.count("verified")), ("CountsVerified", 0));
@@ -249,10 +252,10 @@ fn a_manifest_that_only_compares() {
     differs.stdout("nothing was written: 0 records differ and 1 are missing");
     let second = json!({"ids": ["b"], "documents": ["two"], "embeddings": [[1]]});
     write(&target, DEFAULT, "memories", "add", &second);
-    run(&remote(&target)).run().code(0).stdout("2 records verified");
+    run(&remote(&target)).run().code(0).stdout("2 records compared: every one is equal");
     let volume = format!("files={}", folder.path.display());
     let files = run(&json!({"local": {"claimName": "files"}})).args(["--volume", &volume]).run().code(0);
-    files.stdout("nothing was written: 2 records verified");
+    files.stdout("nothing was written: 2 records compared").stdout("source and target are identical");
     let counts = manifest(&remote(&source), &remote(&target), &json!({"mode": "Verify", "onConflict": "Overwrite"}));
     TestCommand::new().args(["run", "-f", "-"]).stdin(counts).run().code(2).stderr("mode: Verify writes nothing");
 }
@@ -364,7 +367,8 @@ fn duplicates_by_content_are_listed_and_stay_so_in_a_rerun() {
         let report = run.args(["--duplicates", "by-content"]).ends(0);
         assert_eq!(report.reason(), "VerifiedWithSkips");
         assert_eq!((report.count("copied"), report.count("duplicates"), report.count("verified")), (copied, 1, 3));
-        assert_eq!(report.listed("memories"), [("a", "duplicate")]);
+        // what made it a duplicate is none of the source's: it is extra, too
+        assert_eq!(report.listed("memories"), [("a", "duplicate"), ("x", "extra"), ("y", "extra")]);
         let detail = report.collection("memories")["differences"][0]["detail"].as_str().unwrap();
         assert!(detail.contains("under id \"x\""), "{detail}");
         assert_eq!(report.count("targetAfter"), 5);

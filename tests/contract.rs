@@ -1,12 +1,16 @@
 //! One suite over every kind of store, against servers of real Chroma versions.
 //! Knows of a store only what `Reader` and `Writer` say, except where it opens one.
 
+use std::collections::BTreeSet;
+
 use memory_migration_operator::chroma::{NewCollection, rules};
 use memory_migration_operator::model::{Collection, Distance, Error, Fetched, Metadata, Record, Value, ulp};
+use memory_migration_operator::store::files::LocalStore;
 use memory_migration_operator::store::http::{self, HttpStore, HttpWriter, ServerConfig};
 use memory_migration_operator::store::{Amendment, Reader, Writer};
 
 use super::support::chroma::{ChromaServer, VERSIONS};
+use super::support::stores::committed;
 
 const WRITABLE: [&str; 4] = ["0.5.23", "0.6.3", "1.0.20", "1.5.9"];
 
@@ -136,6 +140,31 @@ async fn what_is_written_is_read_back() {
         assert_eq!(writer.ids(&listed).await.unwrap().len(), 3, "{version}");
         let twice = writer.create(&new("memories", Metadata::new())).await;
         assert!(matches!(twice, Err(Error::Rejected { status: 409, .. })), "{version}: {twice:?}");
+    }
+}
+
+/// Over HTTP without content, which every version has to take; from files beside it.
+#[tokio::test]
+async fn what_is_held_is_told_by_id() {
+    for version in VERSIONS {
+        let (live, copy) = (committed(version), committed(version));
+        let server = ChromaServer::start(version, &live.path);
+        let over_http = open(&server).await;
+        let from_files = LocalStore::open(&copy.path, "default_tenant", "default_database").await.unwrap();
+        let readers: [&dyn Reader; 2] = [&over_http, &from_files];
+        let mut asked = 0;
+        for reader in readers {
+            for collection in reader.collections().await.unwrap() {
+                let listed = reader.ids(&collection).await.unwrap();
+                let ids: BTreeSet<String> = listed.iter().map(Result::unwrap).collect();
+                let others = ids.iter().map(|id| format!("{id} of nobody")).chain(["nobody".to_owned()]);
+                let all: BTreeSet<String> = ids.iter().cloned().chain(others).collect();
+                let held = reader.held(&collection, &all.into_iter().collect::<Vec<_>>()).await.unwrap();
+                asked += held.len();
+                assert_eq!(held.into_iter().collect::<BTreeSet<_>>(), ids, "{version}: {}", collection.name);
+            }
+        }
+        assert!(asked > 100, "{version}: {asked}");
     }
 }
 

@@ -41,7 +41,7 @@ spec:
     - {match: "user-*", exclude: ["*-tmp"]}
     - {match: "*", targetName: "other-*"}
   pacing: {mode: Adaptive, maxSlowdown: none}
-  verification: {}
+  verification: {extras: Fail}
   runner:
     jobLabels: {kueue.x-k8s.io/queue-name: batch}
     podTemplate:
@@ -232,7 +232,7 @@ fn the_defaults_of_a_small_object() {
             "onConflict": "Skip",
             "duplicates": "ById",
             "pacing": {"mode": "Fixed", "batchSize": 10, "delay": "1s"},
-            "verification": {"mode": "Full"},
+            "verification": {"mode": "Full", "extras": "Allow"},
             "allowEmpty": false,
             "dryRun": false,
             "runId": "",

@@ -14,6 +14,8 @@ mod creation;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod exactness;
 #[cfg(test)]
 mod faults;
@@ -27,6 +29,8 @@ mod lies;
 mod local;
 #[cfg(test)]
 mod manifests;
+#[cfg(test)]
+mod mutants;
 #[cfg(test)]
 mod regressions;
 #[cfg(test)]

@@ -8,7 +8,6 @@ use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 
 use super::crd::SCHEMA;
 use super::endpoint::{Remote, ServiceRef};
-use super::select::Selected;
 use super::spec::{MemoryMigration, MemoryMigrationSpec};
 use super::{duration, endpoint};
 
@@ -65,11 +64,10 @@ impl MemoryMigrationSpec {
         let (source, target) = (self.source.remote.as_ref()?, self.target.remote.as_ref()?);
         let same = address(source) == address(target)
             && source.tenant == target.tenant
-            && (!self.databases.is_empty() || source.database() == target.database())
-            && (self.collections.is_empty() || self.collections.iter().any(Selected::keeps_its_name));
+            && (!self.databases.is_empty() || source.database() == target.database());
         same.then(|| {
             "spec: source and target are the same database of the same server: write another server, tenant or \
-             database in one of them, or list collections with a targetName that differs from name"
+             database in one of them, for a copy beside its original is no second copy"
                 .into()
         })
     }

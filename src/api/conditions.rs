@@ -224,6 +224,12 @@ pub fn said(conditions: &[Condition]) -> Option<(Situation, &str)> {
     (row(situation) == statuses).then_some((situation, word))
 }
 
+/// Whether none of our three is there.
+#[must_use]
+pub fn has_none(conditions: &[Condition]) -> bool {
+    !conditions.iter().any(|c| [READY, RECONCILING, STALLED].contains(&c.type_.as_str()))
+}
+
 /// The reason that conditions agree on; None also for a word of another version.
 #[must_use]
 pub fn agreed_reason(conditions: &[Condition]) -> Option<Reason> {

@@ -374,9 +374,12 @@ mod tests {
         let urls = "spec: {source: {remote: {url: \"http://c:80/\"}}, target: {remote: {url: \"http://C\"}}}";
         let text = refused(&format!("{HEAD}{urls}"));
         assert!(text.contains("the same database of the same server"), "{text}");
+        // the runner would find one store, whatever the names
         let renamed = "  collections: [{name: one, targetName: two}]\n";
-        let good = GOOD.replace(from, "{remote: {service: {name: chroma}}}");
-        parse_manifest(&format!("{HEAD}{good}{renamed}")).unwrap();
+        let same = GOOD.replace(from, "{remote: {service: {name: chroma}}}");
+        assert!(refused(&format!("{HEAD}{same}{renamed}")).contains("the same database of the same server"));
+        let other = GOOD.replace(from, "{remote: {service: {name: chroma}, database: other}}");
+        parse_manifest(&format!("{HEAD}{other}{renamed}")).unwrap();
     }
 
     #[test]

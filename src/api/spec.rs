@@ -20,7 +20,7 @@ const SAME_CLAIM: &str = "!(has(self.source.local) && has(self.target.local) \
 // Only for whole databases: over a list of collections the rule would cost more than an API server allows; those are
 // compared in `check.rs`. Two objects of different places in a schema cannot be compared whole: the API server takes them
 // for different types. It knows a property that CEL reserves by its escaped name only.
-const SAME_SERVER: &str = "!(has(self.source.remote) && has(self.target.remote) && self.collections.size() == 0 \
+const SAME_SERVER: &str = "!(has(self.source.remote) && has(self.target.remote) \
     && self.source.remote.tenant == self.target.remote.tenant \
     && (self.databases.size() > 0 \
     || (has(self.source.remote.database) ? self.source.remote.database : 'default_database') \
@@ -103,7 +103,7 @@ const VERIFY_COMPARES_ALL: &str = "self.mode != 'Verify' || self.verification.mo
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(SAME_CLAIM).message("source and target are the same store: write another claimName or path in one of them"))]
-#[x_kube(validation = Rule::new(SAME_SERVER).message("source and target are the same database of the same server: write another server, tenant or database in one of them, or list collections with a targetName that differs from name"))]
+#[x_kube(validation = Rule::new(SAME_SERVER).message("source and target are the same database of the same server: write another server, tenant or database in one of them, for a copy beside its original is no second copy"))]
 #[x_kube(validation = Rule::new(ONE_WAY_TO_NAME_DATABASES).message("databases and an endpoint's database are both set: remove database in source and target, for databases names those of both sides; or remove databases"))]
 #[x_kube(validation = Rule::new(VERIFY_WRITES_NOTHING).message("mode: Verify writes nothing: remove dryRun, onConflict and duplicates; or set mode: Migrate"))]
 #[x_kube(validation = Rule::new(VERIFY_COMPARES_ALL).message("mode: Verify compares every record: remove verification.mode: Counts"))]

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::last_success::LastSuccess;
 use super::listed::ListedStatus;
 use crate::report;
 
@@ -123,29 +124,6 @@ impl Default for MemoryMigrationStatus {
             last_success: None,
         }
     }
-}
-
-/// A run that succeeded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct LastSuccess {
-    /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<Time>,
-    /// Its `spec.runId`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub run_id: String,
-    /// Which run it was, as `status.runHash`.
-    pub run_hash: String,
-    /// Where it wrote, as `status.targetName`.
-    pub target_name: String,
-    /// SHA-256 over all collections' fingerprints; empty without a full verification.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub fingerprint: String,
-    /// Records that its source held.
-    pub records: i64,
-    /// Whether its target was identical to its source, as `status.verification.identical`.
-    pub identical: bool,
 }
 
 /// One word for people.

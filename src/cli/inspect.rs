@@ -3,7 +3,6 @@
 use std::io;
 
 use comfy_table::{Table, presets};
-use futures::stream::{self, StreamExt as _};
 use serde::Serialize;
 
 use super::config::{self, Side};
@@ -17,11 +16,12 @@ use crate::exit::Exit;
 use crate::model::distance::embedding_function;
 use crate::model::{Collection, Error, Fetched};
 use crate::scratch::{self, SortedIds};
-use crate::store::{Reader, Remarks};
+use crate::store::{Budget, Reader, Remarks};
 
-/// Ids in one read, and reads at once.
+/// Ids in one read.
 const WINDOW: usize = 1000;
-const READS: usize = 3;
+/// What one window holds, and one record beyond it.
+const BUDGET: Budget = Budget { bytes: 8 << 20, first: true };
 
 /// Show what a store or server holds
 #[derive(Debug, clap::Args)]
@@ -158,20 +158,17 @@ async fn unreadable(
     ids: &SortedIds,
     found: &mut Vec<Unreadable>,
 ) -> Result<(), Error> {
-    let mut all = ids.iter();
-    let windows = std::iter::from_fn(|| {
-        let window: io::Result<Vec<String>> = all.by_ref().take(WINDOW).collect();
-        (!window.as_ref().is_ok_and(Vec::is_empty)).then_some(window)
-    });
-    let fetch =
-        async |window: io::Result<Vec<String>>| store.fetch(collection, &window.map_err(scratch::failed)?).await;
-    let mut answers = stream::iter(windows).map(fetch).buffered(READS);
-    while let Some(answer) = answers.next().await {
-        for fetched in answer? {
+    let mut from = 0;
+    while from < ids.len() {
+        let window = (from..ids.len().min(from + WINDOW)).map(|n| ids.get(n)).collect::<io::Result<Vec<_>>>();
+        let window = window.map_err(scratch::failed)?;
+        let (answers, count) = store.fetch_within(collection, &window, BUDGET).await?;
+        for fetched in answers {
             if let Fetched::Unreadable { id, why } = fetched {
                 found.push(Unreadable { id, why });
             }
         }
+        from += count.max(1);
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! All writes, in the plan's order. Decides nothing. Each write can be repeated: the process may be killed between any
 //! two.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -11,6 +12,7 @@ use kube::api::{
 };
 use kube::runtime::events::{Event, EventType};
 use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -18,7 +20,7 @@ use super::observe::world::Handle;
 use super::observe::{ASIDE, facts, failed, key_of};
 use super::plan::look::Look;
 use super::plan::notices::Notice;
-use super::plan::{Outcome, Plan, Refusal, Told, Write};
+use super::plan::{Asked, Outcome, Plan, Refusal, Told, Write};
 use super::plan::{crd_gap, lock};
 use super::{Context, Error};
 use crate::api::conditions::{self, Reason, Situation};
@@ -26,8 +28,8 @@ use crate::api::{MANAGER, MemoryMigration, MemoryMigrationStatus, Phase};
 use crate::metrics::Shown;
 use crate::report::{Counts, Verdict};
 
-/// An answer to a Job that takes longer is none: a webhook may hang.
-const ANSWER: Duration = Duration::from_secs(20);
+/// An answer to a write that takes longer is none: a webhook may hang.
+pub(super) const ANSWER: Duration = Duration::from_secs(20);
 
 /// How far a plan was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub enum Done {
     All,
     /// Somebody was faster with the lock or the status: nothing after that was done.
     Changed,
-    /// The API server does not take the Job or its lock: nothing after that was done.
+    /// The API server refused a write: nothing after that was done.
     Refused(Refusal),
 }
 
@@ -59,7 +61,8 @@ pub async fn act(context: &Context, look: &Look<'_>, read: &Value, plan: &Plan) 
     let mut written = None;
     for write in &plan.writes {
         let step = match write {
-            Write::BreakLock(lease) | Write::GiveBack(lease) => delete_lease(context, lease).await?,
+            Write::BreakLock(lease) => delete_lease(context, lease, Asked::Lock).await?,
+            Write::GiveBack(lease) => delete_lease(context, lease, Asked::GiveBack).await?,
             Write::TakeLock(name) => take(context, migration, name).await?,
             Write::Create(job) => create(context, migration, &namespace, job).await?,
             Write::Status(told) => {
@@ -104,20 +107,43 @@ async fn delete_job(context: &Context, namespace: &str, handle: &Handle) -> Resu
         ..DeleteParams::default()
     };
     tracing::info!(job = handle.name, "deleting a Job");
-    let deleted = jobs.delete(&handle.name, &params).await.map(drop);
-    gone_is_fine(deleted, &format!("delete Job {namespace}/{}", handle.name)).map(|()| Step::Done)
+    deletion(&jobs, handle, &params, Asked::Stop, format!("Job {namespace}/{}", handle.name)).await
 }
 
-async fn delete_lease(context: &Context, handle: &Handle) -> Result<Step, Error> {
+async fn delete_lease(context: &Context, handle: &Handle, asked: Asked) -> Result<Step, Error> {
     let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
     let preconditions = Some(Preconditions { uid: Some(handle.uid.clone()), resource_version: None });
     let params = DeleteParams { preconditions, ..DeleteParams::default() };
-    let deleted = leases.delete(&handle.name, &params).await.map(drop);
-    gone_is_fine(deleted, &format!("delete Lease {}/{}", context.namespace, handle.name)).map(|()| Step::Done)
+    deletion(&leases, handle, &params, asked, format!("Lease {}/{}", context.namespace, handle.name)).await
+}
+
+/// Deletes this object. A 404 means that it is gone, and a 409 that the one of this name is another one, unless a look shows
+/// that it is not: a webhook may answer with any code.
+async fn deletion<K>(
+    api: &Api<K>,
+    handle: &Handle,
+    params: &DeleteParams,
+    asked: Asked,
+    what: String,
+) -> Result<Step, Error>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let error = match timeout(ANSWER, api.delete(&handle.name, params)).await {
+        Ok(Ok(_)) => return Ok(Step::Done),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    let refusal = Refusal { uid: handle.uid.clone(), ..refusal(asked, what, error) };
+    let is_gone = matches!(refusal.code, Some(404 | 409)) && {
+        let there = api.get_opt(&handle.name).await.map_err(failed(&format!("read {}", refusal.what)))?;
+        there.is_none_or(|there| there.meta().uid.as_ref() != Some(&handle.uid))
+    };
+    Ok(if is_gone { Step::Done } else { Step::Refused(refusal) })
 }
 
 /// 404: it is gone. 409: one of that name is another one.
-pub(super) fn gone_is_fine(result: kube::Result<()>, attempt: &str) -> Result<(), Error> {
+fn gone_is_fine(result: kube::Result<()>, attempt: &str) -> Result<(), Error> {
     match result {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         other => other.map_err(failed(attempt)),
@@ -128,20 +154,31 @@ pub(super) fn gone_is_fine(result: kube::Result<()>, attempt: &str) -> Result<()
 async fn take(context: &Context, migration: &MemoryMigration, name: &str) -> Result<Step, Error> {
     let leases: Api<Lease> = Api::namespaced(context.client.clone(), &context.namespace);
     let what = format!("Lease {}/{name}", context.namespace);
-    match leases.create(&PostParams::default(), &lock::lease(migration, name)).await {
-        Ok(_) => Ok(Step::Done),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Step::Changed),
-        Err(error) => match refusal(&what, &error).filter(Refusal::is_firm) {
-            Some(refusal) => Ok(Step::Refused(refusal)),
-            None => Err(failed(&format!("create {what}"))(error)),
-        },
+    let made = timeout(ANSWER, leases.create(&PostParams::default(), &lock::lease(migration, name))).await;
+    let error = match made {
+        Ok(Ok(_)) => return Ok(Step::Done),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    if matches!(&error, Some(kube::Error::Api(status)) if status.code == 409) {
+        let there = leases.get_opt(name).await.map_err(failed(&format!("read {what}")))?;
+        if there.is_some() {
+            return Ok(Step::Changed);
+        }
     }
+    Ok(Step::Refused(refusal(Asked::Lock, what, error)))
 }
 
-/// The API server's own words about something that it did not take; None: the error is not its answer.
-fn refusal(what: &str, error: &kube::Error) -> Option<Refusal> {
-    let kube::Error::Api(status) = error else { return None };
-    Some(Refusal { what: what.into(), code: Some(status.code), why: status.message.clone(), in_the_way: false })
+/// The API server's own words about something that it did not take, or why there are none; no error: it did not answer in
+/// time.
+fn refusal(asked: Asked, what: String, error: Option<kube::Error>) -> Refusal {
+    match error {
+        Some(kube::Error::Api(status)) => {
+            Refusal { asked, what, code: Some(status.code), why: status.message, ..Refusal::default() }
+        }
+        Some(other) => Refusal { asked, what, why: other.to_string(), ..Refusal::default() },
+        None => Refusal { asked, what, why: format!("none within {ANSWER:?}"), ..Refusal::default() },
+    }
 }
 
 /// The whole status, over the version that was read: whoever wrote in between is looked at first, and a former leader's
@@ -168,9 +205,23 @@ async fn write_status(
             context.answered(&sent, &answer.data["status"]);
             Ok(Step::Done)
         }
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Step::Changed),
-        Err(error) => Err(failed(&format!("write the status of MemoryMigration {namespace}/{name}"))(error)),
+        Err(error) => {
+            let lost = matches!(&error, kube::Error::Api(status) if matches!(status.code, 404 | 409));
+            let attempt = format!("write the status of MemoryMigration {namespace}/{name}");
+            if lost && is_another(&api, migration).await? {
+                return Ok(Step::Changed);
+            }
+            Err(failed(&attempt)(error))
+        }
     }
+}
+
+/// Whether the object is gone, or was written since it was read: else a 404 or 409 is somebody's refusal.
+async fn is_another(api: &Api<DynamicObject>, migration: &MemoryMigration) -> Result<bool, Error> {
+    let name = migration.name_any();
+    let there = api.get_opt(&name).await.map_err(failed(&format!("read MemoryMigration {}", key_of(migration))))?;
+    Ok(there
+        .is_none_or(|there| there.uid() != migration.uid() || there.resource_version() != migration.resource_version()))
 }
 
 /// Creates the Job once. One that is already there and ours is the same one: its name holds the attempt.
@@ -178,25 +229,22 @@ async fn create(context: &Context, migration: &MemoryMigration, namespace: &str,
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let name = job.name_any();
     let what = format!("Job {namespace}/{name}");
-    let no_answer = |why: String| Step::Refused(Refusal { what: what.clone(), why, ..Refusal::default() });
-    match timeout(ANSWER, jobs.create(&PostParams::default(), job)).await {
-        Err(_) => Ok(no_answer(format!("none within {ANSWER:?}"))),
-        Ok(Ok(made)) => Ok(Step::Created(made.uid().unwrap_or_default())),
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => {
-            let there = jobs.get_opt(&name).await.map_err(failed(&format!("read {what}")))?;
-            let uid = migration.uid().unwrap_or_default();
-            Ok(match there.filter(|job| facts::is_owned(job, &uid)) {
-                Some(ours) => Step::Created(ours.uid().unwrap_or_default()),
-                None => Step::Refused(Refusal {
-                    what: what.clone(),
-                    code: Some(409),
-                    in_the_way: true,
-                    ..Refusal::default()
-                }),
-            })
+    let error = match timeout(ANSWER, jobs.create(&PostParams::default(), job)).await {
+        Ok(Ok(made)) => return Ok(Step::Created(made.uid().unwrap_or_default())),
+        Ok(Err(error)) => Some(error),
+        Err(_) => None,
+    };
+    let mut refusal = refusal(Asked::Job, what, error);
+    if refusal.code == Some(409) {
+        let there = jobs.get_opt(&name).await.map_err(failed(&format!("read {}", refusal.what)))?;
+        let uid = migration.uid().unwrap_or_default();
+        match there {
+            Some(job) if facts::is_owned(&job, &uid) => return Ok(Step::Created(job.uid().unwrap_or_default())),
+            // with none of that name it is a policy that says 409
+            there => refusal.in_the_way = there.is_some(),
         }
-        Ok(Err(error)) => Ok(refusal(&what, &error).map_or_else(|| no_answer(error.to_string()), Step::Refused)),
     }
+    Ok(Step::Refused(refusal))
 }
 
 async fn set_ttl(
@@ -210,8 +258,12 @@ async fn set_ttl(
     let patch = json!({"metadata": {"uid": handle.uid}, "spec": {"ttlSecondsAfterFinished": seconds}});
     let patched = jobs.patch(&handle.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
     let set = patched.as_ref().ok().map(|job| job.spec.as_ref().and_then(|spec| spec.ttl_seconds_after_finished));
-    if set.is_some_and(|set| set != seconds) {
-        tracing::warn!(job = handle.name, "something sets the Job's ttlSecondsAfterFinished again and again");
+    let refused = matches!(&patched, Err(kube::Error::Api(status)) if status.code == 409);
+    if refused || set.is_some_and(|set| set != seconds) {
+        tracing::warn!(
+            job = handle.name,
+            "something sets the Job's ttlSecondsAfterFinished again and again, or keeps it"
+        );
         context.memory.is_stubborn(&key_of(migration), &handle.uid);
     }
     gone_is_fine(patched.map(drop), &format!("set the ttl of Job {namespace}/{}", handle.name)).map(|()| Step::Done)

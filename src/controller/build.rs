@@ -37,6 +37,8 @@ pub struct Input {
     pub hash: String,
     /// From 1.
     pub attempt: i32,
+    /// The lock on its target; None: nothing is written.
+    pub lock: Option<String>,
     /// Where it must run.
     pub pin: Pin,
     /// As whom.

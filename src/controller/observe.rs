@@ -128,7 +128,10 @@ fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, world:
     let there: Vec<String> = world.pods.iter().map(|pod| pod.name.clone()).collect();
     let gone = pods.iter().filter(|pod| !there.contains(&pod.name_any()));
     world.pods.extend(gone.map(|pod| facts::pod(pod, &[], now)));
+    let vanished = migration.status.as_ref().and_then(|status| facts::vanished(status, world));
+    world.jobs.extend(vanished);
     world.pause = memory.pause(&key);
+    world.deletions = memory.deletions(&key);
     world.stubborn = memory.stubborn(&key);
     world.lacking = memory.lacking();
 }
@@ -233,10 +236,17 @@ async fn locks(
 ) -> Result<(), Error> {
     let namespace = migration.namespace().unwrap_or_default();
     let (target, source) = (lock::of_target(&migration.spec, &namespace), lock::of_source(&migration.spec, &namespace));
-    if let Some(name) = &target
-        && let Some(lease) = lease_of(context, leases, name).await?
+    let own = match &target {
+        Some(name) => lease_of(context, leases, name).await?,
+        None => None,
+    };
+    if let Some(lease) = &own {
+        world.lock = state(context, migration, lease).await?;
+    }
+    if let Some(name) = target.as_ref().filter(|_| !works && !matches!(world.lock, Lock::Theirs { .. }))
+        && let Some(holder) = context.caches.writer(name, &migration.uid().unwrap_or_default())
     {
-        world.lock = state(context, migration, &lease).await?;
+        world.lock = Lock::Theirs { holder };
     }
     if let Some(name) = source.as_ref().filter(|_| !works)
         && let Some(lease) = lease_of(context, leases, name).await?
@@ -245,29 +255,44 @@ async fn locks(
         world.source_lock = state(context, migration, &lease).await?;
     }
     let mut waits = Waits { target: target.into_iter().collect(), source: source.into_iter().collect() };
-    if !works {
-        beside(context, leases, migration, &mut waits, world).await?;
+    let since = own.filter(|_| world.lock == Lock::Ours).and_then(|lease| lease.creation_timestamp());
+    if !works || lost_its_lock(world, since.as_ref()) {
+        beside(context, leases, migration, &mut waits, world, since.filter(|_| works).as_ref()).await?;
     }
     context.memory.waits_for(&key_of(migration), waits);
     Ok(())
 }
 
+/// Whether the lock of a run that works is gone, or was taken anew since its Job was made: another run may have begun
+/// meanwhile. `since`: when it was taken.
+fn lost_its_lock(world: &World, since: Option<&Time>) -> bool {
+    let begun =
+        world.present().filter(|job| job.phase == JobPhase::Active && !job.deleting).map(|job| job.created).max();
+    world.lock != Lock::Ours || since.map(|at| at.0.as_second()).zip(begun).is_some_and(|(taken, begun)| taken > begun)
+}
+
 /// The locks on the tenant of a server, and on its databases, that exclude this one or cover its source. Each run creates
-/// its own lock first and looks here afterwards, so that of two at least one sees the other.
+/// its own lock first and looks here afterwards, so that of two at least one sees the other. `since`: when the lock of a run that works was taken; whoever came later gives way to it.
 async fn beside(
     context: &Context,
     leases: &Api<Lease>,
     migration: &MemoryMigration,
     waits: &mut Waits,
     world: &mut World,
+    since: Option<&Time>,
 ) -> Result<(), Error> {
     let (spec, namespace) = (&migration.spec, migration.namespace().unwrap_or_default());
+    let is_later =
+        |lease: &Lease| since.is_some_and(|since| lease.creation_timestamp().is_some_and(|at| at.0 > since.0));
     let list = async |labels: String| {
         let found = leases.list(&ListParams::default().labels(&labels)).await;
         found.map(|found| found.items).map_err(failed("list the locks of a server"))
     };
     if let Some(labels) = lock::beside_target(spec, &namespace).filter(|_| !waits.target.is_empty()) {
         for lease in list(labels).await?.iter().filter(|lease| lock::excludes(lease, spec, &namespace)) {
+            if is_later(lease) {
+                continue;
+            }
             if let Lock::Theirs { holder } = state(context, migration, lease).await? {
                 waits.target.push(lease.name_any());
                 world.rival = Some(holder);

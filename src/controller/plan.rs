@@ -6,6 +6,7 @@ mod decide;
 pub mod lock;
 pub mod look;
 pub mod notices;
+mod pause;
 mod proof;
 mod status;
 mod verdict;
@@ -17,7 +18,7 @@ use k8s_openapi::api::batch::v1::Job;
 
 use self::decide::{Decision, decide};
 use self::look::Look;
-use super::observe::world::{Cause, Handle, Pause, Trouble};
+use super::observe::world::{Cause, Handle, JobPhase, Pause, Trouble};
 use crate::api::MemoryMigrationStatus;
 use crate::api::conditions::Reason;
 use crate::report::{Direction, Summary};
@@ -93,11 +94,29 @@ pub struct Outcome {
     pub summary: Option<Box<Summary>>,
 }
 
-/// A Job, or the lock for it, that the API server did not take.
+/// What the API server was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// To make a Job.
+    #[default]
+    Job,
+    /// To make the lock for it, or to remove that of a holder who is gone.
+    Lock,
+    /// To delete a Job.
+    Stop,
+    /// To delete the object's own lock.
+    GiveBack,
+}
+
+/// A write that the API server refused or did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
+    /// What was asked for.
+    pub asked: Asked,
     /// What it is, as "Job team/move-1".
     pub what: String,
+    /// Its UID, where it is there.
+    pub uid: String,
     /// The HTTP code; None: no answer.
     pub code: Option<u16>,
     /// The API server's own words.
@@ -107,11 +126,21 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Whether nothing was made, and the same will be refused again until something changes.
+    /// Whether the same will be refused again until something changes.
     #[must_use]
     pub fn is_firm(&self) -> bool {
-        let refused = |code: u16| (400..500).contains(&code) && !matches!(code, 401 | 404 | 409 | 429);
-        self.in_the_way || self.code.is_some_and(refused)
+        let is_late = match self.code {
+            // Of a lock they mean that the operator may not, or that its namespace is not there.
+            Some(401 | 404) => self.asked != Asked::Lock,
+            Some(429) => true,
+            _ => false,
+        };
+        self.is_sure() && !is_late || self.in_the_way
+    }
+
+    /// Whether nothing was made.
+    fn is_sure(&self) -> bool {
+        self.code.is_some_and(|code| (400..500).contains(&code))
     }
 }
 
@@ -149,7 +178,19 @@ pub fn plan(look: &Look<'_>) -> Plan {
         return Plan::default();
     }
     let look = at_hand(look);
-    writes::of(&look, decide(&look))
+    held_back(&look, writes::of(&look, decide(&look)))
+}
+
+/// Leaves out what the API server refused to delete a moment ago.
+fn held_back(look: &Look<'_>, mut plan: Plan) -> Plan {
+    let (writes, requeue) = (&mut plan.writes, &mut plan.requeue);
+    writes.retain(|write| {
+        let (Write::Delete(of) | Write::GiveBack(of)) = write else { return true };
+        let Some(left) = pause::of_deletion(look, &of.uid) else { return true };
+        *requeue = Some(requeue.map_or(left, |requeue| requeue.min(left)));
+        false
+    });
+    plan
 }
 
 /// After an edit the run before it is looked at as long as something of it is left: its verdict is read, or it is stopped.
@@ -160,22 +201,69 @@ fn at_hand<'a>(look: &Look<'a>) -> Look<'a> {
     look.at_run_before().filter(is_left).unwrap_or_else(|| look.clone())
 }
 
-/// What is written when the API server does not take the Job or its lock: nothing was started.
+/// What is written when the API server refuses a write.
 #[must_use]
 pub fn refused(look: &Look<'_>, refusal: &Refusal) -> Plan {
-    let Refusal { what, code, why, in_the_way } = refusal;
-    let code = code.map_or_else(|| "no answer".to_owned(), |code| code.to_string());
+    let look = at_hand(look);
+    match refusal.asked {
+        Asked::Job | Asked::Lock => not_started(&look, refusal),
+        Asked::Stop | Asked::GiveBack => not_deleted(&look, refusal),
+    }
+}
+
+/// Nothing was started.
+fn not_started(look: &Look<'_>, refusal: &Refusal) -> Plan {
+    let Refusal { asked, what, in_the_way, .. } = refusal;
     let (reason, message) = if *in_the_way {
         (Reason::NotAdmitted, format!("{what} of somebody else is in the way: delete it, or rename this object"))
     } else if refusal.is_firm() {
+        let remedy = if *asked == Asked::Lock {
+            "it is the lock on the target, without which nothing is written: let the operator create and delete Leases in \
+             its own namespace"
+        } else {
+            "raise the quota, change the policy that refuses it, or correct spec.runner"
+        };
         let message = format!(
-            "the API server does not admit {what} ({why}): raise the quota, change the policy that refuses it, or \
-             correct spec.runner; it is tried again by itself, within 5 minutes, and after an edit at once"
+            "the API server does not admit {what} ({}): {remedy}; it is tried again by itself, within 5 minutes, and after an \
+             edit at once",
+            answer(refusal)
         );
         (Reason::NotAdmitted, message)
     } else {
-        (Reason::Retrying, format!("the API server did not take {what} ({code}: {why}): it is tried again by itself"))
+        let message = format!("the API server did not take {what} ({}): it is tried again by itself", answer(refusal));
+        (Reason::Retrying, message)
     };
-    let pause = decide::next_pause(look, Cause::Refused, Trouble { reason, message });
-    writes::of(look, Decision::Pause { pause, sure: refusal.is_firm() })
+    let pause = pause::next(look, Cause::Refused, Trouble { reason, message });
+    writes::of(look, Decision::Pause { pause, sure: refusal.in_the_way || refusal.is_sure() })
+}
+
+/// A Job goes on that was to be stopped, which the status says; or something is left that should be gone, which an event
+/// says, for the status stays what it is. What the API server refused is not asked again before its pause has passed.
+fn not_deleted(look: &Look<'_>, refusal: &Refusal) -> Plan {
+    let Refusal { asked, what, uid, .. } = refusal;
+    let goes_on = look.world.present().any(|job| job.uid == *uid && job.phase == JobPhase::Active);
+    let message = if goes_on {
+        format!(
+            "{what} could not be stopped, so its runner goes on: the API server does not delete it ({}). Let the operator \
+             delete Jobs in this namespace, or delete it yourself; it is tried again by itself, within 5 minutes, and after \
+             an edit at once",
+            answer(refusal)
+        )
+    } else {
+        let so = match asked {
+            Asked::GiveBack => "; until it is gone, no other migration writes this target",
+            _ => "",
+        };
+        format!("{what} could not be deleted ({}){so}: it is tried again by itself, within 5 minutes", answer(refusal))
+    };
+    let is_told = goes_on && look.finish().is_none();
+    let writes = (!is_told).then(|| Write::Tell(notices::warning("NotDeleted", &message))).into_iter().collect();
+    let pause = pause::next_deletion(look, uid, Trouble { reason: Reason::Retrying, message });
+    Plan { writes, again: true, requeue: Some(SOON), pause: PauseChange::Set(pause) }
+}
+
+/// The code and the words of a refusal.
+fn answer(refusal: &Refusal) -> String {
+    let code = refusal.code.map_or_else(|| "no answer".to_owned(), |code| code.to_string());
+    format!("{code}: {}", refusal.why)
 }

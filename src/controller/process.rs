@@ -49,7 +49,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let readiness = Readiness::default();
     let stop = signals()?;
     let server = probes(&config, &readiness, &metrics, stop.clone()).await?;
-    let client = Client::try_default()
+    let client = client()
         .await
         .map_err(|e| Error::Start { attempt: "find the cluster (in a pod, or by KUBECONFIG)", why: e.to_string() })?;
     let late = async {
@@ -147,6 +147,14 @@ async fn work(
         () = late => tracing::warn!("a watch did not end within {ENDING:?}: ending without it"),
     }
     sweep.abort();
+}
+
+/// A client whose every request has one answer: kube would try those that are answered 429, 503 or 504 again by itself,
+/// and hide what the API server says. All that is read or written is tried again by the next look anyway.
+async fn client() -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    let mut config = kube::Config::infer().await?;
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
 }
 
 /// The watches of one scope: migrations, the Jobs and pods that belong to them, and the locks that they wait for. The

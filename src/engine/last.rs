@@ -83,7 +83,7 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, run: &mut Ru
         pair.problems.extend(contradiction("source", ids.len() as u64, counted));
         pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
         unlisted(context, pair).await?;
-        pair.moved |= pair.came_later + pair.ledger.gone() > 0;
+        pair.has_moved(pair.came_later + pair.ledger.gone() > 0);
         let unsent = pair.ledger.places(|entry| entry.is_unsent()).count();
         if unsent > 0 {
             let name = pair.source_words();
@@ -132,7 +132,7 @@ fn same_source(context: &Context<'_>, all: &[Collection], pair: &mut Pair) -> Re
         // the distance and the dimension are what the records were compared by
         let (distance, dimension) = (pair.source.distance, pair.source.dimension.or(now.dimension));
         let described = |c: &Collection| (c.metadata.clone(), c.configuration.clone(), c.schema.clone());
-        pair.moved |= described(now) != described(&pair.source);
+        pair.has_moved(described(now) != described(&pair.source));
         pair.source = Collection { dimension, distance, ..now.clone() };
         return Ok(());
     }
@@ -166,11 +166,12 @@ async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Resul
             pair.notes.add(&id, "cameLater", "came to the source after the last pass: the next run copies it");
         }
     } else {
-        pair.moved |= pair.ledger.relist(&ids)? > 0;
+        let fresh = pair.ledger.relist(&ids)?;
+        pair.has_moved(fresh > 0);
     }
     unlisted(context, pair).await?;
     unanswered(context, pair).await?;
-    pair.moved |= pair.came_later + pair.ledger.gone() > 0;
+    pair.has_moved(pair.came_later + pair.ledger.gone() > 0);
     Ok(ids)
 }
 

@@ -10,7 +10,7 @@ use super::select::{self, Selected};
 use super::{OnConflict, Options};
 use crate::chroma::NewCollection;
 use crate::model::Collection;
-use crate::report::{CollectionReport, Counts, Difference, Search};
+use crate::report::{CollectionReport, Counts, Difference, Search, SourceQuiet};
 use crate::scratch::Table;
 
 /// How many records a report lists by id for one collection.
@@ -60,10 +60,8 @@ pub(super) struct Pair {
     pub(super) surplus: Surplus,
     /// Which state the source's files were in before the first listing; None for a server.
     pub(super) generation: Option<String>,
-    /// Whether the source's files were in that state also after the comparison.
-    pub(super) stood_still: bool,
-    /// Whether the source was seen to change.
-    pub(super) moved: bool,
+    /// Whether the source stood still: its files were in that state also after the comparison, or something changed.
+    pub(super) source_quiet: SourceQuiet,
     pub(super) target_before: u64,
     pub(super) target_after: u64,
     pub(super) max_ulps: u32,
@@ -106,8 +104,7 @@ impl Pair {
             came_later: 0,
             surplus: Surplus::default(),
             generation: None,
-            stood_still: false,
-            moved: false,
+            source_quiet: SourceQuiet::Unknown,
             target_before: 0,
             target_after: 0,
             max_ulps: 0,
@@ -140,6 +137,13 @@ impl Pair {
     pub(super) fn source_words(&self) -> String {
         // it goes to the database of its own name, where a run goes over several
         select::words(self.target_database.as_deref(), &self.source.name)
+    }
+
+    /// Notes that the source was seen to change, if it was.
+    pub(super) const fn has_moved(&mut self, moved: bool) {
+        if moved {
+            self.source_quiet = SourceQuiet::No;
+        }
     }
 
     /// Whether the migration makes the target's record equal to the source's.

@@ -1,28 +1,26 @@
 //! Every check before the first write, and the plan: what is new, present, in conflict. Writes nothing.
 
-use std::io;
-
 use super::fingerprint::document_mark;
 use super::halt::Halt;
-use super::judge::{Known, Ruling, judge};
-use super::ledger::{Entry, Ledger, Plan};
-use super::seal::Seal;
+use super::ledger::{Ledger, Plan};
 use super::select::{self, Resolved, Selected};
-use super::window::{self, Ahead, Answers};
-use super::{Context, Duplicates, Extras, OnConflict, Options, Pair, Run, damage, extra, quiet, sendable};
-use crate::chroma::{Capabilities, NewCollection, creation, rules};
+use super::window;
+use super::{Context, Duplicates, Extras, OnConflict, Options, Pair, Run, damage, extra, quiet};
+use crate::chroma::{Capabilities, NewCollection, creation};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
-use crate::store::{Budget, Finding, Reader, Target};
+use crate::store::{Finding, Reader, Target};
 
 mod findings;
 mod mapping;
 mod same;
+mod scan;
 mod source;
 
 use findings::Problems;
 use same::Kinship;
+use scan::Scan;
 pub(super) use source::LEFT_OUT;
 
 /// Makes every check and fills `run.pairs` with the plan.
@@ -256,125 +254,6 @@ pub(super) async fn plan_fresh(
         )));
     }
     Ok(())
-}
-
-/// One look at all records that are not planned yet.
-struct Scan<'a> {
-    context: &'a Context<'a>,
-    there: Option<(&'a dyn Reader, &'a SortedIds)>,
-    capabilities: &'a Capabilities,
-}
-
-impl Scan<'_> {
-    async fn records(&self, pair: &mut Pair, seen: &mut Records, mut done: impl FnMut(u64)) -> Result<(), Halt> {
-        let (source, target) = (pair.source.clone(), pair.target.clone());
-        let mut ahead = Ahead::new();
-        loop {
-            let is_open = |entry: Entry| entry.is_unsent();
-            let read = |places, ids, budget| self.both(&source, target.as_ref(), (places, ids), budget);
-            let Some((places, source, target)) = ahead.next(&pair.ledger, is_open, read).await? else { return Ok(()) };
-            ahead.observe(places.len(), window::bytes(&source));
-            for at in &places {
-                self.plan(pair, *at, &source, &target, seen)?;
-            }
-            done(places.len() as u64);
-        }
-    }
-
-    async fn both(
-        &self,
-        source: &Collection,
-        target: Option<&Collection>,
-        (mut places, ids): (Vec<usize>, Vec<String>),
-        budget: Budget,
-    ) -> Result<(usize, (Vec<usize>, Answers, Answers)), Halt> {
-        let Some((reader, there)) = self.there else {
-            let (answers, count) = window::part_of_source(self.context, source, &ids, budget).await?;
-            places.truncate(count);
-            return Ok((count, (places, answers, Answers::new())));
-        };
-        let mut common = Vec::new();
-        for id in &ids {
-            common.extend(there.contains(id)?.then(|| id.clone()));
-        }
-        let (ours, theirs) = tokio::try_join!(
-            window::part_of_source(self.context, source, &ids, budget),
-            window::part_of_target(self.context, reader, target, &common, budget),
-        )?;
-        // up to the first record that the target's side had no budget for
-        let open = common.get(theirs.1).and_then(|id| ids.iter().position(|other| other == id));
-        let count = ours.1.min(open.unwrap_or(ids.len()));
-        places.truncate(count);
-        Ok((count, (places, ours.0, theirs.0)))
-    }
-
-    fn plan(
-        &self,
-        pair: &mut Pair,
-        at: usize,
-        source: &Answers,
-        target: &Answers,
-        seen: &mut Records,
-    ) -> io::Result<()> {
-        let id = pair.ledger.id(at)?;
-        let record = match source.get(&id) {
-            Some(Fetched::Record { record, .. }) => record,
-            Some(Fetched::Unreadable { why, .. }) => {
-                pair.notes.add(&id, "unreadable", why.clone());
-                return pair.ledger.change(at, |entry| entry.plan = Plan::Unreadable);
-            }
-            // the next listing says whether it is gone
-            None => return Ok(()),
-        };
-        // the source's own engine cannot answer with it, so files and server are judged alike
-        if let Some(why) = rules::lost_by_cosine(record, pair.source.distance) {
-            pair.notes.add(&id, "unreadable", why);
-            return pair.ledger.change(at, |entry| entry.plan = Plan::Unreadable);
-        }
-        let plan = match target.get(&id) {
-            Some(found) => self.known(pair, at, record, found)?,
-            None => unknown(pair, record)?,
-        };
-        pair.ledger.change(at, |entry| entry.plan = plan)?;
-        let overwrite = self.context.options.on_conflict == OnConflict::Overwrite;
-        if plan == Plan::New || (plan == Plan::Conflict && overwrite) {
-            seen.bytes += window::record_bytes(record) as u64;
-            if let Some(why) = sendable::problem(record, pair, self.capabilities) {
-                seen.problems.add(&pair.source_words(), &id, &why);
-            }
-        }
-        Ok(())
-    }
-
-    /// The plan for a record whose id the target has.
-    fn known(&self, pair: &mut Pair, at: usize, record: &Record, found: &Fetched) -> io::Result<Plan> {
-        let distance = pair.source.distance;
-        let seal = Seal::of(record, distance);
-        let policy = self.context.options.on_conflict;
-        let ruling = judge(&Known::Nothing, &[], record, Some(found), distance, policy);
-        pair.ledger.change(at, |entry| entry.known = Known::Compared(seal))?;
-        match ruling {
-            Ruling::Equal(_) => Ok(Plan::Present),
-            Ruling::Add => Ok(Plan::New),
-            Ruling::Amend(_) => Ok(Plan::Conflict),
-            Ruling::Leave(why) | Ruling::Refuse(why) => {
-                pair.notes.add(&record.id, "conflict", why);
-                Ok(Plan::Conflict)
-            }
-        }
-    }
-}
-
-/// The plan for a record whose id the target has not.
-fn unknown(pair: &mut Pair, record: &Record) -> io::Result<Plan> {
-    let text = record.document.as_deref().filter(|text| !text.is_empty() && !pair.documents.is_empty());
-    let Some(text) = text else { return Ok(Plan::New) };
-    let mark = document_mark(text);
-    let twin = pair.documents.value(&mark.to_be_bytes())?.filter(|_| !pair.lost_twins.contains(&mark));
-    let Some(other) = twin else { return Ok(Plan::New) };
-    let detail = format!("the target has this document under id {:?}", String::from_utf8_lossy(&other));
-    pair.notes.add(&record.id, "duplicate", detail);
-    Ok(Plan::Duplicate)
 }
 
 fn refuse_conflicts(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {

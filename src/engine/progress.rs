@@ -21,6 +21,7 @@ pub struct Tracker {
     sender: watch::Sender<Progress>,
     on_listed: Option<Box<dyn FnOnce(Listed) + Send>>,
     on_overwrites: Option<Box<dyn FnOnce(u64, Duration) + Send>>,
+    has_told_of_overwrites: bool,
     /// The run is nothing but a comparison: what is compared is what is done.
     only_compares: bool,
     samples: VecDeque<(Instant, u64)>,
@@ -36,6 +37,7 @@ impl Tracker {
             sender,
             on_listed: None,
             on_overwrites: None,
+            has_told_of_overwrites: false,
             only_compares: false,
             samples: VecDeque::new(),
             now: Progress::default(),
@@ -53,11 +55,12 @@ impl Tracker {
         self.on_overwrites = Some(Box::new(told));
     }
 
-    /// Records of the target will be replaced.
-    pub(super) fn overwrites(&mut self, records: u64, wait: Duration) {
+    /// Records of the target will be replaced; whether that is the first time.
+    pub(super) fn overwrites(&mut self, records: u64, wait: Duration) -> bool {
         if let Some(told) = self.on_overwrites.take() {
             told(records, wait);
         }
+        !std::mem::replace(&mut self.has_told_of_overwrites, true)
     }
 
     /// The source was listed.

@@ -15,8 +15,10 @@ pub(super) async fn settle(context: &Context<'_>, pairs: &mut [Pair]) {
     for pair in pairs {
         let Some(before) = &pair.generation else { continue };
         match generation(context, &pair.source).await {
-            Some(now) if now == *before => pair.stood_still = true,
-            Some(_) => pair.moved = true,
+            Some(now) if now == *before && pair.source_quiet == SourceQuiet::Unknown => {
+                pair.source_quiet = SourceQuiet::Yes;
+            }
+            Some(now) => pair.has_moved(now != *before),
             None => {}
         }
     }
@@ -25,9 +27,11 @@ pub(super) async fn settle(context: &Context<'_>, pairs: &mut [Pair]) {
 /// What is known of all collections together.
 pub(super) fn of(run: &Run) -> SourceQuiet {
     let pairs = &run.pairs;
-    if !run.came_later.is_empty() || pairs.iter().any(|pair| pair.moved || pair.came_later > 0) {
+    if !run.came_later.is_empty()
+        || pairs.iter().any(|pair| pair.source_quiet == SourceQuiet::No || pair.came_later > 0)
+    {
         SourceQuiet::No
-    } else if !pairs.is_empty() && pairs.iter().all(|pair| pair.stood_still) {
+    } else if !pairs.is_empty() && pairs.iter().all(|pair| pair.source_quiet == SourceQuiet::Yes) {
         SourceQuiet::Yes
     } else {
         SourceQuiet::Unknown

@@ -12,7 +12,7 @@ use super::seal::Seal;
 use super::send::{Retry, Sender};
 use super::verify::{self, Sides};
 use super::window::{self, Answers};
-use super::{Context, Pair, sendable};
+use super::{Context, Pair, sendable, wait_before_overwrites};
 use crate::chroma::Capabilities;
 use crate::model::{Error, Fetched, Record};
 use crate::report::Stage;
@@ -59,7 +59,7 @@ pub(super) async fn mend(
         if places.is_empty() {
             return Ok(());
         }
-        let (count, bytes) = mend_window(sender, capabilities, pair, &places).await?;
+        let (count, bytes) = mend_window(sender, capabilities, pair, &places, tracker).await?;
         from = places.get(count.saturating_sub(1)).map_or(from, |last| last + 1);
         sizes.observe(count, bytes);
         tracker.advance(count as u64);
@@ -72,6 +72,7 @@ async fn mend_window(
     capabilities: &Capabilities,
     pair: &mut Pair,
     places: &[usize],
+    tracker: &mut Tracker,
 ) -> Result<(usize, usize), Halt> {
     let mut retry = Retry::new(sender.link.context.options);
     let mut attempted = Attempted::new();
@@ -89,6 +90,10 @@ async fn mend_window(
         let bytes = window::bytes(&source);
         let records = sendable::of(pair, capabilities, source)?;
         let work = Work::ruled(sender.link.context, pair, records, &target, &attempted)?;
+        if wait_before_overwrites(sender.link.context, tracker, work.not_ours).await? {
+            // both sides may have moved meanwhile
+            continue;
+        }
         if work.done(sender, pair, &mut attempted).await? {
             return Ok((ids.len(), bytes));
         }
@@ -110,6 +115,8 @@ struct Work {
     add: Vec<Record>,
     update: Vec<Amendment>,
     replace: Vec<Record>,
+    /// How many of them this run did not send.
+    not_ours: u64,
 }
 
 impl Work {
@@ -130,7 +137,10 @@ impl Work {
                 Ruling::Equal(_) if attempted.is_empty() => {}
                 Ruling::Equal(_) => pair.ledger.sent(&record.id, Seal::of(&record, pair.source.distance))?,
                 Ruling::Add => work.add.push(record),
-                Ruling::Amend(_) => work.amend(record, found),
+                Ruling::Amend(_) => {
+                    work.not_ours += u64::from(!known.is_sent() && found.is_some());
+                    work.amend(record, found);
+                }
                 Ruling::Leave(why) => {
                     pair.ledger.change(at, |entry| entry.plan = Plan::Conflict)?;
                     pair.details.remove(&record.id);

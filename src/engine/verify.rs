@@ -184,7 +184,7 @@ impl Look {
         };
         pair.details.remove(&record.id);
         let moved = known.seal().is_some_and(|seal| !seal.holds(record, distance));
-        pair.moved |= moved;
+        pair.has_moved(moved);
         // equal when it was compared, and only the source has changed since: that is what `Verified` says
         let stands = moved && proof == Proof::Verified && self.still_holds(known, &record.id, distance);
         match ruling {

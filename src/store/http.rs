@@ -9,6 +9,7 @@ mod body;
 mod bounded;
 mod config;
 mod decision;
+mod held;
 mod known;
 mod list;
 mod paths;

@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) collections: BTreeMap<String, (Collection, BTreeMap<String, Record>)>,
     /// Ids without content.
     pub(crate) unreadable: Vec<String>,
+    /// So many of them it still searches for: then nothing of an answer with one comes.
+    pub(crate) patience: Option<usize>,
     /// Ids that no listing names.
     pub(crate) unlisted: Vec<String>,
     /// Ids that are listed and never answered.
@@ -241,11 +243,14 @@ impl Reader for MemoryStore {
         if let Some(hook) = self.before_fetch.lock().unwrap().as_mut() {
             hook(&mut state);
         }
+        let bad = ids.iter().filter(|id| state.unreadable.contains(id)).count();
+        let is_tired = bad > 0 && state.patience == Some(0);
+        state.patience = state.patience.map(|left| left.saturating_sub(bad));
         let found = state.collections.values().find(|(c, _)| c.id == collection.id);
         let Some((_, records)) = found.filter(|_| ids.len() == 1 || !state.only_alone) else { return Ok(Vec::new()) };
         let answer = |id: &String| {
             let record = records.get(id)?.clone();
-            Some(if state.unreadable.contains(id) {
+            Some(if is_tired || state.unreadable.contains(id) {
                 Fetched::Unreadable { id: id.clone(), why: "no vector".to_owned() }
             } else {
                 Fetched::Record { record, origin: Origin::Server }

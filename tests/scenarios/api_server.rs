@@ -42,6 +42,8 @@ pub(super) struct Cluster {
     changes: Vec<Change>,
     /// What the containers of a pod have written, by the pod's path.
     pub(super) logs: BTreeMap<String, String>,
+    /// Codes that a policy answers creations of a kind with.
+    pub(super) refuses: BTreeMap<String, u16>,
     /// Pods whose kubelet never answers.
     pub(super) unreachable: BTreeSet<String>,
     calls: Vec<String>,
@@ -219,6 +221,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let answer = match (parts.method.as_str(), &asked.name) {
         ("GET", None) => list(&cluster, &asked),
         ("GET", Some(_)) => cluster.objects.get(&asked.object).map_or_else(|| refusal(404), found),
+        ("POST", None) if let Some(code) = cluster.refuses.get(&asked.kind) => refusal(*code),
         ("POST", None) => create(&mut cluster, &path, sent),
         ("PUT" | "PATCH", Some(_)) => change(&mut cluster, &asked, parts.method.as_str(), &sent),
         ("DELETE", Some(_)) => delete(&mut cluster, &asked.object, &sent),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use memory_migration_operator::api::Phase;
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::controller::plan::lock;
 use memory_migration_operator::controller::process::sweep;
@@ -51,9 +52,16 @@ async fn a_lock_that_somebody_else_took_first_stops_everything() {
     let case = Case::to_server();
     let mut server = Server::with(&case.migration);
     server.answer(&format!("POST {LEASES}"), 409, status(409));
+    server.is_late = true;
     let (looked, calls) = server.look(&case.migration).await;
-    assert_eq!(looked.unwrap(), Some(Duration::from_secs(3)), "it looks again, and not for ever at once");
-    assert_eq!(writes(&calls), vec![format!("POST {LEASES}"); 4]);
+    looked.unwrap();
+    let tried = writes(&calls);
+    assert_eq!(
+        tried.iter().filter(|line| **line == format!("POST {LEASES}")).count(),
+        1,
+        "it looks who has it: {tried:?}"
+    );
+    assert!(!tried.contains(&format!("POST {JOBS}").as_str()));
 }
 
 #[tokio::test]
@@ -199,7 +207,8 @@ async fn a_run_that_is_suspended_is_deleted_with_its_pods_and_no_other() {
     assert_eq!(delete.body["propagationPolicy"], "Foreground");
     assert_eq!(delete.body["preconditions"]["uid"], format!("uid-of-{}", case.job_name(1)));
     let status = written_status(&calls);
-    assert_eq!((reason_of(&status), status.stopped_job), (Reason::Suspended, format!("uid-of-{}", case.job_name(1))));
+    assert_eq!((reason_of(&status), status.stopped_job), (Reason::Preflight, format!("uid-of-{}", case.job_name(1))));
+    assert_eq!(status.phase, Some(Phase::Preflight), "not Suspended while its runner works");
     let order = writes(&calls);
     let at = |part: &str| order.iter().position(|line| line.contains(part)).unwrap();
     assert!(at("/status") < at("DELETE"), "the status says first which Job the operator stops: {order:?}");
@@ -316,6 +325,33 @@ async fn a_lock_goes_with_the_last_process_of_its_holder() {
     assert_eq!(sweep(&|s| s.answer(&format!("GET {NS}/pods"), 200, pods.clone()), &[], &[]).await, None);
     let job = items(&[json!({"metadata": {"name": "j"}})]);
     assert_eq!(sweep(&|s| s.answer(&format!("GET {JOBS}"), 200, job.clone()), &[], &[]).await, None);
+}
+
+/// One that the API server does not delete keeps no other from going, and is asked for again only later.
+#[tokio::test]
+async fn a_lock_that_cannot_be_swept_keeps_no_other() {
+    let lease = |name: &str| {
+        json!({"metadata": {"name": name, "uid": name, "annotations": {"memory-migration.dev/holder": "team/move"}},
+               "spec": {"holderIdentity": UID}})
+    };
+    for code in [403, 409, 500] {
+        let mut server = Server::with(&Case::to_server().migration);
+        server.answer(&format!("GET {LEASES}"), 200, items(&[lease("kept"), lease("free")]));
+        server.answer(&format!("GET {OBJECT}"), 404, status(404));
+        server.answer(&format!("DELETE {LEASES}/kept"), code, status(code));
+        let calls = server.calls.clone();
+        let (context, answering) = server.context();
+        for _ in 0..3 {
+            sweep::locks(&context, &BTreeSet::new(), &[]).await.unwrap();
+        }
+        answering.abort();
+        let calls = calls.lock().unwrap().clone();
+        let deleted: Vec<&str> = writes(&calls);
+        assert_eq!(deleted, [format!("DELETE {LEASES}/kept"), format!("DELETE {LEASES}/free")], "{code}");
+        let now = std::time::Instant::now();
+        let after = |seconds: u64| context.memory.may_sweep("kept", now + Duration::from_secs(seconds));
+        assert!(!after(50) && after(60), "{code}");
+    }
 }
 
 /// A newer operator wrote it, and then the older one came back.

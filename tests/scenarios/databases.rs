@@ -99,6 +99,20 @@ fn a_run_of_one_database_gives_way_and_a_run_over_databases_keeps_its_lock_and_w
     assert!(free.plan().create().is_some());
 }
 
+/// Somebody deleted its Lease while it ran, and a run of one of its databases has begun since: it gives way.
+#[test]
+fn a_run_that_lost_its_lock_to_one_that_excludes_it_is_stopped() {
+    for migration in [over("[\"*\"]"), of_one("blue")] {
+        let case = Case::of(migration).running();
+        let alone = case.clone().see(|world| (world.lock = Lock::Free, world.held.clear()).1);
+        assert_eq!(alone.plan().take_lock(), Some(alone.lock_name()), "with no other it takes its lock again");
+        let beside = alone.see(|world| world.rival = Some("MemoryMigration team/other".into()));
+        let plan = beside.plan();
+        assert_eq!((reason(&plan), plan.delete().len()), (Reason::TargetBusy, 1));
+        assert!(plan.take_lock().is_none(), "{plan:?}");
+    }
+}
+
 /// A verification takes no lock, and reads nothing that is being written.
 #[test]
 fn a_verification_waits_beside_a_rival_without_a_lock() {
@@ -224,4 +238,42 @@ async fn a_run_over_databases_lists_the_locks_after_its_own_and_waits_with_it() 
     assert!(calls[taken..].iter().any(listed), "listed after its own lock was created");
     let status = written_status(&calls);
     assert_eq!((reason_of(&status), status.attempts), (Reason::TargetBusy, 0));
+}
+
+/// Between the look that found its lock gone and the lock that it took again, another run may have begun: of two locks the
+/// one that was there first counts. Whoever comes while a run holds its lock gives way by itself.
+#[tokio::test]
+async fn a_run_that_took_its_lock_again_gives_way_to_whoever_was_there_first() {
+    let second = |n: u32| format!("2026-01-01T00:00:{n:02}Z");
+    // Job, own lock, other lock.
+    for (job_at, own_at, other_at, stops) in
+        [(10, 5, 20, false), (10, 5, 5, false), (10, 20, 15, true), (10, 20, 30, false)]
+    {
+        for [ours, theirs] in [[over("[\"*\"]"), of_one("blue")], [of_one("blue"), over("[\"*\"]")]] {
+            let case = Case::of(ours).running();
+            let mut other = theirs;
+            (other.metadata.name, other.metadata.uid) = (Some("other".into()), Some("other-uid".into()));
+            let lock = |lease: Lease, uid: &str, at: u32| {
+                let mut lease = serde_json::to_value(lease).unwrap();
+                lease["metadata"]["uid"] = json!(uid);
+                lease["metadata"]["creationTimestamp"] = json!(second(at));
+                lease
+            };
+            let (own, other_lock) =
+                (lock(lease(&case.migration), "own", own_at), lock(lease(&other), "theirs", other_at));
+            let mut job = job_json(&case, json!([]));
+            job["metadata"]["creationTimestamp"] = json!(second(job_at));
+            let holder = json!({"apiVersion": "v1", "kind": "x", "metadata": {"name": "other", "uid": "other-uid"}});
+            let mut server = Server::with(&case.migration);
+            server.answer(&format!("GET {}", OBJECT.replace("/move", "/other")), 200, holder);
+            server.answer(&format!("GET {JOBS}"), 200, items(&[job]));
+            server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Running", json!({"running": {}}))]));
+            server.answer(&format!("GET {LEASES}/{}", case.lock_name()), 200, own.clone());
+            server.answer(&format!("GET {LEASES}"), 200, items(&[own, other_lock]));
+            let (looked, calls) = server.look(&case.migration).await;
+            looked.unwrap();
+            let stopped = writes(&calls).iter().any(|line| line.starts_with(&format!("DELETE {JOBS}")));
+            assert_eq!(stopped, stops, "Job {job_at}, own lock {own_at}, other {other_at}");
+        }
+    }
 }

@@ -192,7 +192,7 @@ fn a_lost_node_is_said_also_after_an_edit_or_a_suspension() {
     assert_eq!((reason(&edited), message(&edited).as_str()), (Reason::NodeLost, "node n1 does not answer"));
     assert!(edited.create().is_none());
     let suspended = running.edit(|m| m.spec.suspend = true).plan();
-    assert_eq!(reason(&suspended), Reason::Suspended);
+    assert_eq!(reason(&suspended), Reason::NodeLost, "Suspended is what nothing works of any more");
     assert!(message(&suspended).contains("node n1 does not answer"), "{}", message(&suspended));
 }
 
@@ -495,4 +495,17 @@ fn a_run_that_failed_shows_how_many_are_good() {
     let status = case.plan().status().unwrap();
     assert_eq!(status.records, "7/10");
     assert_eq!(status.counts, Some(Counts { source: 10, verified: 7, missing: 3, ..Counts::default() }));
+}
+
+/// After an edit the pod of the run before may still be there: its log says nothing of the new run.
+#[test]
+fn the_log_of_the_run_before_is_not_the_new_ones() {
+    let case = Case::to_server().running().at_stage(Stage::Copying, 10, 10);
+    let uid = case.world.jobs[0].uid.clone();
+    let case = case.see(|o| o.log.as_mut().unwrap().job_uid = uid);
+    assert_eq!(case.plan().status().unwrap().records, "10/10");
+    let new = case.edit(|m| m.spec.run_id = "2".into()).see(|o| o.jobs.clear());
+    let new = new.edit(|m| m.status = None);
+    let status = new.plan().status().unwrap();
+    assert_eq!((status.records.as_str(), status.progress), ("", None), "nothing is known of it yet");
 }

@@ -2,6 +2,9 @@
 //! ours, and what comes in the second in which a Job ends.
 
 use memory_migration_operator::api::conditions::Reason;
+use memory_migration_operator::api::status::SourceQuiet;
+use memory_migration_operator::api::{Extras, MemoryMigrationStatus};
+use memory_migration_operator::controller::observe::facts;
 use memory_migration_operator::controller::observe::world::{Endpoint, JobFact, JobPhase, UserFact};
 use memory_migration_operator::report::{self, Counts};
 
@@ -178,6 +181,49 @@ fn a_verdict_whose_own_numbers_contradict_it_is_refused() {
     assert_eq!(reason(&ended(&|c| c.source = 11)), Reason::InternalError);
 }
 
+/// The word "identical" needs its numbers too, and so does a target that may hold nothing else.
+#[test]
+fn identical_and_extras_are_believed_by_their_numbers_and_shown() {
+    let quiet = report::Verification {
+        identical: true,
+        source_quiet: report::SourceQuiet::Yes,
+        ..report::Verification::default()
+    };
+    let ended = |edit: &dyn Fn(&mut Counts), strict: bool, told: report::Verification| {
+        let case = Case::to_server().edit(|m| m.spec.verification.extras = strict.then_some(Extras::Fail));
+        let mut verdict = summary(&case.hash(), report::Reason::Verified);
+        edit(&mut verdict.counts);
+        verdict.verification = told;
+        case.running().ended(0, Some(verdict), Some(JobPhase::Complete))
+    };
+    let status = ended(&|_| {}, true, quiet).plan().status().unwrap();
+    let verification = status.verification.clone().unwrap();
+    assert_eq!((verification.identical, verification.source_quiet), (true, SourceQuiet::Yes));
+    assert!(status.last_success.unwrap().identical);
+    // and the status that was written so is believed by the next look
+    assert!(ended(&|_| {}, true, quiet).done().plan().writes.is_empty());
+
+    let stranger = |c: &mut Counts| (c.extra, c.target_after) = (1, 11);
+    let allowed = ended(&stranger, false, report::Verification::default()).plan().status().unwrap();
+    assert_eq!(reason_of(&allowed), Reason::Verified);
+    let verification = allowed.verification.clone().unwrap();
+    assert_eq!((allowed.counts.unwrap().extra, verification.identical), (1, false));
+    assert_eq!(verification.source_quiet, SourceQuiet::Unknown);
+    assert!(!allowed.last_success.unwrap().identical);
+
+    let lied = ended(&stranger, false, quiet).plan();
+    assert_eq!(reason(&lied), Reason::InternalError);
+    assert!(message(&lied).contains("identical"), "{}", message(&lied));
+    let strict = ended(&stranger, true, report::Verification::default()).plan();
+    assert_eq!(reason(&strict), Reason::InternalError);
+    assert!(message(&strict).contains("the spec allows none"), "{}", message(&strict));
+    // nobody makes it identical by hand
+    let forged = ended(&stranger, false, report::Verification::default()).done();
+    let forged = forged.see(|o| (o.jobs, o.pods) = (vec![], vec![]));
+    let forged = forged.edit(|m| m.status.as_mut().unwrap().verification.as_mut().unwrap().identical = true);
+    assert!(forged.plan().create().is_some(), "{:?}", forged.plan());
+}
+
 /// In the second in which the Job ends.
 #[test]
 fn a_verdict_is_read_before_anything_is_thrown_away() {
@@ -242,6 +288,84 @@ fn an_end_counts_if_it_came_in_time_or_if_nobody_else_may_have_written() {
     assert_eq!(reason(&late.plan()), Reason::VolumeInUse);
     let gone = late.see(|o| o.jobs.clear());
     assert_eq!(reason(&gone.plan()), Reason::Suspended);
+}
+
+/// Somebody deletes the Job in the background while its mover is about to end, or has ended: its pod says what it found.
+#[test]
+fn a_job_that_vanished_before_its_pod_ended_leaves_its_verdict() {
+    let running = || Case::to_server().running();
+    let vanish = |case: Case| {
+        let status = case.migration.status.clone().unwrap();
+        case.see(|o| {
+            o.jobs.clear();
+            let vanished = facts::vanished(&status, o);
+            o.jobs.extend(vanished);
+        })
+    };
+    let case = vanish(running());
+    let waits = case.clone().done();
+    let status = waits.migration.status.clone().unwrap();
+    assert_eq!((status.failures, status.completion_time), (0, None), "its pod still runs");
+    assert!(status.conditions[0].message.starts_with("somebody deleted Job "), "{:?}", status.conditions[0]);
+    let summary = summary(&case.hash(), report::Reason::Verified);
+    let ended = waits.ended(0, Some(summary), None);
+    assert_eq!(reason(&ended.plan()), Reason::Verified);
+    assert_eq!(ended.done().migration.status.unwrap().failures, 0);
+    // a pod that failed, or left nothing, is a failed try, counted once
+    let failed = vanish(running()).ended(4, None, None).done();
+    assert_eq!(failed.migration.status.clone().unwrap().failures, 1);
+    assert_eq!(failed.done().migration.status.unwrap().failures, 1);
+    // beside a second writer nothing is proved, whenever it ended
+    let stopped = vanish(Case::to_claim().running().used_by("intruder", "prod").done());
+    let summary = self::summary(&stopped.hash(), report::Reason::Verified);
+    assert_ne!(reason(&stopped.ended(0, Some(summary), None).plan()), Reason::Verified);
+}
+
+/// Somebody patches the status so that it has no conditions: the rest of it still says that the run has ended.
+#[test]
+fn conditions_that_somebody_removed_are_written_anew_and_the_run_stays_finished() {
+    let wiped = |case: Case| {
+        let case = case.edit(|m| m.status.as_mut().unwrap().conditions.clear());
+        case.see(|o| (o.jobs.clear(), o.pods.clear()).1)
+    };
+    let case = wiped(Case::to_server().running().succeeded(report::Reason::Verified).done());
+    let before = case.migration.status.clone().unwrap();
+    let plan = case.plan();
+    assert!(plan.create().is_none() && plan.take_lock().is_none() && plan.outcome().is_none());
+    let after = plan.status().unwrap();
+    assert_eq!(reason_of(&after), Reason::Verified);
+    let generation = before.observed_generation;
+    assert_eq!(MemoryMigrationStatus { conditions: Vec::new(), observed_generation: generation, ..after }, before);
+    assert!(message(&plan).contains("somebody removed the conditions"), "{}", message(&plan));
+    assert!(case.done().plan().status().is_none(), "once");
+    // one that failed is not run again either
+    let failed = wiped(Case::to_server().running().failed_for_good(5, report::Reason::VerificationFailed).done());
+    assert!(failed.plan().create().is_none());
+    assert_eq!(reason(&failed.plan()), Reason::InternalError);
+    // what does not hold together is not believed
+    for edit in [
+        |status: &mut MemoryMigrationStatus| status.last_success = None,
+        |status: &mut MemoryMigrationStatus| status.counts = None,
+        |status: &mut MemoryMigrationStatus| status.verification = None,
+        |status: &mut MemoryMigrationStatus| status.run_hash = "another".into(),
+    ] {
+        let case = wiped(Case::to_server().running().succeeded(report::Reason::Verified).done());
+        let forged = case.edit(|m| edit(m.status.as_mut().unwrap()));
+        assert_ne!(forged.plan().status().map(|status| reason_of(&status)), Some(Reason::Verified));
+    }
+}
+
+/// Somebody patches another UID into the status: the Job of that name is stopped, for nobody knows whose it is, and no try
+/// has failed.
+#[test]
+fn a_job_uid_that_somebody_wrote_is_no_failed_try() {
+    let wrong = Case::to_server().running().edit(|m| m.status.as_mut().unwrap().job_uid = "wrong".into());
+    assert_eq!(wrong.plan().delete().len(), 1);
+    let stopped = wrong.done();
+    assert_eq!(stopped.migration.status.as_ref().unwrap().failures, 0);
+    let gone = stopped.see(|o| (o.jobs.clear(), o.pods.clear()).1);
+    assert_eq!(gone.plan().create().unwrap().metadata.name, Some(gone.job_name(2)));
+    assert_eq!(gone.done().migration.status.unwrap().failures, 0);
 }
 
 /// A policy may set `ttlSecondsAfterFinished: 0` on all Jobs.

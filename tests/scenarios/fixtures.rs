@@ -8,12 +8,12 @@ use memory_migration_operator::api::{MemoryMigration, MemoryMigrationStatus, Pod
 use memory_migration_operator::controller::build::job;
 use memory_migration_operator::controller::observe::facts;
 use memory_migration_operator::controller::observe::world::{
-    Endpoint, Handle, JobFact, JobPhase, Lock, LogFact, PodFact, Trouble, UserFact, World,
+    Cause, Endpoint, Handle, JobFact, JobPhase, Lock, LogFact, PodFact, Trouble, UserFact, World,
 };
 use memory_migration_operator::controller::plan::lock;
 use memory_migration_operator::controller::plan::look::Look;
 use memory_migration_operator::controller::plan::notices::Notice;
-use memory_migration_operator::controller::plan::{self, Outcome, PauseChange, Plan, Refusal, Write};
+use memory_migration_operator::controller::plan::{self, Asked, Outcome, PauseChange, Plan, Refusal, Write};
 use memory_migration_operator::controller::{Platform, Settings};
 use memory_migration_operator::report::{self, Counts, Progress, SCHEMA, Stage, Summary, Verdict};
 
@@ -113,10 +113,20 @@ impl Case {
         self.look(plan::plan)
     }
 
-    /// What is planned when the API server does not take the Job or its lock.
+    /// What is planned when the API server does not take the Job; 409: one of somebody else has its name.
     pub(crate) fn refused(&self, code: Option<u16>, why: &str) -> Plan {
-        let refusal = Refusal { what: "Job team/move-1".into(), code, why: why.into(), in_the_way: code == Some(409) };
-        self.look(|look| plan::refused(look, &refusal))
+        let refusal = Refusal { what: "Job team/move-1".into(), code, why: why.into(), ..Refusal::default() };
+        self.refusal(&Refusal { in_the_way: code == Some(409), ..refusal })
+    }
+
+    /// What is planned when the API server refuses this.
+    pub(crate) fn refusal(&self, refusal: &Refusal) -> Plan {
+        self.look(|look| plan::refused(look, refusal))
+    }
+
+    /// What is planned when the API server refuses this write.
+    pub(crate) fn refused_write(&self, write: &Write, code: u16) -> Plan {
+        self.refusal(&refusal_of(write, code))
     }
 
     /// All that one reconcile writes: it looks again after it has taken a lock.
@@ -197,6 +207,9 @@ impl Case {
     pub(crate) fn remember(&mut self, pause: &PauseChange) {
         match pause {
             PauseChange::Keep => {}
+            PauseChange::Set(pause) if pause.cause == Cause::NotDeleted => {
+                self.world.deletions.insert(pause.job.clone(), pause.clone());
+            }
             PauseChange::Set(pause) => self.world.pause = Some(pause.clone()),
             PauseChange::Clear => self.world.pause = None,
         }
@@ -257,6 +270,19 @@ impl Case {
         let user = UserFact { pod: pod.into(), claim: claim.into(), running: true, ..UserFact::default() };
         self.see(|o| o.users.push(user))
     }
+}
+
+/// This write is refused; 409 of a Job: one of somebody else has its name.
+pub(crate) fn refusal_of(write: &Write, code: u16) -> Refusal {
+    let (asked, what, uid) = match write {
+        Write::Delete(job) => (Asked::Stop, format!("Job team/{}", job.name), job.uid.clone()),
+        Write::GiveBack(lease) => (Asked::GiveBack, format!("Lease operator/{}", lease.name), lease.uid.clone()),
+        Write::BreakLock(lease) => (Asked::Lock, format!("Lease operator/{}", lease.name), lease.uid.clone()),
+        Write::TakeLock(name) => (Asked::Lock, format!("Lease operator/{name}"), String::new()),
+        _ => (Asked::Job, "Job team/move-1".into(), String::new()),
+    };
+    let in_the_way = asked == Asked::Job && code == 409;
+    Refusal { asked, what, uid, code: Some(code), why: "the server's words".into(), in_the_way }
 }
 
 pub(crate) fn pod_fact(job: &str) -> PodFact {

@@ -106,6 +106,33 @@ fn a_lock_that_is_deleted_by_hand_is_taken_again_and_one_that_another_holds_stop
     controller.end();
 }
 
+/// Who waits for a lock is woken when somebody deletes it by hand, and is as fast as the run that works without it.
+#[test]
+fn a_lock_that_is_deleted_by_hand_goes_to_nobody_else_while_the_run_works() {
+    let server = server(&["move".to_owned()]);
+    let controller = Controller::start(&server, &[]);
+    let job = copies(&server, "move");
+    let mut waits = migration("move");
+    (waits["metadata"]["name"], waits["metadata"]["uid"]) = (json!("other"), json!("uid-of-other"));
+    server.add(waits);
+    until("the other one to wait", || reason(&server, "other") == "TargetBusy");
+    let path = lock_of("move");
+    for _ in 0..8 {
+        let before = server.get(&path)["metadata"]["uid"].clone();
+        server.delete(&path);
+        until("the lock to be taken again", || {
+            let lease = server.get(&path);
+            assert_eq!(jobs(&server), std::slice::from_ref(&job), "one runner");
+            !lease.is_null() && lease["metadata"]["uid"] != before
+        });
+        assert_eq!(server.get(&path)["spec"]["holderIdentity"], "uid-of-move");
+    }
+    come_to(&server, &job, Step::Ended(0));
+    until("the run to end", || reason(&server, "move") == "Verified");
+    until("the other one to begin", || jobs(&server).iter().any(|job| job.starts_with("other-")));
+    controller.end();
+}
+
 /// The logs of one node's pods are never answered: more of them than the controller looks at at once.
 #[test]
 fn an_unreachable_kubelet_starves_no_other_object() {

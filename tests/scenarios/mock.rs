@@ -44,12 +44,15 @@ pub(super) struct Server {
     answers: Mutex<HashMap<String, (u16, Value)>>,
     /// Answers to writes, which come before what the server would do.
     writes: HashMap<String, (u16, Value)>,
+    /// Somebody else is faster with each write: the lock is theirs then, and the object has changed.
+    pub(super) is_late: bool,
     pub(super) calls: Arc<Mutex<Vec<Call>>>,
 }
 
 impl Server {
     pub(super) fn with(migration: &MemoryMigration) -> Self {
-        let mut server = Self { answers: Mutex::default(), writes: HashMap::new(), calls: Arc::default() };
+        let mut server =
+            Self { answers: Mutex::default(), writes: HashMap::new(), is_late: false, calls: Arc::default() };
         let mut object = serde_json::to_value(migration).unwrap();
         object["metadata"]["resourceVersion"] = json!("1");
         server.answer(&format!("GET {OBJECT}"), 200, object);
@@ -125,6 +128,9 @@ impl Server {
         let line = format!("{} {}", parts.method, parts.uri.path());
         let query = parts.uri.query().unwrap_or_default().to_owned();
         self.calls.lock().unwrap().push(Call { line: line.clone(), query: query.clone(), body: sent.clone() });
+        if self.is_late {
+            self.somebody_else(&line, &sent);
+        }
         let (code, answer) = match self.writes.get(&line) {
             Some(answer) => answer.clone(),
             None if parts.method == "GET" => self.read(&line, &query),
@@ -140,6 +146,18 @@ impl Server {
 
 /// What an API server does.
 impl Server {
+    fn somebody_else(&self, line: &str, sent: &Value) {
+        let mut answers = self.answers.lock().unwrap();
+        if line == format!("POST {LEASES}") {
+            let theirs = json!({"metadata": {"name": sent["metadata"]["name"], "uid": "theirs"}});
+            answers.insert(format!("GET {LEASES}/{}", sent["metadata"]["name"].as_str().unwrap()), (200, theirs));
+        } else if line == format!("PATCH {OBJECT}/status") {
+            let (_, object) = answers.get_mut(&format!("GET {OBJECT}")).unwrap();
+            let version = sent["metadata"]["resourceVersion"].as_str().unwrap();
+            object["metadata"]["resourceVersion"] = json!(format!("{version}0"));
+        }
+    }
+
     fn read(&self, line: &str, query: &str) -> (u16, Value) {
         let answers = self.answers.lock().unwrap();
         let by = ["label", "field"].into_iter().find(|by| query.contains(&format!("{by}Selector=")));

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::api_server::{ApiServer, until};
+use super::api_server::{ApiServer, CLAIMS, JOBS, MIGRATIONS, until};
 use super::controller::Controller;
 use super::fixtures::object;
 
@@ -120,6 +120,33 @@ fn an_object_that_cannot_be_read_stops_no_other() {
     ] {
         assert!(log.contains(part), "{part} is not in {line}");
     }
+}
+
+/// kube's client would try these codes again by itself, and hide the API server's sentence.
+#[test]
+fn a_refusal_that_is_no_answer_for_ever_is_told_at_once_and_not_hurried() {
+    for code in [429, 503] {
+        let server = ApiServer::start(true, vec![ready("one")]);
+        server.cluster().refuses.insert("jobs".into(), code);
+        server.put(
+            &format!("{CLAIMS}/dev"),
+            json!({"metadata": {"name": "dev"}, "spec": {"accessModes": ["ReadWriteMany"]}}),
+        );
+        let controller = Controller::start(&server, &[]);
+        let path = format!("{MIGRATIONS}/one");
+        let said = || server.get(&path)["status"]["conditions"][0]["message"].as_str().unwrap_or_default().to_owned();
+        until("the server's sentence", || said().contains(&format!("{code}: the server's words")));
+        let tried = server.calls().iter().filter(|call| call.starts_with(&format!("POST {JOBS}"))).count();
+        assert_eq!(tried, 1, "{code}");
+        controller.end();
+    }
+}
+
+/// A migration whose source is there.
+fn ready(name: &str) -> Value {
+    let mut migration = waits(name, "team");
+    migration["spec"]["target"] = json!({"remote": {"url": "http://127.0.0.1:9"}});
+    migration
 }
 
 /// Every object is looked at again and again; none that does not change is written.

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use memory_migration_operator::api::conditions::{READY, Reason, Situation};
-use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock, LogFact, UserFact};
-use memory_migration_operator::controller::plan::{Plan, Write};
+use memory_migration_operator::controller::observe::world::{Cause, Endpoint, JobPhase, Lock, LogFact, UserFact};
+use memory_migration_operator::controller::plan::{Plan, Refusal, Write};
 use memory_migration_operator::report::{self, Progress, Stage};
 use proptest::prelude::*;
 
@@ -123,8 +123,8 @@ enum Answers {
 enum Came {
     Through,
     Died,
-    /// The API server does not take the Job or its lock.
-    Refused(Option<u16>),
+    /// The API server refused it.
+    Refused(Refusal),
     /// Somebody was faster: it is read again.
     Changed,
     /// An error: nothing after it is done, and nothing is remembered.
@@ -169,6 +169,7 @@ impl Model {
                 self.look(writes);
                 // What only the process knew is gone with it.
                 self.case.world.pause = None;
+                self.case.world.deletions.clear();
                 self.case.world.jobs.retain(|job| !job.gone);
             }
             Happens::Answer(0) => {
@@ -194,11 +195,14 @@ impl Model {
                     self.case.remember(&plan.pause);
                     continue;
                 }
-                Came::Refused(code) => {
-                    let plan = self.case.refused(code, "the server's words");
+                Came::Refused(refusal) => {
+                    let plan = self.case.refusal(&refusal);
                     self.check(&plan);
                     if !matches!(self.carry_out(&plan, &mut writes), Came::Died | Came::Failed) {
                         self.case.remember(&plan.pause);
+                        if plan.again {
+                            continue;
+                        }
                     }
                     return;
                 }
@@ -273,8 +277,8 @@ impl Model {
             }
             match self.answer(write, &mut created) {
                 Answers::Made => {}
-                Answers::Refused(code) => return Came::Refused(Some(code)),
-                Answers::Silent => return Came::Refused(None),
+                Answers::Refused(code) => return Came::Refused(refusal_of(write, code)),
+                Answers::Silent => return Came::Refused(Refusal { code: None, ..refusal_of(write, 0) }),
             }
             if let Write::Status(told) = write {
                 let status = &told.status;
@@ -298,9 +302,11 @@ impl Model {
         let code = *self.refused.get(&kind(write))?;
         match (kind(write), code) {
             (Kind::TakeLock | Kind::Status, 409) => Some(Came::Changed),
-            (Kind::TakeLock, 403 | 422) => Some(Came::Refused(Some(code))),
             // One of that name is another one: there is nothing to remove.
             (Kind::Delete | Kind::GiveBack | Kind::BreakLock | Kind::Ttl, 409) => None,
+            (Kind::TakeLock | Kind::Delete | Kind::GiveBack | Kind::BreakLock, code) => {
+                Some(Came::Refused(refusal_of(write, code)))
+            }
             _ => Some(Came::Failed),
         }
     }
@@ -325,12 +331,18 @@ impl Model {
         answers
     }
 
-    /// After a look that was carried out nothing writes without the lock.
+    /// After a look that was carried out nothing writes without the lock, unless the API server refused it a moment ago: that
+    /// is said, and it is asked again after a pause.
     fn check_lock(&self) {
         let world = &self.case.world;
+        let now = at(self.case.now).0.as_second();
+        let is_refused = world.pause.as_ref().is_some_and(|pause| pause.cause == Cause::Refused && pause.until > now);
         let writes = world.alive().any(|pod| world.jobs.iter().any(|j| j.uid == pod.job_uid && !j.deleting));
         let going = self.case.migration.metadata.deletion_timestamp.is_some();
-        assert!(!writes || going || !world.held.is_empty(), "a run goes on without its lock");
+        // Another one holds it by now, and the API server does not let the run be stopped.
+        let cannot_stop = self.foreign_lock && !world.deletions.is_empty();
+        let may = going || is_refused || cannot_stop || !world.held.is_empty();
+        assert!(!writes || may, "a run goes on without its lock");
     }
 
     /// What users and Kubernetes do.
@@ -496,8 +508,8 @@ proptest! {
                 model.see_locks();
                 let plan = model.case.plan_once();
                 let came = model.carry_out(&plan, &mut left);
-                if let Came::Refused(code) = came {
-                    let plan = model.case.refused(code, "the server's words");
+                if let Came::Refused(refusal) = came {
+                    let plan = model.case.refusal(&refusal);
                     model.carry_out(&plan, &mut left);
                     model.case.remember(&plan.pause);
                     break;

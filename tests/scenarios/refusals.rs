@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Lock};
-use memory_migration_operator::controller::plan::{PauseChange, Write};
+use memory_migration_operator::controller::observe::world::{Endpoint, Handle, JobPhase, Lock};
+use memory_migration_operator::controller::plan::{PauseChange, Plan, Write};
 use memory_migration_operator::report::{self, Stage};
 use serde_json::{Value, json};
 
@@ -160,12 +160,228 @@ async fn a_status_that_somebody_wrote_first_is_planned_again_and_no_error() {
     let case = Case::to_server().see(|_| {});
     let mut server = Server::with(&case.migration);
     server.answer(&format!("PATCH {OBJECT}/status"), 409, status(409));
+    server.is_late = true;
     let (looked, calls) = server.look(&case.migration).await;
     assert_eq!(looked.unwrap(), Some(Duration::from_secs(3)));
     let jobs = writes(&calls).iter().filter(|line| **line == format!("POST {JOBS}")).count();
     assert_eq!(jobs, 1, "the Job that was made is found again");
     let tried = writes(&calls).iter().filter(|line| line.ends_with("/status")).count();
     assert!(tried > 1, "it is planned again");
+}
+
+/// A webhook may answer with any code, also with one that means something else in the API server's own mouth.
+#[tokio::test]
+async fn a_status_that_a_webhook_refuses_is_an_error_and_not_tried_at_once() {
+    for code in [403, 404, 409, 500] {
+        let case = Case::to_server();
+        let mut server = Server::with(&case.migration);
+        server.answer(&format!("PATCH {OBJECT}/status"), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        let error = looked.unwrap_err().to_string();
+        assert!(error.starts_with("failed to write the status of MemoryMigration team/move"), "{code}: {error}");
+        assert_eq!(writes(&calls).iter().filter(|line| line.ends_with("/status")).count(), 1, "{code}");
+    }
+}
+
+/// The same of its lock: what is said fits a lock, and no look is repeated at once.
+#[tokio::test]
+async fn a_lock_that_is_refused_with_any_code_is_told_and_waits() {
+    for code in [400, 401, 403, 404, 409, 422, 429, 500, 503] {
+        let case = Case::to_server();
+        let mut server = Server::with(&case.migration);
+        server.answer(&format!("POST {LEASES}"), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        assert!(looked.unwrap() >= Some(Duration::from_secs(3)), "{code}");
+        assert_eq!(writes(&calls).iter().filter(|line| **line == format!("POST {LEASES}")).count(), 1, "{code}");
+        let said = &written_status(&calls).conditions[0].message;
+        assert!(
+            said.contains("Lease operator/memory-migration-target-") && said.contains("the server's words"),
+            "{said}"
+        );
+        assert!(!said.contains("spec.runner"), "{said}");
+    }
+}
+
+/// With no Job of that name, a 409 is a policy's.
+#[tokio::test]
+async fn a_job_that_a_webhook_refuses_with_409_is_not_somebody_elses() {
+    let case = Case::to_server();
+    let mut server = Server::with(&case.migration);
+    server.answer(&format!("POST {JOBS}"), 409, status(409));
+    let (looked, calls) = server.look(&case.migration).await;
+    assert_eq!(looked.unwrap(), Some(Duration::from_secs(60)));
+    let said = &written_status(&calls).conditions[0].message;
+    assert!(said.contains("409: the server's words") && !said.contains("somebody else"), "{said}");
+    assert!(writes(&calls).iter().any(|line| line.starts_with(&format!("DELETE {LEASES}"))), "nothing was made");
+}
+
+/// A runner that cannot be stopped is said to go on, and the next try to stop it comes after a pause.
+#[tokio::test]
+async fn a_job_whose_deletion_is_refused_is_not_said_to_be_suspended() {
+    for code in [403, 404, 409, 422] {
+        let case = Case::to_server().running().edit(|m| m.spec.suspend = true);
+        let mut server = Server::with(&case.migration);
+        let job = format!("{JOBS}/{}", case.job_name(1));
+        server.answer(&format!("GET {JOBS}"), 200, items(&[job_json(&case, json!([]))]));
+        server.answer(&format!("GET {job}"), 200, job_json(&case, json!([])));
+        server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Running", json!({"running": {}}))]));
+        server.answer(&format!("GET {LEASES}/{}", case.lock_name()), 200, held(&case));
+        server.answer(&format!("DELETE {job}"), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        assert_eq!(looked.unwrap(), Some(Duration::from_secs(5)), "{code}");
+        let status = written_status(&calls);
+        let said = &status.conditions[0].message;
+        assert_eq!(reason_of(&status), Reason::Retrying, "{code}");
+        assert!(said.contains("could not be stopped") && said.contains("the server's words"), "{said}");
+        assert!(said.contains(&format!("{code}")), "{said}");
+    }
+}
+
+/// As `reconcile` does it: the write that is refused ends the plan, and it is planned again.
+fn refused(case: Case, is_refused: impl Fn(&Write) -> bool) -> Case {
+    let plan = case.plan_once();
+    let at = plan.writes.iter().position(is_refused).expect("it must be tried");
+    let reached = Plan { writes: plan.writes[..at].to_vec(), pause: PauseChange::Keep, ..plan.clone() };
+    let case = case.after(&reached);
+    let told = case.refused_write(&plan.writes[at], 403);
+    case.after(&told).done()
+}
+
+#[test]
+fn a_job_that_cannot_be_stopped_is_stopped_once_it_may_be() {
+    let case = Case::to_server().running().edit(|m| m.spec.suspend = true);
+    let case = refused(case, |write| matches!(write, Write::Delete(_)));
+    let status = case.migration.status.clone().unwrap();
+    assert_eq!((reason_of(&status), status.failures), (Reason::Retrying, 0));
+    assert!(status.conditions[0].message.contains("could not be stopped"), "{:?}", status.conditions[0]);
+    assert_eq!(status.stopped_job, status.job_uid, "its deletion would be the operator's");
+    assert!(case.clone().later(59).plan().writes.is_empty(), "{:?}", case.later(59).plan());
+    let allowed = case.later(60);
+    assert_eq!(allowed.plan_once().delete().len(), 1);
+    let gone = allowed.clone().see(|o| (o.jobs.clear(), o.pods.clear()).1);
+    assert_eq!(reason(&gone.plan()), Reason::Suspended);
+}
+
+/// It was stopped because somebody else may write its target, and the API server did not stop it: whatever it says at its
+/// end does not count, whenever its Job goes at last.
+#[test]
+fn what_a_run_says_that_could_not_be_stopped_beside_a_second_writer_does_not_count() {
+    for restarted in [false, true] {
+        let case = Case::to_claim().running().used_by("chroma-0", "prod");
+        let case = refused(case, |write| matches!(write, Write::Delete(_)));
+        let said = case.migration.status.clone().unwrap();
+        assert_eq!(reason_of(&said), Reason::VolumeInUse, "{:?}", said.conditions[0]);
+        assert!(said.conditions[0].message.contains("could not be stopped"), "{:?}", said.conditions[0]);
+        assert!(case.clone().later(5).plan().writes.is_empty(), "said once: {:?}", case.later(5).plan().status());
+        let again = refused(case.later(60), |write| matches!(write, Write::Delete(_)));
+        let repeated = again.migration.status.clone().unwrap().conditions[0].message.clone();
+        assert_eq!(repeated.matches("could not be stopped").count(), 1, "{repeated}");
+        // The other pod goes, the mover ends, somebody suspends; and only then the Job may be deleted.
+        let ended = again.see(|o| o.users.clear()).later(10).succeeded(report::Reason::Verified);
+        let now = ended.now;
+        let ended = ended.see(|o| {
+            o.pods[0].ended = Some(at(now));
+            if restarted {
+                o.deletions.clear();
+            }
+        });
+        for suspended in [false, true] {
+            let ended = ended.clone().edit(|m| m.spec.suspend = suspended).later(300);
+            let plan = ended.plan();
+            assert_eq!((reason(&plan), plan.delete().len()), (Reason::Retrying, 1), "{}", message(&plan));
+            let mut going = ended;
+            plan.writes.iter().for_each(|write| going.write(write, &mut None));
+            let deleting = going.plan().status().map(|status| reason_of(&status));
+            assert_ne!(deleting, Some(Reason::Verified), "its deletion began after its end");
+            let gone = going.see(|o| (o.jobs.clear(), o.pods.clear()).1).edit(|m| m.spec.suspend = false);
+            let next = gone.plan();
+            assert!(next.create().is_some(), "{next:?}");
+            assert_eq!(next.status().unwrap().failures, 0);
+        }
+    }
+}
+
+/// Each refusal is about its own object: a stranger that does not go keeps nobody from stopping the run.
+#[test]
+fn a_refusal_holds_back_what_was_refused_and_nothing_else() {
+    let case = Case::to_claim().running().see(|o| {
+        let mut job = o.jobs[0].clone();
+        (job.name, job.uid) = ("stranger".into(), "uid-of-stranger".into());
+        o.jobs.push(job);
+    });
+    let is_stranger = |write: &Write| matches!(write, Write::Delete(job) if job.name == "stranger");
+    let case = refused(case, is_stranger);
+    let status = case.migration.status.clone().unwrap();
+    assert_eq!(reason_of(&status), Reason::Preflight, "the run itself is fine: {:?}", status.conditions[0]);
+    let used = case.later(5).used_by("chroma-0", "prod");
+    let deleted: Vec<String> = used.plan_once().delete().into_iter().map(|job| job.uid).collect();
+    assert_eq!(deleted, [format!("uid-of-{}", used.job_name(1))]);
+}
+
+/// No answer at all, or one that is no refusal for ever, is a refusal too.
+#[tokio::test]
+async fn a_job_whose_deletion_comes_to_nothing_is_not_said_to_be_suspended_either() {
+    for code in [429, 500, 503] {
+        let case = Case::to_server().running().edit(|m| m.spec.suspend = true);
+        let mut server = Server::with(&case.migration);
+        server.answer(&format!("GET {JOBS}"), 200, items(&[job_json(&case, json!([]))]));
+        server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Running", json!({"running": {}}))]));
+        server.answer(&format!("GET {LEASES}/{}", case.lock_name()), 200, held(&case));
+        let job = format!("{JOBS}/{}", case.job_name(1));
+        server.answer(&format!("DELETE {job}"), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        assert_eq!(looked.unwrap(), Some(Duration::from_secs(5)), "{code}");
+        assert_eq!(writes(&calls).iter().filter(|line| line.starts_with("DELETE")).count(), 1, "{code}");
+        let patches = calls.iter().filter(|call| call.line.ends_with("/status"));
+        assert!(patches.clone().all(|call| call.body["status"]["phase"] != "Suspended"), "{code}");
+        assert!(written_status(&calls).conditions[0].message.contains("could not be stopped"), "{code}");
+    }
+}
+
+/// Nothing else is ever what a person can do about it.
+#[tokio::test]
+async fn a_lock_that_the_operator_may_not_create_is_not_admitted_whatever_the_code() {
+    for code in [400, 401, 403, 404, 409, 422] {
+        let case = Case::to_server();
+        let mut server = Server::with(&case.migration);
+        server.answer(&format!("POST {LEASES}"), code, status(code));
+        let (_, calls) = server.look(&case.migration).await;
+        let said = written_status(&calls);
+        assert_eq!(reason_of(&said), Reason::NotAdmitted, "{code}");
+        let said = &said.conditions[0].message;
+        assert!(
+            said.contains("let the operator create and delete Leases") && said.contains("the server's words"),
+            "{said}"
+        );
+    }
+}
+
+/// The run is over, and its lock cannot be removed: the verdict stays, people are told, and it is tried again.
+#[tokio::test]
+async fn a_lock_that_is_not_given_back_is_told_and_tried_again() {
+    for code in [403, 404, 409] {
+        let case = Case::to_server().running().succeeded(report::Reason::Verified).done();
+        let before = case.migration.status.clone().unwrap();
+        let mut server = Server::with(&case.migration);
+        let lease = held(&case);
+        server.answer(&format!("GET {LEASES}"), 200, items(std::slice::from_ref(&lease)));
+        server.answer(&format!("GET {LEASES}/{}", case.lock_name()), 200, lease);
+        server.answer(&format!("DELETE {LEASES}/{}", case.lock_name()), code, status(code));
+        let (looked, calls) = server.look(&case.migration).await;
+        assert_eq!(looked.unwrap(), Some(Duration::from_secs(60)), "{code}");
+        assert!(!calls.iter().any(|call| call.line.ends_with("/status")), "the verdict stays");
+        let event = calls.iter().find(|call| call.line.ends_with("/events")).unwrap();
+        let note = event.body["note"].as_str().unwrap();
+        assert!(note.contains("could not be deleted") && note.contains("the server's words"), "{note}");
+        assert_eq!(reason_of(&before), Reason::Verified);
+    }
+    let case = Case::to_server().running().succeeded(report::Reason::Verified).done();
+    let name = case.lock_name();
+    let case = case.see(|o| o.held = vec![Handle { name, uid: "lease-uid".into() }]);
+    let waits = case.clone().after(&case.refused_write(&Write::GiveBack(case.world.held[0].clone()), 409));
+    assert!(waits.clone().later(30).plan_once().release().is_empty(), "not before the pause has passed");
+    assert_eq!(waits.clone().later(30).plan_once().requeue, Some(Duration::from_secs(30)));
+    assert_eq!(waits.later(60).plan_once().release().len(), 1);
 }
 
 /// What a policy, a person or another controller wrote beside ours stays as it was read.

@@ -398,11 +398,13 @@ fn a_failed_run_waits_for_a_person_too() {
 #[test]
 fn suspend_deletes_the_job_and_resume_goes_on_with_a_new_attempt() {
     let case = Case::to_server().running().edit(|m| m.spec.suspend = true);
-    says(&case, Reason::Suspended, "spec.suspend is true");
+    says(&case, Reason::Preflight, "spec.suspend is true: pod ");
     assert_eq!(case.plan().delete().len(), 1);
     let ending = case.done();
     says(&ending.clone().edit(|m| m.spec.suspend = false), Reason::Retrying, "waiting until it has ended");
-    let ended = ending.see(|o| o.pods[0].alive = false).done();
+    let ended = ending.see(|o| o.pods[0].alive = false);
+    says(&ended, Reason::Suspended, "set it to false");
+    let ended = ended.done();
     assert_eq!(ended.plan().create().map(|_| ()), None);
     let resumed = ended.edit(|m| m.spec.suspend = false);
     assert_eq!(resumed.plan().create().unwrap().metadata.name, Some(resumed.job_name(2)));

@@ -1,5 +1,7 @@
 //! Waits that are no failed tries: what only the runner sees, a source that another one writes, a log that is silent.
 
+use std::time::{Duration, Instant};
+
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::controller::observe::world::{Cause, JobPhase, Lock, LogFact, Pause};
 use memory_migration_operator::controller::plan::{PauseChange, Plan, Write};
@@ -70,7 +72,10 @@ fn quarter_of_an_hour(mut case: Case, refuse: impl Fn(&Write) -> bool, runner: O
         let (made, told_to_go) = (last("Create"), last("Delete"));
         if let Some(reason) = runner {
             case = match made {
-                Some(3) => case.see(|o| o.pods = vec![pod_fact(&o.jobs[0].name)]).at_stage(Stage::Preflight, 0, 0),
+                Some(3) => {
+                    let case = case.see(|o| o.pods = vec![pod_fact(&o.jobs[0].name)]).at_stage(Stage::Preflight, 0, 0);
+                    case.see(|o| o.log.as_mut().unwrap().said_at = Some(at(second).0.as_second()))
+                }
                 Some(10) => {
                     let summary = summary(&case.hash(), reason);
                     let case = case.ended(7, Some(summary), Some(JobPhase::Failed("PodFailurePolicy".into())));
@@ -79,16 +84,19 @@ fn quarter_of_an_hour(mut case: Case, refuse: impl Fn(&Write) -> bool, runner: O
                 _ => case,
             };
         }
-        if told_to_go == Some(2) {
+        let goes = case.world.jobs.iter().any(|job| job.deleting);
+        if told_to_go == Some(2) && goes {
             case = case.see(|o| (o.jobs, o.pods, o.log) = (vec![], vec![], None));
         }
         for _ in 0..4 {
             let plan = case.plan_once();
-            let through = carry_out(&mut case, &plan, &refuse, second, &mut sent);
-            if !through {
-                let plan = case.refused(Some(422), "no");
+            if let Some(refused) = carry_out(&mut case, &plan, &refuse, second, &mut sent) {
+                let plan = case.refused_write(&refused, 422);
                 carry_out(&mut case, &plan, &|_| false, second, &mut sent);
                 case.remember(&plan.pause);
+                if plan.again {
+                    continue;
+                }
                 break;
             }
             case.remember(&plan.pause);
@@ -101,17 +109,23 @@ fn quarter_of_an_hour(mut case: Case, refuse: impl Fn(&Write) -> bool, runner: O
     sent
 }
 
-/// Until one is refused.
-fn carry_out(case: &mut Case, plan: &Plan, refuse: &dyn Fn(&Write) -> bool, at: i64, sent: &mut Vec<Sent>) -> bool {
+/// Until one is refused: that one.
+fn carry_out(
+    case: &mut Case,
+    plan: &Plan,
+    refuse: &dyn Fn(&Write) -> bool,
+    at: i64,
+    sent: &mut Vec<Sent>,
+) -> Option<Write> {
     let mut created = None;
     for write in &plan.writes {
         sent.push((at, format!("{write:?}").chars().take_while(char::is_ascii_alphabetic).collect()));
         if refuse(write) {
-            return false;
+            return Some(write.clone());
         }
         case.write(write, &mut created);
     }
-    true
+    None
 }
 
 /// After the first minute, in which it is told: writes, locks and Events, whatever is refused.
@@ -136,6 +150,23 @@ fn no_wait_writes_more_than_three_times_a_minute() {
     let busy = |case: Case| case.see(|o| o.lock = Lock::Theirs { holder: "MemoryMigration team/other".into() });
     at_most_three_a_minute(&quarter_of_an_hour(busy(Case::to_server()), taken, None));
     at_most_three_a_minute(&quarter_of_an_hour(Case::to_claim().used_by("chroma-0", "prod"), taken, None));
+    // A lock of somebody who is gone, one that was deleted while the run works, a Job that does not go, and its lock.
+    let stale = Case::to_server().see(|o| o.lock = Lock::Stale { uid: "old".into() });
+    at_most_three_a_minute(&quarter_of_an_hour(stale, |w| matches!(w, Write::BreakLock(_)), None));
+    let unlocked = Case::to_server().running().at_stage(Stage::Copying, 1, 2).see(|o| {
+        o.log.as_mut().unwrap().said_at = Some(at(0).0.as_second());
+        (o.lock, o.held) = (Lock::Free, vec![]);
+    });
+    at_most_three_a_minute(&quarter_of_an_hour(unlocked, |w| matches!(w, Write::TakeLock(_)), None));
+    let keeps_jobs = |w: &Write| matches!(w, Write::Delete(_));
+    let waits = quarter_of_an_hour(Case::to_server(), keeps_jobs, Some(report::Reason::SourceEmpty));
+    at_most_three_a_minute(&waits);
+    let suspended = Case::to_server().running().edit(|m| m.spec.suspend = true);
+    at_most_three_a_minute(&quarter_of_an_hour(suspended, keeps_jobs, None));
+    let used = Case::to_claim().running().used_by("chroma-0", "prod");
+    at_most_three_a_minute(&quarter_of_an_hour(used, keeps_jobs, None));
+    let done = Case::to_server().running().succeeded(report::Reason::Verified);
+    at_most_three_a_minute(&quarter_of_an_hour(done, |w| matches!(w, Write::GiveBack(_)), None));
     let stuck = Case::to_server().running().trouble(Reason::PodUnschedulable, "no node takes it");
     at_most_three_a_minute(&quarter_of_an_hour(stuck, taken, None));
 }
@@ -266,4 +297,21 @@ fn progress_is_as_old_as_the_runners_line() {
     let case = Case::to_server().running().at_stage(Stage::Copying, 1, 2).later(90);
     let case = case.see(|o| o.log.as_mut().unwrap().said_at = Some(said));
     assert_eq!(case.plan().status().unwrap().progress.unwrap().updated_at, Some(at(20)));
+}
+
+/// Its kubelet may not answer: the object's next looks do without.
+#[test]
+fn a_log_that_could_not_be_read_is_left_alone_for_30_seconds() {
+    let (memory, now) = (Memory::default(), Instant::now());
+    let may = |pod: &str, alive: bool, after: u64| memory.may_read_log(pod, alive, now + Duration::from_secs(after));
+    assert!(may("team/pod", true, 0), "never read before");
+    memory.read_log("team/pod", false, now);
+    for alive in [true, false] {
+        assert!(!may("team/pod", alive, 0) && !may("team/pod", alive, 29), "also the last words: {alive}");
+        assert!(may("team/pod", alive, 30));
+    }
+    assert!(may("team/other", true, 0), "of another pod");
+    memory.read_log("team/pod", true, now);
+    assert!(!may("team/pod", true, 3) && may("team/pod", true, 4), "read well: a few seconds");
+    assert!(may("team/pod", false, 0), "and its last words at once");
 }

@@ -89,14 +89,22 @@ impl Migration {
 
     /// Runs it, asserts its exit code and what holds of every report, and returns the report.
     #[track_caller]
-    pub(crate) fn ends(mut self, code: i32) -> Report {
+    pub(crate) fn ends(self, code: i32) -> Report {
+        let Report { json, output } = self.ended();
+        Report { json, output: output.code(code) }
+    }
+
+    /// Runs it, asserts what holds of every report, and returns the report with whatever exit code there was.
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> Report {
         if let Some(size) = self.batch {
             self.command = self.command.args(["--batch-size", size]);
         }
         if let Some(version) = self.written_by {
             self.command = self.command.args(["--chroma-bin"]).args([env(version).chroma()]);
         }
-        let output = self.command.run().code(code);
+        let output = self.command.run();
+        let code = output.exit_code();
         let text = std::fs::read_to_string(self.scratch.path().join("report.json"));
         let text = text.unwrap_or_else(|error| panic!("{error}: no report\n{output:?}"));
         let report = Report { json: serde_json::from_str(&text).unwrap(), output };

@@ -59,10 +59,13 @@ impl Seen {
 }
 
 type Rule = Box<dyn FnMut(&Seen) -> Fault + Send>;
+/// Line, body and answer's body in; what is told instead, or None for the truth.
+type Told = Box<dyn Fn(&str, &[u8], &[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
 struct Shared {
     upstream: String,
     rule: Mutex<Rule>,
+    told: Told,
     seen: Mutex<Vec<Seen>>,
     /// Adds that the server works on, and the most that there were at once.
     adds: Mutex<(usize, usize)>,
@@ -78,15 +81,24 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts a proxy before the server at this URL, which does to each request what `rule` says.
     pub(crate) async fn start(upstream: &str, rule: impl FnMut(&Seen) -> Fault + Send + 'static) -> Self {
+        Self::with(upstream, Box::new(rule), Box::new(|_, _, _| None)).await
+    }
+
+    /// Starts a proxy before the server at this URL that tells another answer where `told` gives one: from a request's
+    /// line, its body and the true answer's body.
+    pub(crate) async fn telling(
+        upstream: &str,
+        told: impl Fn(&str, &[u8], &[u8]) -> Option<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(upstream, Box::new(|_| Fault::Pass), Box::new(told)).await
+    }
+
+    async fn with(upstream: &str, rule: Rule, told: Told) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let upstream = upstream.trim_start_matches("http://").to_owned();
-        let shared = Arc::new(Shared {
-            upstream,
-            rule: Mutex::new(Box::new(rule)),
-            seen: Mutex::default(),
-            adds: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { upstream, rule: Mutex::new(rule), told, seen: Mutex::default(), adds: Mutex::default() });
         let served = shared.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -142,7 +154,8 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
                 return;
             }
             Fault::Lie(lie) => {
-                if client.write_all(&lied(lie, &answer)).await.is_err() {
+                let lied = instead(&answer, |body| told(lie, body));
+                if client.write_all(&lied).await.is_err() {
                     return;
                 }
             }
@@ -152,6 +165,8 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
                 }
             }
             _ => {
+                let line = head.lines().next().unwrap_or_default();
+                let answer = instead(&answer, |truth| (shared.told)(line, &body, truth));
                 if client.write_all(&answer).await.is_err() {
                     return;
                 }
@@ -189,14 +204,14 @@ async fn tell(client: &mut BufReader<TcpStream>, status: u16) -> Option<()> {
     client.write_all((head + body).as_bytes()).await.ok()
 }
 
-/// The answer with the lie for a body; as it is where the lie has nothing to say.
-fn lied(lie: Lie, answer: &[u8]) -> Vec<u8> {
+/// The answer with another body; as it is where `other` gives none.
+fn instead(answer: &[u8], other: impl FnOnce(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
     let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) else {
         return answer.to_vec();
     };
     let head = String::from_utf8_lossy(&answer[..at]).to_string();
     let is_plain = head.to_lowercase().contains("content-length:") && head.starts_with("HTTP/1.1 2");
-    let Some(body) = is_plain.then(|| told(lie, &answer[at..])).flatten() else { return answer.to_vec() };
+    let Some(body) = is_plain.then(|| other(&answer[at..])).flatten() else { return answer.to_vec() };
     let kept = head.lines().filter(|line| !line.to_lowercase().starts_with("content-length:") && !line.is_empty());
     let made: String = kept.flat_map(|line| [line, "\r\n"]).collect();
     let length = format!("content-length: {}\r\n\r\n", body.len());

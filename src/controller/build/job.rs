@@ -16,7 +16,7 @@ use super::{
     PREFLIGHT, pod, template,
 };
 use crate::api::run_hash::short_hash;
-use crate::api::{LABEL_ATTEMPT, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration};
+use crate::api::{LABEL_ATTEMPT, LABEL_LOCK, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration};
 use crate::controller::Settings;
 use crate::exit::Exit;
 
@@ -101,13 +101,17 @@ pub fn owner(migration: &MemoryMigration) -> Option<OwnerReference> {
 }
 
 fn labels(uid: &str, input: &Input) -> BTreeMap<String, String> {
-    BTreeMap::from([
+    let lock = input.lock.clone().map(|lock| (LABEL_LOCK.to_owned(), lock));
+    [
         ("app.kubernetes.io/name".into(), "memory-migration".into()),
         (LABEL_MANAGED_BY.into(), MANAGER.into()),
         (LABEL_UID.into(), uid.into()),
         (LABEL_RUN.into(), input.hash.clone()),
         (LABEL_ATTEMPT.into(), input.attempt.to_string()),
-    ])
+    ]
+    .into_iter()
+    .chain(lock)
+    .collect()
 }
 
 /// What a rerun cannot mend fails the Job at once, and so does a wait, which the controller paces; a drained node costs no retry; all else is tried again.

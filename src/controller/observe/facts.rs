@@ -10,10 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::world::{Asked, Endpoint, Handle, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact};
+use super::world::{Asked, Endpoint, Handle, Ids, JobFact, JobPhase, LogFact, PodFact, UserFact, World};
 use super::{ending, trouble};
 use crate::api::status::MAX_COLLECTIONS;
-use crate::api::{KIND, LABEL_ATTEMPT, LABEL_RUN, MemoryMigration};
+use crate::api::{KIND, LABEL_ATTEMPT, LABEL_RUN, MemoryMigration, MemoryMigrationStatus};
 use crate::controller::build::{ANNOTATION_FAILED, ANNOTATION_MANIFEST, ANNOTATION_PIN, MOVER, PREFLIGHT};
 use crate::report::{Line, Summary};
 
@@ -36,8 +36,35 @@ pub fn job(job: &Job, events: &[Event]) -> JobFact {
         failed: job.status.as_ref().and_then(|status| status.failed).unwrap_or_default(),
         failed_before: job.annotations().get(ANNOTATION_FAILED).and_then(|n| n.parse().ok()).unwrap_or_default(),
         pin: job.annotations().get(ANNOTATION_PIN).cloned(),
-        trouble: trouble::of_job(&job.name_any(), events),
+        trouble: trouble::suspended(job).or_else(|| trouble::of_job(&job.name_any(), events)),
     }
+}
+
+/// The Job that the status names and that somebody removed without its pods, or before they ended: of those, and of the
+/// status, is known what is left of it. None: it is there, or nothing is left.
+#[must_use]
+pub fn vanished(status: &MemoryMigrationStatus, world: &World) -> Option<JobFact> {
+    let uid = Some(&status.job_uid).filter(|uid| !uid.is_empty())?;
+    let is_there = world.jobs.iter().any(|job| job.uid == *uid);
+    let has_left = world.pods.iter().any(|pod| pod.job_uid == *uid);
+    (has_left && !is_there).then(|| JobFact {
+        name: status.job_name.clone(),
+        uid: uid.clone(),
+        run: status.run_hash.clone(),
+        attempt: status.attempts,
+        created: 0,
+        phase: JobPhase::Active,
+        deleting: false,
+        deleted_at: None,
+        gone: true,
+        exit: None,
+        asked: None,
+        ttl: None,
+        failed: 0,
+        failed_before: status.failures,
+        pin: None,
+        trouble: None,
+    })
 }
 
 /// Whether the object with this UID owns it.

@@ -1,5 +1,7 @@
 //! Reads the log of the runner. A log that cannot be read only makes the progress stale: never an error.
 
+use std::time::Instant;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::LogParams;
 use kube::{Api, ResourceExt};
@@ -25,19 +27,19 @@ pub(super) async fn read(
     let pod = speaking(world)?;
     let key = format!("{}/{}", migration.namespace().unwrap_or_default(), pod.name);
     // The last words of a pod that has ended are not put off.
-    if !context.memory.may_read_log(&key, pod.alive) {
+    if !context.memory.may_read_log(&key, pod.alive, Instant::now()) {
         return None;
     }
     let text = part(pods, pod, LogParams { tail_lines: Some(LINES), ..LogParams::default() }).await;
-    context.memory.read_log(&key, text.is_some());
+    context.memory.read_log(&key, text.is_some(), Instant::now());
     let text = text?;
-    let mut fact = facts::log(&text);
+    let mut fact = LogFact { job_uid: pod.job_uid.clone(), ..facts::log(&text) };
     let known = fact.listed.is_some() || migration.status.as_ref().is_some_and(|status| status.listed.is_some());
     let cut = i64::try_from(text.lines().count()).unwrap_or(i64::MAX) >= LINES;
     let head = format!("{key} (head)");
-    if !known && cut && context.memory.may_read_log(&head, true) {
+    if !known && cut && context.memory.may_read_log(&head, true, Instant::now()) {
         let text = part(pods, pod, LogParams { limit_bytes: Some(HEAD), ..LogParams::default() }).await;
-        context.memory.read_log(&head, false);
+        context.memory.read_log(&head, false, Instant::now());
         fact.listed = text.and_then(|text| facts::log(&text).listed);
     }
     Some(fact)

@@ -1,7 +1,10 @@
 //! Why a Job makes no pod and why a pod does not start, from what Kubernetes says of them, each with a remedy. Pure.
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use kube::ResourceExt;
 
 use super::ending;
 use super::world::Trouble;
@@ -30,6 +33,18 @@ pub fn of_job(name: &str, events: &[Event]) -> Option<Trouble> {
     let why = without_pod_name(text(last(events, &["FailedCreate"])?), name);
     let remedy = to_be_admitted(&why);
     Some(Trouble { reason: Reason::NotAdmitted, message: format!("Job {name} may make no pod: {why}; {remedy}") })
+}
+
+/// That somebody has suspended the Job itself: the operator never does.
+#[must_use]
+pub fn suspended(job: &Job) -> Option<Trouble> {
+    let message = format!(
+        "somebody has set spec.suspend of Job {} itself, so it makes no pod: set it to false; to suspend the migration, set \
+         spec.suspend of the MemoryMigration",
+        job.name_any()
+    );
+    job.spec.as_ref()?.suspend.filter(|suspended| *suspended)?;
+    Some(Trouble { reason: Reason::Retrying, message })
 }
 
 /// The API server's sentence without the name that its pod would have had: each try has another one.

@@ -1,6 +1,6 @@
 //! What was seen of one migration, as plain facts: all that `plan` decides on. No client, no I/O, no decision.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{SELinuxOptions, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -28,6 +28,7 @@ pub struct World {
     /// Who holds the target's lock.
     pub lock: Lock,
     /// Another object whose lock covers a part of what ours does, or more: a run over databases beside a run of one of them.
+    /// Beside a run that works: only one that may have begun while our lock was gone.
     pub rival: Option<String>,
     /// Who writes the source: the holder of its lock, where that covers the source's folder.
     pub source_lock: Lock,
@@ -37,6 +38,8 @@ pub struct World {
     pub log: Option<LogFact>,
     /// Until when this process makes no attempt. A restart forgets it.
     pub pause: Option<Pause>,
+    /// What the API server refused to delete, by its UID, and until when it is not asked again. A restart forgets it.
+    pub deletions: BTreeMap<String, Pause>,
     /// Places in the status that the cluster's CRD does not know.
     pub lacking: BTreeSet<String>,
     /// It is time to send the status whole, so that the answer tells whether the CRD still lacks them.
@@ -100,6 +103,8 @@ pub struct Asked {
     pub counts_only: bool,
     /// No record that the source does not hold: `spec.verification.extras: Fail`.
     pub no_extras: bool,
+    /// So many records have to be compared at least: one, unless `spec.allowEmpty`.
+    pub at_least: u64,
 }
 
 /// Whether a Job has ended. A Job ends only when all of its pods have.
@@ -239,7 +244,7 @@ pub struct Pause {
     pub said: Option<Trouble>,
     /// What ended the attempt.
     pub cause: Cause,
-    /// The UID of the Job that it is about, where that is still there.
+    /// The UID of the Job that it is about, where that is still there, or of what is not deleted.
     pub job: String,
     /// Seconds since 1970 from which that Job is removed.
     pub tidy: i64,
@@ -255,11 +260,15 @@ pub enum Cause {
     RunnerWaits,
     /// Two migrations stand in each other's way: each writes the other one's source.
     GaveWay,
+    /// The API server does not delete a Job, or a lock: no attempt waits for it.
+    NotDeleted,
 }
 
 /// What the runner's log says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LogFact {
+    /// The UID of the Job whose pod wrote it.
+    pub job_uid: String,
     /// Seconds since 1970 at which its last line was written; None: it holds none.
     pub last_line: Option<i64>,
     /// Seconds since 1970 at which the progress was said.
@@ -284,6 +293,7 @@ impl Asked {
             plan_only: spec.dry_run,
             counts_only: spec.verification.mode == VerificationMode::Counts,
             no_extras: spec.verification.extras() == Extras::Fail,
+            at_least: u64::from(!spec.allow_empty),
         }
     }
 }

@@ -7,9 +7,8 @@ use k8s_openapi::api::batch::v1::Job;
 
 use super::look::Look;
 use super::verdict::{self, End};
-use super::{SOON, status};
+use super::{SOON, pause, status};
 use crate::api::conditions::{self, Reason};
-use crate::api::run_hash::short_hash;
 use crate::controller::build::{Input, job, placement};
 use crate::controller::observe::world::{Cause, Endpoint, JobFact, Lock, Pause, PodFact, Trouble};
 use crate::report::{Stage, Summary};
@@ -18,10 +17,6 @@ use crate::report::{Stage, Summary};
 pub(super) const WHILE_RUNNING: Duration = Duration::from_secs(5);
 /// How often something that cannot be watched is looked at again.
 pub(super) const WHILE_WAITING: Duration = Duration::from_secs(15);
-/// Seconds of the first pause after an attempt that came to nothing; each further one is twice as long.
-const FIRST_PAUSE: i64 = 60;
-/// Seconds of the longest pause.
-const LONGEST_PAUSE: i64 = 300;
 /// Seconds for which the Job of a runner that waits once more stays: so no minute has more than three writes.
 const KEPT: i64 = 60;
 /// Seconds without a line in the runner's log after which it is said.
@@ -42,6 +37,8 @@ pub(super) enum Decision {
     Wait(Pause),
     /// Remove the Job of a runner that waits: its pause goes on.
     Tidy(Pause),
+    /// Remove a Job whose end does not count, and forget it.
+    Discard { message: String },
     /// No attempt before the pause has passed. `sure`: nothing was made, so that the lock can go.
     Pause { pause: Pause, sure: bool },
     /// Remove a lock that nobody holds any more.
@@ -62,6 +59,14 @@ pub(super) fn decide(look: &Look<'_>) -> Decision {
     if let Some(decision) = ended(look) {
         return decision;
     }
+    if let Some(job) = verdict::ended_late(look) {
+        let message = format!(
+            "Job {} has ended while somebody else may have written its target: that does not count, and the next attempt \
+             compares again",
+            job.name
+        );
+        return Decision::Discard { message };
+    }
     if let Some(decision) = second_writer(look) {
         return decision;
     }
@@ -70,8 +75,7 @@ pub(super) fn decide(look: &Look<'_>) -> Decision {
         return stop(Reason::InvalidSpec, problems.join("; "), None);
     }
     if look.spec().suspend {
-        let after = Some(SOON).filter(|_| !look.world.is_quiet());
-        return stop(Reason::Suspended, suspended(look), after);
+        return suspended(look);
     }
     if let Some(job) = look.working_job().filter(|_| look.is_at_the_specs_run()) {
         return watch(look, job);
@@ -82,10 +86,15 @@ pub(super) fn decide(look: &Look<'_>) -> Decision {
             stop_others(Reason::NodeLost, lost.message.clone())
         }
         // Its Job is going, as it has to: what it waits for is still the news.
-        Some(_) if let Some((reason, message)) = still_waits(look) => stop_others(reason, message),
+        Some(_) if let Some((reason, message)) = pause::still_waits(look) => stop_others(reason, message),
         Some(what) => {
-            let message =
-                format!("{what} belongs to a run that was edited, stopped or replaced: waiting until it has ended");
+            let gone = look.job().filter(|job| job.gone && job.uid != look.before.stopped_job);
+            let message = match gone {
+                Some(job) => format!("somebody deleted Job {}: waiting until {what} has ended", job.name),
+                None => {
+                    format!("{what} belongs to a run that was edited, stopped or replaced: waiting until it has ended")
+                }
+            };
             stop_others(Reason::Retrying, message)
         }
         None => start(look),
@@ -95,6 +104,9 @@ pub(super) fn decide(look: &Look<'_>) -> Decision {
 /// A finished status beside a Job that says otherwise was not written by this controller: the Job decides.
 fn is_finished(look: &Look<'_>) -> bool {
     let Some(finish) = look.finish() else { return false };
+    if conditions::has_none(&look.before.conditions) {
+        return verdict::of_run(look).is_none();
+    }
     let (Some(reason), Some(job)) = (finish.reason, look.job()) else { return true };
     verdict::agrees(look, job, reason, look.before.counts.as_ref())
 }
@@ -132,14 +144,18 @@ fn stop_others(reason: Reason, message: String) -> Decision {
     stop(reason, message, Some(SOON))
 }
 
-fn suspended(look: &Look<'_>) -> String {
+/// Suspended is what nothing works of any more.
+fn suspended(look: &Look<'_>) -> Decision {
+    if look.world.is_quiet() {
+        let message = "spec.suspend is true: set it to false, and the migration goes on where it stopped";
+        return stop(Reason::Suspended, message.into(), None);
+    }
     if let Some(lost) = look.world.alive().find_map(PodFact::lost) {
-        return format!("spec.suspend is true; {}", lost.message);
+        return stop_others(Reason::NodeLost, format!("spec.suspend is true; {}", lost.message));
     }
-    match look.world.alive().next() {
-        Some(pod) => format!("spec.suspend is true: pod {} is ending", pod.name),
-        None => "spec.suspend is true: set it to false, and the migration goes on where it stopped".into(),
-    }
+    let what = look.world.alive().next().map(|pod| format!("pod {}", pod.name)).or_else(|| leftover(look));
+    let message = format!("spec.suspend is true: {} is ending", what.unwrap_or_default());
+    stop_others(status::running_reason(&look.before), message)
 }
 
 /// A Job or pod that may still write.
@@ -162,7 +178,7 @@ fn start(look: &Look<'_>) -> Decision {
     if let Some(obstacle) = obstacle(look) {
         return obstacle;
     }
-    if let Some((pause, seconds)) = pause(look) {
+    if let Some((pause, seconds)) = pause::current(look) {
         let Trouble { reason, message } = pause.said.clone().unwrap_or(Trouble {
             reason: Reason::Retrying,
             message: "the last attempt came to nothing: the next one comes within 5 minutes".into(),
@@ -172,6 +188,7 @@ fn start(look: &Look<'_>) -> Decision {
     let input = Input {
         hash: look.run.clone(),
         attempt: look.before.attempts.saturating_add(1),
+        lock: look.lock(),
         pin: placement::pin(spec, look.world),
         ids: placement::ids(spec, look.world),
         failures,
@@ -209,7 +226,7 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
     if let Lock::Stale { uid } = &world.lock
         && look.lock().is_some()
     {
-        return Some(Decision::BreakLock { uid: uid.clone() });
+        return pause::current(look).is_none().then(|| Decision::BreakLock { uid: uid.clone() });
     }
     if let Some(decision) = beside(look, goes_on) {
         return Some(decision);
@@ -219,7 +236,7 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
     // Looked at again once the own lock was taken: of two that write each other's source, none waits with its lock.
     if world.lock == Lock::Ours {
         let said = Trouble { reason: Reason::TargetBusy, message };
-        return Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true });
+        return Some(Decision::Pause { pause: pause::next(look, Cause::GaveWay, said), sure: true });
     }
     say(Reason::TargetBusy, message)
 }
@@ -235,49 +252,12 @@ fn beside(look: &Look<'_>, goes_on: &str) -> Option<Decision> {
         (true, true) => Some(Decision::Hold { reason, message }),
         (true, false) => {
             let said = Trouble { reason, message };
-            Some(Decision::Pause { pause: next_pause(look, Cause::GaveWay, said), sure: true })
+            Some(Decision::Pause { pause: pause::next(look, Cause::GaveWay, said), sure: true })
         }
         // its own lock first, so that the others give way to it; a verification takes none
         (false, true) if look.lock().is_some() => None,
         (false, _) => Some(Decision::Say { reason, message, after: Some(WHILE_WAITING) }),
     }
-}
-
-/// The pause that holds back the next attempt, and the seconds that are left of it. A clock that was set back cannot make
-/// it longer.
-fn pause<'l>(look: &'l Look<'_>) -> Option<(&'l Pause, i64)> {
-    let pause = known_pause(look)?;
-    let left = pause.until - look.second();
-    (1..=LONGEST_PAUSE).contains(&left).then_some((pause, left))
-}
-
-/// The last pause, unless the spec was edited since.
-fn known_pause<'l>(look: &'l Look<'_>) -> Option<&'l Pause> {
-    look.world.pause.as_ref().filter(|pause| Some(pause.generation) == look.migration.metadata.generation)
-}
-
-/// The pause after an attempt that came to nothing.
-pub(super) fn next_pause(look: &Look<'_>, cause: Cause, said: Trouble) -> Pause {
-    let times = known_pause(look).map_or(0, |pause| pause.times).saturating_add(1);
-    let doubled = FIRST_PAUSE.saturating_mul(1 << (times - 1).min(10));
-    let seconds = match cause {
-        // Two that collide must not collide again: the pause depends on the object.
-        Cause::GaveWay => {
-            let uid = look.migration.metadata.uid.as_deref().unwrap_or_default();
-            let spread = short_hash(format!("{uid}/{times}").as_bytes(), 4);
-            2 + i64::from_str_radix(&spread, 16).unwrap_or_default() % 30
-        }
-        Cause::Refused | Cause::RunnerWaits => doubled.min(LONGEST_PAUSE),
-    };
-    let generation = look.migration.metadata.generation.unwrap_or_default();
-    let until = look.second().saturating_add(seconds);
-    Pause { until, times, generation, said: Some(said), cause, ..Pause::default() }
-}
-
-/// What was said of the last attempt, where that had to wait for something which the next one may still find missing.
-pub(super) fn still_waits(look: &Look<'_>) -> Option<(Reason, String)> {
-    let pause = known_pause(look).filter(|pause| pause.cause == Cause::RunnerWaits)?;
-    pause.said.as_ref().map(|said| (said.reason, said.message.clone()))
 }
 
 /// The current attempt's Job is there: what it says, and whether it may go on.
@@ -295,7 +275,8 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
         Some(ended) => return end(ended),
         None => {}
     }
-    if let Some(holder) = look.other_writer() {
+    // Whoever lost its own lock gives way, also to a run whose lock covers more of the target, or a part.
+    if let Some(holder) = look.other_writer().or(world.rival.as_deref()) {
         return stop_others(
             Reason::TargetBusy,
             format!("the run was stopped: {holder} holds the lock on its target by now"),
@@ -304,12 +285,15 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
     if let Some(why) = placement::second_writer(spec, world) {
         return stop_others(Reason::VolumeInUse, format!("the run was stopped: {why}"));
     }
+    if let Some(said) = pause::without_lock(look).and_then(|pause| pause.said.as_ref()) {
+        return say(said.reason, said.message.clone());
+    }
     let Some(pod) = world.alive().max_by_key(|pod| pod.created) else {
         let trouble = job.trouble.clone().map(|t| (t.reason, t.message));
         let (reason, message) = trouble
             .or_else(|| closing(look, job))
             .or_else(|| verdict::between_tries(look, job))
-            .or_else(|| still_waits(look))
+            .or_else(|| pause::still_waits(look))
             .unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name)));
         return say(reason, message);
     };
@@ -325,8 +309,8 @@ fn watch(look: &Look<'_>, job: &JobFact) -> Decision {
 
 /// The runner has ended because it has to wait. What a further attempt writes is spread over the pause.
 fn waits(look: &Look<'_>, job: &JobFact, said: Trouble) -> Decision {
-    let Some(pause) = known_pause(look).filter(|pause| pause.job == job.uid) else {
-        let mut pause = next_pause(look, Cause::RunnerWaits, said);
+    let Some(pause) = pause::known(look).filter(|pause| pause.job == job.uid) else {
+        let mut pause = pause::next(look, Cause::RunnerWaits, said);
         pause.job.clone_from(&job.uid);
         pause.tidy = look.second() + if pause.times > 1 { KEPT } else { 0 };
         return Decision::Wait(pause);
@@ -352,7 +336,7 @@ fn at_stage(look: &Look<'_>, pod: &str) -> (Reason, String) {
     }
     let stage = log.and_then(|log| log.progress).map(|progress| progress.stage);
     if stage.is_none_or(|stage| stage == Stage::Preflight)
-        && let Some(waiting) = still_waits(look)
+        && let Some(waiting) = pause::still_waits(look)
     {
         return waiting;
     }

@@ -7,10 +7,10 @@ use kube::ResourceExt;
 
 use super::{lock, proof};
 use crate::api::conditions::{self, Reason, Situation};
-use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus};
+use crate::api::{MemoryMigration, MemoryMigrationSpec, MemoryMigrationStatus, Phase};
 use crate::controller::Settings;
 use crate::controller::build::job;
-use crate::controller::observe::world::{Asked, JobFact, Lock, World};
+use crate::controller::observe::world::{Asked, JobFact, Lock, LogFact, World};
 
 /// All that a decision depends on.
 #[derive(Clone, Debug)]
@@ -121,13 +121,23 @@ impl<'a> Look<'a> {
     pub fn has_lost_its_job(&self) -> bool {
         let named = &self.before.job_uid;
         let known = named.is_empty() || *named == self.before.stopped_job;
-        !known && !self.world.present().any(|job| job.uid == *named)
+        let works = self.world.alive().any(|pod| pod.job_uid == *named);
+        // Of its name: then it is the UID in the status that is wrong.
+        let is_there = |job: &JobFact| job.uid == *named || job.name == self.before.job_name;
+        !known && !works && !self.world.present().any(is_there)
     }
 
     /// What kind of proof the run is asked for: its Job's manifest knows, also after an edit.
     #[must_use]
     pub fn asked(&self) -> Asked {
         self.job.and_then(|job| job.asked).unwrap_or_else(|| Asked::of(self.spec()))
+    }
+
+    /// What the log says, if it is that of the run's Job.
+    #[must_use]
+    pub fn log(&self) -> Option<&'a LogFact> {
+        let job = self.job.map(|job| job.uid.as_str());
+        self.world.log.as_ref().filter(|log| log.job_uid.is_empty() || Some(log.job_uid.as_str()) == job)
     }
 
     /// Seconds since 1970.
@@ -148,12 +158,30 @@ impl<'a> Look<'a> {
     }
 
     fn finish_of(&self, status: &MemoryMigrationStatus) -> Option<Finish> {
+        let about_it = status.run_hash == self.run && status.attempts > 0 && !status.job_name.is_empty();
+        if !about_it || status.completion_time.is_none() {
+            return None;
+        }
+        if conditions::has_none(&status.conditions) {
+            return self.finish_by_the_rest(status);
+        }
         let (situation, word) = conditions::said(&status.conditions)?;
         let reason = Reason::parse(word);
-        let about_it = status.run_hash == self.run && status.attempts > 0 && !status.job_name.is_empty();
-        let ended = matches!(situation, Situation::Done | Situation::NeedsPerson) && status.completion_time.is_some();
+        let ended = matches!(situation, Situation::Done | Situation::NeedsPerson);
         let believed = situation != Situation::Done || self.is_proved(status, word, reason);
-        (about_it && ended && believed).then_some(Finish { situation, reason })
+        (ended && believed).then_some(Finish { situation, reason })
+    }
+
+    /// Somebody removed the conditions: the rest of the status still says how the run ended, and that it did.
+    fn finish_by_the_rest(&self, status: &MemoryMigrationStatus) -> Option<Finish> {
+        let failed = Finish { situation: Situation::NeedsPerson, reason: None };
+        let word = status.verification.as_ref().map(|verification| verification.result.as_str()).unwrap_or_default();
+        let kept = status.last_success.as_ref().is_some_and(|success| success.run_hash == self.run);
+        let reason = Reason::parse(word).filter(|reason| reason.situation() == Situation::Done);
+        let proved = reason.filter(|reason| kept || *reason == Reason::DryRunCompleted);
+        let proved = proved.filter(|reason| self.is_proved(status, word, Some(*reason)));
+        let done = proved.map(|reason| Finish { situation: Situation::Done, reason: Some(reason) });
+        done.or_else(|| (status.phase == Some(Phase::Failed)).then_some(failed))
     }
 
     fn is_proved(&self, status: &MemoryMigrationStatus, word: &str, reason: Option<Reason>) -> bool {
@@ -167,7 +195,9 @@ impl<'a> Look<'a> {
 /// The status as far as it is about this run: of another run only the conditions remain, for their transition times, and
 /// what no run wipes.
 fn of_run(migration: &MemoryMigration, run: &str) -> MemoryMigrationStatus {
-    let status = migration.status.clone().unwrap_or_default();
+    let mut status = migration.status.clone().unwrap_or_default();
+    // By somebody else's hand.
+    (status.attempts, status.failures) = (status.attempts.max(0), status.failures.max(0));
     if status.run_hash == run {
         return status;
     }
@@ -194,8 +224,10 @@ fn trusted<'o>(
     let is_next = |job: &&JobFact| {
         let unnamed = before.job_uid.is_empty();
         let ours = job.name == job::name(&migration.name_any(), &uid, run, job.attempt);
+        // One that was forgotten: its end does not count.
+        let forgotten = unnamed && !job.uid.is_empty() && job.uid == before.stopped_job;
         let newer = job.attempt > before.attempts || (unnamed && job.attempt == before.attempts);
-        !job.gone && ((ours && newer) || (unnamed && !job.name.is_empty() && job.name == before.job_name))
+        !job.gone && !forgotten && ((ours && newer) || (unnamed && !job.name.is_empty() && job.name == before.job_name))
     };
     named.filter(|job| !job.gone).or_else(|| of_run().filter(is_next).max_by_key(|job| job.attempt)).or(named)
 }

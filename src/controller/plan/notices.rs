@@ -25,6 +25,12 @@ impl Notice {
     }
 }
 
+/// A warning beside what the conditions say.
+#[must_use]
+pub(super) fn warning(reason: &str, note: &str) -> Notice {
+    Notice::new(true, reason, shorten(note))
+}
+
 /// Percent of copied records at which people are told.
 const MILESTONES: [i64; 3] = [25, 50, 75];
 

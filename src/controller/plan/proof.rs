@@ -25,7 +25,7 @@ pub(super) fn doubt(asked: Asked, reason: Reason, counts: &Counts, identical: bo
             counts.extra
         ));
     }
-    if asked.plan_only || asked.counts_only { None } else { of_full(reason, counts) }
+    if asked.plan_only || asked.counts_only { None } else { of_full(reason, counts, asked.at_least) }
 }
 
 /// Whether nothing in the counts stands in the way of that word.
@@ -34,7 +34,10 @@ fn is_identical(reason: Reason, counts: &Counts) -> bool {
     reason == Reason::Verified && others == [0; 3] && counts.target_after == counts.source
 }
 
-fn of_full(reason: Reason, counts: &Counts) -> Option<String> {
+fn of_full(reason: Reason, counts: &Counts, at_least: u64) -> Option<String> {
+    if counts.source < at_least {
+        return Some("nothing was compared, and the spec does not allow an empty source".into());
+    }
     let bad = [counts.different, counts.missing, counts.unreadable, counts.changed];
     let bad = bad.into_iter().fold(0, u64::saturating_add);
     let skipped = counts.conflicts_skipped.saturating_add(counts.duplicates);
@@ -61,7 +64,7 @@ fn of_full(reason: Reason, counts: &Counts) -> Option<String> {
 mod tests {
     use super::*;
 
-    const FULL: Asked = Asked { plan_only: false, counts_only: false, no_extras: false };
+    const FULL: Asked = Asked { plan_only: false, counts_only: false, no_extras: false, at_least: 1 };
 
     fn doubt(asked: Asked, reason: Reason, counts: &Counts) -> Option<String> {
         super::doubt(asked, reason, counts, false)
@@ -83,9 +86,13 @@ mod tests {
     #[test]
     fn counts_that_prove() {
         assert_eq!(doubt(FULL, Reason::Verified, &counts(|_| {})), None);
-        assert_eq!(doubt(FULL, Reason::Verified, &Counts::default()), None, "an empty source that may be empty");
+        assert_eq!(
+            doubt(Asked { at_least: 0, ..FULL }, Reason::Verified, &Counts::default()),
+            None,
+            "an empty source that may be empty"
+        );
         assert_eq!(doubt(FULL, Reason::VerifiedWithSkips, &skips(|_| {})), None);
-        let plan = Asked { plan_only: true, counts_only: true, no_extras: true };
+        let plan = Asked { plan_only: true, counts_only: true, no_extras: true, at_least: 0 };
         assert_eq!(doubt(plan, Reason::DryRunCompleted, &Counts::default()), None);
         assert_eq!(doubt(Asked { counts_only: true, ..FULL }, Reason::CountsVerified, &Counts::default()), None);
     }
@@ -119,7 +126,8 @@ mod tests {
 
     #[test]
     fn counts_that_contradict_their_verdict() {
-        let wrong: [(Reason, Counts, &str); 9] = [
+        let wrong: [(Reason, Counts, &str); 10] = [
+            (Reason::Verified, Counts::default(), "nothing was compared"),
             (Reason::Verified, counts(|c| c.verified = 9), "do not add up"),
             (Reason::Verified, counts(|c| c.source = u64::MAX), "do not add up"),
             (Reason::Verified, counts(|c| (c.source, c.missing) = (11, 1)), "1 records are"),

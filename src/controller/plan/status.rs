@@ -41,7 +41,7 @@ pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     if status.pod_name != before.pod_name {
         begin_again(&mut status);
     }
-    if let Some(log) = &look.world.log {
+    if let Some(log) = look.log() {
         status.listed = log.listed.as_ref().map(Into::into).or(status.listed);
         status.overwrites = log.overwrites.map(signed).or(status.overwrites);
         if let Some(progress) = &log.progress {
@@ -85,7 +85,7 @@ pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason
         max_ulps: i64::from(summary.max_ulps),
         compared_at: compared(reason).then(|| ended.clone()),
     });
-    if let Some(log) = &look.world.log {
+    if let Some(log) = look.log() {
         status.collections = log.collections.iter().take(MAX_COLLECTIONS).map(CollectionStatus::from).collect();
         status.collections_left_out =
             i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);
@@ -260,6 +260,27 @@ fn show_end(status: &mut MemoryMigrationStatus, reason: Reason, counts: &Counts,
         let (records, total) = (done, counts.source);
         status.progress =
             Some(Progress { stage, records, total, percent: 100, updated_at: Some(at.clone()), ..Progress::default() });
+    }
+}
+
+/// What the conditions of a finished run say that somebody removed.
+#[must_use]
+pub(super) fn said_anew(status: &MemoryMigrationStatus, is_done: bool) -> (Reason, String) {
+    let word = status.verification.as_ref().map(|verification| verification.result.as_str()).unwrap_or_default();
+    match Reason::parse(word).filter(|reason| reason.situation() == Situation::Done) {
+        Some(reason) if is_done => {
+            let message = format!(
+                "the run ended with {word}, {} records; somebody removed the conditions, which are written anew from the rest \
+                 of the status: see who may write memorymigrations/status",
+                status.records
+            );
+            (reason, message)
+        }
+        _ => {
+            let message = "the run ended without success, and somebody removed the conditions that said why: see its events \
+                           and its Job's log, and who may write memorymigrations/status; change runId to run it again";
+            (Reason::InternalError, message.to_owned())
+        }
     }
 }
 

@@ -67,9 +67,17 @@ fn of_removed(look: &Look<'_>, job: &JobFact) -> Option<End> {
 /// Whether an end counts: it came before the Job's deletion began, or that was no deletion for the sake of the data.
 /// Beside a second writer nothing is proved.
 fn in_time(look: &Look<'_>, job: &JobFact, pod: &PodFact) -> bool {
-    let before_it =
-        job.deleted_at.is_none_or(|deleted| pod.ended.as_ref().is_some_and(|ended| ended.0.as_second() <= deleted));
+    // A deletion that was refused at first began later than the second writer; of a Job that vanished nobody knows when.
+    let begun = job.deleted_at.filter(|_| !look.world.deletions.contains_key(&job.uid));
+    let ended = pod.ended.as_ref().map(|ended| ended.0.as_second());
+    let before_it = ended.zip(begun).is_some_and(|(ended, begun)| ended <= begun);
     before_it || !stopped_for_the_data(look, &job.uid)
+}
+
+/// The Job, if it has ended although the operator stopped it for the sake of the data, and is not being deleted yet.
+#[must_use]
+pub(super) fn ended_late<'l>(look: &'l Look<'_>) -> Option<&'l JobFact> {
+    look.working_job().filter(|job| job.phase != JobPhase::Active && stopped_for_the_data(look, &job.uid))
 }
 
 /// Whether the operator stopped the Job of this UID because somebody else may write its target.
@@ -212,7 +220,7 @@ fn remedy(reason: Reason) -> &'static str {
         }
         Reason::RecordConflict => "; set onConflict to Skip or Overwrite, or mend the records and change runId",
         Reason::SearchDegraded => "; then change runId to check again",
-        Reason::VerificationFailed => "; then change runId to compare and repair again",
+        Reason::VerificationFailed => "; then change runId to compare again",
         Reason::SourceReplaced => "; if the source is as it should be, change runId to migrate what it holds now",
         Reason::SourceChanging => "; stop what writes the source, then change runId",
         Reason::OutOfMemory => "; no retries are left (backoffLimit). Then change runId: it goes on where it stopped",
@@ -220,7 +228,8 @@ fn remedy(reason: Reason) -> &'static str {
             "; no retries are left (backoffLimit). Mend the cause, then change runId: it goes on where it stopped"
         }
         Reason::DeadlineExceeded => {
-            "; activeDeadlineSeconds have passed. Raise it, then change runId: it goes on where it stopped"
+            "; activeDeadlineSeconds have passed (the spec's, or the Job's own, where somebody has set one). Raise it, then \
+             change runId: it goes on where it stopped"
         }
         _ => "; report this as a bug, with that log, then change runId to try again",
     }

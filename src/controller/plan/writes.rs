@@ -8,8 +8,8 @@ use kube::ResourceExt;
 
 use super::decide::{self, Decision, WHILE_RUNNING};
 use super::look::Look;
-use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, notices, status};
-use crate::api::conditions::{self, Reason};
+use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, notices, pause, status};
+use crate::api::conditions::{self, Reason, Situation};
 use crate::api::{MemoryMigrationStatus, Phase};
 use crate::controller::observe::world::{Handle, JobPhase, Lock, Pause, Trouble};
 use crate::report::{Stage, Summary};
@@ -47,7 +47,7 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
         Decision::BreakLock { uid } => return break_lock(look, uid),
         Decision::Say { reason, message, after } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
-            say(look, &mut draft);
+            say(look, &mut draft, &mut plan);
         }
         Decision::Hold { reason, message } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, Some(decide::WHILE_WAITING));
@@ -55,11 +55,7 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
         }
         Decision::Stop { reason, message, after } => {
             (draft.reason, draft.message, plan.requeue) = (reason, message, after);
-            remove_jobs(look, &mut draft);
-            if reason == Reason::Suspended && look.world.is_quiet() {
-                // As with a Job that is suspended: going on starts the deadline's clock anew.
-                draft.status.active_since = None;
-            }
+            stop(look, &mut draft, &mut plan);
         }
         Decision::Wait(pause) => {
             draft.no_news = pause.tidy > look.second();
@@ -69,14 +65,17 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             wait(look, pause, &mut draft, &mut plan);
         }
         Decision::Tidy(pause) => tidy(look, pause, &mut draft, &mut plan),
+        Decision::Discard { message } => {
+            (draft.reason, draft.message, plan.requeue) = (Reason::Retrying, message, Some(SOON));
+            discard(look, &mut draft);
+        }
         Decision::Pause { pause, sure } => {
             draft.may_release = sure;
             wait(look, pause, &mut draft, &mut plan);
-            plan.requeue = if sure { plan.requeue } else { Some(SOON) };
+            plan.requeue = plan.requeue.filter(|_| sure).or(Some(SOON));
         }
         Decision::Start(job) => {
             start(look, job, &mut draft);
-            draft.may_release = false;
             plan.requeue = Some(WHILE_RUNNING);
         }
         Decision::End { reason, message, summary } => {
@@ -86,7 +85,7 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             plan.requeue = Some(SOON);
         }
     }
-    if plan.pause == PauseChange::Keep && works(look, draft.reason) {
+    if plan.pause == PauseChange::Keep && works(look, draft.reason) && pause::without_lock(look).is_none() {
         plan.pause = PauseChange::Clear;
     }
     settle(look, draft, &mut plan);
@@ -105,6 +104,12 @@ fn keep(look: &Look<'_>) -> Plan {
     let generation = look.migration.metadata.generation.unwrap_or_default();
     let mut status = look.before.clone();
     status.observed_generation = generation;
+    if conditions::said(&status.conditions).is_none() {
+        let is_done = look.finish().is_some_and(|finish| finish.situation == Situation::Done);
+        let (reason, message) = status::said_anew(&status, is_done);
+        status.phase = Some(reason.phase());
+        status.conditions = conditions::conditions(&status.conditions, reason, &message, generation, look.now);
+    }
     conditions::observe_generation(&mut status.conditions, generation);
     if look.world.lacking.is_empty() {
         crd_gap::forget(&mut status.conditions);
@@ -137,7 +142,8 @@ fn break_lock(look: &Look<'_>, uid: String) -> Plan {
 /// A run that works holds its lock: somebody may have deleted the Lease.
 fn hold_lock(look: &Look<'_>) -> Vec<Write> {
     let works = look.working_job().is_some_and(|job| job.phase == JobPhase::Active);
-    let Some(name) = look.lock().filter(|_| works) else { return Vec::new() };
+    let may_ask = pause::without_lock(look).is_none();
+    let Some(name) = look.lock().filter(|_| works && may_ask) else { return Vec::new() };
     match &look.world.lock {
         Lock::Free => vec![Write::TakeLock(name)],
         Lock::Stale { uid } => {
@@ -147,9 +153,11 @@ fn hold_lock(look: &Look<'_>) -> Vec<Write> {
     }
 }
 
-fn say(look: &Look<'_>, draft: &mut Draft) {
+fn say(look: &Look<'_>, draft: &mut Draft, plan: &mut Plan) {
     draft.no_news = is_looking_again(look, draft.reason, &draft.message);
     draft.first = hold_lock(look);
+    // Whoever began while the lock was gone is looked for once it is taken again.
+    plan.again = !draft.first.is_empty();
     draft.then.extend(strangers(look));
     draft.then.extend(without_ttl(look));
 }
@@ -162,9 +170,41 @@ fn wait(look: &Look<'_>, pause: Pause, draft: &mut Draft, plan: &mut Plan) {
     plan.pause = PauseChange::Set(pause);
 }
 
+fn stop(look: &Look<'_>, draft: &mut Draft, plan: &mut Plan) {
+    remove_jobs(look, draft);
+    goes_on(look, draft, plan);
+    if draft.reason == Reason::Suspended && look.world.is_quiet() {
+        // As with a Job that is suspended: going on starts the deadline's clock anew.
+        draft.status.active_since = None;
+    }
+}
+
+/// The status forgets the Job before it goes.
+fn discard(look: &Look<'_>, draft: &mut Draft) {
+    remove_jobs(look, draft);
+    draft.then.splice(0..0, std::mem::take(&mut draft.first));
+    (draft.status.job_uid, draft.status.job_name) = (String::new(), String::new());
+}
+
+/// Where the API server does not delete the Job, the run goes on that was to be stopped. Why it was to be stopped stays
+/// said where that is for the sake of the data: what the run says at its end must not count then.
+fn goes_on(look: &Look<'_>, draft: &mut Draft, plan: &mut Plan) {
+    let Some(said) = pause::unstopped(look) else { return };
+    let for_the_data = matches!(draft.reason, Reason::VolumeInUse | Reason::TargetBusy);
+    if for_the_data {
+        let what = said.message.split(" could not be stopped").next().unwrap_or_default();
+        let why = draft.message.split(&format!("; {what} could not be stopped")).next().unwrap_or_default();
+        draft.message = format!("{why}; {}", said.message);
+    } else {
+        (draft.reason, draft.message) = (said.reason, said.message.clone());
+    }
+    draft.first.extend(hold_lock(look));
+    plan.requeue = Some(WHILE_RUNNING);
+}
+
 /// Whether this is what a runner that had to wait said last, and its next attempt has found nothing else yet.
 fn is_looking_again(look: &Look<'_>, reason: Reason, message: &str) -> bool {
-    decide::still_waits(look).is_some_and(|(said, words)| said == reason && words == message)
+    pause::still_waits(look).is_some_and(|(said, words)| said == reason && words == message)
 }
 
 /// The Job goes, and the pause goes on.
@@ -185,11 +225,12 @@ fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
     status::begin_again(status);
     status.start_time = status.start_time.clone().or_else(|| Some(look.now.clone()));
     status.active_since = status.active_since.clone().or_else(|| Some(look.now.clone()));
-    let still = decide::still_waits(look);
+    let still = pause::still_waits(look);
     draft.no_news = still.is_some();
     (draft.reason, draft.message) =
         still.unwrap_or_else(|| (Reason::Preflight, format!("Job {} is starting the runner", job.name_any())));
     draft.first.push(Write::Create(job));
+    draft.may_release = false;
     let ours = look.lock();
     let others = look.world.held.iter().filter(|held| Some(&held.name) != ours.as_ref());
     draft.then.extend(others.cloned().map(Write::GiveBack));
@@ -199,9 +240,17 @@ fn start(look: &Look<'_>, job: Box<Job>, draft: &mut Draft) {
 fn remove_jobs(look: &Look<'_>, draft: &mut Draft) {
     if let Some(job) = look.working_job() {
         draft.status.stopped_job.clone_from(&job.uid);
+    } else if look.world.present().any(|job| job.name == look.before.job_name) {
+        // Somebody wrote another UID into the status.
+        draft.status.stopped_job.clone_from(&look.before.job_uid);
     }
     let jobs = look.world.present().filter(|job| !job.deleting);
-    draft.then.extend(jobs.map(|job| Write::Delete(handle(&job.name, &job.uid))));
+    let deletions = jobs.map(|job| Write::Delete(handle(&job.name, &job.uid)));
+    if draft.status.stopped_job == look.before.stopped_job {
+        draft.first.extend(deletions);
+    } else {
+        draft.then.extend(deletions);
+    }
 }
 
 /// Jobs that the object owns and that are not its run's.

@@ -9,8 +9,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use crate::api::LABEL_UID;
+use crate::api::{KIND, LABEL_LOCK, LABEL_UID};
 use crate::controller::Found;
+use crate::controller::build::ANNOTATION_NAME;
+use crate::controller::observe::facts;
+use crate::controller::observe::world::JobPhase;
 
 /// What one scope's watches hold. They follow the API server, each at its own pace.
 #[derive(Clone)]
@@ -54,6 +57,20 @@ impl Caches {
         self.all().iter().flat_map(|cache| cache.pods.state_filter(|pod| belongs(pod, uid))).collect()
     }
 
+    /// Another migration with a Job or pod that writes the target of this lock and has not ended. Its lock may be gone:
+    /// somebody may have deleted it.
+    #[must_use]
+    pub fn writer(&self, lock: &str, uid: &str) -> Option<String> {
+        let all = self.all();
+        let jobs = all.iter().flat_map(|cache| cache.jobs.state_filter(|job| is_of_lock(job, lock, uid)));
+        let works = |job: &Arc<Job>| facts::job_phase(job) == JobPhase::Active;
+        let job = jobs.into_iter().find(works).and_then(|job| owner(job.as_ref()));
+        job.or_else(|| {
+            let pods = all.iter().flat_map(|cache| cache.pods.state_filter(|pod| is_of_lock(pod, lock, uid)));
+            pods.into_iter().find(|pod| facts::is_alive(pod)).and_then(|pod| owner(pod.as_ref()))
+        })
+    }
+
     /// The lock of this name.
     #[must_use]
     pub fn lock(&self, name: &str) -> Option<Arc<Lease>> {
@@ -72,6 +89,16 @@ impl Caches {
     fn all(&self) -> Vec<Cache> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn is_of_lock(object: &impl ResourceExt, lock: &str, uid: &str) -> bool {
+    object.labels().get(LABEL_LOCK).is_some_and(|label| label == lock) && !belongs(object, uid)
+}
+
+/// The migration that a Job or pod belongs to, in words.
+fn owner(object: &impl ResourceExt) -> Option<String> {
+    let name = object.annotations().get(ANNOTATION_NAME)?;
+    Some(format!("{KIND} {}/{name}", object.namespace().unwrap_or_default()))
 }
 
 fn belongs(object: &impl ResourceExt, uid: &str) -> bool {

@@ -2,7 +2,7 @@
 //! gone. A restart forgets it all, and nothing goes wrong by that. No client and no decisions.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,6 +31,10 @@ const READ: Duration = Duration::from_secs(60);
 const USERS: Duration = Duration::from_secs(4);
 /// A log that could not be read is left alone for so long: its kubelet may not answer.
 const LOG_AFTER_FAILURE: Duration = Duration::from_secs(30);
+/// The first pause before a lock is swept that the API server did not delete; each further one is twice as long.
+const UNSWEPT: Duration = Duration::from_secs(60);
+/// The longest one.
+const LONGEST_UNSWEPT: Duration = Duration::from_secs(300);
 
 /// Shared by all looks.
 #[derive(Debug, Default)]
@@ -45,6 +49,8 @@ struct Kept {
     pods: HashMap<String, Pod>,
     /// When the log of a pod may be read again, and whether it was read.
     logs: HashMap<String, (Instant, bool)>,
+    /// When the API server may be asked again to delete a lock that nobody holds, and how often it refused, by UID.
+    unswept: HashMap<String, (Instant, u32)>,
     lacking: BTreeSet<String>,
     lacking_since: Option<Instant>,
 }
@@ -71,6 +77,8 @@ struct Object {
     read: Option<Instant>,
     users: Option<Instant>,
     pause: Option<Pause>,
+    /// By the UID of what is not deleted.
+    deletions: BTreeMap<String, Pause>,
     waits: Waits,
     stubborn: BTreeSet<String>,
 }
@@ -164,12 +172,25 @@ impl Memory {
         self.kept().objects.get(key).and_then(|object| object.pause.clone())
     }
 
+    /// What the API server refused to delete for the object.
+    #[must_use]
+    pub fn deletions(&self, key: &str) -> BTreeMap<String, Pause> {
+        self.kept().objects.get(key).map(|object| object.deletions.clone()).unwrap_or_default()
+    }
+
     /// What a plan makes of it.
     pub fn change_pause(&self, key: &str, change: &PauseChange) {
         let mut kept = self.kept();
         match change {
             PauseChange::Keep => {}
-            PauseChange::Set(pause) => kept.objects.entry(key.into()).or_default().pause = Some(pause.clone()),
+            PauseChange::Set(pause) => {
+                let object = kept.objects.entry(key.into()).or_default();
+                if pause.cause == Cause::NotDeleted {
+                    object.deletions.insert(pause.job.clone(), pause.clone());
+                } else {
+                    object.pause = Some(pause.clone());
+                }
+            }
             PauseChange::Clear => {
                 if let Some(object) = kept.objects.get_mut(key) {
                     object.pause = None;
@@ -236,15 +257,29 @@ impl Memory {
 
     /// Whether the log of a pod can be read now. The last words of one that has ended only wait after a failure.
     #[must_use]
-    pub fn may_read_log(&self, pod: &str, alive: bool) -> bool {
+    pub fn may_read_log(&self, pod: &str, alive: bool, now: Instant) -> bool {
         let kept = self.kept();
-        kept.logs.get(pod).is_none_or(|(next, well)| Instant::now() >= *next || (*well && !alive))
+        kept.logs.get(pod).is_none_or(|(next, well)| now >= *next || (*well && !alive))
     }
 
     /// The log of a pod was read, or could not be.
-    pub fn read_log(&self, pod: &str, well: bool) {
+    pub fn read_log(&self, pod: &str, well: bool, now: Instant) {
         let pause = if well { LOG } else { LOG_AFTER_FAILURE };
-        self.kept().logs.insert(pod.into(), (Instant::now() + pause, well));
+        self.kept().logs.insert(pod.into(), (now + pause, well));
+    }
+
+    /// Whether the API server may be asked to delete this lock.
+    #[must_use]
+    pub fn may_sweep(&self, lock: &str, now: Instant) -> bool {
+        self.kept().unswept.get(lock).is_none_or(|(next, _)| now >= *next)
+    }
+
+    /// It refused: it is asked again after 1 min, doubled to 5.
+    pub fn was_not_swept(&self, lock: &str, now: Instant) {
+        let mut kept = self.kept();
+        let (next, times) = kept.unswept.entry(lock.into()).or_insert((now, 0));
+        *next = now + UNSWEPT.saturating_mul(1 << *times).min(LONGEST_UNSWEPT);
+        *times = times.saturating_add(1).min(8);
     }
 
     /// A Job whose ttl comes back: it is not removed again and again.
@@ -301,6 +336,7 @@ impl Memory {
         kept.pods.retain(|_, pod| wanted(pod.labels()));
         let now = Instant::now();
         kept.logs.retain(|_, (next, _)| *next > now);
+        kept.unswept.retain(|_, (next, _)| *next + LONGEST_UNSWEPT > now);
     }
 }
 

@@ -4,16 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::runtime::reflector::Store;
 use kube::{Api, ResourceExt};
+use tokio::time::timeout;
 
 use super::memory;
 use crate::api::{LABEL_MANAGED_BY, LABEL_UID, MANAGER, Phase};
-use crate::controller::act::gone_is_fine;
+use crate::controller::act::ANSWER;
 use crate::controller::observe::{failed, is_gone};
 use crate::controller::plan::lock;
 use crate::controller::{Context, Error, Found};
@@ -57,15 +58,28 @@ pub async fn locks(context: &Context, living: &BTreeSet<String>, watched: &[Stri
     for lease in leases.list(&ours).await.map_err(failed("list the locks on targets"))? {
         let holder = lock::holder(&lease);
         let seen = watched.is_empty() || watched.contains(&holder.namespace);
-        if !seen || living.contains(&holder.uid) || !is_gone(context, &holder).await? {
+        let uid = lease.uid().unwrap_or_default();
+        let may_ask = context.memory.may_sweep(&uid, Instant::now());
+        if !seen || living.contains(&holder.uid) || !may_ask || !is_gone(context, &holder).await? {
             continue;
         }
         let name = lease.name_any();
         tracing::info!(lock = name, holder = holder.name, namespace = holder.namespace, "its holder is gone: removed");
         let same = Preconditions { uid: lease.uid(), resource_version: lease.resource_version() };
         let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
-        let deleted = leases.delete(&name, &params).await.map(drop);
-        gone_is_fine(deleted, &format!("delete Lease {}/{name}", context.namespace))?;
+        let error = match timeout(ANSWER, leases.delete(&name, &params)).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => continue,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {ANSWER:?}"),
+        };
+        // The others go all the same.
+        tracing::warn!(
+            lock = name,
+            error,
+            "the API server does not delete a lock that nobody holds: it is asked again later"
+        );
+        context.memory.was_not_swept(&uid, Instant::now());
     }
     Ok(())
 }

@@ -59,15 +59,20 @@ async fn doubtful(context: &Context<'_>, sides: &Sides<'_>, pair: &Pair, places:
         return Ok(places.to_vec());
     }
     let ids = pair.ledger.ids_at(places)?;
-    let answers = window::of_target(context, sides.server, pair.target.as_ref(), &ids).await?;
-    let mut doubtful = Vec::new();
-    for (at, id) in places.iter().zip(&ids) {
-        let seal = pair.ledger.entry(*at)?.known;
-        let holds = match (seal.seal(), answers.get(id)) {
-            (Some(seal), Some(Fetched::Record { record, .. })) => seal.holds(record, pair.source.distance),
-            _ => false,
-        };
-        doubtful.extend((!holds).then_some(*at));
+    let (mut from, mut doubtful) = (0, Vec::new());
+    while from < ids.len() {
+        let (places, ids) = (&places[from..], &ids[from..]);
+        let read = window::part_of_target(context, sides.server, pair.target.as_ref(), ids, window::WHOLE);
+        let (answers, count) = read.await?;
+        for (at, id) in places.iter().zip(ids).take(count) {
+            let seal = pair.ledger.entry(*at)?.known;
+            let holds = match (seal.seal(), answers.get(id)) {
+                (Some(seal), Some(Fetched::Record { record, .. })) => seal.holds(record, pair.source.distance),
+                _ => false,
+            };
+            doubtful.extend((!holds).then_some(*at));
+        }
+        from += count.max(1);
     }
     Ok(doubtful)
 }

@@ -31,6 +31,24 @@ async fn a_source_that_caps_its_answers_is_asked_until_all_came() {
     assert_eq!(outcome.report.counts.verified, 900);
 }
 
+/// A server that fails on many records is searched for a while in each run. What a run could not read must not take the time
+/// of what none has read yet.
+#[tokio::test]
+async fn a_rerun_begins_with_what_no_run_has_read() {
+    const BAD: usize = 300;
+    let (source, target) = (source(numbered(3000)), MemoryStore::new("target"));
+    source.state().unreadable = (0..BAD).map(|n| format!("{:04}", n * 10 + 7)).collect();
+    let mut held = 0;
+    while held < 3000 - BAD {
+        source.state().patience = Some(110);
+        let outcome = run(&source, &target, &Options { batch_size: 100, ..fast() }).await;
+        assert_eq!(outcome.report.reason, Reason::VerificationFailed, "{}", outcome.report.message);
+        let now = target.records("memories").len();
+        assert!(now > held, "a run got no further than the one before: {held}");
+        held = now;
+    }
+}
+
 #[tokio::test]
 async fn what_a_listing_left_out_at_first_is_copied_in_the_end() {
     let (source, target) = (source(numbered(20)), MemoryStore::new("target"));

@@ -39,6 +39,27 @@ async fn a_run_that_is_stopped_while_it_waits_has_replaced_nothing() {
     assert!(target.state().log.is_empty(), "nothing was written: {:?}", target.state().log);
 }
 
+/// What preflight found equal another client has changed since: the first overwrite of the run comes only now.
+#[tokio::test(start_paused = true)]
+async fn an_overwrite_that_nobody_foresaw_is_named_and_waited_for_too() {
+    let (source, target) =
+        (source(numbered(3)), MemoryStore::new("target").with("memories", Distance::L2, numbered(1)));
+    target.after_write(|state| {
+        if state.log.len() == 1 {
+            edit(state, "0000", "theirs");
+        }
+    });
+    let (mut tracker, _progress) = Tracker::new();
+    let (told, heard) = std::sync::mpsc::channel();
+    tracker.on_overwrites(move |records, wait| told.send((records, wait)).unwrap());
+    let began = tokio::time::Instant::now();
+    let stop = CancellationToken::new();
+    let outcome = migrate(&source, &target, Direction::LocalToRemote, &overwriting(30), tracker, &stop).await;
+    assert_copied(&source, &target, &outcome);
+    assert_eq!(heard.try_recv().unwrap(), (1, Duration::from_secs(30)));
+    assert!(began.elapsed() >= Duration::from_secs(30));
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_where_nothing_is_replaced() {
     for (on_conflict, seconds) in [(OnConflict::Skip, 30), (OnConflict::Overwrite, 0)] {

@@ -328,7 +328,7 @@ async fn a_search_that_takes_too_much_leaves_the_rest_unread_and_a_target_is_not
     assert!(matches!(error, Error::Failing { .. }), "{error}");
 }
 
-/// v0416: a mock, for 0.4.15 and 0.4.16 do not run with the client libraries of today.
+/// v0416: a mock, for 0.4.15, the last one without uris, does not run with the client libraries of today.
 #[tokio::test]
 async fn v0416_a_server_without_uris_is_read_without_and_that_is_said() {
     let server = Scripted::start(|_, request| match request.split_whitespace().nth(1).unwrap_or_default() {

@@ -17,7 +17,7 @@ use crate::store::Budget;
 
 /// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
 /// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
-const FETCH: usize = 1000;
+pub(super) const FETCH: usize = 1000;
 /// Bytes of an answer for one of content: a vector's number takes four bytes, and twenty in JSON.
 const JSON: usize = 8;
 /// So many times fewer are asked for after an answer that was too long.
@@ -37,7 +37,7 @@ struct ByIds<'a> {
 }
 
 /// What came of one `get`.
-enum Came {
+pub(super) enum Came {
     Records(Vec<Fetched>),
     /// The answer would be beyond its bound.
     TooLong,
@@ -69,20 +69,6 @@ impl Api {
             fetched.extend(self.part(collection, &apart, true).await?);
         }
         Ok(fetched)
-    }
-
-    /// Those of these ids that the server answers for. An answer without content is short; where the server fails on one, or
-    /// gives too long a one, records are asked for, down to each by itself.
-    pub(super) async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
-        let mut held = Vec::new();
-        for part in ids.chunks(FETCH) {
-            let found = match self.get(collection, part, &[]).await? {
-                Came::Records(found) => found,
-                Came::TooLong | Came::Fails(_) => self.fetch(collection, part).await?,
-            };
-            held.extend(found.iter().map(|fetched| fetched.id().to_owned()));
-        }
-        Ok(held)
     }
 
     /// As [`Api::fetch`], for as many as the budget has place for: an answer that grows beyond it is given up before it is
@@ -176,7 +162,7 @@ impl Api {
     }
 
     /// The records with these ids in one answer, with these parts.
-    async fn get(&self, collection: &Collection, ids: &[String], parts: &[&'static str]) -> Result<Came> {
+    pub(super) async fn get(&self, collection: &Collection, ids: &[String], parts: &[&'static str]) -> Result<Came> {
         let limit = if ids.len() == 1 { RECORD } else { RECORDS };
         self.get_within(collection, ids, parts, limit).await
     }
@@ -200,7 +186,7 @@ impl Api {
                     return Ok(Came::Records(records));
                 }
                 Err((_, stopped)) if has_uris && self.knows_no_uris(&stopped) => {
-                    let words = "the server has no uris, which came with 0.4.17: its records were read without";
+                    let words = "the server has no uris, which came with 0.4.16: its records were read without";
                     self.known().without_uris = Some(words.to_owned());
                 }
                 Err((_, stopped)) if stopped.reason == Reason::Failing => return Ok(Came::Fails(stopped)),
@@ -212,7 +198,7 @@ impl Api {
         }
     }
 
-    /// Whether a server refuses a `get` for the uris in it: 0.4.15 and 0.4.16 have none.
+    /// Whether a server refuses a `get` for the uris in it: 0.4.15 has none, 0.4.16 has them (by the packages of both).
     fn knows_no_uris(&self, stopped: &Stopped) -> bool {
         self.place.dialect == Dialect::V1 && stopped.reason == Reason::Refused && stopped.refusal.status == 422
     }

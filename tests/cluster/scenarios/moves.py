@@ -3,7 +3,7 @@
 import json
 import time
 
-from kit import COLLECTION, OLD_CHROMA, api, equal, kubectl, local, renamed, slow, until
+from kit import CHART, COLLECTION, OLD_CHROMA, Migration, api, equal, kubectl, local, renamed, slow, until
 
 
 def there_and_back(s):
@@ -65,6 +65,31 @@ def tenants_and_renames(s):
     s.migrate("whole", target.endpoint(), s.prod.endpoint()).verified(600)
     s.prod.holds("first", 300)
     s.prod.holds("second", 300)
+
+
+def databases(s):
+    """Users' collections of two databases into another server under new names: by one object of fifteen lines."""
+    source, target = s.chroma("from"), s.chroma("into")
+    s.claim("dev", 300)
+    blue, green = (source.within("default_tenant", name) for name in ("customer-blue", "customer-green"))
+    for database in (blue, green):
+        source.call("POST", "/tenants/default_tenant/databases", {"name": database.database})
+    for database, name in ((blue, "user-memory-1"), (blue, "user-memory-2"), (blue, "user-memory-x-tmp"), (green, "user-memory-1")):
+        filled = f"fill-{database.database}-{name}"
+        s.migrate(filled, local("dev"), database.endpoint(), collections=renamed(name)).verified(300)
+    example = (CHART.parent.parent / "deploy" / "examples" / "users-of-two-databases.yaml").read_text()
+    manifest = example.replace("{name: chroma, namespace: dev}", "{name: from}").replace("{name: chroma, namespace: prod}", "{name: into}")
+    manifest += "  pacing: {batchSize: 100, delay: 0s}\n"
+    s.k("apply", "-f", "-", stdin=manifest)
+    m = Migration(s, "promote-users")
+    status = m.verified(900)
+    moved = sorted((c["database"], c["targetName"]) for c in status["collections"])
+    expected = [("customer-blue", "prod-memory-1"), ("customer-blue", "prod-memory-2"), ("customer-green", "prod-memory-1")]
+    equal("collections in the status", moved, expected)
+    for database, name in expected:
+        target.within("default_tenant", database).holds(name, 300)
+    equal("what is excluded", target.within("default_tenant", "customer-blue").collection("prod-memory-x-tmp"), None)
+    until("no lock is left", lambda: not m.locks())
 
 
 def dry_run(s):

@@ -43,7 +43,7 @@ def controller_killed(s):
 
 @_alone
 def leader_change(s):
-    """Of two replicas the leader dies without a word: the other leads in under 20 s and finishes the run."""
+    """Of two replicas the leader dies without a word: another process leads in under 20 s and finishes the run."""
     scale(2)
     try:
         m = s.migrate("handed-over", local("dev"), s.prod.endpoint(), pacing=slow(100))
@@ -52,7 +52,8 @@ def leader_change(s):
         controller = next(pod for pod in _controllers() if first.startswith(pod))
         kill(SYSTEM, controller, ["memory-migration", "controller"])
         started = time.monotonic()
-        until("the other leads", lambda: (leader := _leader()) and not leader.startswith(controller))
+        # Its own container starts anew at once, and may be the one: that is another process all the same.
+        until("another leads", lambda: _leader() not in ("", None, first))
         took = time.monotonic() - started
         s.say(f"another leader after {took:.1f} s")
         # Not the speed of this machine: the Lease lasts 15 s, and the others look every 2 s.

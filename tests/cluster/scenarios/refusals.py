@@ -80,6 +80,8 @@ def _waiting(s):
         "SourceNotFound": s.migrate("gone", local("gone"), into("gone")),
         "SecretNotReady": s.migrate("locked", local("dev"), into("locked", auth=token)),
         "ImagePullFailed": s.migrate("typo", local("dev"), local("free", image="localhost/no-such-image:1")),
+        # Only the runner sees that, again and again: exit code 7.
+        "TargetNotFound": s.migrate("nowhere", local("dev"), s.prod.within(f"{s.namespace}-none", "none").endpoint()),
     }
     s.claim("free")
     for reason, m in waiting.items():

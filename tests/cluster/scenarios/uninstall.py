@@ -8,6 +8,8 @@ import tempfile
 from kit import CHART, CHROMA, COLLECTION, INSTALL, OPERATOR, OPERATOR_IMAGE, SYSTEM, equal, helm, install, kubectl, local, slow, until
 
 CRD = "memorymigrations.memory-migration.dev"
+# One that starts no run, and that no other scenario needs.
+FIELD = "jobTTLSecondsAfterFinished"
 
 
 def upgraded_removed_and_installed_by_kubectl(s):
@@ -36,21 +38,21 @@ upgraded_removed_and_installed_by_kubectl.alone = True
 
 
 def a_newer_crd(s):
-    """A CRD without `pacing` drops that field; the chart's upgrade brings it, and what exists stays and goes on."""
+    """A CRD without `jobTTLSecondsAfterFinished` drops that field; the chart's upgrade brings it, and what exists stays and goes on."""
     kubectl("delete", "crd", CRD)
     with tempfile.TemporaryDirectory() as folder:
         older = shutil.copytree(f"{CHART}-crds", folder, dirs_exist_ok=True)
         template = pathlib.Path(older, "templates", "memorymigrations.yaml")
-        template.write_text(_without(template.read_text(), "pacing"))
+        template.write_text(_without(template.read_text(), FIELD))
         helm(*INSTALL, f"{OPERATOR}-crds", older, "-n", SYSTEM)
     kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=60s")
     m = s.migrate("stays", local("dev"), s.prod.endpoint())
     m.verified(2000)
-    m.patch(pacing={"mode": "Adaptive"})
+    m.patch(**{FIELD: 86400})
     before = m.object()
-    equal("the field, which the CRD does not know", before["spec"].get("pacing"), None)
+    equal("the field, which the CRD does not know", before["spec"].get(FIELD), None)
     helm("upgrade", f"{OPERATOR}-crds", f"{CHART}-crds", "-n", SYSTEM)
-    until("the field is kept", lambda: m.patch(pacing={"mode": "Adaptive"})["spec"].get("pacing", {}).get("mode") == "Adaptive")
+    until("the field is kept", lambda: m.patch(**{FIELD: 86400})["spec"].get(FIELD) == 86400)
     after = m.object()
     equal("the object", after["metadata"]["uid"], before["metadata"]["uid"])
     equal("its proof", after["status"]["verification"], before["status"]["verification"])

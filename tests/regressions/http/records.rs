@@ -262,7 +262,7 @@ fn a_dry_run_leaves_a_sidecars_server_without_the_database() {
             "spec": {
                 "source": {"remote": {"url": server.url}},
                 "target": {"local": {"claimName": "into", "path": "store", "tenant": "team-c", "database": "notes"}},
-                "batch": {"size": 100, "delay": "0s"},
+                "pacing": {"batchSize": 100, "delay": "0s"},
                 "dryRun": dry,
             },
         });

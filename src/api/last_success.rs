@@ -1,0 +1,28 @@
+//! What a status keeps of the last run that succeeded. Output only.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A run that succeeded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LastSuccess {
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// Its `spec.runId`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub run_id: String,
+    /// Which run it was, as `status.runHash`.
+    pub run_hash: String,
+    /// Where it wrote, as `status.targetName`.
+    pub target_name: String,
+    /// SHA-256 over all collections' fingerprints; empty without a full verification.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+    /// Records that its source held.
+    pub records: i64,
+    /// Whether its target was identical to its source, as `status.verification.identical`.
+    pub identical: bool,
+}
