@@ -325,10 +325,10 @@ async fn prove(
     let total = run.pairs.iter().map(Pair::to_verify).sum();
     run.tracker.begin(crate::report::Stage::Verifying, total);
     let started = std::time::Instant::now();
-    search::prepare(context, run).await?;
+    search::prepare(context, writer, run).await?;
     for pair in &mut run.pairs {
         repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
-        search::streamed(pair);
+        pair.search.streamed();
     }
     for looks in 1..=LAST_LOOKS {
         last::look(context, &sides, run, looks == LAST_LOOKS).await?;
@@ -341,8 +341,9 @@ async fn prove(
             repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
         }
     }
-    search::check(context, writer, run, started.elapsed()).await?;
-    search::check_again(context, target, run).await?;
+    let took = started.elapsed();
+    search::check(context, writer, run, took).await?;
+    search::check_again(context, target, run, took).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 
@@ -375,11 +376,11 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
     run.tracker.begin(crate::report::Stage::Verifying, run.pairs.iter().map(Pair::to_verify).sum());
     let sides = verify::Sides::new(target, None);
     let started = std::time::Instant::now();
-    search::prepare(context, run).await?;
+    search::prepare(context, target, run).await?;
     for pair in &mut run.pairs {
         verify::pass(context, &sides, pair, |_| true, |done| run.tracker.advance(done)).await?;
         // what differs is read again: it may have been a moving source, or an answer that was wrong once
-        search::streamed(pair);
+        pair.search.streamed();
         verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
     last::look(context, &sides, run, true).await?;

@@ -8,7 +8,7 @@ mod summary;
 use serde::{Deserialize, Serialize};
 
 pub use counts::Counts;
-pub use search::Search;
+pub use search::{Filters, Search};
 pub use summary::Summary;
 
 /// Version of every shape in this file. The controller reads the one before, too.

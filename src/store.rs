@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
 use crate::chroma::{Capabilities, NewCollection};
-use crate::model::{Collection, Fetched, Metadata, Record};
+use crate::model::{Collection, Fetched, Filter, Metadata, Record};
 use crate::scratch::SortedIds;
 
 pub use crate::model::{Error, Result};
@@ -102,18 +102,9 @@ pub trait Reader: Send + Sync {
         Ok(held)
     }
 
-    /// What a search answers: at most `most` nearest records of each vector, nearest first, by the store's own index; None
-    /// where nothing answers queries (files).
-    ///
-    /// # Errors
-    /// As [`Error`] says, within seconds: a failing search is told, not waited for.
-    async fn nearest(
-        &self,
-        _collection: &Collection,
-        _vectors: &[&[f32]],
-        _most: usize,
-    ) -> Result<Option<Vec<Vec<Neighbour>>>> {
-        Ok(None)
+    /// What answers searches; None where nothing does (files).
+    fn searches(&self) -> Option<&dyn Searches> {
+        None
     }
 
     /// What the store says of the collection beside its records, as far as it was read until now.
@@ -131,6 +122,27 @@ pub trait Reader: Send + Sync {
     async fn generation(&self, _collection: &Collection) -> Result<Option<String>> {
         Ok(None)
     }
+}
+
+/// A server that answers searches by its own index, as people's searches use it.
+///
+/// # Errors
+/// Every call fails within seconds, as [`Error`] says: a failing search is told, not waited for.
+#[async_trait]
+pub trait Searches: Send + Sync {
+    /// The version that the server says: "0.6.3"; every 1.x says "1.0.0".
+    fn engine(&self) -> &str;
+
+    /// At most `most` nearest records of each vector, nearest first.
+    async fn nearest(
+        &self,
+        collection: &Collection,
+        vectors: &[&[f32]],
+        most: usize,
+    ) -> Result<Vec<Vec<Neighbour>>>;
+
+    /// The ids of at most `most` records that the filter asks for, in any order.
+    async fn matching(&self, collection: &Collection, filter: &Filter, most: usize) -> Result<Vec<String>>;
 }
 
 /// One record of a search's answer.

@@ -11,7 +11,7 @@ use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::files::LocalStore;
 use crate::store::http::HttpWriter;
-use crate::store::{Amendment, Budget, Neighbour, Reader, Remarks, Writer};
+use crate::store::{Amendment, Budget, Reader, Remarks, Searches, Writer};
 
 /// A server of which the collections are those in the files of a folder.
 pub(super) struct OwnWriter {
@@ -98,13 +98,8 @@ impl Reader for OwnWriter {
         self.writer.held(collection, ids).await
     }
 
-    async fn nearest(
-        &self,
-        collection: &Collection,
-        vectors: &[&[f32]],
-        most: usize,
-    ) -> Result<Option<Vec<Vec<Neighbour>>>> {
-        self.writer.nearest(collection, vectors, most).await
+    fn searches(&self) -> Option<&dyn Searches> {
+        self.writer.searches()
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::compare::FieldDifference;
 use super::ledger::{Entry, Ledger, Plan};
-use super::search::Nearest;
+use super::search;
 use super::select::{self, Selected};
 use super::{OnConflict, Options};
 use crate::chroma::NewCollection;
 use crate::model::Collection;
-use crate::report::{CollectionReport, Counts, Difference, Search, SourceQuiet};
+use crate::report::{CollectionReport, Counts, Difference, SourceQuiet};
 use crate::scratch::Table;
 
 /// How many records a report lists by id for one collection.
@@ -71,10 +71,8 @@ pub(super) struct Pair {
     /// Records sent by this run; what `Counts` reports as copied.
     pub(super) sent: u64,
     pub(super) overwrite: bool,
-    /// The queries of the search check, and the exact answers to them.
-    pub(super) nearest: Option<Nearest>,
-    /// What came of the search check.
-    pub(super) search: Option<Search>,
+    /// The search check.
+    pub(super) search: search::State,
 }
 
 impl Pair {
@@ -113,8 +111,7 @@ impl Pair {
             fingerprint: String::new(),
             sent: 0,
             overwrite: options.on_conflict == OnConflict::Overwrite,
-            nearest: None,
-            search: None,
+            search: search::State::default(),
         }
     }
 
@@ -199,7 +196,7 @@ impl Pair {
             counts,
             fingerprint: self.fingerprint.clone(),
             max_ulps: self.max_ulps,
-            search: self.search.clone(),
+            search: self.search.told().cloned(),
             vectors_from_wal: self.from_wal,
             vectors_from_hnsw: self.from_hnsw,
             differences,

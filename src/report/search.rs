@@ -29,6 +29,22 @@ pub struct Search {
     pub wrong_distances: u64,
     /// Ids in answers that neither side holds.
     pub unknown_ids: u64,
+    /// Filters, of which the exact answers are known, too.
+    pub filters: Filters,
     /// What a person should know, for instance why nothing was asked.
     pub notes: Vec<String>,
+}
+
+/// What `where` and `where_document` answer in the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Filters {
+    /// Filters whose answers were judged.
+    pub asked: u64,
+    /// Answers that are wrong.
+    pub wrong: u64,
+    /// Answers that are not exact, as by every sound server of that version.
+    pub known: u64,
+    /// Filters that could not be judged: too many records match, records changed meanwhile, or the server did not answer.
+    pub not_judged: u64,
 }

@@ -1,5 +1,6 @@
 //! The exact nearest records of a few queries, kept while verification streams all records. Pure; memory is bounded.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::model::Distance;
@@ -9,7 +10,12 @@ const KEPT: usize = 32;
 /// How many nearest records count.
 pub(super) const TEN: usize = 10;
 /// Bytes of an id that is kept: a query near a record with a longer one is not judged.
-const LONGEST_ID: usize = 1024;
+const LONGEST_ID: usize = 256;
+/// Norms between which single precision still tells directions: a product of two of them is far from its ends.
+const SHORT: f32 = 1e-15;
+const LONG: f32 = 1e15;
+/// Records with other norms that are set aside; with more of them no query is judged.
+const ASIDE: usize = 1000;
 /// Independent sums, so that the compiler can use vector registers.
 const LANES: usize = 16;
 
@@ -22,6 +28,10 @@ pub(crate) struct Nearest {
     longest: f32,
     /// Whether every record was seen once: each further look is one more.
     is_streamed: bool,
+    /// Records whose distance to anything is not to be relied on.
+    aside: HashSet<String>,
+    /// Whether there were too many of them.
+    is_blind: bool,
 }
 
 #[derive(Debug)]
@@ -74,10 +84,11 @@ impl Nearest {
     pub(super) fn new(distance: Distance, records: impl IntoIterator<Item = (String, Vec<f32>)>) -> Self {
         let queries = records.into_iter().filter_map(|(id, vector)| {
             let norm = norm(&vector);
-            let is_query = norm.is_finite() && norm > 0.0;
+            let is_query = (SHORT..=LONG).contains(&norm);
             is_query.then(|| Query { id, vector, norm, kept: Vec::with_capacity(KEPT + 1), horizon: f32::INFINITY })
         });
-        Self { distance, queries: queries.collect(), longest: 0.0, is_streamed: false }
+        let (aside, is_blind) = (HashSet::new(), false);
+        Self { distance, queries: queries.collect(), longest: 0.0, is_streamed: false, aside, is_blind }
     }
 
     /// Takes a verified record; `again`: it may have been taken before, and this is what it is now.
@@ -86,6 +97,15 @@ impl Nearest {
             self.forget(id);
         }
         let length = if self.distance == Distance::L2 { 0.0 } else { norm(vector) };
+        let is_odd = match self.distance {
+            Distance::L2 => false,
+            Distance::Ip => length.is_nan() || length > LONG,
+            Distance::Cosine => !(SHORT..=LONG).contains(&length),
+        };
+        if is_odd {
+            self.set_aside(id);
+            return;
+        }
         self.longest = self.longest.max(length);
         let mut shared: Option<Arc<str>> = None;
         for query in self.queries.iter_mut().filter(|query| query.vector.len() == vector.len()) {
@@ -99,20 +119,38 @@ impl Nearest {
         }
     }
 
+    fn set_aside(&mut self, id: &str) {
+        if self.aside.len() < ASIDE && id.len() <= LONGEST_ID {
+            self.aside.insert(id.to_owned());
+        } else {
+            self.is_blind = true;
+        }
+    }
+
+    /// Whether answers with this record can be judged.
+    pub(super) fn is_comparable(&self, id: &str) -> bool {
+        !self.aside.contains(id)
+    }
+
     /// Every record was seen once.
     pub(crate) const fn streamed(&mut self) {
         self.is_streamed = true;
     }
 
     /// Forgets a record that is not verified any more.
-    pub(crate) fn forget(&mut self, id: &str) {
+    fn forget(&mut self, id: &str) {
+        self.aside.remove(id);
         for query in &mut self.queries {
             query.kept.retain(|candidate| &*candidate.id != id);
         }
     }
 
-    /// What is known of each query's answer, of the records for which `is_verified` holds at the end.
+    /// What is known of each query's answer, of the records for which `is_verified` holds at the end; nothing where too many
+    /// records are set aside.
     pub(super) fn exact<E>(&self, is_verified: impl Fn(&str) -> Result<bool, E>) -> Result<Vec<Exact<'_>>, E> {
+        if self.is_blind {
+            return Ok(Vec::new());
+        }
         let of = |query| self.exact_of(query, &is_verified);
         self.queries.iter().map(of).collect()
     }
@@ -146,8 +184,6 @@ impl Query {
         let distance = match measure {
             Distance::L2 => sum(&self.vector, vector, |a, b| (a - b) * (a - b)),
             Distance::Ip => 1.0 - dot(&self.vector, vector),
-            // a vector of zeros is as far from all as a vector at a right angle
-            Distance::Cosine if length == 0.0 => 1.0,
             Distance::Cosine => 1.0 - dot(&self.vector, vector) / (self.norm * length),
         };
         if distance.is_nan() { f32::MAX } else { distance }
@@ -228,6 +264,23 @@ mod tests {
         assert!((all(&nearest)[0].horizon - 4.0).abs() < f32::EPSILON, "an id too long to keep");
     }
 
+    #[test]
+    fn a_vector_without_a_direction_is_set_aside() {
+        let offered = |distance, vector: [f32; 2]| {
+            let mut nearest = Nearest::new(distance, [("q".to_owned(), vec![1.0, 0.0])]);
+            nearest.offer("odd", &vector, false);
+            nearest
+        };
+        assert!(!offered(Distance::Cosine, [0.0, 0.0]).is_comparable("odd"));
+        assert!(!offered(Distance::Cosine, [1e-20, 0.0]).is_comparable("odd"));
+        assert!(!offered(Distance::Ip, [1e20, 1.0]).is_comparable("odd"));
+        assert!(offered(Distance::Ip, [0.0, 0.0]).is_comparable("odd"));
+        let mut many = offered(Distance::Cosine, [0.0, 0.0]);
+        assert_eq!(all(&many).len(), 1);
+        (0..ASIDE).for_each(|n| many.offer(&n.to_string(), &[0.0, 0.0], false));
+        assert_eq!(all(&many).len(), 0);
+    }
+
     fn measured(distance: Distance, a: &[f32], b: &[f32]) -> f64 {
         let pairs = || a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
         let dot: f64 = pairs().map(|(a, b)| a * b).sum();
@@ -235,7 +288,6 @@ mod tests {
         match distance {
             Distance::L2 => pairs().map(|(a, b)| (a - b) * (a - b)).sum(),
             Distance::Ip => 1.0 - dot,
-            Distance::Cosine if squared(b) == 0.0 => 1.0,
             Distance::Cosine => 1.0 - dot / (squared(a) * squared(b)).sqrt(),
         }
     }

@@ -1,7 +1,9 @@
 //! From judged answers to what a report, a verdict and a person are told. Pure.
 
+use super::answers::Silence;
+use super::filters::{Counted, Said};
 use super::judge::Found;
-use crate::engine::{Run, Search, SearchMode};
+use crate::engine::{Pair, Run, Search, SearchMode};
 use crate::model::Distance;
 use crate::report;
 
@@ -70,6 +72,7 @@ impl Tally {
             source_recall_mean: source.and_then(Self::mean),
             wrong_distances: self.wrong,
             unknown_ids: self.unknown.len() as u64,
+            filters: report::Filters::default(),
             notes: self.unknown.first().map(|id| named(id)).into_iter().collect(),
         }
     }
@@ -89,64 +92,130 @@ fn rounded(number: f64) -> f64 {
     (number * 10_000.0).round() / 10_000.0
 }
 
+/// What came of the filters of one collection.
+#[derive(Debug, Default)]
+pub(super) struct FilterTally {
+    sum: report::Filters,
+    /// The first wrong answer, in words.
+    wrong: Option<String>,
+    /// Wrong answers of a version that was not measured.
+    unmeasured: u64,
+    failure: Option<String>,
+}
+
+impl FilterTally {
+    pub(super) fn add(&mut self, counted: &Counted, said: Result<Said, Silence>, is_measured: bool) {
+        match said {
+            Ok(Said::Right) => self.sum.asked += 1,
+            Ok(Said::Known) => {
+                self.sum.asked += 1;
+                self.sum.known += 1;
+            }
+            Ok(Said::Wrong { found, expected }) => {
+                let numbers = format!("{found} verified records are in its answer, and {expected} match");
+                self.wrong.get_or_insert_with(|| format!("{}: {numbers}", counted.words()));
+                if is_measured {
+                    self.sum.asked += 1;
+                    self.sum.wrong += 1;
+                } else {
+                    self.unmeasured += 1;
+                }
+            }
+            Err(Silence::Failed(why)) => {
+                self.failure.get_or_insert_with(|| format!("not judged: {}: {why}", counted.words()));
+            }
+            Ok(Said::Open) | Err(_) => {}
+        }
+    }
+
+    /// As the report has it, of so many filters, with what a person should know, and what was not answered.
+    pub(super) fn report(self, of: u64, engine: &str) -> (report::Filters, Vec<String>, Option<String>) {
+        let Self { mut sum, wrong, unmeasured, failure } = self;
+        sum.not_judged = of - sum.asked;
+        let known = format!("{} filters are answered as by every sound Chroma {engine}, and not exactly", sum.known);
+        let mut notes: Vec<String> = (sum.known > 0).then_some(known).into_iter().collect();
+        let of_others = if unmeasured > 0 {
+            format!(" (Chroma {engine} was not measured, so that this may be its own way: it fails nothing)")
+        } else {
+            String::new()
+        };
+        notes.extend(wrong.map(|first| format!("the first filter that is answered wrongly is {first}{of_others}")));
+        (sum, notes, failure)
+    }
+}
+
 /// The mean recall over all queries of a run; None where none was judged.
 pub(crate) fn recall(run: &Run) -> Option<f64> {
-    let all = run.pairs.iter().filter_map(|pair| {
-        let search = pair.search.as_ref()?;
-        Some((search.recall_mean?, f64::from(u32::try_from(search.queries).unwrap_or(u32::MAX))))
+    let all = told(run).filter_map(|(_, told)| {
+        Some((told.recall_mean?, f64::from(u32::try_from(told.queries).unwrap_or(u32::MAX))))
     });
     let (sum, count) = all.fold((0.0, 0.0), |(sum, count), (mean, queries)| (sum + mean * queries, count + queries));
     (count > 0.0).then(|| rounded(sum / count))
 }
 
-/// What is wrong with the target's answers, and what to do; None: nothing. Of inner products only wrong distances and ids
-/// count, for the recall of their index is poor by nature.
+fn told(run: &Run) -> impl Iterator<Item = (&Pair, &report::Search)> {
+    run.pairs.iter().filter_map(|pair| Some((pair, pair.search.told()?)))
+}
+
+/// What is wrong with the target's answers, and what to do; None: nothing. Of inner products only wrong answers count, for
+/// the recall of their index is poor by nature.
 pub(crate) fn degraded(run: &Run, search: Search) -> Option<String> {
-    let of = |pair: &crate::engine::Pair| {
-        let found = pair.search.as_ref()?;
-        let why = trouble(found, pair.source.distance, search)?;
-        Some(format!("collection {}: {why}", pair.target_words()))
+    let of = |(pair, told): (&Pair, &report::Search)| {
+        let is_required = search.mode == SearchMode::Require;
+        let silence = || told.notes.last().filter(|_| is_required && pair.search.has_failed).cloned();
+        let why = trouble(told, pair.source.distance, search.min_recall).or_else(silence)?;
+        Some(format!("of collection {}: {why}", pair.target_words()))
     };
-    let all: Vec<String> = run.pairs.iter().filter_map(of).collect();
-    let first = all.first()?;
-    let more = if all.len() > 1 { format!(" (and {} more collections)", all.len() - 1) } else { String::new() };
+    let all: Vec<String> = told(run).filter_map(of).collect();
+    let Some(first) = all.first() else { return unproved(run, search) };
+    let more = if all.len() > 1 { format!(" (and of {} more collections)", all.len() - 1) } else { String::new() };
     Some(format!("{first}{more}"))
 }
 
-fn trouble(found: &report::Search, distance: Distance, search: Search) -> Option<String> {
-    if found.unknown_ids > 0 {
+/// What is required and was shown of no collection at all.
+fn unproved(run: &Run, search: Search) -> Option<String> {
+    let is_due = search.mode == SearchMode::Require && run.pairs.iter().any(|pair| pair.to_verify() > 0);
+    if !is_due || told(run).any(|(_, told)| told.queries > 0) {
+        return None;
+    }
+    let why = told(run).find_map(|(_, told)| told.notes.last().cloned());
+    let ties = || "more records are equally near than can be told apart".to_owned();
+    Some(format!("nothing could be judged: {}", why.unwrap_or_else(ties)))
+}
+
+fn trouble(told: &report::Search, distance: Distance, min_recall: f64) -> Option<String> {
+    if told.unknown_ids > 0 {
         return Some(format!(
             "{} ids in its answers are in neither side; check that nothing between here and the server changes answers, and \
              restart the server",
-            found.unknown_ids
+            told.unknown_ids
         ));
     }
-    if found.wrong_distances > 0 {
+    if told.wrong_distances > 0 {
         return Some(format!(
             "{} distances in its answers are not those of its vectors by {distance}; its index has another distance or other \
              vectors: migrate into a new collection",
-            found.wrong_distances
+            told.wrong_distances
         ));
     }
-    let least = found.source_recall_mean.map_or(search.min_recall, |own| search.min_recall.min(own - SPREAD));
-    match found.recall_mean {
-        Some(mean) if mean < least && distance != Distance::Ip => Some(format!(
-            "searches find {mean:.2} of the exact nearest records ({least:.2} are expected); restart the target's server and \
-             run again; if it stays so, raise ef_search, or migrate into a new collection"
-        )),
-        // what is required was not shown
-        None if found.queries == 0 && search.mode == SearchMode::Require && found.not_judged == 0 => {
-            Some(found.notes.first().cloned().unwrap_or_else(|| "its search was not checked".to_owned()))
-        }
-        _ => None,
+    if told.filters.wrong > 0 {
+        let report::Filters { asked, wrong, .. } = told.filters;
+        let first = told.notes.iter().find(|note| note.starts_with("the first filter")).map_or("", String::as_str);
+        return Some(format!("{wrong} of {asked} filters are answered wrongly ({first}); migrate into a new collection"));
     }
+    let least = told.source_recall_mean.map_or(min_recall, |own| min_recall.min(own - SPREAD));
+    let mean = told.recall_mean.filter(|mean| *mean < least && distance != Distance::Ip)?;
+    Some(format!(
+        "searches find {mean:.2} of the exact nearest records, and {least:.2} are expected; restart the target's server and \
+         run again; if it stays so, raise ef_search, or migrate into a new collection"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const REQUIRED: Search = Search { mode: SearchMode::Require, queries: 50, min_recall: 0.9 };
+    const LEAST: f64 = 0.9;
 
     fn tally(recalls: &[usize]) -> Tally {
         let mut tally = Tally::default();
@@ -171,7 +240,7 @@ mod tests {
     fn a_poor_source_lowers_what_is_expected() {
         let told = |hits, own: Option<usize>, distance| {
             let own = own.map(|own| tally(&[own]));
-            trouble(&tally(&[hits]).report(own.as_ref()), distance, REQUIRED).is_some()
+            trouble(&tally(&[hits]).report(own.as_ref()), distance, LEAST).is_some()
         };
         assert!(!told(9, None, Distance::L2));
         assert!(told(8, None, Distance::L2));
@@ -186,18 +255,20 @@ mod tests {
         for distance in [Distance::L2, Distance::Cosine, Distance::Ip] {
             let mut wrong = tally(&[10]);
             wrong.wrong = 1;
-            assert!(trouble(&wrong.report(None), distance, REQUIRED).unwrap().contains("distance"));
+            assert!(trouble(&wrong.report(None), distance, LEAST).unwrap().contains("distance"));
             let unknown = Tally { unknown: vec!["x".into()], ..tally(&[10]) };
-            assert!(trouble(&unknown.report(None), distance, REQUIRED).unwrap().contains("neither side"));
+            assert!(trouble(&unknown.report(None), distance, LEAST).unwrap().contains("neither side"));
         }
     }
 
     #[test]
-    fn what_was_required_and_not_shown() {
-        let silent = report::Search { notes: vec!["its server says: boom".into()], ..report::Search::default() };
-        assert!(trouble(&silent, Distance::L2, REQUIRED).unwrap().contains("boom"));
-        let reported = Search { mode: SearchMode::Report, ..REQUIRED };
-        assert_eq!(trouble(&silent, Distance::L2, reported), None);
+    fn a_wrong_filter_is_named_with_its_numbers() {
+        let report = report::Search {
+            filters: report::Filters { asked: 4, wrong: 1, ..report::Filters::default() },
+            notes: vec!["the first filter that is answered wrongly is $eq".to_owned()],
+            ..tally(&[10]).report(None)
+        };
+        assert!(trouble(&report, Distance::L2, LEAST).unwrap().contains("1 of 4 filters"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::transport::{Request, Stopped, Transport};
 use super::wire;
 use crate::model::{Collection, Error, Fetched, Glob, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Budget, Neighbour, Reader, Remarks};
+use crate::store::{Budget, Reader, Remarks, Searches};
 
 /// A Chroma server, to read from.
 #[derive(Debug)]
@@ -199,13 +199,8 @@ impl Reader for HttpStore {
         self.api.held(collection, ids).await
     }
 
-    async fn nearest(
-        &self,
-        collection: &Collection,
-        vectors: &[&[f32]],
-        most: usize,
-    ) -> Result<Option<Vec<Vec<Neighbour>>>> {
-        self.api.neighbours(collection, vectors, most).await.map(Some)
+    fn searches(&self) -> Option<&dyn Searches> {
+        Some(&self.api)
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {

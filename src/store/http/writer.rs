@@ -22,7 +22,7 @@ use super::wire::{self, CollectionAnswer};
 use crate::chroma::{Capabilities, NewCollection, rules};
 use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Amendment, Budget, Neighbour, Reader, Remarks, Writer};
+use crate::store::{Amendment, Budget, Reader, Remarks, Searches, Writer};
 
 /// What Chroma 1.x takes in one body; beyond it answers 413. Older servers have no limit of their own, but what stands
 /// before them often has, and larger bodies are no faster.
@@ -243,13 +243,8 @@ impl Reader for HttpWriter {
         Ok(fetched)
     }
 
-    async fn nearest(
-        &self,
-        collection: &Collection,
-        vectors: &[&[f32]],
-        most: usize,
-    ) -> Result<Option<Vec<Vec<Neighbour>>>> {
-        self.store.nearest(collection, vectors, most).await
+    fn searches(&self) -> Option<&dyn Searches> {
+        self.store.searches()
     }
 
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
