@@ -13,6 +13,7 @@ pub mod halt;
 pub mod judge;
 mod last;
 pub mod ledger;
+mod memory;
 pub mod pace;
 mod pair;
 mod pipeline;
@@ -159,6 +160,9 @@ pub struct Options {
     pub write_deadline: Duration,
     /// The first pause after an uncertain write; later ones grow to 10 s. Default 100 ms.
     pub write_pause: Duration,
+    /// Bytes of memory that this process may use, if that is limited: a record that does not fit is refused before the first
+    /// write. Default: none known; `endpoint` asks the process's control groups.
+    pub memory: Option<u64>,
 }
 
 impl Default for Options {
@@ -182,6 +186,7 @@ impl Default for Options {
             overwrite_wait: Duration::ZERO,
             write_deadline: Duration::from_secs(120),
             write_pause: Duration::from_millis(100),
+            memory: None,
         }
     }
 }

@@ -92,7 +92,7 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// Those of [`Reader::fetch`].
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
-        const WINDOW: Budget = Budget { bytes: 4 << 20, first: true };
+        const WINDOW: Budget = Budget { bytes: 4 << 20, first: true, most: usize::MAX };
         let (mut held, mut rest) = (Vec::new(), ids);
         while !rest.is_empty() {
             let (found, count) = self.fetch_within(collection, rest, WINDOW).await?;
@@ -161,6 +161,8 @@ pub struct Budget {
     pub bytes: usize,
     /// Whether the first record is wanted, however large it is.
     pub first: bool,
+    /// Bytes of a record that this process has memory for: a larger first one is [`Error::TooLarge`].
+    pub most: usize,
 }
 
 /// What a store says of a collection beside its records.
