@@ -134,12 +134,7 @@ pub trait Searches: Send + Sync {
     fn engine(&self) -> &str;
 
     /// At most `most` nearest records of each vector, nearest first.
-    async fn nearest(
-        &self,
-        collection: &Collection,
-        vectors: &[&[f32]],
-        most: usize,
-    ) -> Result<Vec<Vec<Neighbour>>>;
+    async fn nearest(&self, collection: &Collection, vectors: &[&[f32]], most: usize) -> Result<Vec<Vec<Neighbour>>>;
 
     /// The ids of at most `most` records that the filter asks for, in any order.
     async fn matching(&self, collection: &Collection, filter: &Filter, most: usize) -> Result<Vec<String>>;

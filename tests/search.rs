@@ -24,8 +24,10 @@ fn is_sound(report: &Report) {
     assert_eq!(search["queries"].as_u64().unwrap() + search["notJudged"].as_u64().unwrap(), 50, "{search}");
     assert!(search["queries"].as_u64().unwrap() >= 45, "{search}");
     assert!(search["recallMean"].as_f64().unwrap() >= 0.95, "{search}");
+    let filters = &search["filters"];
+    assert!(filters["asked"].as_u64().unwrap() >= 4 && filters["wrong"] == 0, "{search}");
     assert!(report.json["verification"]["recall"].as_f64().unwrap() >= 0.95, "{}", report.json["verification"]);
-    assert!(!report.message().contains("earches in the target"), "{}", report.message());
+    assert!(!report.message().contains("earch check"), "{}", report.message());
 }
 
 /// From files and from the server of a version, in each distance that it has: required, and found.
@@ -93,13 +95,17 @@ fn a_local_target_is_asked_through_its_server() {
     assert!(search["recallMean"].is_null() && search["notes"][0].as_str().unwrap().contains("files"), "{search}");
 }
 
-/// Verifies the target through a proxy with this rule for queries, in both modes.
-async fn through(rule: Fault) -> (Report, Report) {
+/// Verifies the target through a proxy with this rule for searches, in both modes.
+async fn through(verb: &'static str, rule: Fault) -> (Report, Report) {
     let source = generated("1.5.9", 400, 24, "l2");
     let (target, _folder) = filled(&source);
     let proxy = Proxy::start(&target.url, move |seen: &Seen| {
-        // the probe of the distance asks for vectors; that answer stays true
-        if seen.verb() == "query" && !seen.body.contains("\"embeddings\"") { rule } else { Fault::Pass }
+        // the probe of the distance asks for vectors, and a read by id for parts: those answers stay true
+        let is_search = match verb {
+            "query" => !seen.body.contains("\"embeddings\""),
+            _ => seen.body.contains("\"where"),
+        };
+        if seen.verb() == verb && is_search { rule } else { Fault::Pass }
     });
     let proxy = proxy.await;
     let from = local(&source.path, DEFAULT);
@@ -113,10 +119,10 @@ async fn through(rule: Fault) -> (Report, Report) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_are_swapped_are_told_and_can_fail_a_run() {
-    let (reported, required) = through(Fault::Lie(Lie::Turned(1))).await;
+    let (reported, required) = through("query", Fault::Lie(Lie::Turned(1))).await;
     let search = &reported.collection(NAME)["search"];
     assert!(search["wrongDistances"].as_u64().unwrap() > 0, "{search}");
-    reported.says(&["Searches in the target answer wrongly", "every one is equal"]);
+    reported.says(&["Search check: ", "every one is equal"]);
     assert_eq!(required.reason(), "SearchDegraded");
     assert_eq!(required.count("verified"), 400, "the records are right");
     required.says(&["distances", "every one is equal", "--search report"]);
@@ -124,10 +130,30 @@ async fn answers_that_are_swapped_are_told_and_can_fail_a_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_answers_no_query_is_not_judged() {
-    let (reported, required) = through(Fault::StatusBefore(500)).await;
+    let (reported, required) = through("query", Fault::StatusBefore(500)).await;
     let search = &reported.collection(NAME)["search"];
     assert_eq!(search["queries"], 0, "{search}");
     assert!(search["notes"][0].as_str().unwrap().starts_with("not judged"), "{search}");
     assert_eq!(required.reason(), "SearchDegraded");
     required.says(&["not judged"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_leaves_a_record_out_is_told_and_can_fail_a_run() {
+    let (reported, required) = through("get", Fault::Lie(Lie::Without(0))).await;
+    let filters = &reported.collection(NAME)["search"]["filters"];
+    assert!(filters["wrong"].as_u64().unwrap() > 0, "{filters}");
+    reported.says(&["Search check: ", "filters are answered wrongly", "every one is equal"]);
+    assert_eq!(required.reason(), "SearchDegraded");
+    assert_eq!(required.count("verified"), 400, "the records are right");
+}
+
+#[test]
+fn what_is_required_of_files_cannot_be_shown() {
+    let (source, target) = (generated("1.5.9", 40, 4, "l2"), Store::absent());
+    let (from, to) = (local(&source.path, DEFAULT), local(&target.path, DEFAULT));
+    Migration::new(&from, &to).args(["--search", "off"]).written_by("1.5.9").verified();
+    let report = Migration::verify(&from, &to).args(["--search", "require"]).ends(5);
+    assert_eq!(report.reason(), "SearchDegraded");
+    report.says(&["nothing could be judged", "files answer no query"]);
 }

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::report;
+
 /// Queries of a collection.
 const QUERIES: i32 = 50;
 /// What searches must find.
@@ -54,5 +56,35 @@ impl SearchCheck {
     #[must_use]
     pub fn min_recall(&self) -> &str {
         self.min_recall.as_deref().unwrap_or(MIN_RECALL)
+    }
+}
+
+/// What searches in the target find. The report has the rest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SearchStatus {
+    /// Queries that were judged.
+    pub queries: i64,
+    /// The share of the exact nearest ten records that was found, 0 to 1: the mean over all judged queries.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall_mean: Option<f64>,
+    /// The same of the source's own server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_recall_mean: Option<f64>,
+    /// Distances, ids and filters that were answered wrongly.
+    pub wrong: i64,
+}
+
+impl From<&report::Search> for SearchStatus {
+    fn from(search: &report::Search) -> Self {
+        let report::Search { queries, recall_mean, source_recall_mean, wrong_distances, unknown_ids, filters, .. } =
+            search;
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        Self {
+            queries: number(*queries),
+            recall_mean: *recall_mean,
+            source_recall_mean: *source_recall_mean,
+            wrong: number(wrong_distances + unknown_ids + filters.wrong),
+        }
     }
 }

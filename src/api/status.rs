@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::last_success::LastSuccess;
 use super::listed::ListedStatus;
+use super::search::SearchStatus;
 use crate::report;
 
 /// Collections that the status lists; more are only in the report.
@@ -322,6 +323,9 @@ pub struct CollectionStatus {
     /// SHA-256 over the verified records, the same for source and target of a correct copy.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
+    /// What searches in the target find; absent where that was not checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchStatus>,
 }
 
 impl From<&report::CollectionReport> for CollectionStatus {
@@ -334,6 +338,7 @@ impl From<&report::CollectionReport> for CollectionStatus {
             distance: collection.distance.clone(),
             counts: collection.counts.into(),
             fingerprint: collection.fingerprint.clone(),
+            search: collection.search.as_ref().map(SearchStatus::from),
         }
     }
 }

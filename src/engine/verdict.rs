@@ -164,9 +164,9 @@ fn searched(run: &Run, asked: Search, (reason, message): (Reason, String)) -> (R
     let Some(why) = search::degraded(run, asked).filter(|_| is_proved) else { return (reason, message) };
     if asked.mode == SearchMode::Require {
         let allow = "To accept it, use --search report (verification.search.mode: Report)";
-        return (Reason::SearchDegraded, format!("the search {why}. {message}. {allow}"));
+        return (Reason::SearchDegraded, format!("search check: {why}. {message}. {allow}"));
     }
-    (reason, format!("{message}. The search {why}"))
+    (reason, format!("{message}. Search check: {why}"))
 }
 
 fn planned(run: &Run, counts: &Counts) -> String {

@@ -80,11 +80,16 @@ fn claims_that_no_node_reaches() {
         assert!(message.contains("put both claims on one node"), "{message}");
         assert_eq!(said(&["dev"], why).0, Reason::PodUnschedulable, "one claim: {why}");
         assert_eq!(said(&["dev", "dev"], why).0, Reason::PodUnschedulable, "one claim, mounted twice: {why}");
-        for other in ["1 node(s) were unschedulable", "1 Insufficient cpu", "1 node(s) had untolerated taint(s) {node.kubernetes.io/unreachable: }"] {
+        for other in [
+            "1 node(s) were unschedulable",
+            "1 Insufficient cpu",
+            "1 node(s) had untolerated taint(s) {node.kubernetes.io/unreachable: }",
+        ] {
             let why = format!("{why}, {other}");
             assert_eq!(said(&["dev", "prod"], &why).0, Reason::PodUnschedulable, "{why}");
         }
-        let beside_a_control_plane = format!("{why}, 1 node(s) had untolerated taint(s) {{node-role.kubernetes.io/control-plane: }}");
+        let beside_a_control_plane =
+            format!("{why}, 1 node(s) had untolerated taint(s) {{node-role.kubernetes.io/control-plane: }}");
         assert_eq!(said(&["dev", "prod"], &beside_a_control_plane).0, Reason::ClaimsOnDifferentNodes);
     }
 }

@@ -219,8 +219,10 @@ fn of_scheduling(pod: &Pod, name: &str) -> Option<Trouble> {
 /// is never apart, and a node that is cordoned, full or lost may be the one that reaches all.
 fn are_apart(pod: &Pod, why: &str) -> bool {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let claims: BTreeSet<_> = volumes.filter_map(|v| v.persistent_volume_claim.as_ref()).map(|c| &c.claim_name).collect();
-    let conflict = ["volume node affinity conflict", "PersistentVolume's node affinity"].iter().any(|w| why.contains(w));
+    let claims: BTreeSet<_> =
+        volumes.filter_map(|v| v.persistent_volume_claim.as_ref()).map(|c| &c.claim_name).collect();
+    let conflict =
+        ["volume node affinity conflict", "PersistentVolume's node affinity"].iter().any(|w| why.contains(w));
     let elsewhere = ["unschedulable", "Insufficient", "node.kubernetes.io/"].iter().any(|w| why.contains(w));
     conflict && claims.len() > 1 && !elsewhere
 }

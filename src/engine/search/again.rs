@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ask::allowed;
 use super::answers::{self, Asked, Silence};
+use super::ask::allowed;
 use crate::engine::halt::Halt;
 use crate::engine::{Context, Run};
 use crate::report;

@@ -38,7 +38,9 @@ impl Silence {
     pub(super) fn words(&self) -> String {
         match self {
             Self::Stopped => "not asked: the run was ended".to_owned(),
-            Self::Late => "not asked: the time for queries was over (a third of verification's, at least 10 s)".to_owned(),
+            Self::Late => {
+                "not asked: the time for queries was over (a third of verification's, at least 10 s)".to_owned()
+            }
             Self::Unasked(why) => format!("not asked: {why}"),
             Self::Failed(why) => format!("not judged: {why}"),
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::answers::{self, Asked, Silence};
 use super::draw::{Drawing, Share, Size, shares};
 use super::filters::Filters;
 use super::nearest::Nearest;
-use super::answers::{self, Asked, Silence};
 use super::{SearchMode, State};
 use crate::engine::halt::Halt;
 use crate::engine::pair::Pair;
@@ -126,7 +126,8 @@ async fn of_pair(
     let has_failed = failure.is_some();
     told.notes.extend(failure);
     if told.queries + told.not_judged == 0 {
-        told.notes.push("no vector of it can be a query: they are zero, or too long or short to be compared".to_owned());
+        told.notes
+            .push("no vector of it can be a query: they are zero, or too long or short to be compared".to_owned());
     }
     Ok((told, has_failed))
 }

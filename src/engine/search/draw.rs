@@ -54,8 +54,7 @@ pub(super) fn shares(sizes: &[Size], each: usize) -> Vec<Share> {
         let Size { records, dimension, .. } = sizes[at];
         let one = dimension.max(1) * size_of::<f32>();
         let queries = usize::try_from(records).unwrap_or(usize::MAX).min(each).min(left.queries).min(bytes / one);
-        let share =
-            Share { queries, filters: left.filters.min(FILTERS_EACH), pieces: left.pieces.min(PIECES_EACH) };
+        let share = Share { queries, filters: left.filters.min(FILTERS_EACH), pieces: left.pieces.min(PIECES_EACH) };
         shares[at] = share;
         left.queries -= share.queries;
         left.filters -= share.filters;

@@ -143,7 +143,9 @@ impl Counted {
         let quirks = quirks::of(engine).unwrap_or_default();
         match &self.filter {
             Filter::Contains(_) if quirks.folds && found == self.folded => Said::Known,
-            Filter::Contains(piece) if quirks.misses_short && quirks::is_short(piece) && found.count == 0 => Said::Known,
+            Filter::Contains(piece) if quirks.misses_short && quirks::is_short(piece) && found.count == 0 => {
+                Said::Known
+            }
             _ => wrong,
         }
     }
@@ -271,7 +273,8 @@ fn pieces(records: &[Record]) -> Vec<String> {
 /// The first piece of so many characters from `from` on that every version reads alike.
 fn piece(document: &[char], from: usize, length: usize) -> Option<String> {
     let plain = |window: &&[char]| {
-        let is_plain = |character: &char| character.is_alphanumeric() || matches!(character, ' ' | '-' | ':' | '.' | ',');
+        let is_plain =
+            |character: &char| character.is_alphanumeric() || matches!(character, ' ' | '-' | ':' | '.' | ',');
         let is_text = |character: &char| character.is_alphanumeric();
         window.iter().all(is_plain) && window.first().is_some_and(is_text) && window.last().is_some_and(is_text)
     };

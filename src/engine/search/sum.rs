@@ -146,9 +146,8 @@ impl FilterTally {
 
 /// The mean recall over all queries of a run; None where none was judged.
 pub(crate) fn recall(run: &Run) -> Option<f64> {
-    let all = told(run).filter_map(|(_, told)| {
-        Some((told.recall_mean?, f64::from(u32::try_from(told.queries).unwrap_or(u32::MAX))))
-    });
+    let all = told(run)
+        .filter_map(|(_, told)| Some((told.recall_mean?, f64::from(u32::try_from(told.queries).unwrap_or(u32::MAX)))));
     let (sum, count) = all.fold((0.0, 0.0), |(sum, count), (mean, queries)| (sum + mean * queries, count + queries));
     (count > 0.0).then(|| rounded(sum / count))
 }
@@ -164,11 +163,11 @@ pub(crate) fn degraded(run: &Run, search: Search) -> Option<String> {
         let is_required = search.mode == SearchMode::Require;
         let silence = || told.notes.last().filter(|_| is_required && pair.search.has_failed).cloned();
         let why = trouble(told, pair.source.distance, search.min_recall).or_else(silence)?;
-        Some(format!("of collection {}: {why}", pair.target_words()))
+        Some(format!("collection {}: {why}", pair.target_words()))
     };
     let all: Vec<String> = told(run).filter_map(of).collect();
     let Some(first) = all.first() else { return unproved(run, search) };
-    let more = if all.len() > 1 { format!(" (and of {} more collections)", all.len() - 1) } else { String::new() };
+    let more = if all.len() > 1 { format!(" (and {} more collections)", all.len() - 1) } else { String::new() };
     Some(format!("{first}{more}"))
 }
 
@@ -201,7 +200,9 @@ fn trouble(told: &report::Search, distance: Distance, min_recall: f64) -> Option
     if told.filters.wrong > 0 {
         let report::Filters { asked, wrong, .. } = told.filters;
         let first = told.notes.iter().find(|note| note.starts_with("the first filter")).map_or("", String::as_str);
-        return Some(format!("{wrong} of {asked} filters are answered wrongly ({first}); migrate into a new collection"));
+        return Some(format!(
+            "{wrong} of {asked} filters are answered wrongly ({first}); migrate into a new collection"
+        ));
     }
     let least = told.source_recall_mean.map_or(min_recall, |own| min_recall.min(own - SPREAD));
     let mean = told.recall_mean.filter(|mean| *mean < least && distance != Distance::Ip)?;

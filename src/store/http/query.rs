@@ -97,12 +97,7 @@ impl Searches for Api {
         &self.version
     }
 
-    async fn nearest(
-        &self,
-        collection: &Collection,
-        vectors: &[&[f32]],
-        most: usize,
-    ) -> Result<Vec<Vec<Neighbour>>> {
+    async fn nearest(&self, collection: &Collection, vectors: &[&[f32]], most: usize) -> Result<Vec<Vec<Neighbour>>> {
         let question = Question { query_embeddings: vectors, n_results: most, include: ["distances"] };
         let body = serde_json::to_string(&question).map_err(|error| self.unusable(error.to_string()))?;
         let answer: Nearest = self.searched(collection, "query", body).await?;
