@@ -74,6 +74,12 @@ test: require-rust chroma ## Runs every test: real Chroma of five versions, char
 mutants: require-rust chroma ## Damages a copy in every way, checks that each is found, into docs/reliability.md (15 minutes)
 	MUTANTS=all SEED=$(SEED) MOST=$(MOST) cargo test --locked --test suite mutants::campaign -- --nocapture
 
+# SEED repeats a campaign, or goes on with one that was stopped; ROW and TRIAL name what is repeated.
+.PHONY: faults
+faults: require-rust chroma ## Breaks everything around a run, judges what is left, into docs/reliability.md (an hour; QUICK=1: 10 minutes)
+	FAULTS=all SEED=$(SEED) QUICK=$(QUICK) ROW=$(ROW) TRIAL=$(TRIAL) \
+	  cargo test --locked --test suite campaign::series::campaign -- --exact --nocapture
+
 .PHONY: charts-test
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)
 	tests/charts/check.sh
