@@ -42,6 +42,8 @@ mod rescue;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod several;
 #[cfg(test)]
 mod stores;

@@ -184,7 +184,11 @@ fn a_verdict_whose_own_numbers_contradict_it_is_refused() {
 /// The word "identical" needs its numbers too, and so does a target that may hold nothing else.
 #[test]
 fn identical_and_extras_are_believed_by_their_numbers_and_shown() {
-    let quiet = report::Verification { identical: true, source_quiet: report::SourceQuiet::Yes };
+    let quiet = report::Verification {
+        identical: true,
+        source_quiet: report::SourceQuiet::Yes,
+        ..report::Verification::default()
+    };
     let ended = |edit: &dyn Fn(&mut Counts), strict: bool, told: report::Verification| {
         let case = Case::to_server().edit(|m| m.spec.verification.extras = strict.then_some(Extras::Fail));
         let mut verdict = summary(&case.hash(), report::Reason::Verified);

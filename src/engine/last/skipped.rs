@@ -70,6 +70,7 @@ fn still_skipped(
     match judge(&entry.known, &[], record, found, distance, context.options.on_conflict) {
         Ruling::Equal(_) => {
             pair.notes.forget(&record.id);
+            pair.search.verified(record, entry.proof, false);
             let digest = fingerprint::digest(record, distance);
             let known = Known::Compared(Seal::with(record, digest, distance));
             pair.ledger
