@@ -6,6 +6,8 @@ mod argocd;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod campaign;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod contract;
