@@ -215,7 +215,7 @@ fn of_scheduling(pod: &Pod, name: &str) -> Option<Trouble> {
 }
 
 /// Whether the scheduler finds no node that reaches all of the pod's claims. Its words have changed: "volume node affinity
-/// conflict" is the older one, "didn't match PersistentVolume's node affinity" was seen on Kubernetes 1.36.3. One claim alone
+/// conflict" is the older one, "didn't match `PersistentVolume`'s node affinity" was seen on Kubernetes 1.36.3. One claim alone
 /// is never apart, and a node that is cordoned, full or lost may be the one that reaches all.
 fn are_apart(pod: &Pod, why: &str) -> bool {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());

@@ -156,7 +156,9 @@ pub(super) async fn all(asked: &Asked<'_>, pair: &Pair) -> Result<Tally, Silence
             }
         }
     }
-    open.iter().for_each(|_| tally.leave_open());
+    for _ in open {
+        tally.leave_open();
+    }
     let strangers: Vec<String> = strangers.into_iter().take(STRANGERS).collect();
     if !strangers.is_empty() {
         let held = asked.asked(asked.reader.held(asked.collection, &strangers)).await?;
