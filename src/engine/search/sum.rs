@@ -1,8 +1,8 @@
 //! From judged answers to what a report, a verdict and a person are told. Pure.
 
-use super::answers::Silence;
 use super::filters::{Counted, Said};
 use super::judge::Found;
+use super::silence::Silence;
 use crate::engine::{Pair, Run, Search, SearchMode};
 use crate::model::Distance;
 use crate::report;
