@@ -1,7 +1,7 @@
 # What a person or CI does here. Nothing but Rust, Python 3.11 (with venv), a C compiler, GNU make and a POSIX host is
 # needed: Chroma and cargo-deny are installed into the user's cache, outside the checkout. With Go, the charts are checked,
 # too: helm and its like are built into the same cache. As root on Linux with cgroup v1 and Go the scenarios run on a real
-# cluster, which is built there, too, after apt-get has installed what it needs of Debian's packages.
+# cluster, which is built there, too. As root, `make test` and `make cluster-*` first install Debian packages with apt-get.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -56,10 +56,11 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test: real Chroma of five versions, charts, rules, a real cluster
+test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster
 	cargo test --locked
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
+	  tests/workflows.sh; \
 	else \
 	  echo "make test: charts, manifests and alert rules NOT checked, that needs Go: https://go.dev/dl" >&2; \
 	fi
@@ -84,6 +85,10 @@ faults: require-rust chroma ## Breaks everything around a run, judges what is le
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)
 	tests/charts/check.sh
 
+.PHONY: workflows-test
+workflows-test: ## Lints the workflows: needs Go
+	tests/workflows.sh
+
 .PHONY: charts-generate
 charts-generate: ## Renews what is made from crds/ and the charts' values
 	tests/charts/generate.sh
@@ -97,6 +102,12 @@ bench: require-rust ## Measures ours beside a plain loop and Chroma's own ceilin
 	binary=$$(cargo build --locked --release --quiet --message-format=json --bin memory-migration | \
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
 	"$$python" bench/bench.py --binary "$$binary" --server "$$server" --cache "$(CACHE)" $(BENCH)
+
+.PHONY: release-check
+release-check: require-rust ## Makes and checks what of a release x86_64 Linux can make, and signs it with a throwaway key (needs Go)
+	rm -rf target/release-check
+	mkdir -p target
+	deploy/release.sh target/release-check
 
 .PHONY: fmt
 fmt: require-rust ## Formats the code
@@ -167,5 +178,5 @@ cluster-down: ## Ends it; nothing of it stays but its programs in the cache
 	tests/cluster/cluster.sh down
 
 .PHONY: cluster-shell
-cluster-shell: ## Opens a shell in it: kubectl works, Services resolve
-	tests/cluster/cluster.sh sh bash
+cluster-shell: ## Opens a shell in it, in the checkout: kubectl and helm work, Services resolve
+	tests/cluster/cluster.sh shell

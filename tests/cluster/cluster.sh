@@ -6,6 +6,7 @@
 #        cluster.sh load IMAGE.tar...   adds images
 #        cluster.sh kubectl ARGS...     kubectl as its administrator
 #        cluster.sh sh COMMAND...       runs a command inside: Services resolve, KUBECONFIG is set
+#        cluster.sh shell               a shell inside, in the checkout, with kubectl and helm
 #        cluster.sh down                ends it and removes its state
 #        cluster.sh check               says what this machine lacks
 #        cluster.sh install             installs what Debian has of that, then checks
@@ -186,5 +187,9 @@ case $command in
   load) load "$@" ;;
   kubectl) k "$@" ;;
   sh) inside "$@" ;;
+  shell)
+    PATH=$("$here/../charts/helm.sh"):$PATH
+    inside sh -c 'cd "$1" && exec bash' sh "$(cd "$here/../.." && pwd)"
+    ;;
   *) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

@@ -52,8 +52,8 @@ def judged(trial, outcome):
             if look.partly or outcome["hung"]:
                 seen["lost"] = 0
             found = {key: found[key] + seen.get(key, 0) for key in found}
-        wrong = any(found.values())
-        found["false"] = sum(wrong and has_succeeded(m) for m in trial.ends)
+        claimed = not outcome["hung"] or any(has_succeeded(m) for m in trial.ends)
+        found["false"] = int(claimed and any(found.values()))
     except Exception as error:
         outcome |= {"hung": 1, "why": outcome["why"] + f"not judged: {error}"}
     return found

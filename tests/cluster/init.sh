@@ -178,7 +178,7 @@ control_plane() {
     --service-cluster-ip-range 10.96.0.0/16 --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
     --allow-privileged=true --kubelet-preferred-address-types InternalIP \
     --kubelet-client-certificate "$keys/apiserver-kubelet.crt" --kubelet-client-key "$keys/apiserver-kubelet.key" \
-    --audit-policy-file "$AUDIT_POLICY" --audit-log-path "$STATE/log/audit.jsonl"
+    --audit-policy-file "$AUDIT_POLICY" --audit-log-path "$STATE/log/audit.jsonl" --audit-log-maxsize 8192
   until kubectl --kubeconfig "$keys/admin.kubeconfig" get --raw /readyz >/dev/null 2>&1; do
     stopping && exit
     sleep 0.2

@@ -78,7 +78,8 @@ def main():
     # Every client may ask which APIs there are.
     wrong += [f"{verb} {resource} ({group}) was done without a right of its own" for group, resource, verb in others if not resource.startswith(("/api", "/version", "/openapi"))]
     lines += ["", f"Done beside it: {', '.join(sorted(f'{v} {r} ({c})' for (_, r, v), c in others.items())) or 'nothing'}."]
-    lines += [f"Refused: {', '.join(sorted(f'{v} {r} ({c})' for (_, r, v), c in refused.items())) or 'nothing'}."]
+    said = ', '.join(sorted(f'{v} {r} ({c})' for (_, r, v), c in refused.items())) or 'nothing'
+    lines += [f"Refused: {said}. A namespace that is being deleted takes no Events."]
     text = "\n".join(lines)
     print(text)
     if "--write" in sys.argv:

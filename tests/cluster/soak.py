@@ -27,8 +27,8 @@ LEADER = "memory-migration-operator-leader"
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 COUNT = 300
 FAST = {"batchSize": 500, "delay": "0s"}
-WARM_UP = 20
-EVERY = 20
+WARM_UP = 10
+EVERY = 10
 GROUP = "/apis/memory-migration.dev/v1alpha1"
 
 
@@ -65,14 +65,22 @@ def sample(number):
     return {"memory": field("VmRSS:") / 1024, "threads": field("Threads:"), "files": len(os.listdir(f"/proc/{number}/fd"))}
 
 
-def run_one(s, name):
-    m = s.migrate(name, local("dev"), s.prod.endpoint(), collections=renamed(name), pacing=FAST)
+def run_one(s, name, server=None):
+    m = s.migrate(name, local("dev"), (server or s.prod).endpoint(), collections=renamed(name), pacing=FAST)
     m.verified(COUNT)
     return m
 
 
+def database(s, name):
+    """A new one of the shared server."""
+    databases = "/tenants/default_tenant/databases"
+    s.prod.call("DELETE", f"{databases}/{name}", missing_is_fine=True)
+    s.prod.call("POST", databases, {"name": name})
+    return s.prod.within("default_tenant", name)
+
+
 def in_sequence(s, runs, minutes, audit):
-    """One row for every 20 migrations, after a first 20. Each is deleted with its collection when it has ended."""
+    """One row for every 10 migrations, after a first 10. Each is deleted with its collection when it has ended."""
     number, rows, end = controller(), [], time.monotonic() + 60 * minutes
     done, asked = 0, collections.Counter()
     while done < runs + WARM_UP and (time.monotonic() < end or len(rows) < 2):
@@ -106,10 +114,12 @@ def flat(rows):
 
 def at_once(s, audit, number=30):
     """So many at the same time: the most that the controller had, and what it asked for each."""
+    # Each into a database of its own: otherwise they wait for each other.
+    servers = [database(s, f"{s.namespace}-{i}") for i in range(number)]
     audit.new()
     process, most, started = controller(), collections.Counter(), time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(number) as pool:
-        running = [pool.submit(run_one, s, f"at-once-{i}") for i in range(number)]
+        running = [pool.submit(run_one, s, f"at-once-{i}", server) for i, server in enumerate(servers)]
         while not all(future.done() for future in running):
             for key, value in sample(process).items():
                 most[key] = max(most[key], value)

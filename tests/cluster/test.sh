@@ -86,7 +86,10 @@ stores() {
   echo "$out"
 }
 
-PATH=$("$here/../charts/install.sh"):$PATH
+if [ -n "$demo" ] && ! "$here/cluster.sh" sh true 2>/dev/null && [ -z "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
+  echo "test.sh: in total about 20 minutes the first time on 2 idle cores, then 1: helm (2), the operator (7), Kubernetes (12)" >&2
+fi
+PATH=$("$here/../charts/helm.sh"):$PATH
 export PATH
 start
 STORES=$(stores)

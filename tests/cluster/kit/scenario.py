@@ -14,6 +14,12 @@ from .cluster import BOX, CHROMA, HERE, OLD_CHROMA, PYTHON, SECONDS, Failed, api
 from .migration import Migration, most_alive
 from .nodes import FIRST, SECOND, folder, volume_path
 
+
+def files_of(group):
+    """A volume's files get this group once. Without the policy a busy kubelet warns of how long that takes, in every demo."""
+    return {"fsGroup": group, "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"}}
+
+
 ALLOWED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -106,7 +112,7 @@ class Scenario:
 
     def use(self, claim, user=1000, read_only=False, wait=True, node=None, **pod):
         """A pod that has the claim open and does nothing. `pod` are further fields of its spec."""
-        security = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "seccompProfile": {"type": "RuntimeDefault"}}
+        security = {"runAsUser": user, "runAsGroup": user} | files_of(user)
         if user:
             security["runAsNonRoot"] = True
         box = {
@@ -149,7 +155,7 @@ class Scenario:
             "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
             "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"}],
         }
-        security = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "seccompProfile": {"type": "RuntimeDefault"}}
+        security = {"runAsUser": user, "runAsGroup": user} | files_of(user)
         pod = {
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 20,
