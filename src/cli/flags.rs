@@ -204,7 +204,7 @@ pub(super) struct SearchFlags {
 enum SearchFlag {
     /// It stands in the report, and never changes the verdict
     Report,
-    /// Wrong or poor answers are a failure (exit 5, SearchDegraded)
+    /// Wrong or poor answers are a failure (exit 5)
     Require,
     /// No query is asked
     Off,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::compare::FieldDifference;
 use super::ledger::{Entry, Ledger, Plan};
-use super::search;
+use super::search::state::State;
 use super::select::{self, Selected};
 use super::{OnConflict, Options};
 use crate::chroma::NewCollection;
@@ -72,7 +72,7 @@ pub(super) struct Pair {
     pub(super) sent: u64,
     pub(super) overwrite: bool,
     /// The search check.
-    pub(super) search: search::State,
+    pub(super) search: State,
 }
 
 impl Pair {
@@ -111,7 +111,7 @@ impl Pair {
             fingerprint: String::new(),
             sent: 0,
             overwrite: options.on_conflict == OnConflict::Overwrite,
-            search: search::State::default(),
+            search: State::default(),
         }
     }
 

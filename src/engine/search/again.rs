@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answers::{self, Asked, Silence};
+use super::answers::{self, Asked};
 use super::ask::allowed;
+use super::silence::Silence;
+use super::state::State;
 use crate::engine::halt::Halt;
 use crate::engine::{Context, Run};
 use crate::report;
@@ -18,7 +20,7 @@ pub(crate) async fn check_again(
     run: &mut Run,
     took: Duration,
 ) -> Result<(), Halt> {
-    let is_asked = |search: &super::State| search.told.as_ref().is_some_and(|told| told.queries > 0);
+    let is_asked = |search: &State| search.told.as_ref().is_some_and(|told| told.queries > 0);
     if !run.pairs.iter().any(|pair| is_asked(&pair.search)) {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use super::filters::{Counted, MOST, Said};
 use super::judge::{Judged, judge};
 use super::nearest::{Exact, TEN};
 use super::quirks;
+use super::silence::Silence;
 use super::sum::{FilterTally, Tally};
 use crate::engine::Context;
 use crate::engine::ledger::Proof;
@@ -20,37 +21,6 @@ use crate::store::{Neighbour, Reader, Searches};
 const MORE: usize = 100;
 /// Ids that no listing had and that are looked for by id, of one collection.
 const STRANGERS: usize = 1000;
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Silence {
-    /// A termination signal.
-    Stopped,
-    /// The time for queries is over.
-    Late,
-    /// Nothing could be asked.
-    Unasked(&'static str),
-    /// It was asked and did not answer, in the server's words.
-    Failed(String),
-}
-
-impl Silence {
-    pub(super) fn words(&self) -> String {
-        match self {
-            Self::Stopped => "not asked: the run was ended".to_owned(),
-            Self::Late => {
-                "not asked: the time for queries was over (a third of verification's, at least 10 s)".to_owned()
-            }
-            Self::Unasked(why) => format!("not asked: {why}"),
-            Self::Failed(why) => format!("not judged: {why}"),
-        }
-    }
-
-    /// Whether an answer was due.
-    pub(super) const fn is_failure(&self) -> bool {
-        matches!(self, Self::Failed(_))
-    }
-}
 
 /// A store's collection that is asked until the time is over.
 pub(super) struct Asked<'a> {
@@ -156,7 +126,9 @@ pub(super) async fn all(asked: &Asked<'_>, pair: &Pair) -> Result<Tally, Silence
             }
         }
     }
-    open.iter().for_each(|_| tally.leave_open());
+    for _ in open {
+        tally.leave_open();
+    }
     let strangers: Vec<String> = strangers.into_iter().take(STRANGERS).collect();
     if !strangers.is_empty() {
         let held = asked.asked(asked.reader.held(asked.collection, &strangers)).await?;

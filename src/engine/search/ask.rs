@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answers::{self, Asked, Silence};
+use super::SearchMode;
+use super::answers::{self, Asked};
 use super::draw::{Drawing, Share, Size, shares};
 use super::filters::Filters;
 use super::nearest::Nearest;
-use super::{SearchMode, State};
+use super::silence::Silence;
+use super::state::State;
 use crate::engine::halt::Halt;
 use crate::engine::pair::Pair;
 use crate::engine::{Context, Run, window};

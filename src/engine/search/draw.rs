@@ -28,8 +28,8 @@ pub(super) struct Size {
 
 /// A number of an id that looks drawn.
 pub(super) fn lot(text: &str) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(text));
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    let digest = <[u8; 32]>::from(Sha256::digest(text));
+    digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
 
 /// What one collection is asked, at most.

@@ -277,7 +277,9 @@ mod tests {
         assert!(offered(Distance::Ip, [0.0, 0.0]).is_comparable("odd"));
         let mut many = offered(Distance::Cosine, [0.0, 0.0]);
         assert_eq!(all(&many).len(), 1);
-        (0..ASIDE).for_each(|n| many.offer(&n.to_string(), &[0.0, 0.0], false));
+        for n in 0..ASIDE {
+            many.offer(&n.to_string(), &[0.0, 0.0], false);
+        }
         assert_eq!(all(&many).len(), 0);
     }
 

@@ -1,8 +1,8 @@
 //! From judged answers to what a report, a verdict and a person are told. Pure.
 
-use super::answers::Silence;
 use super::filters::{Counted, Said};
 use super::judge::Found;
+use super::silence::Silence;
 use crate::engine::{Pair, Run, Search, SearchMode};
 use crate::model::Distance;
 use crate::report;
@@ -53,7 +53,7 @@ impl Tally {
 
     /// Whether this look found more than the other one.
     pub(super) fn is_better_than(&self, other: &Self) -> bool {
-        let rank = |tally: &Self| (tally.wrong as usize + tally.unknown.len(), tally.mean().unwrap_or(0.0));
+        let rank = |tally: &Self| (tally.wrong + tally.unknown.len() as u64, tally.mean().unwrap_or(0.0));
         let ((wrong, mean), (other_wrong, other_mean)) = (rank(self), rank(other));
         wrong < other_wrong || (wrong == other_wrong && mean > other_mean)
     }

@@ -85,7 +85,7 @@ impl Api {
         answer.map_err(|stopped| self.transport.error(&request, &stopped))
     }
 
-    fn unusable(&self, why: String) -> Error {
+    fn unusable(&self, why: &str) -> Error {
         let remedy = "see whether something before the server changes its answers".to_owned();
         Error::Unsupported { store: self.transport.name(), why: format!("a search got {why}"), remedy }
     }
@@ -99,9 +99,9 @@ impl Searches for Api {
 
     async fn nearest(&self, collection: &Collection, vectors: &[&[f32]], most: usize) -> Result<Vec<Vec<Neighbour>>> {
         let question = Question { query_embeddings: vectors, n_results: most, include: ["distances"] };
-        let body = serde_json::to_string(&question).map_err(|error| self.unusable(error.to_string()))?;
+        let body = serde_json::to_string(&question).map_err(|error| self.unusable(&error.to_string()))?;
         let answer: Nearest = self.searched(collection, "query", body).await?;
-        answer.neighbours().map_err(|why| self.unusable(why))
+        answer.neighbours().map_err(|why| self.unusable(&why))
     }
 
     async fn matching(&self, collection: &Collection, filter: &Filter, most: usize) -> Result<Vec<String>> {
