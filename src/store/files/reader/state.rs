@@ -217,8 +217,7 @@ impl State {
             let indexed = if self.is_before(row) { None } else { vectors.holds(id, synced).map_err(Stop::Scratch)? };
             Ok::<_, Stop>(Known { row, indexed, whole_log })
         })?;
-        // in a log that is purged, later entries may come and go unseen: what was settled would then be out of date
-        let next = next.filter(|_| damage.is_empty() && self.is_explained);
+        let next = next.filter(|_| damage.is_empty() && (!self.is_old() || self.is_explained));
         overlay.damage = damage;
         self.tally_unlogged(db, now, &mut overlay)?;
         Ok((overlay, next))
