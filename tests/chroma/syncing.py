@@ -1,8 +1,7 @@
 """Makes a collection `syncing` that its server syncs all the time, and writes to it until SIGTERM.
 
-usage: syncing.py URL LOG COLD HOT SPACE
-Records cold-N never change; hot-N are added, replaced and deleted in turn. The vector of each says what its document says: all
-have one direction, so that in a cosine index only the norms tell them apart.
+usage: syncing.py URL LOG COLD HOT
+Records cold-N never change; hot-N are added, replaced and deleted in turn. The vector of each says what its document says.
 Each line of LOG is a number of a write that was acknowledged.
 """
 
@@ -15,7 +14,7 @@ import chromadb
 url, log, cold, hot = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 server = urlparse(url)
 DIMENSION, BATCH = 16, 5000
-settings = {"hnsw:space": sys.argv[5], "hnsw:sync_threshold": 10, "hnsw:batch_size": 5, "hnsw:M": 4, "hnsw:construction_ef": 10}
+settings = {"hnsw:space": "l2", "hnsw:sync_threshold": 10, "hnsw:batch_size": 5, "hnsw:M": 4, "hnsw:construction_ef": 10}
 client = chromadb.HttpClient(host=server.hostname, port=server.port)
 collection = client.create_collection("syncing", metadata=settings, embedding_function=None)
 

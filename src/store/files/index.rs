@@ -334,27 +334,11 @@ impl Index {
     }
 
     /// Reads the vectors of these rows, which are sorted by number, each with its norm where the index is a cosine one;
-    /// hands them on in this order, or why one cannot be trusted. `is_old`: the files have changed since this was loaded, so
-    /// norms are read anew, too: a row that was updated has another one.
+    /// hands them on in this order, or why one cannot be trusted.
     ///
     /// # Errors
-    /// When a file cannot be read.
-    pub fn vectors(
-        &self,
-        rows: &[IndexRow],
-        is_old: bool,
-        mut take: impl FnMut(Result<Vec<f32>, String>),
-    ) -> Result<(), Error> {
-        let lengths = self.path.with_file_name(LENGTHS);
-        let norms = if is_old { open(&lengths)?.map(|(file, _)| file) } else { None };
-        let norm_of = |at: &IndexRow| match (at.norm, &norms) {
-            (Some(_), Some(file)) => {
-                let mut bytes = [0; 4];
-                let read = file.read_exact_at(&mut bytes, u64::from(at.row.number) * 4);
-                read.map(|()| Some(f32::from_le_bytes(bytes))).map_err(|e| io_error("read", &lengths, e))
-            }
-            (norm, _) => Ok(norm),
-        };
+    /// When the file cannot be read.
+    pub fn vectors(&self, rows: &[IndexRow], mut take: impl FnMut(Result<Vec<f32>, String>)) -> Result<(), Error> {
         let failed = |e| io_error("read", &self.path, e);
         let row_len = usize::try_from(self.header.row_len).map_err(io::Error::other).map_err(failed)?;
         let at_once = (AT_ONCE / row_len.max(1)).max(1);
@@ -367,8 +351,7 @@ impl Index {
                 self.data.read_exact_at(&mut bytes, first.saturating_mul(self.header.row_len)).map_err(failed)?;
                 for at in part {
                     let n = usize::try_from(u64::from(at.row.number) - first).unwrap_or(usize::MAX);
-                    let at = IndexRow { norm: norm_of(at)?, ..*at };
-                    take(self.vector(at, bytes.chunks_exact(row_len).nth(n).unwrap_or_default()));
+                    take(self.vector(*at, bytes.chunks_exact(row_len).nth(n).unwrap_or_default()));
                 }
             }
         }

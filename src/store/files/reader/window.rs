@@ -287,7 +287,7 @@ impl Pending {
         self.rows.sort_unstable_by_key(|waiting| waiting.row.row.number);
         let numbers: Vec<IndexRow> = self.rows.iter().map(|waiting| waiting.row).collect();
         let mut rows = self.rows.into_iter();
-        index.vectors(&numbers, state.is_old(), |vector| {
+        index.vectors(&numbers, |vector| {
             let Some(Waiting { id, content, logged, .. }) = rows.next() else { return };
             if state.is_old() && vector.is_err() {
                 outdated.push(id);
