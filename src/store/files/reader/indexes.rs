@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::Error;
-use crate::store::files::index::Vectors;
 use crate::store::files::index::stamps::Stamps;
-use crate::store::files::index::taken::Taken;
+use crate::store::files::index::{Taken, Vectors};
 use crate::store::files::log::overlay::{Base, Overlay};
 use crate::store::files::system::{Attempt, Failure};
 
