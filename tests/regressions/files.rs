@@ -7,10 +7,9 @@ use std::path::Path;
 use memory_migration_operator::model::{Collection, Distance, Error, Fetched, Origin};
 use memory_migration_operator::store::files::LocalStore;
 use memory_migration_operator::store::{Budget, Reader, Remarks};
-use rustix::process::Signal;
 use serde_json::Value as Json;
 
-use crate::support::chroma::{ChromaServer, Process, Python, VERSIONS};
+use crate::support::chroma::{Python, VERSIONS};
 use crate::support::stores::{Store, committed, damage, oracle};
 
 const DEFAULT: (&str, &str) = ("default_tenant", "default_database");
@@ -531,64 +530,5 @@ async fn what_is_compared_with_is_what_the_client_read() {
         for name in ["log_l2", "synced_l2", "synced_cosine"] {
             assert_near(&one(&store.path, name).await.vectors, &expected(version, name), &format!("{version} {name}"));
         }
-    }
-}
-
-/// What a writer does to the collection `syncing`: see `tests/chroma/syncing.py`.
-struct Syncing {
-    process: Process,
-    log: std::path::PathBuf,
-}
-
-impl Syncing {
-    fn start(version: &str, url: &str, log: std::path::PathBuf) -> Self {
-        let args = [url, log.to_str().unwrap(), "30000", "400"];
-        let mut syncing = Self { process: Python::spawn(version, "tests/chroma/syncing.py", &args), log };
-        while syncing.writes() < 400 {
-            assert!(syncing.process.0.try_wait().unwrap().is_none(), "the writer has ended");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        syncing
-    }
-
-    fn writes(&self) -> usize {
-        std::fs::read_to_string(&self.log).map_or(0, |text| text.lines().count())
-    }
-}
-
-/// Report 16: each sync made the index be loaded anew, so that a server which synced faster than that was never read. It
-/// is kept now, and answers for what has not changed since; all else comes from the log or a newer load.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_syncs_faster_than_its_index_loads_is_read_and_each_vector_is_its_document_s() {
-    for version in ["0.4.24", "0.6.3", "1.5.9"] {
-        let (store, scratch) = (Store::absent(), tempfile::tempdir().unwrap());
-        std::fs::create_dir_all(&store.path).unwrap();
-        let server = ChromaServer::start(version, &store.path);
-        let mut writer = Syncing::start(version, &server.url, scratch.path().join("log"));
-        let reader = LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap();
-        let collection = reader.collections().await.unwrap().into_iter().find(|c| c.name == "syncing").unwrap();
-        let before = writer.writes();
-        let ids = reader.ids(&collection).await.unwrap().iter().collect::<std::io::Result<Vec<_>>>().unwrap();
-        let mut read = 0;
-        for window in ids.chunks(600) {
-            let fetched = reader.fetch(&collection, window).await;
-            for fetched in fetched.unwrap_or_else(|e| panic!("{version}: {e}")) {
-                let Fetched::Record { record, .. } = fetched else { panic!("{version}: {fetched:?}") };
-                let number: f32 = record.document.as_deref().unwrap().parse().unwrap();
-                assert_eq!(record.embedding, [number; 16], "{version}: {}", record.id);
-                assert!(
-                    record.id.starts_with("hot") || record.id == format!("cold-{number:06}"),
-                    "{version}: {} {number}",
-                    record.id
-                );
-                read += 1;
-            }
-        }
-        let during = writer.writes() - before;
-        assert!(read >= 30_000, "{version}: {read}");
-        println!("{version}: {read} of {} records read during {during} writes, which 10 each are synced", ids.len());
-        assert!(during > 10, "{version}: nothing moved");
-        writer.process.signal(Signal::TERM);
-        assert!(writer.process.0.wait().unwrap().success(), "{version}: the writer did not write until the end");
     }
 }

@@ -7,12 +7,13 @@ pub mod pickle;
 pub mod stamps;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek as _};
+use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use self::hnsw::{Evidence, Header, Row};
 use self::labels::Labels;
+use self::pickle::IndexMetadata;
 use self::stamps::{DATA, HEADER, LENGTHS, PICKLE};
 use super::system::io_error;
 use crate::model::Error;
@@ -35,39 +36,6 @@ pub enum Vectors {
         /// The pickle's own `max_seq_id`.
         max_seq_id: Option<i64>,
     },
-}
-
-/// The files that a sync replaces or writes anew, as they were at one moment: an index is loaded from these while its
-/// server goes on. Rows stay where they are, with their label.
-#[derive(Debug)]
-pub struct Taken {
-    folder: PathBuf,
-    /// A copy of the pickle in scratch space, and its bytes.
-    pickle: Option<(File, u64)>,
-    header: Option<Vec<u8>>,
-}
-
-impl Taken {
-    /// Takes them. The caller holds the stamps of before against those of after.
-    ///
-    /// # Errors
-    /// When a file cannot be opened or read, or the scratch space fails.
-    pub fn of(folder: &Path) -> Result<Self, Error> {
-        let header = open(&folder.join(HEADER))?.map(|(file, _)| {
-            let mut bytes = Vec::new();
-            let read = file.take(hnsw::HEADER_LEN as u64 + 1).read_to_end(&mut bytes);
-            read.map(|_| bytes).map_err(|e| io_error("read", &folder.join(HEADER), e))
-        });
-        let pickle = open(&folder.join(PICKLE))?.map(|(file, _)| {
-            let copied = tempfile::tempfile().and_then(|mut copy| {
-                let len = io::copy(&mut &file, &mut copy)?;
-                copy.rewind()?;
-                Ok((copy, len))
-            });
-            copied.map_err(scratch::failed)
-        });
-        Ok(Self { folder: folder.to_owned(), pickle: pickle.transpose()?, header: header.transpose()? })
-    }
 }
 
 /// What is wrong with which file.
@@ -147,19 +115,17 @@ impl Vectors {
     ///
     /// # Errors
     /// When a file cannot be opened or read; damage is [`Vectors::Broken`].
-    pub fn load(taken: Taken, dimension: Option<u32>, cosine: bool) -> Result<Self, Error> {
-        let Taken { folder, pickle, header } = taken;
-        let (folder, path) = (folder.as_path(), folder.join(PICKLE));
-        let Some((pickle, len)) = pickle else { return Ok(Self::Nothing) };
-        let input = BufReader::with_capacity(1 << 18, pickle);
+    pub fn load(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Self, Error> {
+        let path = folder.join(PICKLE);
         // neither half needs the other, and each takes as long
         let (pickled, scanned) = std::thread::scope(|scope| {
-            let scanning = scope.spawn(|| scan(folder, header, dimension, cosine));
-            (pickle::parse(input, len).map_err(scratch::failed), scanning.join())
+            let scanning = scope.spawn(|| scan(folder, dimension, cosine));
+            (read_pickle(&path), scanning.join())
         });
         let metadata = match pickled? {
-            Ok(metadata) => metadata,
-            Err(what) => return Ok(Self::Broken { wrong: Wrong { file: path, what }, max_seq_id: None }),
+            None => return Ok(Self::Nothing),
+            Some(Ok(metadata)) => metadata,
+            Some(Err(what)) => return Ok(Self::Broken { wrong: Wrong { file: path, what }, max_seq_id: None }),
         };
         if metadata.labels.is_empty() {
             return Ok(Self::Index(Box::new(Index::empty(folder, metadata.max_seq_id)?)));
@@ -192,6 +158,11 @@ fn open(path: &Path) -> Result<Option<(File, u64)>, Error> {
     }
 }
 
+fn read_pickle(path: &Path) -> Result<Option<Result<IndexMetadata, String>>, Error> {
+    let Some((file, len)) = open(path)? else { return Ok(None) };
+    pickle::parse(BufReader::with_capacity(1 << 18, file), len).map(Some).map_err(scratch::failed)
+}
+
 /// The name of a file, and what is wrong with it.
 type Named = (&'static str, String);
 
@@ -215,14 +186,12 @@ fn fits(header: &Header, dimension: Option<i64>) -> Result<(), Named> {
     }
 }
 
-fn scan(
-    folder: &Path,
-    header: Option<Vec<u8>>,
-    dimension: Option<u32>,
-    cosine: bool,
-) -> Result<Result<Scanned, Named>, Error> {
+fn scan(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Result<Scanned, Named>, Error> {
     let missing = |name: &'static str| Ok(Err((name, "it is missing".to_owned())));
-    let Some(bytes) = header else { return missing(HEADER) };
+    let Some((mut file, _)) = open(&folder.join(HEADER))? else { return missing(HEADER) };
+    let mut bytes = Vec::new();
+    let read = file.by_ref().take(hnsw::HEADER_LEN as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|e| io_error("read", &folder.join(HEADER), e))?;
     let mut header = match hnsw::header(&bytes) {
         Ok(header) => header,
         Err(what) => return Ok(Err((HEADER, what))),
