@@ -118,7 +118,7 @@ mod tests {
         let many = shares(&sizes(&[2; 2000], 4), 50);
         assert_eq!(many.iter().filter(|share| **share != Share::default()).count(), SMALL_ONES);
         assert!(many.iter().all(|share| share.filters + share.pieces == 0));
-        let many = shares(&sizes(&[12; 2000], 4), 50);
+        let many = shares(&sizes(&[12; 2000], 4), 5);
         assert_eq!(many.iter().filter(|share| **share != Share::default()).count(), COLLECTIONS);
         assert_eq!(many.iter().map(|share| share.filters).sum::<usize>(), FILTERS);
         assert_eq!(many.iter().map(|share| share.pieces).sum::<usize>(), PIECES);
