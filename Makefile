@@ -40,12 +40,18 @@ demo: require-rust ## Moves 500 memories from a local store to a Chroma server a
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 
 .PHONY: pictures
-pictures: require-rust ## Renews docs/pictures: the architecture, and a recording of the demo
+pictures: require-rust ## Renews docs/pictures: the architecture, a recording of the demo, a report
 	python3 docs/pictures/architecture.py
 	cargo build --locked
 	python3 docs/pictures/cast.py record docs/pictures/demo.cast deploy/demo.sh "$$(cargo build --locked --quiet \
 	  --message-format=json --bin memory-migration | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 	python3 docs/pictures/cast.py draw docs/pictures/demo.cast docs/pictures/demo.svg
+	tests/page/install.sh
+	"$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
+	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')" report tests/page/report.json --html target/report.html
+	for scheme in light dark; do \
+	  python3 tests/page/browser.py picture target/report.html $$scheme 1100 1150 docs/pictures/report-$$scheme.png; \
+	done
 
 .PHONY: kind-demo
 kind-demo: ## The same on Kubernetes: a kind cluster, the chart, deploy/quickstart (needs docker, kind, kubectl, helm)
@@ -56,7 +62,8 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster
+test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster, and Chromium
+	@tests/page/install.sh || echo "make test: the report's page is NOT looked at in a browser" >&2
 	cargo test --locked
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \

@@ -196,6 +196,10 @@ pub struct CollectionReport {
     pub fingerprint: String,
     /// The largest distance seen in a compared vector component or metadata double, in ULP (units in the last place).
     pub max_ulps: u32,
+    /// Comparisons that found a record equal, by the largest distance that they saw: at place `n` those of `n` ULP. A record
+    /// counts again if it differed in between. Empty without a full verification.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ulps: Vec<u64>,
     /// What searches in the target find; absent where that was not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<Search>,
