@@ -18,6 +18,7 @@ pub mod search;
 pub mod select;
 pub mod spec;
 pub mod status;
+pub mod validity;
 
 pub use access::{Auth, Authority, BasicAuth, ClientCertificate, FromSecret, HeaderAuth, KeyRef, Tls};
 pub use crd::{crd, crd_yaml};

@@ -32,6 +32,7 @@ pub struct Metrics {
     progress: GaugeVec,
     rate: IntGaugeVec,
     last_success: IntGaugeVec,
+    stale: IntGaugeVec,
     attempts: IntGaugeVec,
     /// The objects that are shown, and what each waits for.
     objects: Mutex<BTreeMap<Key, Option<&'static str>>>,
@@ -54,6 +55,8 @@ pub struct Shown {
     pub records_per_second: i64,
     /// Seconds since 1970 at which the last run succeeded; None for a dry run or without a success.
     pub last_success: Option<i64>,
+    /// Whether that is longer ago than it is valid for; None where it is valid for ever, or without a success.
+    pub stale: Option<bool>,
     /// Jobs that this run has had.
     pub attempts: i64,
 }
@@ -110,6 +113,11 @@ impl Metrics {
                 "When a run of the object last succeeded; a dry run is none.",
                 &OBJECT,
             )?,
+            stale: integer(
+                "verification_stale",
+                "1 if the object's last success is older than it is valid for, else 0.",
+                &OBJECT,
+            )?,
             attempts: integer("attempts", "Jobs that the object's run has had.", &OBJECT)?,
             registry,
             objects: Mutex::default(),
@@ -120,7 +128,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let families: [Box<dyn prometheus::core::Collector>; 15] = [
+        let families: [Box<dyn prometheus::core::Collector>; 16] = [
             Box::new(self.reconcile_duration.clone()),
             Box::new(self.reconcile_errors.clone()),
             Box::new(self.runs.clone()),
@@ -135,6 +143,7 @@ impl Metrics {
             Box::new(self.progress.clone()),
             Box::new(self.rate.clone()),
             Box::new(self.last_success.clone()),
+            Box::new(self.stale.clone()),
             Box::new(self.attempts.clone()),
         ];
         families.into_iter().try_for_each(|family| self.registry.register(family))
@@ -218,6 +227,11 @@ impl Metrics {
         if let Some(second) = shown.last_success {
             self.last_success.with_label_values(&labels).set(second);
         }
+        match shown.stale {
+            Some(is_stale) => self.stale.with_label_values(&labels).set(i64::from(is_stale)),
+            // one that was never shown cannot be removed: that is no error
+            None => drop(self.stale.remove_label_values(&labels)),
+        }
         let Ok(mut objects) = self.objects.lock() else { return };
         let before = objects.insert((namespace.into(), name.into()), shown.waiting).flatten();
         // A series that was never shown cannot be removed: that is no error.
@@ -255,6 +269,7 @@ impl Metrics {
         let _ = self.rate.remove_label_values(&labels);
         let _ = self.attempts.remove_label_values(&labels);
         let _ = self.last_success.remove_label_values(&labels);
+        let _ = self.stale.remove_label_values(&labels);
     }
 
     fn forget_records(&self, namespace: &str, name: &str) {
@@ -440,6 +455,7 @@ mod tests {
             counts: Some(counts()),
             progress: 0.5,
             last_success: Some(7),
+            stale: Some(true),
             ..Shown::default()
         };
         metrics.show("ns", "a", &PHASES, &shown);
@@ -451,6 +467,10 @@ mod tests {
         );
         assert!(text.contains("memory_migration_status_phase{name=\"a\",namespace=\"ns\",phase=\"Succeeded\"} 0"));
         assert!(text.contains("memory_migration_progress_ratio{name=\"a\",namespace=\"ns\"} 0.5"));
+        assert!(text.contains("memory_migration_verification_stale{name=\"a\",namespace=\"ns\"} 1"));
+        metrics.show("ns", "a", &PHASES, &Shown { stale: None, ..shown.clone() });
+        let text = metrics.text().unwrap();
+        assert!(!text.contains("memory_migration_verification_stale{name=\"a\""), "validFor was removed: {text}");
         metrics.keep_only(&BTreeSet::from([("ns".into(), "b".into())]), &PHASES);
         let text = metrics.text().unwrap();
         assert!(!text.contains("name=\"a\"") && text.contains("name=\"b\""), "{text}");

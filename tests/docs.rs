@@ -241,7 +241,13 @@ fn exposed() -> String {
     }
     for (name, reason) in [("one", Reason::NoProgress), ("two", Reason::VolumeInUse)] {
         let waiting = Some(reason.as_str());
-        let shown = Shown { waiting, counts: Some(Counts::default()), last_success: Some(1), ..Shown::default() };
+        let shown = Shown {
+            waiting,
+            counts: Some(Counts::default()),
+            last_success: Some(1),
+            stale: Some(true),
+            ..Shown::default()
+        };
         metrics.show("ns", name, &Phase::ALL.map(Phase::as_str), &shown);
     }
     metrics.text().unwrap()

@@ -131,7 +131,7 @@ fn server_identity(remote: &Remote) -> Identity {
 }
 
 fn verification_identity(verification: &Verification) -> Identity {
-    let Verification { mode, extras: _, search: _ } = verification;
+    let Verification { mode, extras: _, search: _, valid_for: _ } = verification;
     let search = verification.search();
     let identity = Identity::default()
         .with("mode", &search.mode)

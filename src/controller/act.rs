@@ -332,6 +332,7 @@ fn show(context: &Context, migration: &MemoryMigration, written: Option<&MemoryM
         progress: f64::from(progress.percent) / 100.0,
         records_per_second: progress.records_per_second,
         last_success: success.map(|time| time.0.as_second()),
+        stale: conditions::is_stale(&status.conditions),
         attempts: i64::from(status.attempts),
     };
     context.metrics.show(&namespace, &name, &Phase::ALL.map(Phase::as_str), &shown);

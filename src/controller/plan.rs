@@ -8,6 +8,7 @@ pub mod look;
 pub mod notices;
 mod pause;
 mod proof;
+mod stale;
 mod status;
 mod verdict;
 mod writes;
