@@ -1,7 +1,8 @@
 //! What a run tells: the report file, the verdict in the Job's termination message, and progress and report lines in the log.
-//! The same structs on the writing and the reading side; serde only, nothing of ours, no kube.
+//! The same structs on the writing and the reading side; serde (and a digest in `evidence`), nothing of ours, no kube.
 
 mod counts;
+pub mod evidence;
 mod search;
 mod summary;
 
@@ -240,6 +241,14 @@ pub struct Report {
     pub verification: Verification,
     /// One per collection, in the order they were migrated.
     pub collections: Vec<CollectionReport>,
+    /// How many collections are not listed: none but in a report that was cut for a `ConfigMap`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub collections_left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Report {
@@ -337,6 +346,15 @@ pub enum Line {
         of: u32,
         /// The outcome, its differences left out.
         report: Box<CollectionReport>,
+    },
+    /// A part of the whole report, numbered: [`evidence`].
+    Report {
+        /// From 1.
+        number: u32,
+        /// How many there are.
+        of: u32,
+        /// A piece of its text.
+        part: String,
     },
 }
 

@@ -113,3 +113,65 @@ fn a_report_file_is_a_page_where_its_name_says_so() {
         .code(4)
         .stderr("failed to write");
 }
+
+/// What the operator keeps: the lines of the log are the report that the termination message proves, without values unless
+/// they are asked for.
+#[test]
+fn a_pods_log_carries_the_report_that_its_termination_message_proves() {
+    let store = committed("1.5.9");
+    let target = Store::absent();
+    let server = ChromaServer::start("1.5.9", &target.path);
+    let folder = tempfile::tempdir().unwrap();
+    let volume = format!("from={}", store.path.parent().unwrap().display());
+    let run = |values: bool| {
+        let manifest = json!({
+            "apiVersion": "memory-migration.dev/v1alpha1",
+            "kind": "MemoryMigration",
+            "metadata": {"name": "m"},
+            "spec": {
+                "source": {"local": {"claimName": "from", "path": store.path.file_name().unwrap().to_str().unwrap()}},
+                "target": {"remote": {"url": server.url}},
+                "collections": [{"name": "synced_l2"}],
+                "pacing": {"batchSize": 100, "delay": "0s"},
+                "report": {"values": values},
+            },
+        });
+        let said = folder.path().join("termination-log");
+        let ran = TestCommand::new()
+            .args(["run", "-f", "-", "--run-hash", "0123", "--log-format", "json", "--termination-log"])
+            .args([&said])
+            .args(["--volume", &volume])
+            .stdin(manifest.to_string())
+            .run()
+            .code(0);
+        let summary: Json = serde_json::from_str(&fs::read_to_string(said).unwrap()).unwrap();
+        let lines = ran.stderr_text().lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+        let parts: Vec<Json> = lines.filter(|line| line["memmig"] == "report").collect();
+        let numbers: Vec<u64> = parts.iter().map(|part| part["number"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, (1..=parts.len() as u64).collect::<Vec<_>>());
+        assert_eq!(summary["report"]["lines"], parts.len());
+        let text: String = parts.iter().map(|part| part["part"].as_str().unwrap()).collect();
+        let hash = <sha2::Sha256 as sha2::Digest>::digest(text.as_bytes());
+        assert_eq!(summary["report"]["sha256"], format!("{hash:x}"));
+        assert_eq!(summary["report"]["bytes"], text.len());
+        serde_json::from_str::<Json>(&text).unwrap()
+    };
+    let whole = run(false);
+    assert_eq!((&whole["reason"], &whole["counts"]["verified"]), (&json!("Verified"), &json!(45)));
+    let ids = ["a", "b"].map(|id| format!("{id}-{}", "x".repeat(9)));
+    super::support::api::write(
+        &server,
+        DEFAULT,
+        "synced_l2",
+        "add",
+        &json!({"ids": ids, "documents": ["secret", "secret"], "embeddings": [[1, 2, 3], [4, 5, 6]]}),
+    );
+    for values in [false, true] {
+        let listed = run(values)["collections"][0]["differences"].as_array().unwrap().clone();
+        assert_eq!(listed.len(), 2);
+        for difference in listed {
+            assert!(ids.iter().any(|id| difference["id"] == **id) && difference["field"] == "extra", "{difference}");
+            assert_eq!(difference["detail"].as_str().unwrap().is_empty(), !values, "{difference}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod controller;
 mod databases;
 mod edges;
 mod ends;
+mod evidence;
 mod fixtures;
 mod fleet;
 mod job;

@@ -39,6 +39,7 @@ impl MemoryMigrationSpec {
             backoff_limit: _,
             active_deadline_seconds: _,
             job_ttl_seconds_after_finished: _,
+            report: _,
             runner: _,
         } = self;
         let run = Identity::default()

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{Source, Target};
+use super::evidence::ReportOptions;
 use super::pacing::Pacing;
 use super::runner::Runner;
 use super::search::SearchCheck;
@@ -172,6 +173,10 @@ pub struct MemoryMigrationSpec {
     #[serde(rename = "jobTTLSecondsAfterFinished", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 0").message("write a number of seconds from 0, or leave it out to keep the Job"))]
     pub job_ttl_seconds_after_finished: Option<i32>,
+    /// The report that the operator keeps in the `ConfigMap` `NAME-report`, up to 128 KiB. Editing it starts no run: it
+    /// applies to the next Job. Default: `{values: false}`.
+    #[serde(default)]
+    pub report: ReportOptions,
     /// The runner's pod and Job. Editing it starts no run: it applies to the next Job. Default: as the operator was
     /// installed.
     #[serde(default)]

@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::evidence::ReportStatus;
 pub use super::last_success::LastSuccess;
 use super::listed::ListedStatus;
 use super::search::SearchStatus;
@@ -90,6 +91,9 @@ pub struct MemoryMigrationStatus {
     /// What verification found. Set when the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
+    /// Where the whole report of the run is. Set when the run ends, if the operator keeps reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportStatus>,
     /// The last run of this object that succeeded, but for dry runs. No later run removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
@@ -122,6 +126,7 @@ impl Default for MemoryMigrationStatus {
             collections: Vec::new(),
             collections_left_out: 0,
             verification: None,
+            report: None,
             last_success: None,
         }
     }

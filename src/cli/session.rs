@@ -17,6 +17,7 @@ use crate::engine::Outcome;
 use crate::engine::fingerprint::of_collections;
 use crate::engine::progress::Tracker;
 use crate::exit::Exit;
+use crate::report::evidence::{self, Digest};
 use crate::report::{CollectionReport, Line, Progress, Reason, Report, Stage, Summary};
 use crate::telemetry;
 
@@ -62,7 +63,10 @@ where
             if let Some(pod) = pod {
                 // at the end of the log, where the controller looks for them
                 report_lines(&outcome.report);
-                pod.tell(&Summary::of(&outcome.report, fingerprint(&outcome.report)));
+                let kept = evidence::text(&outcome.report, pod.values);
+                evidence::lines(&kept).iter().for_each(machine_line);
+                let summary = Summary::of(&outcome.report, fingerprint(&outcome.report));
+                pod.tell(&Summary { report: Some(Digest::of(&kept)), ..summary });
             }
             exit
         }
@@ -82,6 +86,8 @@ pub(super) struct Pod {
     pub(super) termination_log: PathBuf,
     /// The run that the verdict is for.
     pub(super) run_hash: String,
+    /// The report in the log has values, not only ids and fields.
+    pub(super) values: bool,
     /// A wait ends with an exit code of its own, which counts as no failed try.
     pub(super) wait_exit: bool,
 }

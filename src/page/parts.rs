@@ -101,7 +101,7 @@ fn parts_of(counts: &Counts, verdict: Verdict) -> Vec<Row> {
 pub(super) fn counts(report: &Report) -> Markup {
     let counts = &report.counts;
     let rows: Vec<Row> = parts_of(counts, report.verdict).into_iter().filter(|row| row.2 > 0).collect();
-    let parts: Vec<Part> = rows.iter().map(|(class, _, number)| Part { class, number: *number }).collect();
+    let parts: Vec<Part> = rows.iter().map(|(class, _, number)| Part { class: *class, number: *number }).collect();
     let said: Vec<String> = rows.iter().map(|(_, words, number)| format!("{} {words}", grouped(*number))).collect();
     let others = [
         ("written by this run", counts.copied),
@@ -261,6 +261,7 @@ pub(super) fn collections(report: &Report) -> Markup {
                 }
             }
         }
+        @if report.collections_left_out > 0 { p { (grouped(report.collections_left_out)) " more are not listed." } }
     }
 }
 
@@ -274,7 +275,7 @@ fn collection_row(report: &Report, collection: &CollectionReport) -> Markup {
             td.n { (collection.dimension.map_or_else(|| "–".to_owned(), |d| d.to_string())) }
             td.n { (visible(&collection.distance)) }
             @for number in [c.source, c.verified, c.conflicts_skipped + c.duplicates] { td.n { (grouped(number)) } }
-            td.n class=[(wrong > 0).then_some("bad")] { (grouped(wrong)) }
+            td.n.bad[wrong > 0] { (grouped(wrong)) }
             td.n { (grouped(c.extra)) }
             td.n { (collection.max_ulps) }
             td.hash { code { (if collection.fingerprint.is_empty() { "–".to_owned() } else { visible(&collection.fingerprint) }) } }

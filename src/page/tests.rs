@@ -33,6 +33,7 @@ fn saying(text: &str) -> Report {
         counts: Counts { source: 10, verified: 4, missing: 1, different: 2, ..Counts::default() },
         verification: Verification::default(),
         collections: vec![collection("one"), collection(&text)],
+        collections_left_out: 0,
     }
 }
 

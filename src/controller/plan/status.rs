@@ -31,6 +31,7 @@ pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
         completion_time: None,
         counts: None,
         verification: None,
+        report: None,
         collections: Vec::new(),
         collections_left_out: 0,
         ..before.clone()

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::decide::{self, Decision, WHILE_RUNNING};
 use super::look::Look;
-use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, notices, pause, stale, status};
+use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, evidence, notices, pause, stale, status};
 use crate::api::conditions::{self, Reason, Situation};
 use crate::api::{MemoryMigrationStatus, Phase};
 use crate::controller::observe::world::{Handle, JobPhase, Lock, Pause, Trouble};
@@ -80,6 +80,7 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
         }
         Decision::End { reason, message, summary } => {
             status::finish(&mut draft.status, look, reason, summary.as_deref());
+            draft.first.extend(evidence::keep(look, &mut draft.status, summary.as_deref()));
             draft.outcome = Some(outcome(look, &draft.status, reason, summary));
             (draft.reason, draft.message) = (reason, message);
             plan.requeue = Some(SOON);
