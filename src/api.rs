@@ -12,6 +12,7 @@ pub mod last_success;
 pub mod listed;
 pub mod manifest;
 pub mod pacing;
+pub mod phase;
 pub mod run_hash;
 pub mod runner;
 pub mod schema;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::evidence::ReportStatus;
 pub use super::last_success::LastSuccess;
 use super::listed::ListedStatus;
+pub use super::phase::Phase;
 use super::search::SearchStatus;
 use crate::report;
 
@@ -128,56 +129,6 @@ impl Default for MemoryMigrationStatus {
             verification: None,
             report: None,
             last_success: None,
-        }
-    }
-}
-
-/// One word for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Phase {
-    /// Nothing has been started.
-    Pending,
-    /// Something outside must happen first; it goes on by itself.
-    Waiting,
-    /// Checks and comparison; nothing is written yet.
-    Preflight,
-    /// Records are written.
-    Copying,
-    /// Records are compared.
-    Verifying,
-    /// Done and proved.
-    Succeeded,
-    /// A person is needed.
-    Failed,
-    /// `spec.suspend` is true.
-    Suspended,
-}
-
-impl Phase {
-    /// Every phase there is.
-    pub const ALL: [Self; 8] = [
-        Self::Pending,
-        Self::Waiting,
-        Self::Preflight,
-        Self::Copying,
-        Self::Verifying,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Suspended,
-    ];
-
-    /// The word that the status and the metrics use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Waiting => "Waiting",
-            Self::Preflight => "Preflight",
-            Self::Copying => "Copying",
-            Self::Verifying => "Verifying",
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-            Self::Suspended => "Suspended",
         }
     }
 }

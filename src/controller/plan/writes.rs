@@ -79,9 +79,7 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             plan.requeue = Some(WHILE_RUNNING);
         }
         Decision::End { reason, message, summary } => {
-            status::finish(&mut draft.status, look, reason, summary.as_deref());
-            draft.first.extend(evidence::keep(look, &mut draft.status, summary.as_deref()));
-            draft.outcome = Some(outcome(look, &draft.status, reason, summary));
+            end(look, &mut draft, reason, summary);
             (draft.reason, draft.message) = (reason, message);
             plan.requeue = Some(SOON);
         }
@@ -91,6 +89,13 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
     }
     settle(look, draft, &mut plan);
     plan
+}
+
+/// The report comes before the status that names it.
+fn end(look: &Look<'_>, draft: &mut Draft, reason: Reason, summary: Option<Box<Summary>>) {
+    status::finish(&mut draft.status, look, reason, summary.as_deref());
+    draft.first.extend(evidence::keep(look, &mut draft.status, summary.as_deref()));
+    draft.outcome = Some(outcome(look, &draft.status, reason, summary));
 }
 
 /// Whether the run has got beyond what it may have to wait for.
