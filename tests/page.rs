@@ -97,7 +97,7 @@ fn a_report_file_is_a_page_where_its_name_says_so() {
 
     let file = folder.path().join("c.json");
     let shown = TestCommand::new().args(["report"]).args([&file]).run().code(0);
-    shown.stdout("45 records verified").stdout("Succeeded (Verified)");
+    shown.stdout("45 records compared: every one is equal").stdout("Succeeded (Verified)");
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"report.json": json}}).to_string();
     let again = folder.path().join("d.html");
     TestCommand::new().args(["report", "-", "--html"]).args([&again]).stdin(map).run().code(0);

@@ -101,7 +101,7 @@ fn parts_of(counts: &Counts, verdict: Verdict) -> Vec<Row> {
 pub(super) fn counts(report: &Report) -> Markup {
     let counts = &report.counts;
     let rows: Vec<Row> = parts_of(counts, report.verdict).into_iter().filter(|row| row.2 > 0).collect();
-    let parts: Vec<Part> = rows.iter().map(|(class, _, number)| Part { class: *class, number: *number }).collect();
+    let parts: Vec<Part> = rows.iter().map(|(class, _, number)| Part { class, number: *number }).collect();
     let said: Vec<String> = rows.iter().map(|(_, words, number)| format!("{} {words}", grouped(*number))).collect();
     let others = [
         ("written by this run", counts.copied),
@@ -270,8 +270,8 @@ fn collection_row(report: &Report, collection: &CollectionReport) -> Markup {
     let wrong = c.different + c.missing + c.changed + c.unreadable;
     html! {
         tr {
-            th.text scope="row" { (named(report, collection)) }
-            td.text { bdi { (visible(&collection.target_name)) } }
+            th.name scope="row" { (named(report, collection)) }
+            td.name { bdi { (visible(&collection.target_name)) } }
             td.n { (collection.dimension.map_or_else(|| "–".to_owned(), |d| d.to_string())) }
             td.n { (visible(&collection.distance)) }
             @for number in [c.source, c.verified, c.conflicts_skipped + c.duplicates] { td.n { (grouped(number)) } }
@@ -312,7 +312,7 @@ pub(super) fn differences(report: &Report) -> Markup {
                         @for collection in &report.collections {
                             @for difference in &collection.differences {
                                 tr {
-                                    td.text { (named(report, collection)) }
+                                    td.name { (named(report, collection)) }
                                     th.text scope="row" { bdi.value { (visible(&difference.id)) } }
                                     td { bdi { (visible(&difference.field)) } }
                                     td.text { bdi.value { (visible(&difference.detail)) } }

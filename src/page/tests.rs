@@ -123,7 +123,7 @@ fn every_number_that_matters_is_said_in_words() {
 
 #[test]
 fn a_plan_and_a_comparison_of_numbers_do_not_claim_to_have_compared() {
-    let told = |reason, verdict| of(&Report { reason, verdict, ..saying("x") });
+    let told = |reason, verdict| of(&Report { verdict, reason, ..saying("x") });
     let plan = told(Reason::DryRunCompleted, Verdict::DryRun);
     assert!(plan.contains("Nothing was written.") && !plan.contains("Every record of the source was read back"));
     let numbers = told(Reason::CountsVerified, Verdict::Succeeded);

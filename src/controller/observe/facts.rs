@@ -292,8 +292,7 @@ pub fn log(text: &str) -> LogFact {
                 collections.insert(number, *report);
             }
             Some(Line::Report { number, of: _, part }) if number <= MAX_PARTS => drop(fact.parts.insert(number, part)),
-            Some(Line::Report { .. }) => {}
-            None => {}
+            Some(Line::Report { .. }) | None => {}
         }
     }
     // By their numbers: the runner writes the first ones last, so that they are in whatever part of the log is read.
