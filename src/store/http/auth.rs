@@ -57,7 +57,8 @@ impl Auth {
     pub(super) fn hint(&self, status: u16) -> String {
         match self {
             Self::None if status == 403 => {
-                "no credentials were given, and without them it does not allow this here; give some, or allow it".to_owned()
+                "no credentials were given, and without them it does not allow this here; give some, or allow it"
+                    .to_owned()
             }
             _ if status == 403 => "it does not allow this with these credentials; allow it, or give others".to_owned(),
             Self::None => "no credentials were given; give a bearer token, a user and password, or a header".to_owned(),
