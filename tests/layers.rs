@@ -55,6 +55,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("prometheus", &["metrics"]),
+    ("croner", &["api::schedule"]),
 ];
 
 /// The rooms of a local store's files, from the lowest: each may use those before it.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is made from crds/ and the charts' values, and committed: the CRD chart's template, the chart's README.md and
+# What is made from crds/ and the charts' values, and committed: the CRD chart's templates, the chart's README.md and
 # deploy/install.yaml. `make charts-generate` writes them.
 # Usage: generate.sh           writes
 #        generate.sh --check   only says which are stale
@@ -11,14 +11,15 @@ PATH=$("$here/install.sh"):$PATH
 chart=charts/memory-migration-operator
 namespace=memory-migration-system
 
-crd_template() { python "$here/crd_template.py" crds/memorymigrations.memory-migration.dev.yaml; }
+migrations() { python "$here/crd_template.py" crds/memorymigrations.memory-migration.dev.yaml; }
+schedules() { python "$here/crd_template.py" crds/memorymigrationschedules.memory-migration.dev.yaml; }
 
 readme() { helm-docs --chart-search-root $chart --template-files README.md.gotmpl --log-level error --dry-run; }
 
 # Without what would say that Helm manages it.
 install() {
   cat <<END
-# Generated from charts/ by \`make charts-generate\`: do not edit. The CRD and the controller for plain kubectl:
+# Generated from charts/ by \`make charts-generate\`: do not edit. The CRDs and the controller for plain kubectl:
 #   kubectl apply --server-side -f deploy/install.yaml
 # Another image has to be set twice, for the controller and as RUNNER_IMAGE: deploy/kustomization.yaml shows how.
 apiVersion: v1
@@ -33,7 +34,8 @@ END
 }
 
 stale=0
-for pair in crd_template:charts/memory-migration-operator-crds/templates/memorymigrations.yaml readme:$chart/README.md \
+templates=charts/memory-migration-operator-crds/templates
+for pair in migrations:$templates/memorymigrations.yaml schedules:$templates/memorymigrationschedules.yaml readme:$chart/README.md \
   install:deploy/install.yaml; do
   file=${pair#*:}
   made=$(mktemp)
