@@ -31,7 +31,7 @@ pub use select::Selected;
 pub use spec::{
     Duplicates, Extras, MemoryMigration, MemoryMigrationSpec, Mode, OnConflict, Verification, VerificationMode,
 };
-pub use status::{MemoryMigrationStatus, Phase};
+pub use status::{LastSuccess, MemoryMigrationStatus, Phase};
 
 /// The API group.
 pub const GROUP: &str = "memory-migration.dev";

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::{KIND, Phase, SCHEDULE_KIND, parse_manifest, parse_schedule};
 use memory_migration_operator::exit::Exit;
-use memory_migration_operator::metrics::{Metrics, Shown};
+use memory_migration_operator::metrics::{Metrics, Shown, ShownSchedule};
 use memory_migration_operator::report::{Counts, Direction, Verdict};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use serde_json::Value;
@@ -251,6 +251,8 @@ fn exposed() -> String {
         let shown = Shown { waiting, counts: Some(Counts::default()), last_success: Some(1), ..Shown::default() };
         metrics.show("ns", name, &Phase::ALL.map(Phase::as_str), &shown);
     }
+    let schedule = ShownSchedule { last_success: Some(1), up_to_date: Some(true), ..ShownSchedule::default() };
+    metrics.show_schedule("ns", "nightly", &schedule);
     metrics.text().unwrap()
 }
 

@@ -5,7 +5,9 @@
 use std::fs;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use memory_migration_operator::api::{MemoryMigrationSchedule, crd, parse_manifest, parse_schedule, schedule_crd};
+use memory_migration_operator::api::{
+    KIND, MemoryMigrationSchedule, crd, parse_manifest, parse_schedule, schedule_crd,
+};
 use serde_json::{Map, Value, json};
 
 use super::support::chroma::crate_path;
@@ -27,17 +29,14 @@ fn schedules() -> Vec<(String, Value)> {
         "template: {spec: {source: {remote: {service: {name: chroma}}}, target: {local: {claimName: backup}}}}";
     let everything = "  schedule: 0 2 * * *\n  timeZone: Europe/Berlin\n  suspend: true\n  concurrencyPolicy: Replace\n  \
         startingDeadlineSeconds: 60\n  successfulHistoryLimit: 0\n  failedHistoryLimit: 7\n  \
-        generations: {keep: {last: 3, daily: 7, weekly: 4, monthly: 12}}\n  \
         template:\n    metadata: {labels: {a: b}, annotations: {c: d}}\n    spec:\n      \
           source: {remote: {service: {name: chroma}}}\n      target: {local: {claimName: backup, path: a/b}}\n      \
           collections: [{name: one}]\n      pacing: {mode: Adaptive}\n";
     let read = |text: String| serde_saphyr::from_str::<Value>(&text).unwrap();
+    let example = fs::read_to_string(crate_path("deploy/examples/schedule.yaml")).unwrap();
     vec![
+        ("example".into(), read(example)),
         ("shortest".into(), read(format!("{head}  schedule: '@daily'\n  {template}\n"))),
-        (
-            "generations".into(),
-            read(format!("{head}  schedule: '@daily'\n  generations: {{keep: {{last: 1}}}}\n  {template}\n")),
-        ),
         ("everything".into(), read(format!("{head}{everything}"))),
     ]
 }
@@ -70,21 +69,7 @@ fn what_a_schedule_cannot_be_is_refused_with_a_sentence() {
     says(&|o| o["spec"]["concurrencyPolicy"] = json!("Allow"), "spec.concurrencyPolicy");
     says(&|o| o["spec"]["startingDeadlineSeconds"] = json!(0), "write a number of seconds from 1");
     says(
-        &|o| o["spec"]["generations"]["keep"]["last"] = json!(0),
-        "from 1 to 1000: the newest good one is always kept",
-    );
-    says(
-        &|o| drop(o["spec"]["generations"]["keep"].as_object_mut().unwrap().remove("last")),
-        "spec.generations.keep.last: is missing",
-    );
-    says(&|o| o["spec"]["template"]["spec"]["mode"] = json!("Verify"), "a generation has to be written");
-    says(&|o| o["spec"]["template"]["spec"]["dryRun"] = json!(true), "a generation has to be written");
-    says(
-        &|o| o["spec"]["template"]["spec"]["target"] = json!({"remote": {"url": "http://chroma"}}),
-        "generations are folders of a claim: set template.spec.target.local",
-    );
-    says(
-        &|o| o["spec"]["template"]["spec"]["target"]["local"]["path"] = json!("x".repeat(1020)),
+        &|o| o["spec"]["template"]["spec"]["target"]["local"]["path"] = json!("../x"),
         "spec.template.spec.target.local.path",
     );
     says(
@@ -101,6 +86,9 @@ fn manifests() -> Vec<(String, Value)> {
     for entry in fs::read_dir(crate_path("deploy/examples")).unwrap() {
         let path = entry.unwrap().path();
         let value: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        if value["kind"] != KIND {
+            continue;
+        }
         all.push((path.file_name().unwrap().to_str().unwrap().to_owned(), value));
     }
     assert!(all.len() >= 8, "{}", all.len());

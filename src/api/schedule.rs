@@ -22,10 +22,6 @@ pub const SCHEDULE_KIND: &str = "MemoryMigrationSchedule";
 /// The CRD's own name.
 pub const SCHEDULE_CRD_NAME: &str = "memorymigrationschedules.memory-migration.dev";
 
-const GENERATIONS_ARE_LOCAL: &str = "!has(self.generations) || has(self.template.spec.target.local)";
-const GENERATIONS_ARE_WRITTEN: &str =
-    "!has(self.generations) || (self.template.spec.mode == 'Migrate' && !self.template.spec.dryRun)";
-
 /// Makes a `MemoryMigration` at each due time, and says when the last one succeeded.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -75,12 +71,6 @@ const GENERATIONS_ARE_WRITTEN: &str =
         description = "Whether it belongs to one of the two latest due times"
     ),
     printcolumn(
-        name = "Generations",
-        type_ = "integer",
-        json_path = ".status.generationsKept",
-        description = "Copies on the claim"
-    ),
-    printcolumn(
         name = "Missed",
         type_ = "integer",
         json_path = ".status.missed",
@@ -97,8 +87,6 @@ const GENERATIONS_ARE_WRITTEN: &str =
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(GENERATIONS_ARE_LOCAL).message("generations are folders of a claim: set template.spec.target.local, or remove generations"))]
-#[x_kube(validation = Rule::new(GENERATIONS_ARE_WRITTEN).message("a generation has to be written: remove mode: Verify and dryRun from template.spec, or remove generations"))]
 pub struct MemoryMigrationScheduleSpec {
     /// When a migration is due: five fields (minute, hour, day of month, month, day of week), or `@hourly`, `@daily`,
     /// `@weekly`, `@monthly`, `@yearly`. Editing it starts no migration for times that have passed.
@@ -132,43 +120,8 @@ pub struct MemoryMigrationScheduleSpec {
     #[serde(default = "default_history")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 1000").message("write a number from 0 to 1000; the default is 3"))]
     pub failed_history_limit: i32,
-    /// Write each copy into a folder of its own, and remove old ones. For a local target. Default: none, every migration
-    /// writes the same folder. Example: `{keep: {last: 3, daily: 7, weekly: 4}}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generations: Option<Generations>,
     /// The migration that is made at each due time.
     pub template: MigrationTemplate,
-}
-
-/// A folder for each copy: `path/20261126T020000Z`, by the due time in UTC. In it `chroma` is the store,
-/// `generation.json` says whose it is and what became of it, `report.json` proves it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Generations {
-    /// Which generations are kept. Only those count whose migration ended Ready=True. A generation is kept if one of the
-    /// numbers keeps it.
-    pub keep: Keep,
-}
-
-/// Which generations are kept. Days, weeks and months are those of `timeZone`; of each the newest generation counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Keep {
-    /// The newest ones. Example: `3`.
-    #[x_kube(validation = Rule::new("self >= 1 && self <= 1000").message("write a number of generations from 1 to 1000: the newest good one is always kept"))]
-    pub last: i32,
-    /// The newest one of each of so many days that have one. Default: 0. Example: `7`.
-    #[serde(default)]
-    #[x_kube(validation = Rule::new("self >= 0 && self <= 1000").message("write a number of days from 0 to 1000"))]
-    pub daily: i32,
-    /// The newest one of each of so many weeks (from Monday) that have one. Default: 0. Example: `4`.
-    #[serde(default)]
-    #[x_kube(validation = Rule::new("self >= 0 && self <= 1000").message("write a number of weeks from 0 to 1000"))]
-    pub weekly: i32,
-    /// The newest one of each of so many months that have one. Default: 0. Example: `12`.
-    #[serde(default)]
-    #[x_kube(validation = Rule::new("self >= 0 && self <= 1000").message("write a number of months from 0 to 1000"))]
-    pub monthly: i32,
 }
 
 /// The migration that is made at each due time.

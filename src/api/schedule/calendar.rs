@@ -8,8 +8,6 @@ use jiff::tz::TimeZone;
 
 /// The words that stand for five fields.
 const NICKNAMES: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
-/// How a due time stands in a folder's name.
-const FOLDER: &str = "%Y%m%dT%H%M%SZ";
 /// How a due time stands in an object's name, which has only small letters.
 const SUFFIX: &str = "%Y%m%dt%H%M";
 
@@ -97,19 +95,6 @@ pub fn due_of(schedule: &str, child: &str) -> Option<Timestamp> {
     let due = jiff::civil::DateTime::strptime(SUFFIX, suffix).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
     // only the one form that is written here
     (child_name(schedule, due) == child).then_some(due)
-}
-
-/// The folder of the generation that is made for this due time.
-#[must_use]
-pub fn folder(due: Timestamp) -> String {
-    due.strftime(FOLDER).to_string()
-}
-
-/// The due time in the name of a generation's folder; None: it is none.
-#[must_use]
-pub fn due_of_folder(name: &str) -> Option<Timestamp> {
-    let due = jiff::civil::DateTime::strptime(FOLDER, name).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
-    (folder(due) == name).then_some(due)
 }
 
 #[cfg(test)]
@@ -201,8 +186,6 @@ mod tests {
         let due = at("2026-11-26T02:00:00Z");
         assert_eq!(child_name("nightly", due), "nightly-20261126t0200");
         assert_eq!(due_of("nightly", "nightly-20261126t0200"), Some(due));
-        assert_eq!(folder(due), "20261126T020000Z");
-        assert_eq!(due_of_folder("20261126T020000Z"), Some(due));
         for other in [
             "nightly",
             "nightly-",
@@ -213,17 +196,6 @@ mod tests {
             "nightly-20261326t0200",
         ] {
             assert_eq!(due_of("nightly", other), None, "{other}");
-        }
-        for other in [
-            "",
-            "20261126T0200Z",
-            "20261126T020000",
-            "20261126t020000z",
-            ".20261126T020000Z",
-            "20261126T020000Z.old",
-            "20261126T250000Z",
-        ] {
-            assert_eq!(due_of_folder(other), None, "{other}");
         }
     }
 
@@ -273,7 +245,6 @@ mod tests {
         fn a_due_time_is_found_in_its_names(minute in 0_i64..200_000_000) {
             let due = Timestamp::from_second(minute * 60).unwrap();
             prop_assert_eq!(due_of("a-b.c", &child_name("a-b.c", due)), Some(due));
-            prop_assert_eq!(due_of_folder(&folder(due)), Some(due));
         }
 
         #[test]

@@ -5,9 +5,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Generations that the status lists, the newest ones.
-pub const MAX_GENERATIONS: usize = 50;
-
 /// Ready=True: the schedule is valid, and migrations are made.
 pub const READY: &str = "Ready";
 /// Stalled=True: schedule, time zone or template is wrong.
@@ -51,13 +48,6 @@ pub struct MemoryMigrationScheduleStatus {
     /// The newest migration that has ended, however it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_ended: Option<Ended>,
-    /// How many generations are on the claim, as far as the operator knows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub generations_kept: Option<i64>,
-    /// The newest generations on the claim, at most 50.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50))]
-    pub generations: Vec<GenerationStatus>,
     /// The migration that makes way for the next one (`concurrencyPolicy: Replace`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replacing: Option<Child>,
@@ -85,8 +75,6 @@ impl Default for MemoryMigrationScheduleStatus {
             last_missed_time: None,
             last_success: None,
             last_ended: None,
-            generations_kept: None,
-            generations: Vec::new(),
             replacing: None,
             accounted_until: None,
             due_times: Vec::new(),
@@ -148,24 +136,6 @@ pub struct Ended {
     pub reason: String,
     /// Their message, cut to 500 characters.
     pub message: String,
-}
-
-/// A copy in a folder of its own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct GenerationStatus {
-    /// Its folder below the target's path.
-    pub folder: String,
-    /// Its due time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub schedule_time: Option<Time>,
-    /// The reason with which its migration ended; `Incomplete` before.
-    pub verdict: String,
-    /// Records in it.
-    pub records: i64,
-    /// SHA-256 over all collections' fingerprints; empty without a full verification.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub fingerprint: String,
 }
 
 /// One condition; it keeps its transition time while its status stays.
