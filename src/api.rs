@@ -15,6 +15,7 @@ pub mod run_hash;
 pub mod runner;
 pub mod schedule;
 pub mod schema;
+pub mod search;
 pub mod select;
 pub mod spec;
 pub mod status;
@@ -27,6 +28,7 @@ pub use pacing::{Pacing, PacingMode};
 pub use runner::{ContainerName, ContainerPart, PodMetadata, PodPart, PodTemplate, Runner};
 pub use schedule::status::MemoryMigrationScheduleStatus;
 pub use schedule::{ConcurrencyPolicy, MemoryMigrationSchedule, SCHEDULE_CRD_NAME, SCHEDULE_KIND};
+pub use search::{SearchCheck, SearchMode, SearchStatus};
 pub use select::Selected;
 pub use spec::{
     Duplicates, Extras, MemoryMigration, MemoryMigrationSpec, Mode, OnConflict, Verification, VerificationMode,

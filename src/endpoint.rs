@@ -1,6 +1,7 @@
 //! From a description of two ends to open stores and the engine: the only place that picks an implementation.
 
 pub mod child;
+mod limit;
 mod local_target;
 mod own_writer;
 mod relation;
@@ -192,6 +193,7 @@ pub enum LocalWriter {
 /// Opens both ends and migrates. Whatever happens is in the outcome.
 pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToken) -> Outcome {
     let Request { source, target, mut options, writer } = request;
+    options.memory = options.memory.or_else(limit::memory);
     options.relation = relation::with(options.relation, related(&source, &target).await);
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();

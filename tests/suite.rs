@@ -6,6 +6,8 @@ mod argocd;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod campaign;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod contract;
@@ -32,11 +34,15 @@ mod manifests;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod regressions;
 #[cfg(test)]
 mod rescue;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod search;
 #[cfg(test)]
 mod several;
 #[cfg(test)]

@@ -96,6 +96,12 @@ impl Python {
         Process(Self::command(version, script, args).stdout(Stdio::piped()).spawn().unwrap())
     }
 
+    /// Starts a script that answers on standard output what it is asked on standard input; the caller ends it.
+    pub(crate) fn asked(version: &str, script: &str) -> Child {
+        let mut command = Self::command(version, script, &[]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     fn command(version: &str, script: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env(version).python());
         command.arg(crate_path(script)).args(args).env("ANONYMIZED_TELEMETRY", "False").stdin(Stdio::null());
@@ -188,6 +194,11 @@ impl ChromaServer {
     /// Sends a signal to the server, for instance STOP, so that it holds its connections but does not answer.
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.as_ref().expect("the server runs").signal(signal);
+    }
+
+    /// Whether it was neither stopped nor killed.
+    pub(crate) fn is_up(&self) -> bool {
+        self.process.is_some()
     }
 
     /// What the server has printed.

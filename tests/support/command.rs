@@ -111,6 +111,18 @@ impl Running {
         (self.wait(), peak / 1024)
     }
 
+    /// Waits for the end, but no longer than this: then it is killed, and there is no output.
+    pub(crate) fn within(mut self, limit: std::time::Duration) -> Option<Output> {
+        let from = std::time::Instant::now();
+        while self.is_running() {
+            if from.elapsed() > limit {
+                return None;
+            }
+            thread::sleep(std::time::Duration::from_millis(3));
+        }
+        Some(self.wait())
+    }
+
     /// Waits for the end.
     pub(crate) fn wait(mut self) -> Output {
         let status = self.process.0.wait().unwrap();
@@ -140,6 +152,11 @@ impl Output {
     #[track_caller]
     pub(crate) fn exit_code(&self) -> i32 {
         self.code.unwrap_or_else(|| panic!("a signal ended it\n{}", self.describe()))
+    }
+
+    /// The exit code; None if a signal ended it.
+    pub(crate) fn code_if_any(&self) -> Option<i32> {
+        self.code
     }
 
     /// Asserts that a signal ended it.

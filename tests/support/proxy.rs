@@ -1,6 +1,7 @@
 //! A proxy before a real Chroma server that makes the faults which a server cannot be made to show: a reset, an error or
 //! silence before or after a write was applied, a cut body. What it passes on is real.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub(crate) enum Fault {
     SilenceBefore,
     /// The server answers, and nothing is told.
     SilenceAfter,
+    /// Passed on after so many milliseconds.
+    Delay(u64),
+    /// What the server answered when the same was asked for the first time.
+    Stale,
     /// Half of the server's answer, then the connection is closed.
     Cut,
     /// The server's answer with another body: valid JSON, and not true.
@@ -62,6 +67,9 @@ type Rule = Box<dyn FnMut(&Seen) -> Fault + Send>;
 /// Line, body and answer's body in; what is told instead, or None for the truth.
 type Told = Box<dyn Fn(&str, &[u8], &[u8]) -> Option<Vec<u8>> + Send + Sync>;
 
+/// Answers by line and body of the request.
+type Answers = HashMap<(String, Vec<u8>), Vec<u8>>;
+
 struct Shared {
     upstream: String,
     rule: Mutex<Rule>,
@@ -69,6 +77,8 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     /// Adds that the server works on, and the most that there were at once.
     adds: Mutex<(usize, usize)>,
+    /// The first good answer to each request that reads: what `Stale` tells.
+    first: Mutex<Answers>,
 }
 
 /// A running proxy; ends with the runtime.
@@ -81,7 +91,12 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts a proxy before the server at this URL, which does to each request what `rule` says.
     pub(crate) async fn start(upstream: &str, rule: impl FnMut(&Seen) -> Fault + Send + 'static) -> Self {
-        Self::with(upstream, Box::new(rule), Box::new(|_, _, _| None)).await
+        Self::at("127.0.0.1:0", upstream, rule).await
+    }
+
+    /// As `start`, at an address of its own: that of a proxy which was dropped, for instance.
+    pub(crate) async fn at(address: &str, upstream: &str, rule: impl FnMut(&Seen) -> Fault + Send + 'static) -> Self {
+        Self::with(address, upstream, Box::new(rule), Box::new(|_, _, _| None)).await
     }
 
     /// Starts a proxy before the server at this URL that tells another answer where `told` gives one: from a request's
@@ -90,15 +105,16 @@ impl Proxy {
         upstream: &str,
         told: impl Fn(&str, &[u8], &[u8]) -> Option<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
-        Self::with(upstream, Box::new(|_| Fault::Pass), Box::new(told)).await
+        Self::with("127.0.0.1:0", upstream, Box::new(|_| Fault::Pass), Box::new(told)).await
     }
 
-    async fn with(upstream: &str, rule: Rule, told: Told) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn with(address: &str, upstream: &str, rule: Rule, told: Told) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let upstream = upstream.trim_start_matches("http://").to_owned();
-        let shared =
-            Arc::new(Shared { upstream, rule: Mutex::new(rule), told, seen: Mutex::default(), adds: Mutex::default() });
+        let rule = Mutex::new(rule);
+        let (seen, adds, first) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { upstream, rule, told, seen, adds, first });
         let served = shared.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -127,6 +143,7 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
         match fault {
             Fault::ResetBefore => return,
             Fault::SilenceBefore => return silence().await,
+            Fault::Delay(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
             Fault::StatusBefore(status) => {
                 if tell(&mut client, status).await.is_none() {
                     return;
@@ -135,17 +152,18 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
             }
             _ => {}
         }
-        let is_add = head.lines().next().unwrap_or_default().ends_with("/add HTTP/1.1");
-        if is_add {
-            let mut adds = shared.adds.lock().unwrap();
-            adds.0 += 1;
-            adds.1 = adds.1.max(adds.0);
+        let Some(mut answer) = shared.answer(&head, &body).await else { return };
+        if !is_whole(&answer) {
+            // a server that was killed closes its connections: so does this
+            let _ = client.write_all(&answer).await;
+            return;
         }
-        let answer = ask(&shared.upstream, &head, &body).await;
-        if is_add {
-            shared.adds.lock().unwrap().0 -= 1;
+        let line = head.lines().next().unwrap_or_default();
+        if fault == Fault::Stale {
+            answer = shared.first(line, &body).unwrap_or(answer);
+        } else if answer.starts_with(b"HTTP/1.1 2") && !is_write(line) {
+            shared.first.lock().unwrap().entry((line.to_owned(), body.clone())).or_insert_with(|| answer.clone());
         }
-        let Some(answer) = answer else { return };
         match fault {
             Fault::ResetAfter => return,
             Fault::SilenceAfter => return silence().await,
@@ -153,9 +171,9 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
                 let _ = client.write_all(&answer[..answer.len() - answer.len() / 4]).await;
                 return;
             }
-            Fault::Lie(lie) => {
-                let lied = instead(&answer, |body| told(lie, body));
-                if client.write_all(&lied).await.is_err() {
+            Fault::Lie(which) => {
+                let changed = instead(&answer, |truth| told(which, truth));
+                if client.write_all(&changed).await.is_err() {
                     return;
                 }
             }
@@ -165,9 +183,8 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
                 }
             }
             _ => {
-                let line = head.lines().next().unwrap_or_default();
-                let answer = instead(&answer, |truth| (shared.told)(line, &body, truth));
-                if client.write_all(&answer).await.is_err() {
+                let changed = instead(&answer, |truth| (shared.told)(line, &body, truth));
+                if client.write_all(&changed).await.is_err() {
                     return;
                 }
             }
@@ -176,6 +193,25 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
 }
 
 impl Shared {
+    /// The real server's answer.
+    async fn answer(&self, head: &str, body: &[u8]) -> Option<Vec<u8>> {
+        let is_add = head.lines().next().unwrap_or_default().ends_with("/add HTTP/1.1");
+        if is_add {
+            let mut adds = self.adds.lock().unwrap();
+            adds.0 += 1;
+            adds.1 = adds.1.max(adds.0);
+        }
+        let answer = ask(&self.upstream, head, body).await;
+        if is_add {
+            self.adds.lock().unwrap().0 -= 1;
+        }
+        answer
+    }
+
+    fn first(&self, line: &str, body: &[u8]) -> Option<Vec<u8>> {
+        self.first.lock().unwrap().get(&(line.to_owned(), body.to_vec())).cloned()
+    }
+
     fn fault(&self, line: &str, body: &[u8]) -> Fault {
         let mut all = self.seen.lock().unwrap();
         // of a large body the beginning is enough
@@ -187,6 +223,20 @@ impl Shared {
         drop(all);
         self.rule.lock().unwrap()(&seen)
     }
+}
+
+/// Whether an answer has its whole head, and as much of a body as it says.
+fn is_whole(answer: &[u8]) -> bool {
+    let Some(at) = answer.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4) else { return false };
+    let head = String::from_utf8_lossy(&answer[..at]).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    length.is_none_or(|length: usize| answer.len() >= at + length)
+}
+
+/// Whether the request changes the server.
+fn is_write(line: &str) -> bool {
+    let is_read = ["/get HTTP/1.1", "/query HTTP/1.1"].iter().any(|end| line.ends_with(end));
+    !(is_read || line.starts_with("GET "))
 }
 
 /// Longer than any client of the tests waits.

@@ -82,14 +82,22 @@ impl Api {
         let mut count = ids.len().min(FETCH);
         loop {
             let part = &ids[..count];
-            let limit =
-                if count == 1 && budget.first { RECORD } else { budget.bytes.saturating_mul(JSON).min(RECORDS) };
+            let limit = if count == 1 && budget.first {
+                RECORD.min(budget.most)
+            } else {
+                budget.bytes.saturating_mul(JSON).min(RECORDS)
+            };
             match self.get_within(collection, part, &PARTS, limit).await? {
                 Came::Records(records) => {
                     self.came(collection, &records);
                     return Ok((records, count));
                 }
                 Came::TooLong if count > 1 => count /= SMALLER,
+                Came::TooLong if budget.first && budget.most < RECORD => {
+                    let (store, collection) = (self.transport.name(), collection.name.clone());
+                    let id = part.first().cloned().unwrap_or_default();
+                    return Err(Error::TooLarge { store, collection, id, most: budget.most });
+                }
                 Came::TooLong if !budget.first => return Ok((Vec::new(), 0)),
                 Came::TooLong | Came::Fails(_) => return Ok((self.fetch(collection, part).await?, count)),
             }
