@@ -90,6 +90,7 @@ fn a_local_target_is_asked_through_its_server() {
         .written_by("1.5.9")
         .verified();
     is_sound(&report);
+    assert!(report.output.stderr_text().contains("a new Chroma server is asked"), "it was not started once more");
     let compared = Migration::verify(&local(&source.path, DEFAULT), &local(&target.path, DEFAULT)).verified();
     let search = &compared.collection(NAME)["search"];
     assert!(search["recallMean"].is_null() && search["notes"][0].as_str().unwrap().contains("files"), "{search}");
@@ -156,4 +157,37 @@ fn what_is_required_of_files_cannot_be_shown() {
     let report = Migration::verify(&from, &to).args(["--search", "require"]).ends(5);
     assert_eq!(report.reason(), "SearchDegraded");
     report.says(&["nothing could be judged", "files answer no query"]);
+}
+
+/// Takes all links from the graph of the only HNSW folder of a store: vectors and ids stay, and no walk finds them. Row
+/// layout as in `store/files/index`: the number of links is the first field of a row.
+fn unlink(store: &Store) {
+    let folders = std::fs::read_dir(&store.path).unwrap().map(|entry| entry.unwrap().path());
+    let folder = folders.into_iter().find(|path| path.join("header.bin").exists()).expect("an HNSW folder");
+    let header = std::fs::read(folder.join("header.bin")).unwrap();
+    let number = |at: usize| usize::try_from(u64::from_le_bytes(header[at..at + 8].try_into().unwrap())).unwrap();
+    let (start, count, size) = (number(4), number(20), number(28));
+    let mut rows = std::fs::read(folder.join("data_level0.bin")).unwrap();
+    for row in 0..count {
+        let at = start + row * size;
+        rows[at..at + 2].fill(0);
+    }
+    std::fs::write(folder.join("data_level0.bin"), rows).unwrap();
+}
+
+/// Every record can be read by its id, and is right; searches walk a graph without links.
+#[test]
+fn a_damaged_index_is_told_and_can_fail_a_run() {
+    let source = generated("1.5.9", 3000, 24, "l2");
+    let damaged = generated("1.5.9", 3000, 24, "l2");
+    unlink(&damaged);
+    let target = ChromaServer::start("1.5.9", &damaged.path);
+    let (from, to) = (local(&source.path, DEFAULT), remote(&target, DEFAULT));
+    let reported = Migration::verify(&from, &to).verified();
+    let search = &reported.collection(NAME)["search"];
+    assert!(search["recallMean"].is_null() || search["recallMean"].as_f64().unwrap() < 0.9, "{search}");
+    let required = Migration::verify(&from, &to).args(["--search", "require"]).ends(5);
+    assert_eq!(required.reason(), "SearchDegraded", "{}", required.message());
+    assert_eq!(required.count("verified"), 3000, "the records are right");
+    required.says(&["every one is equal", "--search report"]);
 }
