@@ -21,6 +21,7 @@ mod reasons;
 mod refusals;
 mod refused;
 mod rights;
+mod schedules;
 mod stale;
 mod table;
 mod troubles;
