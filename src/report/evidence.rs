@@ -47,7 +47,10 @@ impl Digest {
     /// What is wrong with them, as the end of a sentence.
     pub fn proved(&self, parts: &BTreeMap<u32, String>) -> Result<String, String> {
         if self.lines > LINES || self.bytes > MOST as u64 {
-            return Err(format!("the runner says that it has {} bytes in {} lines", self.bytes, self.lines));
+            let (bytes, lines) = (self.bytes, self.lines);
+            return Err(format!(
+                "the runner says that it has {bytes} bytes in {lines} lines, more than {MOST} or {LINES}"
+            ));
         }
         let missing = (1..=self.lines).filter(|number| !parts.contains_key(number)).count();
         if missing > 0 {
