@@ -49,7 +49,8 @@ def judged(at, name):
     with tempfile.TemporaryFile("w+") as out:
         try:
             answer(at, name, out)
-        except Exception as error:  # whatever it is, the campaign wants to read it
+        # whatever it is, the campaign wants to read it; a panic of the engine is no Exception
+        except BaseException as error:
             why = f"{type(error).__name__}: {error}"
         out.seek(0)
         shutil.copyfileobj(out, sys.stdout)

@@ -390,7 +390,7 @@ fn args(dice: &mut Dice, store: &str) -> Vec<String> {
     let config = format!("{{\"path\": {store:?}, \"tenant\": \"default_tenant\"}}");
     let words: Vec<&str> = match dice.below(4) {
         0 => vec!["verify", "--source-config", store, "--target-config", &config, "--collection", "synced_l2"],
-        1 => vec!["inspect", store, "--collection", "values"],
+        1 => vec!["inspect", store],
         2 => vec![
             "migrate",
             "--source-config",
@@ -409,39 +409,44 @@ fn args(dice: &mut Dice, store: &str) -> Vec<String> {
         _ => vec!["verify", "--source-type", "local", "--source-config", &config, "--target-config", &config],
     };
     let mut args: Vec<String> = words.into_iter().map(str::to_owned).collect();
-    let flags = [
-        "--batch-size",
-        "--delay",
-        "--max-slowdown",
-        "--collection",
-        "--exclude",
-        "--database",
-        "--pacing",
-        "--on-conflict",
-        "--duplicates",
-        "--verification",
-        "--extras",
-        "--search",
-        "--search-queries",
-        "--search-min-recall",
-        "--one-store",
-        "--log-format",
-        "--allow-empty",
-        "--source-type",
-        "--target-type",
+    let alone = ["--allow-empty", "--records", "--json", "--dry-run"];
+    let words_of = [
+        "skip",
+        "overwrite",
+        "fail",
+        "allow",
+        "adaptive",
+        "fixed",
+        "counts",
+        "by-content",
+        "require",
+        "off",
+        "local",
+        "*",
     ];
+    let common = ["--collection", "--collection", "--exclude", "--database", "--extras", "--search", "--log-format"];
+    let of_migrate =
+        ["--batch-size", "--delay", "--max-slowdown", "--pacing", "--on-conflict", "--duplicates", "--verification"];
+    let flags: Vec<&str> = match args[0].as_str() {
+        "migrate" => common.into_iter().chain(of_migrate).chain(["--one-store"]).collect(),
+        "inspect" => vec!["--database", "--type"],
+        _ => common.into_iter().chain(["--source-type", "--target-type"]).collect(),
+    };
     for _ in 0..=dice.below(3) {
         let place = 1 + dice.below(args.len());
-        let new = match dice.below(4) {
+        let new = match dice.below(6) {
             0 => extremes::LONGS[dice.below(extremes::LONGS.len())].to_string(),
-            1 => format!("{}s", extremes::DOUBLES[dice.below(8)]),
+            1 => extremes::DOUBLES[dice.below(extremes::DOUBLES.len())].to_string(),
+            2 => format!("{}s", extremes::LONGS[dice.below(extremes::LONGS.len())]),
+            3 => dice.one_of(&words_of).to_owned(),
             // the system takes no more than 128 KiB in one word, and no NUL
             _ => extremes::text(dice).replace('\0', "0").chars().take(20_000).collect(),
         };
-        match dice.below(4) {
+        match dice.below(8) {
             0 if place < args.len() => args[place] = new,
             1 if place < args.len() => drop(args.remove(place)),
             2 => args.insert(place, new),
+            3 => args.push(dice.one_of(&alone).to_owned()),
             _ => args.extend([dice.one_of(&flags).to_owned(), new]),
         }
     }
