@@ -82,6 +82,12 @@ test: require-rust chroma ## Runs every test; as root, it installs Debian packag
 mutants: require-rust chroma ## Damages a copy in every way, checks that each is found, into docs/reliability.md (15 minutes)
 	MUTANTS=all SEED=$(SEED) MOST=$(MOST) cargo test --locked --test suite mutants::campaign -- --nocapture
 
+# SEED repeats a campaign; SECONDS bounds it; ONLY names one target.
+.PHONY: fuzz
+fuzz: require-rust chroma ## Gives each parser what nobody would write, into docs/reliability.md (an hour; SECONDS=60: a minute)
+	FUZZ=all SEED=$(SEED) SECONDS=$(SECONDS) ONLY=$(ONLY) \
+	  cargo test --locked --test suite fuzz::series::campaign -- --exact --nocapture
+
 # SEED repeats a campaign, or goes on with one that was stopped; ROW and TRIAL name what is repeated.
 .PHONY: faults
 faults: require-rust chroma ## Breaks everything around a run, judges what is left, into docs/reliability.md (an hour; QUICK=1: 10 minutes)
