@@ -121,8 +121,8 @@ impl FilterTally {
                     self.unmeasured += 1;
                 }
             }
-            Err(Silence::Failed(why)) => {
-                self.failure.get_or_insert_with(|| format!("not judged: {}: {why}", counted.words()));
+            Err(silence) if silence.is_failure() => {
+                self.failure.get_or_insert_with(|| format!("{}: {}", counted.words(), silence.words()));
             }
             Ok(Said::Open) | Err(_) => {}
         }
@@ -142,6 +142,18 @@ impl FilterTally {
         notes.extend(wrong.map(|first| format!("the first filter that is answered wrongly is {first}{of_others}")));
         (sum, notes, failure)
     }
+}
+
+/// What a person should know of an index that finds little, where the source's own server finds as little: None otherwise.
+pub(super) fn poor(told: &report::Search, min_recall: f64) -> Option<String> {
+    let (own, mean) = (told.source_recall_mean?, told.recall_mean?);
+    let is_poor = mean < min_recall && own < min_recall && mean >= own - SPREAD;
+    is_poor.then(|| {
+        format!(
+            "searches find {mean:.2} of the exact nearest records, and {own:.2} on the source's own server: the index of \
+             both is poor; raise ef_search of both collections"
+        )
+    })
 }
 
 /// The mean recall over all queries of a run; None where none was judged.
@@ -249,6 +261,18 @@ mod tests {
         assert!(told(4, Some(5), Distance::L2));
         assert!(told(8, Some(10), Distance::L2), "a good source asks for no more than minRecall");
         assert!(!told(1, None, Distance::Ip));
+    }
+
+    #[test]
+    fn an_index_as_poor_as_the_sources_is_told_as_such() {
+        let told = |hits, own: Option<usize>| {
+            let own = own.map(|own| tally(&[own]));
+            poor(&tally(&[hits]).report(own.as_ref()), LEAST)
+        };
+        assert!(told(5, Some(5)).unwrap().contains("0.50 on the source's own server"));
+        assert!(told(6, Some(5)).is_some());
+        assert_eq!(told(4, Some(5)), None, "that is trouble, and said as such");
+        assert_eq!((told(9, Some(9)), told(5, Some(9)), told(5, None)), (None, None, None));
     }
 
     #[test]
