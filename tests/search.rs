@@ -1,10 +1,13 @@
 //! Whether searches in the target are checked as promised: real servers of all versions, and a proxy that tells what no server
 //! can be made to tell. The records' own verdict is the same in all of them.
 
+use std::path::Path;
+
 use serde_json::{Value as Json, json};
 
 use super::support::api;
 use super::support::chroma::ChromaServer;
+use super::support::command::TestCommand;
 use super::support::lies::Lie;
 use super::support::migration::{DEFAULT, Migration, Report, local, remote};
 use super::support::proxy::{Fault, Proxy, Seen};
@@ -97,6 +100,40 @@ fn a_local_target_is_asked_through_its_server() {
     let compared = Migration::verify(&local(&source.path, DEFAULT), &local(&target.path, DEFAULT)).verified();
     let search = &compared.collection(NAME)["search"];
     assert!(search["recallMean"].is_null() && search["notes"][0].as_str().unwrap().contains("files"), "{search}");
+}
+
+/// In a pod the server that writes the folder is not ours to restart: the report says what was read instead.
+#[test]
+fn a_server_of_the_pod_is_asked_and_not_restarted() {
+    let source = generated("1.5.9", 400, 24, "cosine");
+    let folder = Store::absent();
+    let parent = |path: &Path| path.parent().unwrap().display().to_string();
+    let manifest = json!({
+        "apiVersion": "memory-migration.dev/v1alpha1",
+        "kind": "MemoryMigration",
+        "metadata": { "name": "m" },
+        "spec": {
+            "source": { "local": { "claimName": "from", "path": "store" } },
+            "target": { "local": { "claimName": "into", "path": "store" } },
+            "pacing": { "batchSize": 100, "delay": "0s" },
+            "verification": { "search": { "mode": "Require" } },
+        },
+    });
+    let beside = ChromaServer::start("1.5.9", &folder.path);
+    let told = parent(&folder.path) + "/report.json";
+    TestCommand::new()
+        .args(["run", "-f", "-", "--termination-log", "/dev/null", "--writer-url", &beside.url, "--report", &told])
+        .args(["--volume", &format!("from={}", parent(&source.path))])
+        .args(["--volume", &format!("into={}", parent(&folder.path))])
+        .stdin(manifest.to_string())
+        .run()
+        .code(0)
+        .stdout("400 records verified");
+    let report: Json = serde_json::from_str(&std::fs::read_to_string(told).unwrap()).unwrap();
+    let search = &report["collections"][0]["search"];
+    assert!(search["queries"].as_u64().unwrap() >= 45 && search["recallMean"].as_f64().unwrap() >= 0.95, "{search}");
+    let note = "its server was not restarted: index and log were read from the files instead";
+    assert_eq!(search["notes"], json!([note]), "{search}");
 }
 
 /// Verifies the target through a proxy with this rule for searches, in both modes.
