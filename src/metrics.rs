@@ -506,6 +506,7 @@ mod tests {
 
     #[test]
     fn the_recall_is_that_of_the_last_ended_run() {
+        const SERIES: &str = "{name=\"a\",namespace=\"ns\"}";
         let metrics = Metrics::new(&REASONS).unwrap();
         let show = |ended: bool, planned, recall| {
             let counts = ended.then(counts);
@@ -519,7 +520,6 @@ mod tests {
             let lines = text.lines().filter_map(|line| line.strip_prefix("memory_migration_search_recall"));
             lines.map(Into::into).collect::<Vec<String>>()
         };
-        const SERIES: &str = "{name=\"a\",namespace=\"ns\"}";
         assert!(show(false, false, None).is_empty(), "a run that never ended has none");
         assert_eq!(show(true, false, Some(0.98)), [format!("{SERIES} 0.98")]);
         assert_eq!(show(false, false, None), [format!("{SERIES} 0.98")], "a run is under way");
