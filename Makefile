@@ -8,9 +8,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 CARGO_DENY_VERSION := 0.20.2
+CARGO_MUTANTS_VERSION := 27.1.0
 CACHE := $(or $(MEMORY_MIGRATION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memory-migration-operator)
 TOOLS := $(CACHE)/tools
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+CARGO_MUTANTS := $(TOOLS)/cargo-mutants-$(CARGO_MUTANTS_VERSION)/bin/cargo-mutants
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
 .PHONY: help
@@ -82,6 +84,18 @@ test: require-rust chroma ## Runs every test; as root, it installs Debian packag
 mutants: require-rust chroma ## Damages a copy in every way, checks that each is found, into docs/reliability.md (15 minutes)
 	MUTANTS=all SEED=$(SEED) MOST=$(MOST) cargo test --locked --test suite mutants::campaign -- --nocapture
 
+# SEED repeats a campaign; SECONDS bounds it; ONLY names one target.
+.PHONY: fuzz
+fuzz: require-rust chroma ## Gives each parser what nobody would write, into docs/reliability.md (an hour; SECONDS=60: a minute)
+	FUZZ=all SEED=$(SEED) SECONDS=$(SECONDS) ONLY=$(ONLY) \
+	  cargo test --locked --test suite fuzz::series::campaign -- --exact --nocapture
+
+# SEED repeats a campaign, or goes on with one that was stopped; MINUTES bounds one go, MOST the files that are sampled.
+.PHONY: mutants-code
+mutants-code: require-rust $(CARGO_MUTANTS) ## Changes the code that decides, checks that a test fails, into docs/reliability.md (30 minutes a go)
+	python3 tests/mutants/code.py --tool "$(CARGO_MUTANTS)" --target "$(or $(CARGO_TARGET_DIR),target)" \
+	  $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(MOST),--most $(MOST)) $(if $(ONLY),--only $(ONLY))
+
 # SEED repeats a campaign, or goes on with one that was stopped; ROW and TRIAL name what is repeated.
 .PHONY: faults
 faults: require-rust chroma ## Breaks everything around a run, judges what is left, into docs/reliability.md (an hour; QUICK=1: 10 minutes)
@@ -143,6 +157,10 @@ tools: $(CARGO_DENY) ## Installs cargo-deny (a few minutes, once)
 $(CARGO_DENY): | require-rust
 	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)" \
 	  "cargo-deny@$(CARGO_DENY_VERSION)"
+
+$(CARGO_MUTANTS): | require-rust
+	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$(TOOLS)/cargo-mutants-$(CARGO_MUTANTS_VERSION)" \
+	  "cargo-mutants@$(CARGO_MUTANTS_VERSION)"
 
 # NODES=2 adds a second node to the cluster of this target and of those below.
 .PHONY: cluster-up

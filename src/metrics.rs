@@ -33,6 +33,7 @@ pub struct Metrics {
     phase: IntGaugeVec,
     waiting: IntGaugeVec,
     records: IntGaugeVec,
+    recall: GaugeVec,
     progress: GaugeVec,
     rate: IntGaugeVec,
     last_success: IntGaugeVec,
@@ -52,6 +53,8 @@ pub struct Shown {
     pub waiting: Option<&'static str>,
     /// Numbers of records, once a run has ended.
     pub counts: Option<Counts>,
+    /// The share of the exact nearest records that searches find, 0 to 1, once a run has ended that judged a query.
+    pub recall: Option<f64>,
     /// The run was a dry run: what it would do has not become of any record, so none are shown.
     pub planned: bool,
     /// Share of the whole run, 0 to 1.
@@ -111,6 +114,10 @@ impl Metrics {
                 &["namespace", "name", "reason"],
             )?,
             records: integer("records", "Records of the object's last ended run.", &["namespace", "name", "state"])?,
+            recall: real(
+                "search_recall",
+                "Share of the exact nearest records that searches in the target find, 0 to 1.",
+            )?,
             progress: real("progress_ratio", "Share of the whole run, 0 to 1.")?,
             rate: integer("records_per_second", "Records per second of the current stage.", &OBJECT)?,
             last_success: integer(
@@ -134,7 +141,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let families: [Box<dyn prometheus::core::Collector>; 16] = [
+        let families: [Box<dyn prometheus::core::Collector>; 17] = [
             Box::new(self.reconcile_duration.clone()),
             Box::new(self.reconcile_errors.clone()),
             Box::new(self.runs.clone()),
@@ -146,6 +153,7 @@ impl Metrics {
             Box::new(self.phase.clone()),
             Box::new(self.waiting.clone()),
             Box::new(self.records.clone()),
+            Box::new(self.recall.clone()),
             Box::new(self.progress.clone()),
             Box::new(self.rate.clone()),
             Box::new(self.last_success.clone()),
@@ -227,6 +235,12 @@ impl Metrics {
             let number = i64::try_from(number).unwrap_or(i64::MAX);
             self.records.with_label_values(&[namespace, name, state]).set(number);
         }
+        // While a run goes on, the numbers of the last ended one stay.
+        match shown.recall.filter(|_| !shown.planned) {
+            Some(recall) => self.recall.with_label_values(&labels).set(recall),
+            None if shown.counts.is_some() => drop(self.recall.remove_label_values(&labels)),
+            None => {}
+        }
         self.progress.with_label_values(&labels).set(shown.progress);
         self.rate.with_label_values(&labels).set(shown.records_per_second);
         self.attempts.with_label_values(&labels).set(shown.attempts);
@@ -281,6 +295,7 @@ impl Metrics {
             let _ = self.waiting.remove_label_values(&[labels[0], labels[1], reason]);
         }
         self.forget_records(namespace, name);
+        let _ = self.recall.remove_label_values(&labels);
         let _ = self.progress.remove_label_values(&labels);
         let _ = self.rate.remove_label_values(&labels);
         let _ = self.attempts.remove_label_values(&labels);
@@ -487,6 +502,33 @@ mod tests {
         assert_eq!(seen(), all);
         metrics.keep_schedules(&BTreeSet::new());
         assert_eq!(seen(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_recall_is_that_of_the_last_ended_run() {
+        const SERIES: &str = "{name=\"a\",namespace=\"ns\"}";
+        let metrics = Metrics::new(&REASONS).unwrap();
+        let show = |ended: bool, planned, recall| {
+            let counts = ended.then(counts);
+            metrics.show(
+                "ns",
+                "a",
+                &PHASES,
+                &Shown { phase: "Succeeded", counts, planned, recall, ..Shown::default() },
+            );
+            let text = metrics.text().unwrap();
+            let lines = text.lines().filter_map(|line| line.strip_prefix("memory_migration_search_recall"));
+            lines.map(Into::into).collect::<Vec<String>>()
+        };
+        assert!(show(false, false, None).is_empty(), "a run that never ended has none");
+        assert_eq!(show(true, false, Some(0.98)), [format!("{SERIES} 0.98")]);
+        assert_eq!(show(false, false, None), [format!("{SERIES} 0.98")], "a run is under way");
+        assert!(show(true, false, None).is_empty(), "it judged no query");
+        assert_eq!(show(true, false, Some(0.0)), [format!("{SERIES} 0")], "nothing found is a number, too");
+        assert!(show(true, true, Some(0.5)).is_empty(), "a dry run asks nothing");
+        assert_eq!(show(true, false, Some(1.0)), [format!("{SERIES} 1")]);
+        metrics.keep_only(&BTreeSet::new(), &PHASES);
+        assert!(!metrics.text().unwrap().contains("memory_migration_search_recall{"));
     }
 
     #[test]

@@ -250,6 +250,7 @@ fn exposed() -> String {
             counts: Some(Counts::default()),
             last_success: Some(1),
             stale: Some(true),
+            recall: Some(1.0),
             ..Shown::default()
         };
         metrics.show("ns", name, &Phase::ALL.map(Phase::as_str), &shown);

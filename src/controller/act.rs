@@ -342,6 +342,7 @@ fn show(context: &Context, migration: &MemoryMigration, written: Option<&MemoryM
         phase: status.phase.map(Phase::as_str).unwrap_or_default(),
         waiting: waiting.map(Reason::as_str),
         counts: status.counts.map(Into::into),
+        recall: status.verification.as_ref().and_then(|verification| verification.recall),
         planned: reason == Some(Reason::DryRunCompleted),
         progress: f64::from(progress.percent) / 100.0,
         records_per_second: progress.records_per_second,
