@@ -34,9 +34,9 @@ struct Cli {
 enum Command {
     /// Copy every record of a source into a target, and verify every one.
     Migrate(migrate::Args),
-    /// Reconcile MemoryMigration objects in a cluster.
+    /// Reconcile MemoryMigration objects and their schedules in a cluster.
     Controller(Box<controller::Args>),
-    /// Print the CustomResourceDefinition.
+    /// Print every CustomResourceDefinition.
     Crd,
     /// Carry out one MemoryMigration manifest without a cluster.
     Run(run::Args),

@@ -6,6 +6,7 @@ pub mod build;
 pub mod observe;
 pub mod plan;
 pub mod process;
+pub mod schedule;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

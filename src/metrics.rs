@@ -1,6 +1,8 @@
 //! Every metric's name and labels: no other file names one. Labels are bounded: namespace and name only while the
 //! object exists, everything else from closed lists.
 
+mod schedules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
@@ -9,6 +11,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use self::schedules::Schedules;
+pub use self::schedules::ShownSchedule;
 use crate::report::{Counts, Direction, Verdict};
 
 /// Namespace and name of an object.
@@ -33,6 +37,7 @@ pub struct Metrics {
     rate: IntGaugeVec,
     last_success: IntGaugeVec,
     attempts: IntGaugeVec,
+    schedules: Schedules,
     /// The objects that are shown, and what each waits for.
     objects: Mutex<BTreeMap<Key, Option<&'static str>>>,
 }
@@ -111,6 +116,7 @@ impl Metrics {
                 &OBJECT,
             )?,
             attempts: integer("attempts", "Jobs that the object's run has had.", &OBJECT)?,
+            schedules: Schedules::new(&registry)?,
             registry,
             objects: Mutex::default(),
         };
@@ -227,6 +233,16 @@ impl Metrics {
         if let Some(reason) = shown.waiting {
             self.waiting.with_label_values(&[namespace, name, reason]).set(1);
         }
+    }
+
+    /// Shows a schedule.
+    pub fn show_schedule(&self, namespace: &str, name: &str, shown: &ShownSchedule) {
+        self.schedules.show(namespace, name, shown);
+    }
+
+    /// Drops the series of all schedules that are not there any more.
+    pub fn keep_schedules(&self, existing: &BTreeSet<Key>) {
+        self.schedules.keep_only(existing);
     }
 
     /// Drops the series of all objects that are not there any more.
@@ -430,6 +446,32 @@ mod tests {
         assert!(metrics.text().unwrap().contains("state=\"unreadable\"} 2"));
         metrics.show("ns", "a", &PHASES, &shown(true));
         assert!(!metrics.text().unwrap().contains("memory_migration_records{"));
+    }
+
+    /// What a schedule has missed is in its status: a restart of the operator does not begin at 0.
+    #[test]
+    fn series_of_schedules_live_as_long_as_their_object() {
+        let metrics = Metrics::new(&REASONS).unwrap();
+        let seen = || -> Vec<String> {
+            let text = metrics.text().unwrap();
+            let lines = text.lines().filter(|line| line.contains("name=\"nightly\""));
+            lines.map(|line| line.replace("{name=\"nightly\",namespace=\"ns\"}", "")).collect()
+        };
+        let show = |shown| metrics.show_schedule("ns", "nightly", &shown);
+        show(ShownSchedule::default());
+        assert_eq!(seen(), ["memory_migration_schedule_missed_total 0"]);
+        let shown = ShownSchedule { last_success: Some(7), missed: 3, up_to_date: Some(false) };
+        show(shown.clone());
+        let all = [
+            "memory_migration_schedule_last_success_timestamp_seconds 7",
+            "memory_migration_schedule_missed_total 3",
+            "memory_migration_schedule_up_to_date 0",
+        ];
+        assert_eq!(seen(), all);
+        show(shown);
+        assert_eq!(seen(), all);
+        metrics.keep_schedules(&BTreeSet::new());
+        assert_eq!(seen(), Vec::<String>::new());
     }
 
     #[test]

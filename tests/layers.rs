@@ -55,6 +55,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("prometheus", &["metrics"]),
+    ("croner", &["api::schedule"]),
 ];
 
 /// The rooms of a local store's files, from the lowest: each may use those before it.
@@ -75,7 +76,13 @@ const IN_CONTROLLER: &[(&str, &[&str])] = &[
     ("plan", &["build", "observe::world"]),
     ("build", &["observe::world"]),
     ("act", &["observe", "plan"]),
-    ("process", &["act", "build", "observe", "plan"]),
+    ("schedule", &["act", "build", "observe", "plan::crd_gap", "plan::notices", "process::memory"]),
+    ("schedule::plan", &["plan::notices"]),
+    ("schedule::said", &["plan::notices"]),
+    ("schedule::history", &[]),
+    ("schedule::child", &[]),
+    ("schedule::world", &["build", "observe::facts", "observe::world"]),
+    ("process", &["act", "build", "observe", "plan", "schedule"]),
 ];
 
 /// Files that only calculate: they neither ask a cluster nor read a clock, and wait for nothing.
@@ -88,6 +95,12 @@ const PURE: &[&str] = &[
     "controller::observe::facts",
     "controller::observe::trouble",
     "controller::observe::ending",
+    "controller::schedule::child",
+    "controller::schedule::history",
+    "controller::schedule::plan",
+    "controller::schedule::said",
+    "controller::schedule::world",
+    "api::schedule",
 ];
 
 /// Words that a file that only calculates does not have.

@@ -20,6 +20,7 @@ mod reasons;
 mod refusals;
 mod refused;
 mod rights;
+mod schedules;
 mod table;
 mod troubles;
 mod waits;

@@ -16,10 +16,10 @@ use super::window::Window;
 use super::{collections, sizes, window};
 use crate::model::{Collection, Distance, Error, Fetched, Result};
 use crate::scratch::SortedIds;
-use crate::store::files::sqlite::check;
 use crate::store::files::sqlite::connection::{self, Opened, failure};
 use crate::store::files::sqlite::schema::{self, Columns, Layout};
 use crate::store::files::sqlite::tables;
+use crate::store::files::sqlite::{birth, check};
 use crate::store::files::system::{self, Attempt, Failure};
 use crate::store::files::{DATABASE, place};
 use crate::store::{Budget, Remarks};
@@ -101,21 +101,25 @@ impl Core {
             return Ok(());
         }
         place(&self.path).into_store(&self.path)?;
-        let opened = connection::open(&self.file)?;
+        let unborn = |error| Failure::Final(birth::unborn(&self.path).unwrap_or(error));
+        let opened = connection::open(&self.file).map_err(|found| match found {
+            Failure::Final(error) => unborn(error),
+            again @ Failure::Again(_) => again,
+        })?;
         let sql = |e| failure(&self.file, &e);
         let (layout, whole) = self.shared.catalog(&opened.connection).layout().map_err(sql)?;
         let found = tables::tables(&opened.connection).map_err(sql)?;
         // with a page of the migrations gone, tables and columns alone tell
         let checked = if whole { layout.check() } else { Ok(()) };
-        let columns = checked.and_then(|()| schema::columns(&found)).map_err(|why| {
-            Failure::Final(Error::Unsupported {
-                store: self.name(),
-                why,
-                remedy: "this program reads stores of Chroma 0.4.15 to 1.5.9; serve a copy with the Chroma that wrote \
-                         it and migrate from that server"
+        let unknown = |why| Error::Unsupported {
+            store: self.name(),
+            why,
+            remedy:
+                "this program reads stores of Chroma 0.4.15 to 1.5.9; serve a copy with the Chroma that wrote it and \
+                     migrate from that server"
                     .to_owned(),
-            })
-        })?;
+        };
+        let columns = checked.and_then(|()| schema::columns(&found)).map_err(|why| unborn(unknown(why)))?;
         self.shared.is_copy.store(opened.is_copy(), Ordering::Relaxed);
         self.opened = Some((opened, columns, layout));
         Ok(())
