@@ -44,7 +44,7 @@ async fn a_collection_on_which_the_server_fails_is_left_out_if_it_answers_for_an
         assert_eq!((outcome.exit, outcome.report.reason), (Exit::Different, Reason::VerificationFailed), "{failing}");
         let message = &outcome.report.message;
         assert!(
-            message.contains(&format!("{failing} was skipped")) && message.contains("an error of its own"),
+            message.contains(&format!("{failing:?} was skipped")) && message.contains("an error of its own"),
             "{message}"
         );
         assert_eq!(target.records("memories"), source.records("memories"), "{failing}");
