@@ -9,6 +9,7 @@ mod inspect;
 mod manifest;
 mod migrate;
 mod output;
+mod report;
 mod run;
 mod session;
 mod verify;
@@ -44,6 +45,8 @@ enum Command {
     Verify(verify::Args),
     /// Show what a store or server holds: collections, counts, dimension, distance, damage.
     Inspect(inspect::Args),
+    /// Show a report, or make a page for a browser of it.
+    Report(report::Args),
 }
 
 /// Threads for reading files and for parsing: more would wait for each other, and each keeps memory of its own.
@@ -85,6 +88,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Inspect(args) => inspect::run(args).await,
+        Command::Report(args) => report::run(&args),
     }
 }
 

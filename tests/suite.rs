@@ -36,6 +36,8 @@ mod manifests;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod regressions;
