@@ -415,6 +415,24 @@ fn names_hold_the_database_where_it_is_not_chromas_own() {
     assert_eq!(names("{local: {claimName: dev}}", "{remote: {url: \"http://b\"}}"), ("dev".into(), "http://b".into()));
 }
 
+/// Both columns said `prod/chroma`: of two servers behind one Service, and of two databases of one server.
+#[test]
+fn source_and_target_never_look_the_same() {
+    let chroma = |more: &str| format!("{{remote: {{service: {{name: chroma, namespace: prod{more}}}}}}}");
+    let database = |more: &str| format!("{{remote: {{service: {{name: chroma, namespace: prod}}{more}}}}}");
+    let claim = |more: &str| format!("{{local: {{claimName: dev, path: chroma_db{more}}}}}");
+    for (source, target, expected) in [
+        (chroma(""), chroma(", port: 8001"), ["prod/chroma", "prod/chroma:8001"]),
+        (chroma(", port: 8000"), chroma(", port: 9000"), ["prod/chroma", "prod/chroma:9000"]),
+        (database(""), database(", database: b"), ["prod/chroma#default_database", "prod/chroma#b"]),
+        (database(", database: a"), database(", tenant: t, database: a"), ["prod/chroma#a", "prod/chroma#t/a"]),
+        (claim(""), claim(", database: b"), ["dev:chroma_db#default_database", "dev:chroma_db#b"]),
+    ] {
+        let status = Case::of(object(&source, &target, "")).plan().status().unwrap();
+        assert_eq!([status.source_name.as_str(), status.target_name.as_str()], expected, "{source} {target}");
+    }
+}
+
 /// Records and percent rise once over the whole run; a pod that begins again does not say what the one before did.
 #[test]
 fn a_run_that_goes_on_shows_what_is_there_and_not_the_old_stage() {
