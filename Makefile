@@ -58,6 +58,7 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 .PHONY: test
 test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster
 	cargo test --locked
+	python/test.sh
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
 	  tests/workflows.sh; \
@@ -103,11 +104,22 @@ bench: require-rust ## Measures ours beside a plain loop and Chroma's own ceilin
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
 	"$$python" bench/bench.py --binary "$$binary" --server "$$server" --cache "$(CACHE)" $(BENCH)
 
+# PARTS are those of deploy/release.sh; DIST is where they go.
+.PHONY: release
+release: require-rust ## Makes parts of a release (PARTS="program wheel", DIST=FOLDER); publishes nothing
+	deploy/release.sh "$(or $(DIST),target/dist)" $(PARTS)
+
 .PHONY: release-check
-release-check: require-rust ## Makes and checks what of a release x86_64 Linux can make, and signs it with a throwaway key (needs Go)
-	rm -rf target/release-check
-	mkdir -p target
-	deploy/release.sh target/release-check
+release-check: require-rust ## Makes and checks what of a release this machine can make, signs it with a throwaway key (needs Go)
+	deploy/release.sh target/release-check check
+
+.PHONY: wheel
+wheel: require-rust ## Makes the Python wheel, in release mode (DIST=FOLDER)
+	python/wheel.sh "$(or $(DIST),target/dist)"
+
+.PHONY: python-test
+python-test: require-rust ## Installs the wheel of a debug build with each Python from 3.9 on, and tests it against real Chroma
+	python/test.sh
 
 .PHONY: fmt
 fmt: require-rust ## Formats the code

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import io
 import logging
 import os
 import pathlib
@@ -73,6 +74,15 @@ class TheReplacedScriptsExamples(WithChroma):
             self.assertTrue(report["verification"]["identical"])
         with chroma.server(self.path("restored")) as port:
             self.assertEqual(chroma.held(port), MEMORIES)
+
+
+class TheReadme(WithChroma):
+    def test_its_example_works(self) -> None:
+        with open(os.path.join(chroma.ROOT, "python", "README.md"), encoding="utf-8") as file:
+            example = file.read().split("```python\n")[1].split("```")[0]
+        with chroma.server(self.path("server")) as port, contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(example.replace("./chroma_db", self.source).replace("8000", str(port)), {})
+        self.assertEqual(said.getvalue(), f"Verified {chroma.COUNT}\n")
 
 
 class Outcomes(WithChroma):
