@@ -114,25 +114,56 @@ sums() {
   (cd "$out" && sha256sum --check --quiet SHA256SUMS)
 }
 
-# As cosign's keyless signature of a release, but with a key that nobody keeps, and without a transparency log.
+# What the workflow does with cosign's keyless signatures and a public registry: here with a key that nobody keeps, without a
+# transparency log, in a registry that lives for this check.
 throwaway() {
-  local cosign
-  step "a signature by a key that is thrown away"
-  cosign=$(deploy/cosign.sh)
-  cp "$out/SHA256SUMS" "$scratch/SHA256SUMS"
-  (
-    cd "$scratch"
-    export COSIGN_PASSWORD=
-    "$cosign" generate-key-pair 2>/dev/null
-    "$cosign" sign-blob --yes --key cosign.key --use-signing-config=false --tlog-upload=false --bundle bundle.json SHA256SUMS >sign.log 2>&1 ||
-      { cat sign.log; fail "cosign does not sign"; }
-    verify() { "$cosign" verify-blob --key cosign.pub --insecure-ignore-tlog --bundle bundle.json "$1" >verify.log 2>&1; }
-    verify SHA256SUMS || { cat verify.log; fail "the signature does not hold"; }
-    echo >>SHA256SUMS
-    if verify SHA256SUMS; then fail "the signature holds for changed checksums, too"; fi
-  )
-  echo "signed, verified, and refused for changed checksums, by $("$cosign" version 2>/dev/null | sed -n 's/^GitVersion: *//p')"
+  local registry reference chart pushed
+  step "signatures by a key that is thrown away, in a registry of this check's own"
+  tools
+  PATH=$(deploy/signing.sh):$PATH
+  export COSIGN_PASSWORD= DOCKER_CONFIG=$scratch/docker
+  # SIGN and VERIFY go without the services of a public signature
+  local sign=(--yes --key cosign.key --use-signing-config=false --tlog-upload=false) verify=(--key cosign.pub --insecure-ignore-tlog)
+  cd "$scratch"
+  quietly cosign generate-key-pair
+
+  cp "$out/SHA256SUMS" sums
+  quietly cosign sign-blob "${sign[@]}" --bundle sums.bundle sums
+  quietly cosign verify-blob "${verify[@]}" --bundle sums.bundle sums
+  echo >>sums
+  refused cosign verify-blob "${verify[@]}" --bundle sums.bundle sums
+  echo "SHA256SUMS: signed, verified, refused once it is changed"
+
+  registry=localhost:$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  crane registry serve --address "127.0.0.1:${registry#*:}" >registry.log 2>&1 &
+  trap 'kill %1; rm -rf "$scratch"' EXIT
+  for _ in $(seq 100); do crane catalog "$registry" >/dev/null 2>&1 && break; sleep 0.1; done
+  mkdir layout
+  tar -x -f "$out/$(image_of_this_machine)" -C layout
+  reference=$(crane push layout "$registry/memory-migration-operator:$version" 2>push.log) || { cat push.log; fail "crane does not push the image"; }
+  [ "${reference#*@}" = "$digest" ] || fail "the image is pushed as $reference, and not as it was made, $digest"
+  signed "$reference"
+  quietly cosign attest "${sign[@]}" --allow-http-registry --type spdxjson --predicate "$out/sbom.spdx.json" "$reference"
+  quietly cosign verify-attestation "${verify[@]}" --allow-http-registry --type spdxjson "$reference"
+  echo "image: pushed by its digest, signed, verified; its SBOM is attested"
+  for chart in memory-migration-operator-crds memory-migration-operator; do
+    pushed=$(helm push "$out/$chart-$version.tgz" "oci://$registry/charts" --plain-http 2>&1 | sed -n 's/^Digest: *//p')
+    signed "$registry/charts/$chart@$pushed"
+    helm template mm "oci://$registry/charts/$chart" --version "$version" --plain-http >pulled.yaml 2>pull.log || { cat pull.log; fail "helm cannot pull $chart"; }
+    helm template mm "$out/$chart-$version.tgz" | diff - pulled.yaml || fail "$chart from the registry renders something else"
+    echo "$chart: pushed, signed, verified, rendered from the registry"
+  done
+  cd "$OLDPWD"
 }
+
+signed() { # REFERENCE
+  refused cosign verify "${verify[@]}" --allow-http-registry "$1"
+  quietly cosign sign "${sign[@]}" --allow-http-registry "$1"
+  quietly cosign verify "${verify[@]}" --allow-http-registry "$1"
+}
+
+quietly() { "$@" >said.log 2>&1 || { cat said.log; fail "$1 $2 failed"; }; }
+refused() { if "$@" >said.log 2>&1; then fail "$1 $2 takes what nobody signed"; fi; }
 
 check() {
   rm -rf "${out:?}"/*

@@ -16,7 +16,8 @@ fn changelog(root: &Path, args: &[&str]) -> Output {
 fn tree(fragments: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("changelog.d")).unwrap();
-    fs::write(root.path().join("CHANGELOG.md"), "# Changelog\n\n## Unreleased\n\n- Older.\n\n## 0.0.1\n\n- Oldest.\n").unwrap();
+    fs::write(root.path().join("CHANGELOG.md"), "# Changelog\n\n## Unreleased\n\n- Older.\n\n## 0.0.1\n\n- Oldest.\n")
+        .unwrap();
     for (name, text) in fragments {
         fs::write(root.path().join("changelog.d").join(name), text).unwrap();
     }
