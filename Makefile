@@ -34,9 +34,9 @@ image: require-rust ## Makes the operator's image, without a container engine (I
 	IMAGE_ARCH="$(IMAGE_ARCH)" deploy/image.sh "$(IMAGE_TAR)" $(IMAGE)
 
 .PHONY: demo
-demo: require-rust ## Moves 500 memories from a local store to a Chroma server and back, and proves it
-	cargo build --locked
-	deploy/demo.sh "$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
+demo: require-rust ## Moves 500 memories from a local store to a Chroma server and back, and proves it (compiles first, once)
+	cargo build --locked --profile demo
+	deploy/demo.sh "$$(cargo build --locked --profile demo --quiet --message-format=json --bin memory-migration | \
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 
 .PHONY: pictures
@@ -160,7 +160,7 @@ cluster-test: require-rust ## Runs the scenarios on a real cluster: this one, or
 	tests/cluster/test.sh $(SCENARIOS)
 
 .PHONY: cluster-demo
-cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up to look around
+cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up (25 minutes the first time)
 	tests/cluster/test.sh --demo
 
 .PHONY: cluster-idle
