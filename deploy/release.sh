@@ -51,7 +51,7 @@ program() {
   tar -x -z -f "$out/$name.tar.gz" -C "$scratch/unpacked"
   "$scratch/unpacked/memory-migration" --version | grep -qF "$version" || fail "the packed command is not version $version"
   step "the packed command moves 500 memories into a server and back"
-  deploy/demo.sh "$scratch/unpacked/memory-migration" >"$scratch/demo" || { cat "$scratch/demo"; fail "the packed command does not work"; }
+  deploy/demo.sh "$scratch/unpacked/memory-migration" >"$scratch/demo" 2>&1 || { cat "$scratch/demo"; fail "the packed command does not work"; }
   tail -n 1 "$scratch/demo"
 }
 

@@ -15,10 +15,10 @@ trap 'rm -f LICENSE' EXIT
 if [ "${2:-}" = --debug ]; then
   "$maturin" build --quiet --locked --profile dev --strip --compatibility linux --out "$out" >&2
 elif [ "$(uname -s)" = Linux ]; then
-  # static: it asks nothing of the C library that is there, so both kinds of tag are true
+  # static: it asks nothing of the C library that is there, so the oldest tag that pip knows is true
   # shellcheck disable=SC2016 # program.sh sets the variable
   ../deploy/program.sh '' sh -c '"$0" build --quiet --locked --release --target "$PROGRAM_TARGET" --out "$1" \
-    --compatibility manylinux2014 --compatibility musllinux_1_2' "$maturin" "$out" >&2
+    --compatibility manylinux2014' "$maturin" "$out" >&2
 else
   "$maturin" build --quiet --locked --release --out "$out" >&2
 fi

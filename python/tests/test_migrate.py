@@ -26,19 +26,19 @@ MEMORIES = chroma.expected()
 FAST: Any = {"batch_size": 1000, "delay": 0, "chroma_bin": chroma.CHROMA}
 
 
+def setUpModule() -> None:
+    WithChroma.scratch = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(WithChroma.scratch.cleanup)
+    WithChroma.source = os.path.join(WithChroma.scratch.name, "chroma_db")
+    chroma.new_store(WithChroma.source)
+
+
 class WithChroma(unittest.TestCase):
-    """A store with memories, and an empty folder for each test."""
+    """One store with memories for all tests, which only read it, and an empty folder for each."""
 
     scratch: ClassVar["tempfile.TemporaryDirectory[str]"]
     source: ClassVar[str]
     folder: str
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.scratch = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(cls.scratch.cleanup)
-        cls.source = os.path.join(cls.scratch.name, "chroma_db")
-        chroma.new_store(cls.source)
 
     def setUp(self) -> None:
         scratch = tempfile.TemporaryDirectory()
