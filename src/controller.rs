@@ -6,6 +6,7 @@ pub mod build;
 pub mod observe;
 pub mod plan;
 pub mod process;
+pub mod schedule;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub scratch_limit: String,
     /// Whose rules about user ids hold.
     pub platform: Platform,
+    /// Reports are kept in a `ConfigMap` beside the object.
+    pub report_config_map: bool,
     /// The runner's pod as far as no migration says otherwise.
     pub pod_template: PodTemplate,
 }

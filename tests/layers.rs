@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "exit",
             "metrics",
             "model",
+            "page",
             "report",
             "scratch",
             "serve",
@@ -29,7 +30,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["api", "controller", "endpoint", "engine", "exit", "model", "report", "scratch", "store", "telemetry"]),
+    (
+        "cli",
+        &[
+            "api",
+            "controller",
+            "endpoint",
+            "engine",
+            "exit",
+            "model",
+            "page",
+            "report",
+            "scratch",
+            "store",
+            "telemetry",
+        ],
+    ),
     ("endpoint", &["chroma", "engine", "exit", "model", "report", "scratch", "store"]),
     ("engine", &["chroma", "exit", "model", "report", "scratch", "store"]),
     ("store", &["chroma", "model", "scratch"]),
@@ -41,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("serve", &["metrics"]),
     ("metrics", &["report"]),
     ("telemetry", &[]),
+    ("page", &["report"]),
     ("report", &[]),
     ("exit", &[]),
 ];
@@ -55,6 +72,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("prometheus", &["metrics"]),
+    ("maud", &["page"]),
+    ("croner", &["api::schedule"]),
 ];
 
 /// The rooms of a local store's files, from the lowest: each may use those before it.
@@ -75,19 +94,32 @@ const IN_CONTROLLER: &[(&str, &[&str])] = &[
     ("plan", &["build", "observe::world"]),
     ("build", &["observe::world"]),
     ("act", &["observe", "plan"]),
-    ("process", &["act", "build", "observe", "plan"]),
+    ("schedule", &["act", "build", "observe", "plan::crd_gap", "plan::notices", "process::memory"]),
+    ("schedule::plan", &["plan::notices"]),
+    ("schedule::said", &["plan::notices"]),
+    ("schedule::history", &[]),
+    ("schedule::child", &[]),
+    ("schedule::world", &["build", "observe::facts", "observe::world"]),
+    ("process", &["act", "build", "observe", "plan", "schedule"]),
 ];
 
 /// Files that only calculate: they neither ask a cluster nor read a clock, and wait for nothing.
 const PURE: &[&str] = &[
     "model",
     "chroma",
+    "page",
     "controller::plan",
     "controller::build",
     "controller::observe::world",
     "controller::observe::facts",
     "controller::observe::trouble",
     "controller::observe::ending",
+    "controller::schedule::child",
+    "controller::schedule::history",
+    "controller::schedule::plan",
+    "controller::schedule::said",
+    "controller::schedule::world",
+    "api::schedule",
 ];
 
 /// Words that a file that only calculates does not have.

@@ -39,6 +39,7 @@ mod damage;
 mod engine;
 mod files;
 mod http;
+mod kept;
 mod reports;
 
 use std::net::TcpListener;
@@ -87,6 +88,32 @@ fn a_run_that_wrote_nothing_claims_no_copies() {
     let run = Migration::new(&remote(&source, DEFAULT), &remote(&target, DEFAULT));
     let report = run.args(["--on-conflict", "fail"]).ends(6);
     assert_eq!((report.count("source"), report.count("copied"), report.count("targetAfter")), (2, 0, 0));
+}
+
+/// A migration that was applied with its source's Chroma read the store while that made it, and failed for good: "its layout
+/// is older than Chroma 0.4.15".
+#[test]
+fn a_source_that_is_being_made_is_waited_for() {
+    let migrations = "CREATE TABLE migrations (dir TEXT, version INTEGER, filename TEXT, sql TEXT, hash TEXT);";
+    let first = "INSERT INTO migrations VALUES ('embeddings_queue', 1, '00001-embeddings.sqlite.sql', '', '');
+                 CREATE TABLE embeddings_queue (seq_id INTEGER PRIMARY KEY, operation INTEGER, topic TEXT, id TEXT);";
+    for made in [String::new(), migrations.to_owned(), format!("{migrations}{first}")] {
+        let (store, target) = (Store::absent(), Store::absent());
+        std::fs::create_dir_all(&store.path).unwrap();
+        std::fs::write(store.path.join("chroma.sqlite3"), "").unwrap();
+        rusqlite::Connection::open(store.path.join("chroma.sqlite3")).unwrap().execute_batch(&made).unwrap();
+        let into = local(&target.path, DEFAULT);
+        let run = Migration::new(&local(&store.path, DEFAULT), &into).only(&["values"]).ends(4);
+        assert_eq!(run.reason(), "SourceNotFound", "{made}");
+        run.says(&["its tables are not all there", "wait, or start that Chroma again"]);
+        // Chroma checks the hashes of migrations, which those above do not have
+        std::fs::remove_file(store.path.join("chroma.sqlite3")).unwrap();
+        let mut server = ChromaServer::start("1.5.9", &store.path);
+        create(&server, DEFAULT, &json!({"name": "values"}));
+        write(&server, DEFAULT, "values", "add", &json!({"ids": ["a"], "embeddings": [[1.0]]}));
+        server.stop();
+        Migration::new(&local(&store.path, DEFAULT), &into).only(&["values"]).written_by("1.5.9").verified();
+    }
 }
 
 /// A mover that started beside its server took the half-made tables of a new store for a layout too old to read.

@@ -74,11 +74,13 @@ pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
     let PodFlags { termination_log, run_hash, preflight_only, wait_exit, listed, writer_url } = args.pod;
     let in_pod = termination_log.is_some();
-    let pod = termination_log.map(|termination_log| Pod { termination_log, run_hash, wait_exit });
-    session::run(&telling, pod, |tracker, stop| async move {
-        let yaml = read(&args.file).map_err(Failure::usage)?;
-        let migration =
-            api::parse_manifest(&yaml).map_err(|e| Failure::usage(format!("{}: {e}", args.file.display())))?;
+    let read = read(&args.file);
+    let migration =
+        read.and_then(|yaml| api::parse_manifest(&yaml).map_err(|e| format!("{}: {e}", args.file.display())));
+    let values = migration.as_ref().is_ok_and(|migration| migration.spec.report.values);
+    let pod = termination_log.map(|termination_log| Pod { termination_log, run_hash, values, wait_exit });
+    let run = session::run(&telling, pod, |tracker, stop| async move {
+        let migration = migration.map_err(Failure::usage)?;
         let places = Mounts {
             volumes: args.volumes,
             secrets: args.secrets_dir,
@@ -97,8 +99,8 @@ pub(super) async fn run(args: Args) -> Exit {
             return Ok(endpoint::verify(source, target, &options, tracker, &stop).await);
         }
         Ok(Box::pin(endpoint::migrate(request, tracker, &stop)).await)
-    })
-    .await
+    });
+    Box::pin(run).await
 }
 
 fn read(file: &Path) -> Result<String, String> {

@@ -44,6 +44,12 @@ pub(super) struct Cluster {
     pub(super) logs: BTreeMap<String, String>,
     /// Codes that a policy answers creations of a kind with.
     pub(super) refuses: BTreeMap<String, u16>,
+    /// Kinds whose CRD is not installed.
+    pub(super) lacks: BTreeSet<String>,
+    /// How many more writes are taken, other than of the leader's Lease and of events; None: all.
+    pub(super) takes: Option<usize>,
+    /// Paths of all that was created.
+    pub(super) made: Vec<String>,
     /// Pods whose kubelet never answers.
     pub(super) unreachable: BTreeSet<String>,
     calls: Vec<String>,
@@ -211,8 +217,16 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     }
     let mut cluster = shared.cluster.lock().unwrap();
     cluster.calls.push(format!("{} {path}?{query}", parts.method));
-    if asked.kind == "memorymigrations" && !cluster.has_crd {
+    let is_lacking = asked.kind == "memorymigrations" && !cluster.has_crd;
+    if is_lacking || cluster.lacks.contains(&asked.kind) {
         return refusal(404);
+    }
+    let counts = parts.method != "GET" && !path.contains("/leases") && !path.contains("/events");
+    if let Some(takes) = cluster.takes.filter(|_| counts) {
+        if takes == 0 {
+            return refusal(503);
+        }
+        cluster.takes = Some(takes - 1);
     }
     if query.contains("watch=true") {
         drop(cluster);
@@ -290,6 +304,7 @@ fn create(cluster: &mut Cluster, path: &str, sent: Value) -> Response {
     if cluster.objects.contains_key(&path) {
         return refusal(409);
     }
+    cluster.made.push(path.clone());
     cluster.put(&path, sent);
     found(&cluster.objects[&path])
 }

@@ -34,6 +34,7 @@ pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
         completion_time: None,
         counts: None,
         verification: None,
+        report: None,
         collections: Vec::new(),
         collections_left_out: 0,
         ..before.clone()
@@ -174,6 +175,13 @@ fn names(spec: &MemoryMigrationSpec) -> [String; 2] {
     let [source, target] = [0, 1].map(|side| place(local[side], remote[side]));
     let one = source.0 == target.0;
     [source, target].map(|(store, tenant, database)| store + &within(tenant, database, &spec.databases, one))
+}
+
+/// The target's name of [`names`].
+#[must_use]
+pub(super) fn target_name(spec: &MemoryMigrationSpec) -> String {
+    let [_, target] = names(spec);
+    target
 }
 
 /// The store or server, its tenant and its database.

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
 
 use crate::api::{KIND, LABEL_LOCK, LABEL_UID};
 use crate::controller::Found;
@@ -43,6 +43,18 @@ impl Caches {
     pub fn object(&self, namespace: &str, name: &str) -> Option<Arc<Found>> {
         let wanted = ObjectRef::new(name).within(namespace);
         self.all().iter().find_map(|cache| cache.objects.get(&wanted))
+    }
+
+    /// The migrations in this namespace that a schedule of this UID owns; None: nothing is watched yet.
+    #[must_use]
+    pub fn owned(&self, namespace: &str, uid: &str) -> Option<Vec<Arc<Found>>> {
+        let all = self.all();
+        let is_ours = |found: &Found| {
+            let metadata = found.meta();
+            metadata.namespace.as_deref() == Some(namespace)
+                && metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid)
+        };
+        (!all.is_empty()).then(|| all.iter().flat_map(|cache| cache.objects.state_filter(is_ours)).collect())
     }
 
     /// The Jobs with a migration's label.

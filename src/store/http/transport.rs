@@ -269,7 +269,7 @@ impl Transport {
                 why: format!("{why}; check the host name, the CA certificate, and that the port speaks TLS"),
             },
             Reason::MaybeApplied => Error::Uncertain { store, attempt, why },
-            Reason::Denied => Error::Denied { store, attempt, status, hint: self.auth.hint() },
+            Reason::Denied => Error::Denied { store, attempt, status, hint: self.auth.hint(status) },
             Reason::Missing => Error::NotFound {
                 store,
                 what: request.subject.clone(),
