@@ -269,7 +269,11 @@ impl Bench {
     }
 
     fn flags(&self, dice: &mut Dice) -> Ended {
-        let args = args(dice, self.intact.path());
+        let twin = self.scratch.path().join("twin");
+        if self.cases == 1 {
+            copy(&self.intact.path, &twin);
+        }
+        let args = args(dice, self.intact.path(), twin.to_str().unwrap());
         let Some(output) = TestCommand::new().args(&args).start().within(COMMAND) else {
             return Err(format!("it takes over {} s: {args:?}", COMMAND.as_secs()));
         };
@@ -386,17 +390,17 @@ fn bomb(dice: &mut Dice) -> String {
 }
 
 /// A command line with some of its words changed. It writes nothing: a dry run, a comparison, or a look.
-fn args(dice: &mut Dice, store: &str) -> Vec<String> {
-    let config = format!("{{\"path\": {store:?}, \"tenant\": \"default_tenant\"}}");
+fn args(dice: &mut Dice, store: &str, twin: &str) -> Vec<String> {
+    let config = format!("{{\"path\": {twin:?}, \"tenant\": \"default_tenant\"}}");
     let words: Vec<&str> = match dice.below(4) {
         0 => vec!["verify", "--source-config", store, "--target-config", &config, "--collection", "synced_l2"],
         1 => vec!["inspect", store],
         2 => vec![
             "migrate",
             "--source-config",
-            &config,
-            "--target-config",
             store,
+            "--target-config",
+            &config,
             "--collection",
             "absent=other",
             "--batch-size",
@@ -406,7 +410,7 @@ fn args(dice: &mut Dice, store: &str) -> Vec<String> {
             "--chroma-bin",
             "/nowhere/chroma",
         ],
-        _ => vec!["verify", "--source-type", "local", "--source-config", &config, "--target-config", &config],
+        _ => vec!["verify", "--source-type", "local", "--source-config", store, "--target-config", &config],
     };
     let mut args: Vec<String> = words.into_iter().map(str::to_owned).collect();
     let alone = ["--allow-empty", "--records", "--json", "--dry-run"];
