@@ -13,7 +13,7 @@ import sys
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-EXAMPLES = ("local-to-remote", "remote-to-local", "verify")
+EXAMPLES = ("local-to-remote", "remote-to-local", "verify", "schedule")
 
 
 def resources():

@@ -3,11 +3,11 @@
 # Usage: wheel.sh FOLDER           with the release's command, for any Linux of this architecture, or for macOS
 #        wheel.sh FOLDER --debug   with the command as tests build it, for this machine
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
 out=${1:?usage: wheel.sh FOLDER [--debug]}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
+cd "$(dirname "${BASH_SOURCE[0]}")"
 maturin=$(./install.sh)/bin/maturin
 cp ../LICENSE .
 trap 'rm -f LICENSE' EXIT
