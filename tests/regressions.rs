@@ -32,7 +32,9 @@
 //! | fault 5 | a new metadata key during the run | `f5_a_new_metadata_key_during_the_run_is_no_difference_of_settings` |
 //! | fault 6 | a server echoes the token | `no_part_of_a_secret_is_shown_wherever_a_text_is_cut` |
 //! | fault 7 | a torn copy of a live store | `a_torn_copy_is_never_taken_for_whole` |
+//! | campaign kill-out | a null among the documents of a write, up to 0.6.3 | `a_record_that_was_written_with_a_null_document_is_no_damage` |
 
+mod campaign;
 mod damage;
 mod engine;
 mod files;

@@ -155,6 +155,8 @@ fn texts(db: &Connection) -> Result<HashMap<String, Texts>> {
     }
     // Up to 0.4.24 a deleted record leaves its full-text row (measured; 0.5.23 and newer do not).
     let strict = born.get("sysdb").is_some_and(|version| *version >= 9);
+    // Up to 0.6.3 a record that is written with a null for its document gets a full-text row without a text (measured).
+    let mut text_of = db.prepare("SELECT c0 IS NULL FROM embedding_fulltext_search_content WHERE id = ?1")?;
     let by_key = "SELECT name FROM pragma_index_list('embedding_metadata') WHERE origin = 'pk'";
     let Some(index) = optional(db, by_key)? else { return Ok(HashMap::new()) };
     let documents =
@@ -171,6 +173,9 @@ fn texts(db: &Connection) -> Result<HashMap<String, Texts>> {
         let has_document = reaches(&mut documents, &mut document, number)?;
         let has_text = reaches(&mut texts, &mut text, number)?;
         if has_document == has_text || (has_text && !strict) {
+            continue;
+        }
+        if has_text && text_of.query_row([number], |row| row.get(0))? {
             continue;
         }
         let texts = found.entry(row.get(1)?).or_insert_with(|| Texts { first: number, ..Texts::default() });
