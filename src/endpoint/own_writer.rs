@@ -150,6 +150,10 @@ impl Writer for OwnWriter {
         self.writer.encoded_len(record)
     }
 
+    fn max_body(&self) -> usize {
+        self.writer.max_body()
+    }
+
     fn pushed_back(&self) -> u64 {
         self.writer.pushed_back()
     }
