@@ -26,6 +26,8 @@ require-rust:
 .PHONY: build
 build: require-rust ## Builds the command in release mode
 	cargo build --locked --release
+	@! grep -qa 'MEMORY_MIGRATION_FAULT' target/release/memory-migration || \
+	  { echo "make build: the release binary has the tests' fault points" >&2; exit 1; }
 
 IMAGE_TAR ?= target/image.tar
 .PHONY: image

@@ -15,7 +15,7 @@ mod trial;
 mod watch;
 
 use bench::Bench;
-use rows::ROWS;
+use rows::{ROWS, points};
 use series::tried;
 
 /// The same in every run of the suite.
@@ -67,4 +67,17 @@ fn clients_that_write_meanwhile_keep_what_is_theirs() {
 #[test]
 fn proxies_that_fail_and_lie_bring_no_false_success() {
     try_some(&[("proxy-10", 1), ("target-lies", 1), ("source-lies", 1), ("source-journal", 1)]);
+}
+
+/// Every call, at one of its two moments and with one of the three kinds; a campaign has all of them.
+#[test]
+fn a_call_that_fails_or_kills_loses_nothing() {
+    let mut bench = Bench::default();
+    let row = ROWS.iter().find(|row| row.name == "fault-points").unwrap();
+    let each = (0..points::ALL / points::EACH).map(|call| call * points::EACH + call % points::EACH);
+    let bad: Vec<String> = each
+        .filter_map(|n| Some(tried(&mut bench, row, SEED, n)).filter(|outcome| !outcome.is_good()))
+        .map(|outcome| format!("{outcome:#?}"))
+        .collect();
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
 }

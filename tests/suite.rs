@@ -20,6 +20,8 @@ mod exact;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
+mod fault_points;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod generated;
@@ -39,6 +41,8 @@ mod regressions;
 mod rescue;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod several;
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub(crate) mod clients;
 pub(crate) mod disks;
 pub(crate) mod files;
 pub(crate) mod network;
+pub(crate) mod points;
 pub(crate) mod runner;
 pub(crate) mod servers;
 pub(crate) mod writer;
@@ -64,6 +65,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("disk-scratch", "scratch space full", disks::SCRATCH, 5, disks::scratch),
     row("source-replaced", "source folder replaced", files::REPLACED, 10, files::replaced),
     row("source-torn", "source's index torn", files::TORN, 10, files::torn),
+    row("fault-points", "every call of a store fails", points::FAILS, points::ALL, points::one),
     row("source-journal", "source has a hot journal", files::JOURNAL, 5, files::journal),
 ];
 

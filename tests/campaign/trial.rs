@@ -65,7 +65,7 @@ impl<'b> Trial<'b> {
 
     /// A run under the fault has ended. If it claimed a success, that must be true now.
     pub(crate) fn ended(&mut self, ended: Ended) {
-        let Ended { code, said, is_hung } = ended;
+        let Ended { code, said, is_hung, .. } = ended;
         self.outcome.said.push(format!("exit {code:?}: {said}"));
         self.outcome.is_hung |= is_hung;
         // a panic, or a bug that the product itself names
@@ -80,6 +80,7 @@ impl<'b> Trial<'b> {
     /// The fault is over: the run is made again until it has nothing left to do, and the target is judged.
     pub(crate) fn recovers(mut self) -> Outcome {
         self.run.is_in_process = false;
+        self.run.fault = None;
         let from = Instant::now();
         loop {
             let ended = self.run.ended();

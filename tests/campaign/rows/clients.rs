@@ -53,18 +53,23 @@ fn moving(bench: &mut Bench, dice: &mut Dice, n: usize, from_files: bool) -> Out
     let shelf = Shelf { url, id: &id, before: &before };
     let (ended, log, [began, finished]) = beside(&run, head, |stop| writer::change(&shelf, seed, stop));
     assert_eq!(log.unclear, 0, "the source did not take every change, so nobody knows what it holds");
+    let mut rests = Truth { source: log.after(&before), earlier: log.contents(&before), ..Truth::default() };
+    let read = bench.judge(version).read(url, &name).unwrap();
+    let lost = rests.admit(&read);
     let truth = Truth {
         source: log.at(&before, began),
         earlier: log.contents(&before),
         moving: log.moving(began, finished),
+        forgotten: rests.forgotten.clone(),
         ..Truth::default()
     };
     let mut trial = Trial::new(bench, run, truth, &pair.target.server.url);
     let during = log.changes.iter().filter(|change| change.ended >= began && change.began <= finished).count();
     let rate = u128::try_from(during).unwrap() * 1000 / (finished - began).as_millis().max(1);
+    trial.outcome.said.push(format!("the source itself has lost {lost} of the writes that it acknowledged"));
     trial.outcome.said.push(format!("{during} operations during the run, {rate} a second"));
     trial.ended(ended);
-    trial.truth = Truth { source: log.after(&before), earlier: log.contents(&before), ..Truth::default() };
+    trial.truth = rests;
     let outcome = trial.recovers();
     cleared(bench, pair, &name, outcome)
 }
