@@ -1,6 +1,6 @@
 # The image of controller and runner: one static program, CA certificates and an empty /tmp; no shell, no package manager.
 #
-#   docker build --tag ghcr.io/memory-migration/memory-migration-operator:VERSION .
+#   docker build --tag REGISTRY/memory-migration-operator:VERSION .
 #   docker buildx build --platform linux/amd64,linux/arm64 --tag … --push .
 #
 # The build runs on the target's architecture: natively where there is a builder of it, otherwise emulated. Without a
@@ -28,5 +28,4 @@ USER 65532:65532
 ENTRYPOINT ["/usr/bin/memory-migration"]
 LABEL org.opencontainers.image.title="memory-migration-operator" \
       org.opencontainers.image.description="Moves the memories of AI agents between Chroma servers and stores, and proves it" \
-      org.opencontainers.image.source="https://github.com/memory-migration/memory-migration-operator" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -1,7 +1,7 @@
 # What a person or CI does here. Nothing but Rust, Python 3.11 (with venv), a C compiler, GNU make and a POSIX host is
 # needed: Chroma and cargo-deny are installed into the user's cache, outside the checkout. With Go, the charts are checked,
 # too: helm and its like are built into the same cache. As root on Linux with cgroup v1 and Go the scenarios run on a real
-# cluster, which is built there, too, after apt-get has installed what it needs of Debian's packages.
+# cluster, which is built there, too. As root, `make test` and `make cluster-*` first install Debian packages with apt-get.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -41,15 +41,28 @@ demo: require-rust ## Moves 500 memories from a local store to a Chroma server a
 	deploy/demo.sh "$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 
+.PHONY: pictures
+pictures: require-rust ## Renews docs/pictures: the architecture, and a recording of the demo
+	python3 docs/pictures/architecture.py
+	cargo build --locked
+	python3 docs/pictures/cast.py record docs/pictures/demo.cast deploy/demo.sh "$$(cargo build --locked --quiet \
+	  --message-format=json --bin memory-migration | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
+	python3 docs/pictures/cast.py draw docs/pictures/demo.cast docs/pictures/demo.svg
+
+.PHONY: kind-demo
+kind-demo: ## The same on Kubernetes: a kind cluster, the chart, deploy/quickstart (needs docker, kind, kubectl, helm)
+	deploy/kind-demo.sh
+
 .PHONY: chroma
 chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test: real Chroma of five versions, charts, rules, a real cluster
+test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster
 	cargo test --locked
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
+	  tests/workflows.sh; \
 	else \
 	  echo "make test: charts, manifests and alert rules NOT checked, that needs Go: https://go.dev/dl" >&2; \
 	fi
@@ -74,6 +87,10 @@ faults: require-rust chroma ## Breaks everything around a run, judges what is le
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)
 	tests/charts/check.sh
 
+.PHONY: workflows-test
+workflows-test: ## Lints the workflows: needs Go
+	tests/workflows.sh
+
 .PHONY: charts-generate
 charts-generate: ## Renews what is made from crds/ and the charts' values
 	tests/charts/generate.sh
@@ -87,6 +104,12 @@ bench: require-rust ## Measures ours beside a plain loop and Chroma's own ceilin
 	binary=$$(cargo build --locked --release --quiet --message-format=json --bin memory-migration | \
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
 	"$$python" bench/bench.py --binary "$$binary" --server "$$server" --cache "$(CACHE)" $(BENCH)
+
+.PHONY: release-check
+release-check: require-rust ## Makes and checks what of a release x86_64 Linux can make, and signs it with a throwaway key (needs Go)
+	rm -rf target/release-check
+	mkdir -p target
+	deploy/release.sh target/release-check
 
 .PHONY: fmt
 fmt: require-rust ## Formats the code
@@ -116,9 +139,10 @@ $(CARGO_DENY): | require-rust
 	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)" \
 	  "cargo-deny@$(CARGO_DENY_VERSION)"
 
+# NODES=2 adds a second node to the cluster of this target and of those below.
 .PHONY: cluster-up
-cluster-up: ## Starts a real Kubernetes of one node for tests (15 minutes the first time, then seconds)
-	tests/cluster/cluster.sh up
+cluster-up: ## Starts a real Kubernetes for tests, of NODES=1 or 2 nodes (15 minutes the first time, then seconds)
+	NODES=$(or $(NODES),1) tests/cluster/cluster.sh up
 
 # SCENARIOS names some of them; cluster-idle runs those that measure for minutes.
 .PHONY: cluster-test
@@ -133,10 +157,28 @@ cluster-demo: require-rust ## Shows one migration on a real cluster, live, and l
 cluster-idle: ## Counts what the operator writes while nothing changes: idle, and with migrations that wait (15 minutes)
 	$(MAKE) --no-print-directory cluster-test SCENARIOS="ten_minutes_idle few_writes_whatever_refuses"
 
+.PHONY: cluster-nodes
+cluster-nodes: require-rust ## Runs the scenarios that need two nodes: drained, hung, paused, switched off (30 minutes)
+	NODES=2 tests/cluster/test.sh --module nodes $(SCENARIOS)
+
+# SEED repeats a campaign, or goes on with one that was stopped; ROWS names some by words; QUICK=1 takes few of each.
+.PHONY: faults-cluster
+faults-cluster: require-rust ## Breaks a cluster of two nodes while migrations run, into docs/reliability.md (an hour)
+	NODES=2 tests/cluster/test.sh --faults $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ROWS)
+
+# RUNS, MINUTES and FINISHED bound it.
+.PHONY: soak
+soak: require-rust ## 500 migrations in sequence, 30 at once, 2,000 finished ones, into docs/reliability.md (an hour and more)
+	tests/cluster/test.sh --soak $(if $(RUNS),--runs $(RUNS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FINISHED),--finished $(FINISHED))
+
+.PHONY: rights
+rights: ## Compares what the operator may do with what it did, in the cluster that is up, into docs/security.md
+	tests/cluster/cluster.sh sh python3 tests/cluster/rights.py --write
+
 .PHONY: cluster-down
 cluster-down: ## Ends it; nothing of it stays but its programs in the cache
 	tests/cluster/cluster.sh down
 
 .PHONY: cluster-shell
-cluster-shell: ## Opens a shell in it: kubectl works, Services resolve
-	tests/cluster/cluster.sh sh bash
+cluster-shell: ## Opens a shell in it, in the checkout: kubectl and helm work, Services resolve
+	tests/cluster/cluster.sh shell

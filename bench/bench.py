@@ -78,9 +78,11 @@ class Bench:
 
     def verify_alone(self, server, count, name):
         arguments = ["verify", "--source-config", str(self.store(count)), "--target-config", server.url]
-        measured = run([self.options.binary, *arguments, "--collection", f"{records.NAME}={name}"])
-        self.results["verify"] = {"records": count, "seconds": measured.seconds, "peakMiB": measured.peak_mib}
-        self.say(f"verification alone, {count} records: {measured.seconds:.1f} s")
+        for key, search in (("verifyWithoutSearch", "off"), ("verify", "report")):
+            more = ["--collection", f"{records.NAME}={name}", "--search", search]
+            measured = run([self.options.binary, *arguments, *more])
+            self.results[key] = {"records": count, "seconds": measured.seconds, "peakMiB": measured.peak_mib}
+            self.say(f"verification alone, {count} records, --search {search}: {measured.seconds:.1f} s, {measured.peak_mib:.0f} MiB")
 
     def to_local(self, count):
         with self.scratch(count) as folder, self.server(folder) as source:

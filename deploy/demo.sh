@@ -4,7 +4,7 @@
 # Usage: demo.sh COMMAND    DEMO_MEMORIES (500) says how many.
 set -euo pipefail
 
-command=${1:?usage: demo.sh COMMAND}
+command=$(realpath "${1:?usage: demo.sh COMMAND}")
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 memories=${DEMO_MEMORIES:-500}
 scratch=$(mktemp -d)
@@ -20,16 +20,21 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 step() { printf '\n== %s\n' "$*"; }
-show() { printf '$ %s\n' "$(printf '%q ' "$@")"; "$@"; }
+show() { printf '$ %s\n' "$*"; "$@"; }
 
 step "Chroma's server"
 chroma=$("$here/../tests/chroma/install.sh" server | cut -d' ' -f2-)
 python=$chroma/bin/python
-echo "$chroma/bin/chroma"
+mkdir "$scratch/bin"
+ln -s "$command" "$scratch/bin/memory-migration"
+ln -s "$chroma/bin/chroma" "$scratch/bin/chroma"
+PATH=$scratch/bin:$PATH
+cd "$scratch"
+echo "installed, and on PATH"
 
 step "A local store as an agent left it: $memories memories"
-"$python" "$here/../tests/stores/demo.py" "$scratch/dev/chroma_db" "$memories"
-show "$command" inspect "$scratch/dev/chroma_db"
+"$python" "$here/../tests/stores/demo.py" dev/chroma_db "$memories"
+show memory-migration inspect dev/chroma_db
 
 step "A Chroma server to move them to"
 # The port of the examples, unless something listens there.
@@ -45,27 +50,25 @@ for wanted in (8000, 0):
 EOF
 )
 url=http://127.0.0.1:$port
-"$chroma/bin/chroma" run --path "$scratch/server" --host 127.0.0.1 --port "$port" >"$scratch/server.log" 2>&1 &
+chroma run --path server --host 127.0.0.1 --port "$port" >server.log 2>&1 &
 server=$!
 for _ in $(seq 300); do
   "$python" -c "import urllib.request as r; r.urlopen('$url/api/v2/heartbeat')" 2>/dev/null && break
-  kill -0 "$server" 2>/dev/null || { cat "$scratch/server.log" >&2; echo "demo.sh: the server did not start" >&2; exit 1; }
+  kill -0 "$server" 2>/dev/null || { cat server.log >&2; echo "demo.sh: the server did not start" >&2; exit 1; }
   sleep 0.1
 done
 echo "$url"
 for example in local-to-remote remote-to-local; do
-  sed "/^      service:/,/^        namespace:/c\\      url: $url" "$here/examples/$example.yaml" >"$scratch/$example.yaml"
+  sed "/^      service:/,/^        namespace:/c\\      url: $url" "$here/examples/$example.yaml" >"$example.yaml"
 done
 
 step "Local to remote: deploy/examples/local-to-remote.yaml"
-show "$command" run -f "$scratch/local-to-remote.yaml" --volume "dev-memories=$scratch/dev"
+show memory-migration run -f local-to-remote.yaml --volume dev-memories=dev
 
 step "Remote to a new local store: deploy/examples/remote-to-local.yaml"
-mkdir "$scratch/restored"
-show "$command" run -f "$scratch/remote-to-local.yaml" --volume "restored-memories=$scratch/restored" \
-  --chroma-bin "$chroma/bin/chroma"
+mkdir restored
+show memory-migration run -f remote-to-local.yaml --volume restored-memories=restored
 
 step "Proof: the first store against the last, record by record"
-show "$command" verify --source-config "$scratch/dev/chroma_db" --target-config "$scratch/restored/chroma_db" \
-  --collection memory_collection
+show memory-migration verify --source-config dev/chroma_db --target-config restored/chroma_db --collection memory_collection
 printf '\nDone: %s memories went there and back, and every one was compared.\n' "$memories"

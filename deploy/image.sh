@@ -2,7 +2,7 @@
 # Makes the image of controller and runner without a container engine, as an OCI archive: one static program, CA
 # certificates and an empty /tmp; no shell, no package manager. The Dockerfile makes the same one with an engine.
 # The same source, compiler, C library and certificates give the same bytes, wherever the checkout and its build output are.
-# Usage: image.sh OUT.tar [NAME]    NAME is a full reference; by default that of the chart, with this version.
+# Usage: image.sh OUT.tar [NAME]    NAME is a full reference; by default localhost/memory-migration-operator and this version.
 #        IMAGE_ARCH="amd64 arm64"   for these architectures; by default for this machine's.
 set -euo pipefail
 
@@ -16,7 +16,7 @@ mkimage() { python3 "$root/tests/cluster/mkimage.py" "$@"; }
 name=${2:-}
 if [ -z "$name" ]; then
   package=$(cargo pkgid --manifest-path "$root/Cargo.toml")
-  name=ghcr.io/memory-migration/memory-migration-operator:${package##*[@#]}
+  name=localhost/memory-migration-operator:${package##*[@#]}
 fi
 case ${name##*/} in *:?*) ;; *) fail "$name has no tag: name it as $name:TAG" ;; esac
 

@@ -14,6 +14,7 @@ pub mod pacing;
 pub mod run_hash;
 pub mod runner;
 pub mod schema;
+pub mod search;
 pub mod select;
 pub mod spec;
 pub mod status;
@@ -24,6 +25,7 @@ pub use endpoint::{LocalSource, LocalTarget, Remote, ServiceRef, Source, Target}
 pub use manifest::{ManifestError, parse_manifest, parse_pod_template};
 pub use pacing::{Pacing, PacingMode};
 pub use runner::{ContainerName, ContainerPart, PodMetadata, PodPart, PodTemplate, Runner};
+pub use search::{SearchCheck, SearchMode, SearchStatus};
 pub use select::Selected;
 pub use spec::{
     Duplicates, Extras, MemoryMigration, MemoryMigrationSpec, Mode, OnConflict, Verification, VerificationMode,

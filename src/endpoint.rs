@@ -3,6 +3,7 @@
 pub mod child;
 #[cfg(feature = "faults")]
 mod faulty;
+mod limit;
 mod local_target;
 mod own_writer;
 mod relation;
@@ -194,6 +195,7 @@ pub enum LocalWriter {
 /// Opens both ends and migrates. Whatever happens is in the outcome.
 pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToken) -> Outcome {
     let Request { source, target, mut options, writer } = request;
+    options.memory = options.memory.or_else(limit::memory);
     options.relation = relation::with(options.relation, related(&source, &target).await);
     let direction = Endpoint::direction(&source, &target);
     let started = SystemTime::now();

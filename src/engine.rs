@@ -13,6 +13,7 @@ pub mod halt;
 pub mod judge;
 mod last;
 pub mod ledger;
+mod memory;
 pub mod pace;
 mod pair;
 mod pipeline;
@@ -21,6 +22,7 @@ pub mod progress;
 mod quiet;
 mod repair;
 pub mod seal;
+mod search;
 pub mod select;
 mod send;
 mod sendable;
@@ -44,6 +46,7 @@ use crate::store::{Finding, Reader, Target, Writer};
 pub use halt::Halt;
 use pair::Pair;
 use progress::Tracker;
+pub use search::{Search, SearchMode};
 pub use select::Selection;
 
 /// What to do with an id that the target has with other content.
@@ -139,6 +142,8 @@ pub struct Options {
     pub verification: Verification,
     /// Whether the target may hold more than the source.
     pub extras: Extras,
+    /// The search check.
+    pub search: Search,
     /// Whether a source without any record is a success. Default: no, the run ends with `SourceEmpty`.
     pub allow_empty: bool,
     /// What an earlier attempt of this run listed, if there was one.
@@ -155,6 +160,9 @@ pub struct Options {
     pub write_deadline: Duration,
     /// The first pause after an uncertain write; later ones grow to 10 s. Default 100 ms.
     pub write_pause: Duration,
+    /// Bytes of memory that this process may use, if that is limited: a record that does not fit is refused before the first
+    /// write. Default: none known; `endpoint` asks the process's control groups.
+    pub memory: Option<u64>,
 }
 
 impl Default for Options {
@@ -169,6 +177,7 @@ impl Default for Options {
             delay: Duration::from_secs(1),
             verification: Verification::default(),
             extras: Extras::default(),
+            search: Search::default(),
             allow_empty: false,
             listed: None,
             relation: Relation::default(),
@@ -177,6 +186,7 @@ impl Default for Options {
             overwrite_wait: Duration::ZERO,
             write_deadline: Duration::from_secs(120),
             write_pause: Duration::from_millis(100),
+            memory: None,
         }
     }
 }
@@ -319,8 +329,11 @@ async fn prove(
     }
     let total = run.pairs.iter().map(Pair::to_verify).sum();
     run.tracker.begin(crate::report::Stage::Verifying, total);
+    let started = std::time::Instant::now();
+    search::prepare(context, writer, run).await?;
     for pair in &mut run.pairs {
         repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
+        pair.search.streamed();
     }
     for looks in 1..=LAST_LOOKS {
         last::look(context, &sides, run, looks == LAST_LOOKS).await?;
@@ -333,6 +346,9 @@ async fn prove(
             repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
         }
     }
+    let took = started.elapsed();
+    search::check(context, writer, run, took).await?;
+    search::check_again(context, target, run, took).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 
@@ -364,12 +380,16 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
     preflight::pairs_to_compare(context, target, run).await?;
     run.tracker.begin(crate::report::Stage::Verifying, run.pairs.iter().map(Pair::to_verify).sum());
     let sides = verify::Sides::new(target, None);
+    let started = std::time::Instant::now();
+    search::prepare(context, target, run).await?;
     for pair in &mut run.pairs {
         verify::pass(context, &sides, pair, |_| true, |done| run.tracker.advance(done)).await?;
         // what differs is read again: it may have been a moving source, or an answer that was wrong once
+        pair.search.streamed();
         verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
     last::look(context, &sides, run, true).await?;
+    search::check(context, target, run, started.elapsed()).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 

@@ -4,6 +4,7 @@
 pub mod collection;
 pub mod distance;
 pub mod error;
+pub mod filter;
 pub mod glob;
 pub mod record;
 pub mod ulp;
@@ -12,5 +13,6 @@ pub mod vector;
 pub use collection::Collection;
 pub use distance::Distance;
 pub use error::{Error, Result};
+pub use filter::Filter;
 pub use glob::Glob;
 pub use record::{Fetched, Metadata, Origin, Record, Value};

@@ -2,11 +2,13 @@
 //! The same structs on the writing and the reading side; serde only, nothing of ours, no kube.
 
 mod counts;
+mod search;
 mod summary;
 
 use serde::{Deserialize, Serialize};
 
 pub use counts::Counts;
+pub use search::{Filters, Search};
 pub use summary::Summary;
 
 /// Version of every shape in this file. The controller reads the one before, too.
@@ -38,6 +40,8 @@ pub enum Reason {
     PreflightRefused,
     /// Differences remain that repair could not mend.
     VerificationFailed,
+    /// All records are right, and searches in the target answer wrongly (`verification.search.mode: Require`).
+    SearchDegraded,
     /// `onConflict: Fail`, and the target has an id with other content.
     RecordConflict,
     /// The source kept changing faster than it could be copied.
@@ -73,6 +77,7 @@ impl Reason {
             Self::DryRunCompleted => "DryRunCompleted",
             Self::PreflightRefused => "PreflightRefused",
             Self::VerificationFailed => "VerificationFailed",
+            Self::SearchDegraded => "SearchDegraded",
             Self::RecordConflict => "RecordConflict",
             Self::SourceChanging => "SourceChanging",
             Self::SourceNotFound => "SourceNotFound",
@@ -126,6 +131,9 @@ pub struct Verification {
     pub identical: bool,
     /// Whether the source stood still from its listing to the end of the comparison.
     pub source_quiet: SourceQuiet,
+    /// The mean recall of searches in the target, over all collections, 0 to 1; absent where no query was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
 }
 
 /// Whether the source stood still while it was compared.
@@ -188,6 +196,9 @@ pub struct CollectionReport {
     pub fingerprint: String,
     /// The largest distance seen in a compared vector component or metadata double, in ULP (units in the last place).
     pub max_ulps: u32,
+    /// What searches in the target find; absent where that was not checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<Search>,
     /// Vectors of a local target that were compared as read from its write-ahead log.
     pub vectors_from_wal: u64,
     /// Vectors of a local target that were compared as read from its HNSW files.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
 use crate::chroma::{Capabilities, NewCollection};
-use crate::model::{Collection, Fetched, Metadata, Record};
+use crate::model::{Collection, Fetched, Filter, Metadata, Record};
 use crate::scratch::SortedIds;
 
 pub use crate::model::{Error, Result};
@@ -92,7 +92,7 @@ pub trait Reader: Send + Sync {
     /// # Errors
     /// Those of [`Reader::fetch`].
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
-        const WINDOW: Budget = Budget { bytes: 4 << 20, first: true };
+        const WINDOW: Budget = Budget { bytes: 4 << 20, first: true, most: usize::MAX };
         let (mut held, mut rest) = (Vec::new(), ids);
         while !rest.is_empty() {
             let (found, count) = self.fetch_within(collection, rest, WINDOW).await?;
@@ -100,6 +100,11 @@ pub trait Reader: Send + Sync {
             rest = rest.get(count.max(1)..).unwrap_or_default();
         }
         Ok(held)
+    }
+
+    /// What answers searches; None where nothing does (files).
+    fn searches(&self) -> Option<&dyn Searches> {
+        None
     }
 
     /// What the store says of the collection beside its records, as far as it was read until now.
@@ -119,6 +124,31 @@ pub trait Reader: Send + Sync {
     }
 }
 
+/// A server that answers searches by its own index, as people's searches use it.
+///
+/// # Errors
+/// Every call fails within seconds, as [`Error`] says: a failing search is told, not waited for.
+#[async_trait]
+pub trait Searches: Send + Sync {
+    /// The version that the server says: "0.6.3"; every 1.x says "1.0.0".
+    fn engine(&self) -> &str;
+
+    /// At most `most` nearest records of each vector, nearest first.
+    async fn nearest(&self, collection: &Collection, vectors: &[&[f32]], most: usize) -> Result<Vec<Vec<Neighbour>>>;
+
+    /// The ids of at most `most` records that the filter asks for, in any order.
+    async fn matching(&self, collection: &Collection, filter: &Filter, most: usize) -> Result<Vec<String>>;
+}
+
+/// One record of a search's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Neighbour {
+    /// Its id.
+    pub id: String,
+    /// How far the store says it is, in the collection's distance; None where that is not finite.
+    pub distance: Option<f64>,
+}
+
 /// How much of what is asked for may be held at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -126,6 +156,8 @@ pub struct Budget {
     pub bytes: usize,
     /// Whether the first record is wanted, however large it is.
     pub first: bool,
+    /// Bytes of a record that this process has memory for: a larger first one is [`Error::TooLarge`].
+    pub most: usize,
 }
 
 /// What a store says of a collection beside its records.
@@ -273,6 +305,15 @@ pub trait Target: Send + Sync {
 
     /// A reader of the target's own files, for a local target: the second look at what was written.
     fn files(&self) -> Option<&dyn Reader>;
+
+    /// Ends the server that `open` started and starts it again, to read from; None where the target's server is not ours to
+    /// restart. What `open` gave must not be used afterwards.
+    ///
+    /// # Errors
+    /// When it does not start again.
+    async fn restarted(&self) -> Result<Option<&dyn Reader>> {
+        Ok(None)
+    }
 
     /// Ends what `open` started, with time to close. Safe to call twice.
     ///

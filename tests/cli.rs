@@ -32,8 +32,8 @@ fn memories(server: &ChromaServer, records: &[(&str, &str)]) {
 /// A flag that the controller does not know would show in a cluster only: as a pod that restarts for ever.
 #[test]
 fn the_controller_knows_the_flags_that_the_chart_gives_it() {
-    let install = fs::read_to_string(crate_path("deploy/install.yaml")).unwrap();
-    let lines = install.lines().map(str::trim).skip_while(|line| *line != "- controller");
+    let operator = fs::read_to_string(crate_path("deploy/operator.yaml")).unwrap();
+    let lines = operator.lines().map(str::trim).skip_while(|line| *line != "- controller");
     // YAML quotes what would not be plain text
     let mut args: Vec<&str> =
         lines.map_while(|line| line.strip_prefix("- ")).map(|arg| arg.trim_matches('"')).collect();

@@ -36,11 +36,15 @@ mod manifests;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod regressions;
 #[cfg(test)]
 mod rescue;
 #[cfg(test)]
 mod scenarios;
+#[cfg(test)]
+mod search;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]

@@ -97,6 +97,8 @@ reasons! {
     PreflightRefused => NeedsPerson,
     /// Differences remain that repair could not mend.
     VerificationFailed => NeedsPerson,
+    /// All records are right, and searches in the target answer wrongly (`verification.search.mode: Require`).
+    SearchDegraded => NeedsPerson,
     /// `onConflict: Fail`, and an id has other content in the target.
     RecordConflict => NeedsPerson,
     /// Tried `backoffLimit` times.

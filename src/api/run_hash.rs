@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::access::{Auth, Tls};
 use super::endpoint::{DEFAULT_DATABASE, LocalSource, LocalTarget, Remote, ServiceRef, Source, Target};
+use super::search::SearchCheck;
 use super::select::Selected;
 use super::spec::{MemoryMigrationSpec, Verification};
 
@@ -130,8 +131,13 @@ fn server_identity(remote: &Remote) -> Identity {
 }
 
 fn verification_identity(verification: &Verification) -> Identity {
-    let Verification { mode, extras: _ } = verification;
-    Identity::default().with("mode", mode).with("extras", &verification.extras())
+    let Verification { mode, extras: _, search: _ } = verification;
+    let search = verification.search();
+    let identity = Identity::default()
+        .with("mode", &search.mode)
+        .unless("queries", &search.queries(), &SearchCheck::default().queries())
+        .unless("minRecall", search.min_recall(), SearchCheck::default().min_recall());
+    Identity::default().with("mode", mode).with("extras", &verification.extras()).with("search", &identity)
 }
 
 /// The order in which databases are listed does not matter.
@@ -160,7 +166,7 @@ fn in_order(collections: &[Selected]) -> Vec<Identity> {
 mod tests {
     use super::*;
     use crate::api::access::FromSecret;
-    use crate::api::{Duplicates, Extras, Mode, OnConflict, Pacing, Runner, VerificationMode};
+    use crate::api::{Duplicates, Extras, Mode, OnConflict, Pacing, Runner, SearchMode, VerificationMode};
 
     fn spec() -> MemoryMigrationSpec {
         MemoryMigrationSpec {
@@ -287,6 +293,12 @@ mod tests {
     fn verification_starts_a_run() {
         assert!(starts_a_run(|s| s.verification.mode = VerificationMode::Counts));
         assert!(starts_a_run(|s| s.verification.extras = Some(Extras::Fail)));
+        assert!(starts_a_run(
+            |s| s.verification.search = Some(SearchCheck { mode: SearchMode::Off, ..Default::default() })
+        ));
+        assert!(starts_a_run(|s| s.verification.search = Some(SearchCheck { queries: Some(9), ..Default::default() })));
+        let default = SearchCheck { queries: Some(50), min_recall: Some("0.9".into()), ..Default::default() };
+        assert!(!starts_a_run(|s| s.verification.search = Some(default.clone())), "the default, written out");
         assert!(!starts_a_run(|s| s.verification.extras = None), "the default, not written out");
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::{Source, Target};
 use super::pacing::Pacing;
 use super::runner::Runner;
+use super::search::SearchCheck;
 use super::select::Selected;
 use super::status::MemoryMigrationStatus;
 
@@ -207,15 +208,25 @@ pub struct Verification {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Extras")]
     pub extras: Option<Extras>,
+    /// Whether searches in the target find what they should. Default: `{mode: Report}`, which never changes the verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SearchCheck")]
+    pub search: Option<SearchCheck>,
 }
 
 impl Default for Verification {
     fn default() -> Self {
-        Self { mode: VerificationMode::Full, extras: Some(Extras::Allow) }
+        Self { mode: VerificationMode::Full, extras: Some(Extras::Allow), search: None }
     }
 }
 
 impl Verification {
+    /// The search check.
+    #[must_use]
+    pub fn search(&self) -> SearchCheck {
+        self.search.clone().unwrap_or_default()
+    }
+
     /// Whether the target may hold more than the source.
     #[must_use]
     pub fn extras(&self) -> Extras {

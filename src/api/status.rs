@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::last_success::LastSuccess;
 use super::listed::ListedStatus;
+use super::search::SearchStatus;
 use crate::report;
 
 /// Collections that the status lists; more are only in the report.
@@ -322,6 +323,9 @@ pub struct CollectionStatus {
     /// SHA-256 over the verified records, the same for source and target of a correct copy.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
+    /// What searches in the target find; absent where that was not checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchStatus>,
 }
 
 impl From<&report::CollectionReport> for CollectionStatus {
@@ -334,6 +338,7 @@ impl From<&report::CollectionReport> for CollectionStatus {
             distance: collection.distance.clone(),
             counts: collection.counts.into(),
             fingerprint: collection.fingerprint.clone(),
+            search: collection.search.as_ref().map(SearchStatus::from),
         }
     }
 }
@@ -349,6 +354,10 @@ pub struct VerificationStatus {
     pub identical: bool,
     /// Whether the source stood still from its listing to the end of the comparison. A server never shows that it did.
     pub source_quiet: SourceQuiet,
+    /// The share of the exact nearest records that searches in the target find, 0 to 1, the mean over all queries of the
+    /// search check; absent where none was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
     /// SHA-256 over all collections' fingerprints; empty without a full verification.
     pub fingerprint: String,
     /// The largest distance seen in a compared number, in units in the last place.

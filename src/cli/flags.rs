@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::engine::select::Entry;
-use crate::engine::{Duplicates, Extras, OnConflict, Relation, Selection, Verification};
+use crate::engine::{Duplicates, Extras, OnConflict, Relation, Search, SearchMode, Selection, Verification};
 
 /// The kind of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -188,6 +188,36 @@ impl From<ExtrasFlag> for Extras {
             ExtrasFlag::Allow => Self::Allow,
             ExtrasFlag::Fail => Self::Fail,
         }
+    }
+}
+
+/// The search check.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct SearchFlags {
+    /// Whether searches in the target find what they should
+    #[arg(long = "search", value_enum, default_value = "report")]
+    mode: SearchFlag,
+}
+
+/// `--search`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SearchFlag {
+    /// It stands in the report, and never changes the verdict
+    Report,
+    /// Wrong or poor answers are a failure (exit 5)
+    Require,
+    /// No query is asked
+    Off,
+}
+
+impl From<SearchFlags> for Search {
+    fn from(flags: SearchFlags) -> Self {
+        let mode = match flags.mode {
+            SearchFlag::Report => SearchMode::Report,
+            SearchFlag::Require => SearchMode::Require,
+            SearchFlag::Off => SearchMode::Off,
+        };
+        Self { mode, ..Self::default() }
     }
 }
 

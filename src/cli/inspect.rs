@@ -21,7 +21,7 @@ use crate::store::{Budget, Reader, Remarks};
 /// Ids in one read.
 const WINDOW: usize = 1000;
 /// What one window holds, and one record beyond it.
-const BUDGET: Budget = Budget { bytes: 8 << 20, first: true };
+const BUDGET: Budget = Budget { bytes: 8 << 20, first: true, most: usize::MAX };
 
 /// Show what a store or server holds
 #[derive(Debug, clap::Args)]
@@ -226,4 +226,33 @@ fn table(found: &Found) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Distance, Metadata, Record};
+    use crate::store::memory::MemoryStore;
+
+    /// Report 16: it read 600 records at once, whatever their size.
+    #[tokio::test]
+    async fn records_are_looked_at_within_a_budget() {
+        let record = |n: usize| Record {
+            id: format!("{n:03}"),
+            embedding: vec![1.0],
+            document: Some(format!("{n:04}").repeat(1 << 18)),
+            uri: None,
+            metadata: Metadata::new(),
+        };
+        let store = MemoryStore::new("store").with("memories", Distance::L2, (0..24).map(record));
+        store.state().unreadable = vec!["000".into(), "017".into()];
+        let collection = store.collections().await.unwrap().remove(0);
+        let mut row = described(&collection);
+        filled(&store, &collection, true, &mut row).await.unwrap();
+        let mut lost: Vec<&str> = row.unreadable.iter().map(|one| one.id.as_str()).collect();
+        lost.sort_unstable();
+        assert_eq!((row.records, lost), (Some(24), vec!["000", "017"]));
+        let largest = store.state().largest;
+        assert!(largest <= BUDGET.bytes, "{largest} bytes at once");
+    }
 }

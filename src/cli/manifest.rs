@@ -10,7 +10,7 @@ use crate::api::endpoint::folders;
 use crate::api::{self, Authority, ClientCertificate, KeyRef, MemoryMigration, MemoryMigrationSpec, Remote};
 use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
 use crate::engine::select::Entry;
-use crate::engine::{Duplicates, Extras, OnConflict, Options, Pacing, Selection, Verification};
+use crate::engine::{Duplicates, Extras, OnConflict, Options, Pacing, Search, SearchMode, Selection, Verification};
 use crate::store::http::{Auth, ServerConfig, Tls};
 
 /// What stands for claims, Secrets and the image's program outside a cluster.
@@ -91,9 +91,23 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
             api::Extras::Allow => Extras::Allow,
             api::Extras::Fail => Extras::Fail,
         },
+        search: search(&spec.verification.search())?,
         allow_empty: spec.allow_empty,
         dry_run: spec.dry_run,
         ..Options::default()
+    })
+}
+
+fn search(search: &api::SearchCheck) -> Result<Search, String> {
+    let field = |name: &str, why: &str| format!("spec.verification.search.{name}: {why}");
+    Ok(Search {
+        mode: match search.mode {
+            api::SearchMode::Report => SearchMode::Report,
+            api::SearchMode::Require => SearchMode::Require,
+            api::SearchMode::Off => SearchMode::Off,
+        },
+        queries: usize::try_from(search.queries()).map_err(|_| field("queries", "write a number from 1"))?,
+        min_recall: search.min_recall().parse().map_err(|_| field("minRecall", "write a share as \"0.9\""))?,
     })
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::config::{self, Side};
 use super::flags::{
-    self, ConflictFlag, DuplicatesFlag, Endpoints, ExtrasFlag, OneStoreFlag, PacingFlag, Slowdown, Telling,
-    VerificationFlag,
+    self, ConflictFlag, DuplicatesFlag, Endpoints, ExtrasFlag, OneStoreFlag, PacingFlag, SearchFlags, Slowdown,
+    Telling, VerificationFlag,
 };
 use super::session::{self, Failure};
 use crate::endpoint::{Endpoint, LocalWriter, Request};
@@ -43,6 +43,8 @@ pub(super) struct Args {
     /// For records that the target holds and the source does not
     #[arg(long, value_enum, default_value = "allow")]
     extras: ExtrasFlag,
+    #[command(flatten)]
+    search: SearchFlags,
     /// Succeed also if the source holds no record
     #[arg(long)]
     allow_empty: bool,
@@ -93,6 +95,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         delay: args.delay,
         verification: args.verification.into(),
         extras: args.extras.into(),
+        search: args.search.into(),
         allow_empty: args.allow_empty,
         relation: args.one_store.map(Into::into).unwrap_or_default(),
         dry_run: args.dry_run,

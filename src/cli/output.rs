@@ -72,15 +72,27 @@ fn table(report: &Report, is_comparison: bool) -> Table {
     let done: &[&str] =
         if is_comparison { &["COMPARED", "EQUAL"] } else { &[copied, "PRESENT", "SKIPPED", "VERIFIED"] };
     let header = [&["COLLECTION", "TARGET", "DIM", "DISTANCE", "SOURCE"], done, &["WRONG", "EXTRA", "FINGERPRINT"]];
-    table.set_header(header.concat());
+    let mut header = header.concat();
+    // where nothing was asked, nothing is to be read in that column
+    let is_searched = report.collections.iter().any(|collection| recall(collection).is_some());
+    header.extend(is_searched.then_some("RECALL"));
+    table.set_header(header);
     let several = report.has_databases();
     for collection in &report.collections {
-        table.add_row(row(collection, several, is_comparison));
+        let mut row = row(collection, several, is_comparison);
+        let recall = || recall(collection).map_or_else(|| "-".to_owned(), |recall| format!("{recall:.2}"));
+        row.extend(is_searched.then(recall));
+        table.add_row(row);
     }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// The share of the exact nearest records that searches find.
+fn recall(collection: &CollectionReport) -> Option<f64> {
+    collection.search.as_ref()?.recall_mean
 }
 
 fn row(collection: &CollectionReport, several: bool, is_comparison: bool) -> Vec<String> {

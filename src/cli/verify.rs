@@ -1,6 +1,6 @@
 //! `verify`: two endpoints to the engine's comparison. Writes nothing.
 
-use super::flags::{Endpoints, ExtrasFlag, Telling};
+use super::flags::{Endpoints, ExtrasFlag, SearchFlags, Telling};
 use super::session::Failure;
 use super::{migrate, session};
 use crate::engine::Options;
@@ -14,6 +14,8 @@ pub(super) struct Args {
     /// For records that the target holds and the source does not
     #[arg(long, value_enum, default_value = "allow")]
     extras: ExtrasFlag,
+    #[command(flatten)]
+    search: SearchFlags,
     /// Succeed also if the source holds no record
     #[arg(long)]
     allow_empty: bool,
@@ -28,7 +30,7 @@ pub(super) async fn run(args: Args) -> Exit {
         let (source, target) = migrate::endpoints(&args.endpoints)?;
         let selection = args.endpoints.what.selection().map_err(Failure::usage)?;
         let (extras, allow_empty) = (args.extras.into(), args.allow_empty);
-        let options = Options { selection, extras, allow_empty, ..Options::default() };
+        let options = Options { selection, extras, allow_empty, search: args.search.into(), ..Options::default() };
         Ok(crate::endpoint::verify(source, target, &options, tracker, &stop).await)
     })
     .await

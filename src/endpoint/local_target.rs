@@ -36,6 +36,10 @@ pub(super) struct LocalTarget {
     before: Option<LocalStore>,
     engine: OnceCell<Engine>,
     running: OnceCell<Running>,
+    /// The server that was started once more.
+    again: OnceCell<Running>,
+    /// Why the first server did not end as it should.
+    killed: Mutex<Option<Error>>,
 }
 
 /// What the program is, found out on an empty scratch folder.
@@ -49,6 +53,16 @@ struct Running {
     held: Mutex<Option<(Server, Lock)>>,
 }
 
+impl Running {
+    async fn stop(&self) -> Result<()> {
+        let Some((server, lock)) = self.held.lock().await.take() else { return Ok(()) };
+        let stopped = server.stop().await;
+        // only now may another run write the store
+        drop(lock);
+        stopped
+    }
+}
+
 impl LocalTarget {
     /// Looks at the folder, which may be missing or empty, and finds the program. Starts nothing.
     ///
@@ -60,7 +74,16 @@ impl LocalTarget {
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(|e| io_error("find", &folder.path, e))?;
         let before = super::before(&folder, &scope).await?;
-        Ok(Self { folder, scope, program, before, engine: OnceCell::new(), running: OnceCell::new() })
+        Ok(Self {
+            folder,
+            scope,
+            program,
+            before,
+            engine: OnceCell::new(),
+            running: OnceCell::new(),
+            again: OnceCell::new(),
+            killed: Mutex::default(),
+        })
     }
 
     async fn engine(&self) -> Result<&Engine> {
@@ -140,13 +163,20 @@ impl Target for LocalTarget {
         self.running.get().map(|running| running.writer.files() as &dyn Reader)
     }
 
+    async fn restarted(&self) -> Result<Option<&dyn Reader>> {
+        if let Some(running) = self.running.get()
+            && let Err(error) = running.stop().await
+        {
+            *self.killed.lock().await = Some(error);
+        }
+        Ok(Some(&self.again.get_or_try_init(|| self.start()).await?.writer))
+    }
+
     async fn close(&self) -> Result<()> {
-        let Some(running) = self.running.get() else { return Ok(()) };
-        let Some((server, lock)) = running.held.lock().await.take() else { return Ok(()) };
-        let stopped = server.stop().await;
-        // only now may another run write the store
-        drop(lock);
-        stopped
+        for running in [&self.running, &self.again].into_iter().filter_map(OnceCell::get) {
+            running.stop().await?;
+        }
+        self.killed.lock().await.take().map_or(Ok(()), Err)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
 use crate::store::files::LocalStore;
 use crate::store::http::HttpWriter;
-use crate::store::{Amendment, Budget, Reader, Remarks, Writer};
+use crate::store::{Amendment, Budget, Reader, Remarks, Searches, Writer};
 
 /// A server of which the collections are those in the files of a folder.
 pub(super) struct OwnWriter {
@@ -96,6 +96,10 @@ impl Reader for OwnWriter {
 
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
         self.writer.held(collection, ids).await
+    }
+
+    fn searches(&self) -> Option<&dyn Searches> {
+        self.writer.searches()
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {

@@ -90,7 +90,7 @@ pub const fn exit_of(reason: Reason) -> Exit {
             Exit::Success
         }
         Reason::PreflightRefused | Reason::SourceReplaced => Exit::Refused,
-        Reason::VerificationFailed => Exit::Different,
+        Reason::VerificationFailed | Reason::SearchDegraded => Exit::Different,
         Reason::RecordConflict => Exit::Conflict,
         Reason::InvalidSpec => Exit::Usage,
         Reason::InternalError => Exit::Bug,

@@ -7,7 +7,7 @@
 use super::OnConflict;
 use super::compare::{Comparison, FieldDifference, compare};
 use super::seal::Seal;
-use crate::model::{Distance, Fetched, Record};
+use crate::model::{Distance, Fetched, Record, Value};
 
 /// What is known of a record from before this look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,23 +65,26 @@ pub fn judge(
     policy: OnConflict,
 ) -> Ruling {
     let Some(target) = target else { return Ruling::Add };
-    let (differences, is_own) = match target {
+    let (differences, is_own, arrays_only) = match target {
         Fetched::Record { record, .. } => match compare(source, record, distance) {
             Comparison::Equal(ulps) => return Ruling::Equal(ulps),
             Comparison::Different(differences) => {
                 let sent = known.seal().filter(|_| known.is_sent());
-                (differences, sent.into_iter().chain(attempted).any(|seal| seal.holds(record, distance)))
+                let is_own = sent.into_iter().chain(attempted).any(|seal| seal.holds(record, distance));
+                let arrays_only = differs_by_more_arrays(&differences, source, record);
+                (differences, is_own, arrays_only)
             }
         },
         // what was sent and cannot be read any more is nobody's work
         Fetched::Unreadable { why, .. } => {
-            (vec![FieldDifference { field: "unreadable".to_owned(), detail: why.clone() }], known.is_sent())
+            (vec![FieldDifference { field: "unreadable".to_owned(), detail: why.clone() }], known.is_sent(), false)
         }
     };
     if is_own || policy == OnConflict::Overwrite {
         return Ruling::Amend(differences);
     }
-    let why = format!("{}{}", in_words(&differences), cause(known, source, distance));
+    let cause = if arrays_only && known.is_sent() { INHERITED } else { cause(known, source, distance) };
+    let why = format!("{}{cause}", in_words(&differences));
     if policy == OnConflict::Fail { Ruling::Refuse(why) } else { Ruling::Leave(why) }
 }
 
@@ -90,6 +93,18 @@ pub fn judge(
 pub fn in_words(differences: &[FieldDifference]) -> String {
     let texts: Vec<String> = differences.iter().map(|d| format!("{}: {}", d.field, d.detail)).collect();
     texts.join("; ")
+}
+
+/// Why a record that this run wrote can come back with arrays that nobody wrote (measured on 1.5.9).
+const INHERITED: &str = " (this run wrote it without that array: another client has added it since, or the server gave the \
+                         record an array that a deleted collection left behind, as Chroma 1.5.9 does. If no other client \
+                         writes there, onConflict Overwrite removes it)";
+
+/// Whether the target's record is the source's but for arrays under keys that the source's does not have.
+fn differs_by_more_arrays(differences: &[FieldDifference], source: &Record, target: &Record) -> bool {
+    let more = target.metadata.iter().filter(|(key, _)| !source.metadata.contains_key(*key));
+    let (arrays, others): (Vec<_>, Vec<_>) = more.partition(|(_, value)| matches!(value, Value::List(_)));
+    others.is_empty() && arrays.len() == differences.len()
 }
 
 /// How it came to a conflict, as far as is known.
@@ -113,7 +128,7 @@ fn cause(known: &Known, source: &Record, distance: Distance) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Metadata, Origin, Value};
+    use crate::model::{Metadata, Origin};
 
     fn record(text: &str, at: f64, x: f32) -> Record {
         Record {
@@ -305,5 +320,33 @@ mod tests {
         );
         assert!(said(Known::Sent(seal)).contains("this run wrote it"));
         assert!(said(Known::Compared(seal)).contains("another client has changed it"));
+    }
+
+    /// Chroma 1.5.9 gives a record the arrays of a deleted collection's: nobody else need have written them.
+    #[test]
+    fn arrays_that_this_run_did_not_write_have_two_causes() {
+        let mine = record("mine", 1.0, 0.25);
+        let with = |key: &str, value: Value| {
+            let mut theirs = mine.clone();
+            theirs.metadata.insert(key.to_owned(), value);
+            theirs
+        };
+        let array = || Value::List(vec![Value::Bool(true)]);
+        let (inherited, number) = (with("tags", array()), with("n", Value::Int(1)));
+        let mut both = with("tags", array());
+        both.document = Some("theirs".to_owned());
+        let sent = Known::Sent(Seal::of(&mine, Distance::L2));
+        for (known, target, names_both) in [
+            (sent, &inherited, true),
+            (Known::Nothing, &inherited, false),
+            (sent, &number, false),
+            (sent, &both, false),
+            (sent, &with("at", array()), false),
+        ] {
+            let target = fetched(target.clone());
+            let ruling = judge(&known, &[], &mine, Some(&target), Distance::L2, OnConflict::Fail);
+            let Ruling::Refuse(why) = ruling else { panic!("{ruling:?}") };
+            assert_eq!(why.contains("deleted collection"), names_both, "{why}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::compare::FieldDifference;
 use super::ledger::{Entry, Ledger, Plan};
+use super::search::state::State;
 use super::select::{self, Selected};
 use super::{OnConflict, Options};
 use crate::chroma::NewCollection;
@@ -70,6 +71,8 @@ pub(super) struct Pair {
     /// Records sent by this run; what `Counts` reports as copied.
     pub(super) sent: u64,
     pub(super) overwrite: bool,
+    /// The search check.
+    pub(super) search: State,
 }
 
 impl Pair {
@@ -108,6 +111,7 @@ impl Pair {
             fingerprint: String::new(),
             sent: 0,
             overwrite: options.on_conflict == OnConflict::Overwrite,
+            search: State::default(),
         }
     }
 
@@ -192,6 +196,7 @@ impl Pair {
             counts,
             fingerprint: self.fingerprint.clone(),
             max_ulps: self.max_ulps,
+            search: self.search.told().cloned(),
             vectors_from_wal: self.from_wal,
             vectors_from_hnsw: self.from_hnsw,
             differences,

@@ -69,6 +69,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
     findings::refuse(&run.findings)?;
     let records = scan_all(context, target, &capabilities, run).await?;
     run.findings.push(records.problems.finding());
+    run.findings.extend(records.large.too_large());
     findings::warn_of_extras(context, run);
     run.findings.push(target_state(context, target.current(), &mut run.pairs).await?);
     run.findings.extend(context.until_stopped(target.checks(records.bytes)).await?.map_err(Halt::Target)?);
@@ -158,6 +159,8 @@ async fn target_state(context: &Context<'_>, target: Option<&dyn Reader>, pairs:
 struct Records {
     bytes: u64,
     problems: Problems,
+    /// Records that do not fit into the memory that this process may use.
+    large: Problems,
 }
 
 async fn scan_all(

@@ -3,6 +3,7 @@
 mod ends;
 mod exact;
 mod holes;
+mod large;
 mod looks;
 mod modes;
 mod selected;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::halt::{Halt, exit_of};
 use super::verify::Compared;
-use super::{Context, Extras, Outcome, Pair, Run, quiet};
+use super::{Context, Extras, Outcome, Pair, Run, Search, SearchMode, quiet, search};
 use crate::exit::Exit;
 use crate::report::{Check, CollectionReport, Counts, Direction, Reason, Report, SCHEMA, Verdict};
 use crate::store::{Finding, Target};
@@ -38,7 +38,9 @@ pub(super) fn outcome(
         Err(halt) => (halt.reason(run.written), halt.to_string()),
         Ok(End::Planned) => (Reason::DryRunCompleted, planned(run, &counts)),
         Ok(End::Counted) => counted(run, &counts, context.options.extras),
-        Ok(End::Proved(proofs)) => proved(Task::Migration, run, &counts, proofs, context.options.extras),
+        Ok(End::Proved(proofs)) => {
+            searched(run, context.options.search, proved(Task::Migration, run, &counts, proofs, context.options.extras))
+        }
     };
     let names = format!("{} to {}", context.source.name(), target.name());
     let said = Said { reason, message: format!("{names}: {message}"), collections };
@@ -65,7 +67,11 @@ pub(super) fn verified_only(
     }
     let counts = total(&collections);
     let (reason, message) = match ended {
-        Ok(End::Proved(proofs)) => proved(Task::Comparison, run, &counts, proofs, context.options.extras),
+        Ok(End::Proved(proofs)) => searched(
+            run,
+            context.options.search,
+            proved(Task::Comparison, run, &counts, proofs, context.options.extras),
+        ),
         Ok(_) => (Reason::InternalError, "a comparison ended without a proof; please report this".to_owned()),
         Err(halt) => (halt.reason(false), halt.to_string()),
     };
@@ -150,6 +156,17 @@ fn total(collections: &[CollectionReport]) -> Counts {
         total.add(&collection.counts);
     }
     total
+}
+
+/// Adds what searches in the target answer, which makes a proved run fail only where that is required.
+fn searched(run: &Run, asked: Search, (reason, message): (Reason, String)) -> (Reason, String) {
+    let is_proved = matches!(reason, Reason::Verified | Reason::VerifiedWithSkips);
+    let Some(why) = search::degraded(run, asked).filter(|_| is_proved) else { return (reason, message) };
+    if asked.mode == SearchMode::Require {
+        let allow = "To accept it, use --search report (verification.search.mode: Report)";
+        return (Reason::SearchDegraded, format!("search check: {why}. {message}. {allow}"));
+    }
+    (reason, format!("{message}. Search check: {why}"))
 }
 
 fn planned(run: &Run, counts: &Counts) -> String {

@@ -190,6 +190,7 @@ impl Look {
         match ruling {
             Ruling::Equal(ulps) => {
                 pair.max_ulps = pair.max_ulps.max(ulps);
+                pair.search.verified(record, proof, moved);
                 let digest = fingerprint::digest(record, distance);
                 let seal = Seal::with(record, digest, distance);
                 pair.ledger.change(at, |entry| {

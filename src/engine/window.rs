@@ -1,7 +1,7 @@
 //! Reads windows of records by id, from one side or both at once, ahead of who works on them. Never by offset; writes
 //! nothing. What a source leaves out of an answer is asked for again before it is taken for absent.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use futures::stream::{self, FuturesOrdered};
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -10,6 +10,7 @@ use super::Context;
 use super::batch::WindowSize;
 use super::halt::Halt;
 use super::ledger::{Entry, Ledger};
+use super::memory;
 use crate::model::{Collection, Fetched, Record, Value};
 use crate::store::{Budget, Reader};
 
@@ -31,36 +32,6 @@ pub(super) fn sized() -> WindowSize {
     WindowSize::new(WINDOW_BYTES, WINDOW_RECORDS)
 }
 
-/// Reads these ids of a collection of the source. An id that an answer leaves out is asked for again, with the others that
-/// lack as long as that brings any (a gateway may cap its answers), then by itself: what is still absent did not come alone.
-pub(super) async fn of_source(context: &Context<'_>, source: &Collection, ids: &[String]) -> Result<Answers, Halt> {
-    let mut answers = Answers::new();
-    let mut absent = ids.to_vec();
-    while !absent.is_empty() {
-        let before = absent.len();
-        answers.extend(asked(context, source, &absent).await?);
-        absent.retain(|id| !answers.contains_key(id));
-        if absent.len() == before {
-            break;
-        }
-    }
-    if absent.len() > 1 {
-        let asked: Vec<_> = absent.into_iter().map(|id| alone(context, source, id)).collect();
-        let found: Vec<Answers> = stream::iter(asked).buffer_unordered(ALONE).try_collect().await?;
-        answers.extend(found.into_iter().flatten());
-    }
-    Ok(answers)
-}
-
-async fn alone(context: &Context<'_>, source: &Collection, id: String) -> Result<Answers, Halt> {
-    asked(context, source, &[id]).await
-}
-
-async fn asked(context: &Context<'_>, source: &Collection, ids: &[String]) -> Result<Answers, Halt> {
-    let answer = context.until_stopped(context.source.fetch(source, ids)).await?;
-    Ok(by_id(answer.map_err(Halt::Source)?))
-}
-
 /// Reads these ids of a target.
 pub(super) async fn of_target(
     context: &Context<'_>,
@@ -73,21 +44,105 @@ pub(super) async fn of_target(
     Ok(by_id(answer.map_err(Halt::Target)?))
 }
 
-/// As [`of_source`], for as many of these ids, from the first on, as the budget has place for; also tells how many.
+/// Reads as many of these ids of a collection of the source, from the first on, as the budget has place for; also tells how
+/// many. An id that an answer leaves out is asked for again, with the others that lack as long as that brings any (a gateway
+/// may cap its answers), then by itself: what is still absent did not come alone. All of that keeps to the one budget.
 pub(super) async fn part_of_source(
     context: &Context<'_>,
     source: &Collection,
     ids: &[String],
     budget: Budget,
 ) -> Result<(Answers, usize), Halt> {
-    let answer = context.until_stopped(context.source.fetch_within(source, ids, budget)).await?;
-    let (found, count) = answer.map_err(Halt::Source)?;
-    let mut answers = by_id(found);
-    let absent: Vec<String> = ids[..count].iter().filter(|id| !answers.contains_key(*id)).cloned().collect();
-    if !absent.is_empty() {
-        answers.extend(of_source(context, source, &absent).await?);
+    let budget = Budget { most: memory::most(context.options.memory), ..budget };
+    let mut part = Part { ids, budget, count: ids.len(), answers: Answers::new(), held: 0 };
+    let mut absent = ids.to_vec();
+    let mut is_again = false;
+    while let Some(first) = absent.first() {
+        let budget = part.left(first);
+        let came = within(context, source, absent.clone(), budget).await?;
+        part.take(came);
+        let before = absent.len();
+        absent = part.absent();
+        if is_again && absent.len() == before {
+            break;
+        }
+        is_again = true;
     }
-    Ok((answers, count))
+    if absent.len() > 1 {
+        part.alone(context, source, absent).await?;
+    }
+    Ok((part.answers, part.count))
+}
+
+/// What came of some ids: they, the answers, and of how many of them these are.
+type Came = (Vec<String>, Vec<Fetched>, usize);
+
+async fn within(context: &Context<'_>, source: &Collection, ids: Vec<String>, budget: Budget) -> Result<Came, Halt> {
+    let answer = context.until_stopped(context.source.fetch_within(source, &ids, budget)).await?;
+    let (found, count) = answer.map_err(Halt::Source)?;
+    Ok((ids, found, count))
+}
+
+/// A window of the source's records while it is read.
+struct Part<'a> {
+    ids: &'a [String],
+    budget: Budget,
+    /// For so many ids, from the first on, there is budget.
+    count: usize,
+    answers: Answers,
+    /// Bytes of the answers, about.
+    held: usize,
+}
+
+impl Part<'_> {
+    /// Ids that did not come.
+    fn absent(&self) -> Vec<String> {
+        self.ids[..self.count].iter().filter(|id| !self.answers.contains_key(*id)).cloned().collect()
+    }
+
+    /// What is left of the budget for `first`, and what follows it. Only the window's own first record may be of any size.
+    fn left(&self, first: &String) -> Budget {
+        let is_first = self.ids.first() == Some(first);
+        let bytes = self.budget.bytes.saturating_sub(self.held);
+        Budget { bytes, first: self.budget.first && is_first, ..self.budget }
+    }
+
+    /// Takes answers. What there was no budget for, and all after it, is left to the next window.
+    fn take(&mut self, (asked, found, count): Came) {
+        let found = by_id(found);
+        self.held += bytes(&found);
+        self.answers.extend(found);
+        if let Some(id) = asked.get(count) {
+            self.end_before(id);
+        }
+    }
+
+    fn end_before(&mut self, id: &String) {
+        let Some(at) = self.ids[..self.count].iter().position(|other| other == id) else { return };
+        self.count = at;
+        let kept: HashSet<&String> = self.ids[..at].iter().collect();
+        self.answers.retain(|id, _| kept.contains(id));
+        self.held = bytes(&self.answers);
+    }
+
+    /// Asks for each of these by itself, some at once.
+    async fn alone(&mut self, context: &Context<'_>, source: &Collection, absent: Vec<String>) -> Result<(), Halt> {
+        let left = self.budget.bytes.saturating_sub(self.held);
+        let share = |id: &String| Budget { bytes: left / ALONE, ..self.left(id) };
+        let asked: Vec<_> = absent.iter().map(|id| within(context, source, vec![id.clone()], share(id))).collect();
+        let mut came = stream::iter(asked).buffered(ALONE);
+        for id in &absent {
+            if self.held > self.budget.bytes && self.ids.first() != Some(id) {
+                self.end_before(id);
+            }
+            let Some(one) = came.try_next().await? else { break };
+            self.take(one);
+            if self.count < self.ids.len() && !self.ids[..self.count].contains(id) {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// As [`of_target`], for as many of these ids, from the first on, as the budget has place for; also tells how many.
@@ -99,13 +154,14 @@ pub(super) async fn part_of_target(
     budget: Budget,
 ) -> Result<(Answers, usize), Halt> {
     let Some(collection) = collection.filter(|_| !ids.is_empty()) else { return Ok((Answers::new(), ids.len())) };
+    let budget = Budget { most: memory::most(context.options.memory), ..budget };
     let answer = context.until_stopped(target.fetch_within(collection, ids, budget)).await?;
     let (found, count) = answer.map_err(Halt::Target)?;
     Ok((by_id(found), count))
 }
 
-/// Budget for one window, of which the first record is wanted however large it is.
-pub(super) const WHOLE: Budget = Budget { bytes: WINDOW_BYTES, first: true };
+/// Budget for one window, of which the first record is wanted however large it is. What the process may use bounds that one.
+pub(super) const WHOLE: Budget = Budget { bytes: WINDOW_BYTES, first: true, most: usize::MAX };
 
 /// Windows of a ledger's records, in order, each read while those before it are worked on. Together they hold no more than
 /// one window, and one record beyond it.
@@ -154,7 +210,7 @@ impl<F: Future> Ahead<F> {
                 };
                 self.from = last + 1;
                 let ids = ledger.ids_at(&places)?;
-                let budget = Budget { bytes: WINDOW_BYTES / READS, first: self.under_way.is_empty() };
+                let budget = Budget { bytes: WINDOW_BYTES / READS, first: self.under_way.is_empty(), most: usize::MAX };
                 self.under_way.push_back(read(places.clone(), ids, budget));
                 self.asked.push_back(places);
             }

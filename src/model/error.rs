@@ -124,6 +124,22 @@ pub enum Error {
         /// What is in the way with its owner and mode, and the user that this process is.
         whose: String,
     },
+    /// A record that this process has no memory for.
+    #[error(
+        "record {id:?} of collection {collection:?} in {store} has more than {most} bytes, which is all that the memory limit of \
+         this process leaves room for; raise resources.limits.memory of the containers preflight and mover in \
+         spec.runner.podTemplate and set another spec.runId (outside a cluster raise the memory limit of this process)"
+    )]
+    TooLarge {
+        /// The store.
+        store: String,
+        /// The collection's name.
+        collection: String,
+        /// The record's id.
+        id: String,
+        /// Bytes that a record may have.
+        most: usize,
+    },
     /// The operating system failed: disk full, too many files.
     #[error("failed to {attempt} {}: {source}", path.display())]
     Io {
@@ -148,7 +164,11 @@ impl Error {
             | Self::NotFound { .. }
             | Self::Busy { .. }
             | Self::Io { .. } => true,
-            Self::Rejected { .. } | Self::Unsupported { .. } | Self::Damaged { .. } | Self::Forbidden { .. } => false,
+            Self::Rejected { .. }
+            | Self::Unsupported { .. }
+            | Self::Damaged { .. }
+            | Self::Forbidden { .. }
+            | Self::TooLarge { .. } => false,
         }
     }
 }

@@ -15,6 +15,7 @@ mod list;
 mod paths;
 mod payload;
 mod probe;
+mod query;
 mod reader;
 mod records;
 mod redact;

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard};
 use async_trait::async_trait;
 use tokio_util::bytes::Bytes;
 
-use super::{Amendment, Finding, Reader, Remarks, Target, Writer};
+use super::{Amendment, Budget, Finding, Reader, Remarks, Target, Writer};
 use crate::chroma::{Capabilities, NewCollection};
 use crate::model::{Collection, Distance, Error, Fetched, Metadata, Origin, Record, Result};
 use crate::scratch::SortedIds;
@@ -67,6 +67,10 @@ pub(crate) struct State {
     pub(crate) pushed_back: u64,
     /// Adds under way, and the most that there were at once.
     pub(crate) under_way: (usize, usize),
+    /// Bytes of the largest body that it takes; None: 1 MiB.
+    pub(crate) max_body: Option<usize>,
+    /// Bytes of documents in the largest answer with more than one record.
+    pub(crate) largest: usize,
 }
 
 /// The store.
@@ -93,6 +97,13 @@ pub(crate) fn collection(store: &str, name: &str, distance: Distance, dimension:
         configuration: None,
         schema: None,
         unreadable: None,
+    }
+}
+
+fn document(fetched: &Fetched) -> usize {
+    match fetched {
+        Fetched::Record { record, .. } => record.document.as_ref().map_or(0, String::len),
+        Fetched::Unreadable { .. } => 0,
     }
 }
 
@@ -257,7 +268,41 @@ impl Reader for MemoryStore {
             })
         };
         let answered = ids.iter().rev().filter(|id| !state.silent.contains(id)).filter_map(answer);
-        Ok(answered.take(state.cap.unwrap_or(usize::MAX)).collect())
+        let answered: Vec<Fetched> = answered.take(state.cap.unwrap_or(usize::MAX)).collect();
+        if answered.len() > 1 {
+            let bytes = answered.iter().map(document).sum();
+            state.largest = state.largest.max(bytes);
+        }
+        Ok(answered)
+    }
+
+    async fn fetch_within(
+        &self,
+        collection: &Collection,
+        ids: &[String],
+        budget: Budget,
+    ) -> Result<(Vec<Fetched>, usize)> {
+        let mut sizes = Vec::new();
+        {
+            let state = self.state();
+            let found = state.collections.values().find(|(c, _)| c.id == collection.id);
+            let size = |id| Some(found?.1.get(id)?.document.as_ref()?.len());
+            sizes.extend(ids.iter().map(|id| size(id).unwrap_or(0)));
+        }
+        let mut held = 0;
+        let fits = |(n, size): (usize, &usize)| {
+            held += size;
+            held <= budget.bytes || (n == 0 && budget.first)
+        };
+        let count = sizes.iter().enumerate().map(fits).take_while(|fits| *fits).count();
+        if let (Some(id), Some(size)) = (ids.first(), sizes.first())
+            && budget.first
+            && *size > budget.most
+        {
+            let (store, collection) = (self.label.clone(), collection.name.clone());
+            return Err(Error::TooLarge { store, collection, id: id.clone(), most: budget.most });
+        }
+        Ok((if count == 0 { Vec::new() } else { self.fetch(collection, &ids[..count]).await? }, count))
     }
 
     async fn remarks(&self, _: &Collection) -> Result<Remarks> {
@@ -275,7 +320,7 @@ impl Writer for MemoryStore {
         Capabilities {
             version: "memory".to_owned(),
             max_batch: 100,
-            max_body: 1 << 20,
+            max_body: self.state().max_body.unwrap_or(1 << 20),
             base64: true,
             configuration: true,
             schema: false,

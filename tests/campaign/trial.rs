@@ -96,7 +96,7 @@ impl<'b> Trial<'b> {
         }
         self.outcome.recovered_in = from.elapsed();
         let found = self.found();
-        self.outcome.is_false |= self.done == 0 && !found.is_nothing();
+        self.outcome.is_false |= self.done == 0 && !self.outcome.is_hung && !found.is_nothing();
         self.outcome.add(&found, "in the end");
         self.outcome
     }

@@ -14,9 +14,8 @@ trap 'rm -rf "$out"' EXIT
 
 step() { echo "== $*"; }
 fail() { echo "check.sh: $*" >&2; exit 1; }
-# Helm says in a line for each read that the CRD chart is a link.
-quiet() { local rc=0; "$@" 2>"$out/err" || rc=$?; grep -v 'found symbolic link' "$out/err" >&2 || true; return $rc; }
-render() { quiet helm template mm $chart --namespace memory-migration --kube-version $oldest "$@"; }
+image=(--set image.repository=registry.example.com/memory-migration-operator)
+render() { helm template mm $chart --namespace memory-migration --kube-version $oldest "${image[@]}" "$@"; }
 
 step "versions"
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -30,44 +29,61 @@ step "what is generated is fresh"
 "$here/generate.sh" --check
 
 step "lint and render"
-quiet helm lint --quiet --strict $crds
+helm lint --quiet --strict $crds
 for values in "$here"/values/*.yaml; do
   name=$(basename "$values" .yaml)
-  quiet helm lint --quiet --strict $chart --values "$values" >"$out/lint" || fail "lint with $name: $(cat "$out/lint")"
+  helm lint --quiet --strict $chart "${image[@]}" --values "$values" >"$out/lint" || fail "lint with $name: $(cat "$out/lint")"
   render --values "$values" >"$out/$name.yaml" || fail "values/$name.yaml does not render"
 done
-quiet helm template crds $crds >"$out/crds-alone.yaml"
+helm template crds $crds >"$out/crds-alone.yaml"
 for values in "$here"/refused/*.yaml; do
   if render --values "$values" >"$out/refused" 2>"$out/why"; then fail "$values is taken, and should be refused"; fi
   grep -q "values don't meet the specifications" "$out/why" || fail "$values: refused, but not by the schema: $(cat "$out/why")"
 done
-if helm template mm $chart --kube-version 1.28 >/dev/null 2>&1; then fail "Kubernetes 1.28 has no native sidecars, and is taken"; fi
+if helm template mm $chart "${image[@]}" --kube-version 1.28 >/dev/null 2>&1; then fail "Kubernetes 1.28 has no native sidecars, and is taken"; fi
+
+# A default would be an image of whoever registers that name.
+if helm template mm $chart --kube-version $oldest >"$out/unset" 2>&1; then fail "the chart renders without image.repository"; fi
+grep -q 'image.repository is not set, and no image is published yet: build one' "$out/unset" ||
+  fail "without image.repository the chart fails for another reason: $(cat "$out/unset")"
 
 step "package"
 # What is published holds the CRD chart, and nothing that only the source tree needs.
-quiet helm package $chart --destination "$out/package" >/dev/null
-quiet helm template mm "$out/package/memory-migration-operator-$version.tgz" --namespace memory-migration \
-  --kube-version $oldest --values "$here/values/monitoring.yaml" | diff "$out/monitoring.yaml" - ||
+helm package $chart --destination "$out/package" >/dev/null
+helm template mm "$out/package/memory-migration-operator-$version.tgz" --namespace memory-migration \
+  --kube-version $oldest "${image[@]}" --values "$here/values/monitoring.yaml" | diff "$out/monitoring.yaml" - ||
   fail "the packaged chart renders something else than the folder"
 if tar -tzf "$out"/package/*.tgz | grep -E '/tests/.*_test\.yaml$|gotmpl$'; then fail "these do not belong into the package"; fi
 
-step "kustomize"
+step "kubectl and kustomize"
+if grep -n '^kind: CustomResourceDefinition\|^kind: Namespace' deploy/operator.yaml; then
+  fail "deploy/operator.yaml: deleting it would delete migrations"
+fi
+[ "$(grep -c '^kind:' deploy/crds.yaml)" = "$(grep -c '^kind: CustomResourceDefinition$' deploy/crds.yaml)" ] ||
+  fail "deploy/crds.yaml holds something else than CRDs"
+# The one substitution that README.md shows sets both images.
+sed 's#image-not-set.invalid#registry.example.com#' deploy/operator.yaml >"$out/kubectl.yaml"
+if grep -n 'image-not-set' <(grep -v '^#' "$out/kubectl.yaml"); then fail "deploy/operator.yaml: sed leaves these images"; fi
+[ "$(grep -c 'registry.example.com/memory-migration-operator:' "$out/kubectl.yaml")" = 2 ] ||
+  fail "deploy/operator.yaml: the image does not stand in two places"
 kustomize build deploy >"$out/kustomized.yaml"
 # The example in its comment: the image changes wherever it stands.
 cp -r deploy "$out/deploy"
 mkdir "$out/overlay"
-sed -n 's/^#   //p' deploy/kustomization.yaml | sed 's|https://github.com/[^ ]*|../deploy|' >"$out/overlay/kustomization.yaml"
+sed -n 's/^#   //p' deploy/kustomization.yaml | sed 's|https://git.example.com/[^ ]*|../deploy|' >"$out/overlay/kustomization.yaml"
 kustomize build "$out/overlay" >"$out/overlay.yaml"
-if grep -n 'ghcr.io/memory-migration' "$out/overlay.yaml"; then fail "deploy/kustomization.yaml: its example leaves these images"; fi
+if grep -n 'image-not-set' "$out/overlay.yaml"; then fail "deploy/kustomization.yaml: its example leaves these images"; fi
 
 step "schemas"
 mapfile -t deployed < <(find deploy -name '*.yaml' ! -name kustomization.yaml | sort)
+kustomize build deploy/quickstart >"$out/quickstart.yaml"
+kustomize build deploy/quickstart/back >"$out/back.yaml"
 mapfile -t documents < <(find README.md docs charts -name '*.md' | sort)
 foreign=${tools%%:*}/../crds
 python "$here/validate.py" --from $oldest --crds crds/*.yaml "$foreign"/*.yaml --files "$out"/*.yaml "${deployed[@]}" "${documents[@]}"
 
 step "unit tests"
-helm-unittest --strict $chart >"$out/unit" 2>&1 || { cat "$out/unit"; fail "helm-unittest: see above"; }
+helm-unittest --strict $chart $crds >"$out/unit" 2>&1 || { cat "$out/unit"; fail "helm-unittest: see above"; }
 grep -E '^(Charts|Test Suites|Tests):' "$out/unit"
 
 step "alert rules and dashboard"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is made from crds/ and the charts' values, and committed: the CRD chart's template, the chart's README.md and
-# deploy/install.yaml. `make charts-generate` writes them.
+# What is made from crds/ and the charts' values, and committed: the CRD chart's template, the chart's README.md,
+# deploy/crds.yaml, deploy/operator.yaml and the CRD chart's copy in the chart. `make charts-generate` writes them.
 # Usage: generate.sh           writes
 #        generate.sh --check   only says which are stale
 set -euo pipefail
@@ -10,40 +10,79 @@ cd "$here/../.."
 PATH=$("$here/install.sh"):$PATH
 chart=charts/memory-migration-operator
 namespace=memory-migration-system
+# No registry can have this name (RFC 2606), so nobody's image runs by default.
+unset=image-not-set.invalid
 
 crd_template() { python "$here/crd_template.py" crds/memorymigrations.memory-migration.dev.yaml; }
 
 readme() { helm-docs --chart-search-root $chart --template-files README.md.gotmpl --log-level error --dry-run; }
 
-# Without what would say that Helm manages it.
-install() {
+# Apart from the operator, so that nobody removes every migration together with it.
+crds() {
+  local file
   cat <<END
-# Generated from charts/ by \`make charts-generate\`: do not edit. The CRD and the controller for plain kubectl:
-#   kubectl apply --server-side -f deploy/install.yaml
-# Another image has to be set twice, for the controller and as RUNNER_IMAGE: deploy/kustomization.yaml shows how.
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: $namespace
-  labels:
-    pod-security.kubernetes.io/enforce: restricted
+# Generated from crds/ by \`make charts-generate\`: do not edit. The custom resources, for plain kubectl:
+#   kubectl apply --server-side -f deploy/crds.yaml
+# Deleting them deletes every migration of the cluster.
 END
-  helm template memory-migration-operator $chart --namespace $namespace --skip-tests 2>/dev/null |
+  for file in crds/*.yaml; do
+    echo ---
+    sed '/^---$/d; /^#/d' "$file"
+  done
+}
+
+# Without what would say that Helm manages it.
+operator() {
+  cat <<END
+# Generated from charts/ by \`make charts-generate\`: do not edit. The operator, for plain kubectl, after deploy/crds.yaml:
+#   kubectl create namespace $namespace
+#   sed 's#$unset#REGISTRY#' deploy/operator.yaml | kubectl apply --server-side -f -
+# REGISTRY is where you pushed the image. Without it, the pod reports ErrImagePull: $unset does not exist.
+# For kustomize, see deploy/kustomization.yaml.
+END
+  helm template memory-migration-operator $chart --namespace $namespace --skip-tests --set crds.enabled=false \
+    --set image.repository=$unset/memory-migration-operator 2>/dev/null |
     sed -E '/^# Source: /d; /^ +helm\.sh\/chart: /d; /^ +app\.kubernetes\.io\/managed-by: Helm$/d'
 }
 
 stale=0
-for pair in crd_template:charts/memory-migration-operator-crds/templates/memorymigrations.yaml readme:$chart/README.md \
-  install:deploy/install.yaml; do
-  file=${pair#*:}
+check=${1:-}
+say_stale() {
+  echo "generate.sh: $1 is stale: run 'make charts-generate' and commit it" >&2
+  stale=1
+}
+
+file() { # FUNCTION FILE
+  local made
   made=$(mktemp)
-  ${pair%%:*} >"$made"
-  if [ "${1:-}" != --check ]; then
-    cat "$made" >"$file"
-  elif ! diff -u --label "$file" --label "as it would be made" "$file" "$made" | head -n 40; then
-    echo "generate.sh: $file is stale: run 'make charts-generate' and commit it" >&2
-    stale=1
+  $1 >"$made"
+  if [ "$check" != --check ]; then
+    cat "$made" >"$2"
+  elif ! diff -u --label "$2" --label "as it would be made" "$2" "$made" | head -n 40; then
+    say_stale "$2"
   fi
   rm -f "$made"
-done
+}
+
+# A copy, not a link: Helm warns of a link with every command, and an archive of the tree may lose it.
+crds_in_the_chart() {
+  local copy=$chart/charts/memory-migration-operator-crds made
+  made=$(mktemp -d)
+  cp -r charts/memory-migration-operator-crds/. "$made"
+  rm -rf "$made/tests" "$made/README.md"
+  if [ "$check" != --check ]; then
+    rm -rf "$copy"
+    mkdir -p "$copy"
+    cp -r "$made"/. "$copy"
+  elif ! diff -r "$copy" "$made"; then
+    say_stale "$copy"
+  fi
+  rm -rf "$made"
+}
+
+file crd_template charts/memory-migration-operator-crds/templates/memorymigrations.yaml
+crds_in_the_chart # before what is rendered from the chart
+file readme $chart/README.md
+file crds deploy/crds.yaml
+file operator deploy/operator.yaml
 exit $stale

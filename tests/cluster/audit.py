@@ -50,7 +50,8 @@ def by_migration(events, namespace):
         print(count, name)
 
 
-if len(sys.argv) > 4:
-    by_migration(read(sys.argv[1], sys.argv[2], float(sys.argv[3])), sys.argv[4])
-else:
-    by_resource(read(sys.argv[1], sys.argv[2], float(sys.argv[3])))
+if __name__ == "__main__":
+    if len(sys.argv) > 4:
+        by_migration(read(sys.argv[1], sys.argv[2], float(sys.argv[3])), sys.argv[4])
+    else:
+        by_resource(read(sys.argv[1], sys.argv[2], float(sys.argv[3])))

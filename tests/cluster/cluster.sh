@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# A real Kubernetes with one node, in mount, network, PID, IPC and UTS namespaces of its own: when their first process
-# ends the kernel removes all of it, and nothing of it can be reached from outside but through this script.
+# A real Kubernetes in mount, network, PID, IPC and UTS namespaces of its own: when their first process ends the kernel
+# removes all of it, and nothing of it can be reached from outside but through this script. It has one node, or with
+# NODES=2 two: the second one in further namespaces within, cordoned until something is to run there.
 # Usage: cluster.sh up [IMAGE.tar...]   a fresh cluster with DNS, volumes and these images beside its own
 #        cluster.sh load IMAGE.tar...   adds images
 #        cluster.sh kubectl ARGS...     kubectl as its administrator
 #        cluster.sh sh COMMAND...       runs a command inside: Services resolve, KUBECONFIG is set
+#        cluster.sh shell               a shell inside, in the checkout, with kubectl and helm
 #        cluster.sh down                ends it and removes its state
 #        cluster.sh check               says what this machine lacks
 #        cluster.sh install             installs what Debian has of that, then checks
@@ -12,7 +14,8 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
-export STATE=$cache/cluster NODE=node-1 NODE_IP=172.30.0.2 CGROUP=memory-migration AUDIT_POLICY=$here/audit.yaml
+export NODES=${NODES:-1} STATE=$cache/cluster NODE=node-1 NODE_IP=172.30.0.2 OTHER_IP=172.30.0.3
+export CGROUP=memory-migration AUDIT_POLICY=$here/audit.yaml
 export KUBECONFIG=$STATE/pki/admin.kubeconfig KUBECACHEDIR=$STATE/kubectl
 PATH=$("$here/build.sh" --where)/bin:$PATH:/usr/sbin:/sbin # kubectl and ctr; what Debian has only for root
 mounted="/var/lib/kubelet /var/lib/cni /var/log/pods /var/log/containers /etc/cni/net.d /etc/cni"
@@ -85,19 +88,26 @@ await() { # WHAT COMMAND...: until it succeeds, or says what was seen last
 each_hierarchy() { find /sys/fs/cgroup -mindepth 1 -maxdepth 1 -type d ! -name unified; }
 
 make_cgroups() {
-  local hierarchy file folder
-  for hierarchy in $(each_hierarchy); do mkdir -p "$hierarchy/$CGROUP/system"; done
-  # A new cpuset has no CPUs until it is told.
-  for file in cpuset.cpus cpuset.mems; do
-    for folder in $CGROUP $CGROUP/system; do cat "/sys/fs/cgroup/cpuset/$file" >"/sys/fs/cgroup/cpuset/$folder/$file"; done
+  local hierarchy file folder folders="$CGROUP $CGROUP/system"
+  # Those of the second node are within, so that all of it can be frozen.
+  [ "$NODES" = 1 ] || folders="$folders $CGROUP/node-2 $CGROUP/node-2/system"
+  for folder in $folders; do
+    for hierarchy in $(each_hierarchy); do mkdir -p "$hierarchy/$folder"; done
+    # A new cpuset has no CPUs until it is told.
+    for file in cpuset.cpus cpuset.mems; do cat "/sys/fs/cgroup/cpuset/$file" >"/sys/fs/cgroup/cpuset/$folder/$file"; done
   done
   echo 1 2>/dev/null >"/sys/fs/cgroup/memory/$CGROUP/memory.use_hierarchy" || true
 }
 
-ready() { [ "$(k get node "$NODE" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = True ] && k get serviceaccount default; }
+ready() { # NODE
+  [ "$(k get node "$1" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = True ] && k get serviceaccount default
+}
+
+images_imported() { [ "$(find "$STATE" -maxdepth 2 -name images-imported | wc -l)" = "$NODES" ]; }
 
 up() {
-  local outer first= hierarchy image
+  local outer first= image
+  case $NODES in 1 | 2) ;; *) fail "NODES=$NODES: there are one or two" ;; esac
   install
   exec 8>"$cache/cluster-up.lock"
   if ! flock --nonblock 8 || pid >/dev/null; then
@@ -111,8 +121,8 @@ up() {
   export BIN IMAGES
   for image in $IMAGES; do [ -f "$image" ] || fail "there is no image file $image"; done
   clean
-  mkdir -p "$STATE"/{log,etcd,containerd,kubelet,cni,pods,logs,net,volumes} $mounted
-  "$here/pki.sh" "$STATE/pki" "$NODE" "$NODE_IP"
+  mkdir -p "$STATE"/{log,etcd,volumes} $mounted
+  "$here/pki.sh" "$STATE/pki" "$NODE_IP" node-1 node-2
   make_cgroups
   setsid unshare --mount --net --pid --ipc --uts --fork --mount-proc --propagation private \
     bash "$here/init.sh" >"$STATE/log/init.log" 2>&1 </dev/null 8>&- &
@@ -123,11 +133,14 @@ up() {
     sleep 0.05
   done
   echo "$first" >"$STATE/init.pid"
-  for hierarchy in $(each_hierarchy); do echo "$first" >"$hierarchy/$CGROUP/system/cgroup.procs"; done
   touch "$STATE/go"
-  await "node $NODE is ready" ready
+  await "node $NODE is ready" ready "$NODE"
+  if [ "$NODES" = 2 ]; then
+    await "node node-2 is ready" ready node-2
+    k cordon node-2 >/dev/null
+  fi
   sed "s#@VOLUMES@#$STATE/volumes#" "$here/addons.yaml" | k apply -f - >/dev/null
-  await "images are there" test -e "$STATE/images-imported"
+  await "images are there" images_imported
   k -n kube-system rollout status deployment/coredns --timeout "${start_seconds}s" >/dev/null
   k -n volumes rollout status deployment/local-path-provisioner --timeout "${start_seconds}s" >/dev/null
   say "up after $SECONDS s; look around: make cluster-shell; end it: make cluster-down"
@@ -156,7 +169,13 @@ down() {
 
 load() {
   local image
-  for image in "$@"; do inside ctr -n k8s.io images import "$(realpath "$image")"; done
+  for image in "$@"; do
+    image=$(realpath "$image")
+    inside ctr -n k8s.io images import "$image"
+    if [ -e "$STATE/node-2/pid" ]; then
+      inside nsenter -t "$(cat "$STATE/node-2/pid")" -m -n -p -i -u -- ctr -n k8s.io images import "$image"
+    fi
+  done
 }
 
 command=${1:-}
@@ -168,5 +187,9 @@ case $command in
   load) load "$@" ;;
   kubectl) k "$@" ;;
   sh) inside "$@" ;;
+  shell)
+    PATH=$("$here/../charts/helm.sh"):$PATH
+    inside sh -c 'cd "$1" && exec bash' sh "$(cd "$here/../.." && pwd)"
+    ;;
   *) sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

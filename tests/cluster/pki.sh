@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes the keys of one cluster: an authority, certificates, the key that signs service-account tokens, a kubeconfig each.
-# Usage: pki.sh DIR NODE NODE_IP
+# Usage: pki.sh DIR IP NODE...   IP is the API server's
 set -euo pipefail
-node=$2 ip=$3
+ip=$2
 mkdir -p "$1"
 cd "$1"
+shift 2
 umask 077
 
 key() { openssl ecparam -name prime256v1 -genkey -noout -out "$1.key" 2>/dev/null; }
@@ -24,7 +25,7 @@ apiVersion: v1
 kind: Config
 current-context: test
 contexts: [{name: test, context: {cluster: test, user: $1}}]
-clusters: [{name: test, cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: $(base64 -w0 ca.crt)}}]
+clusters: [{name: test, cluster: {server: "https://$ip:6443", certificate-authority-data: $(base64 -w0 ca.crt)}}]
 users: [{name: $1, user: {client-certificate-data: $(base64 -w0 "$1.crt"), client-key-data: $(base64 -w0 "$1.key")}}]
 K
 }
@@ -40,6 +41,6 @@ client apiserver-kubelet /O=system:masters/CN=apiserver-kubelet
 client kube-controller-manager /CN=system:kube-controller-manager
 client kube-scheduler /CN=system:kube-scheduler
 client kube-proxy /CN=system:kube-proxy
-client kubelet "/O=system:nodes/CN=system:node:$node"
+for node; do client "kubelet-$node" "/O=system:nodes/CN=system:node:$node"; done
 openssl genrsa -out sa.key 2048 2>/dev/null
 openssl rsa -in sa.key -pubout -out sa.pub 2>/dev/null

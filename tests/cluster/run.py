@@ -1,4 +1,4 @@
-"""Runs the scenarios on the cluster that KUBECONFIG names: run.py [--jobs N] [SCENARIO...]
+"""Runs the scenarios on the cluster that KUBECONFIG names: run.py [--jobs N] [--module NAME] [SCENARIO...]
 
 Each has a namespace of its own, so they run side by side; those that stop what all of them need run alone, at the end.
 Prints a line for each, and for one that failed what the cluster holds of it. Exit code 1 if one failed.
@@ -18,11 +18,11 @@ import kit
 MODULES = [p.stem for p in sorted((pathlib.Path(__file__).parent / "scenarios").glob("*.py"))]
 
 
-def found():
+def found(modules):
     """Name to function, in the order of the files."""
     sys.path.insert(0, str(pathlib.Path(__file__).parent / "scenarios"))
     functions = {}
-    for module in map(importlib.import_module, MODULES):
+    for module in map(importlib.import_module, modules):
         own = {n: f for n, f in vars(module).items() if callable(f) and getattr(f, "__module__", "") == module.__name__}
         functions |= {name: function for name, function in own.items() if not name.startswith("_")}
     return functions
@@ -36,8 +36,13 @@ def seen(namespace):
     return "\n".join(f"$ kubectl {' '.join(a)}\n" + kit.kubectl("-n", namespace, *a, check=False) for a in asked)
 
 
-def allowed(function):
-    return kit.OWN_CLUSTER or not getattr(function, "own_cluster", False)
+def missing(function):
+    """What a scenario needs and this cluster has not."""
+    if getattr(function, "two_nodes", False) and not kit.has_two_nodes():
+        return "it needs a second node: NODES=2, and the cluster of tests"
+    if getattr(function, "own_cluster", False) and not kit.OWN_CLUSTER:
+        return "it kills processes of a node, which only the cluster of tests allows"
+    return None
 
 
 def ready(name, function):
@@ -51,8 +56,8 @@ def ready(name, function):
 def run(name, function, made=None):
     """True if it passed, None if this cluster does not allow it."""
     started, scenario = time.monotonic(), None
-    if not allowed(function):
-        print(f"skipped {name}: it kills processes of a node, which only the cluster of tests allows", flush=True)
+    if lacks := missing(function):
+        print(f"skipped {name}: {lacks}", flush=True)
         return None
     try:
         scenario = made.result() if made else ready(name, function)
@@ -70,9 +75,10 @@ def run(name, function, made=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=6)
+    parser.add_argument("--module", choices=MODULES, help="only those of this file")
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
-    functions = found()
+    functions = found([args.module] if args.module else MODULES)
     unknown = [name for name in args.names if name not in functions]
     if unknown:
         sys.exit(f"no scenario {', '.join(unknown)}; there are {', '.join(functions)}")
@@ -81,7 +87,7 @@ def main():
     kit.install_into_its_namespace()
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         running = [pool.submit(run, *item) for item in chosen.items() if item[0] not in alone]
-        made = {name: pool.submit(ready, name, f) for name, f in alone.items() if allowed(f)}
+        made = {name: pool.submit(ready, name, f) for name, f in alone.items() if not missing(f)}
         try:
             ends = [future.result() for future in running]
         except KeyboardInterrupt:

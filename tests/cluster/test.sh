@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # End-to-end scenarios: installs the operator by its chart and a Chroma server, then runs scenarios/.
-# Usage: test.sh [--jobs N] [SCENARIO...]
-#        test.sh --demo     shows one migration instead, and leaves the cluster up
+# Usage: test.sh [--jobs N] [--module NAME] [SCENARIO...]
+#        test.sh --demo          shows one migration instead, and leaves the cluster up
+#        test.sh --faults ARGS   the fault campaign instead, see faults.py
+#        test.sh --soak ARGS     the soak instead, see soak.py
+# NODES=2 starts a cluster of two nodes.
 # The cluster is the one of cluster.sh: it is started, and ended afterwards, unless it is up already; the operator's image
 # is built from this tree. Or, with MEMORY_MIGRATION_KUBECONFIG, the cluster of that file, which must be able to pull
 # OPERATOR_IMAGE, CHROMA_IMAGE, OLD_CHROMA_IMAGE, PYTHON_IMAGE and BOX_IMAGE.
@@ -9,8 +12,11 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${MEMORY_MIGRATION_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/memory-migration-operator}
-demo=
-if [ "${1:-}" = --demo ]; then demo=1; fi
+demo= program=run.py
+case ${1:-} in
+  --demo) demo=1 ;;
+  --faults | --soak) program=${1#--}.py && shift ;;
+esac
 
 if [ -n "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
   for name in OPERATOR_IMAGE CHROMA_IMAGE OLD_CHROMA_IMAGE PYTHON_IMAGE BOX_IMAGE; do
@@ -64,7 +70,7 @@ k() { inside kubectl "$@"; }
 # Stores of demo.py with as many memories as their names say, packed; `hot` is one of 300 with a hot journal.
 stores() {
   local python out work count
-  out=$cache/stores-$(cat "$here"/../stores/{demo,damage}.py "$here/../chroma/requirements-server.txt" | sha256sum | cut -c1-12)
+  out=$cache/stores-$(cat "$here"/../stores/{demo,damage}.py "$here/../../deploy/quickstart/agent.py" "$here/../chroma/requirements-server.txt" | sha256sum | cut -c1-12)
   if [ ! -d "$out" ]; then
     python=$("$here/../chroma/install.sh" server | cut -d' ' -f2-)/bin/python
     work=$(mktemp -d "$cache/stores.XXXXXX")
@@ -80,15 +86,20 @@ stores() {
   echo "$out"
 }
 
-PATH=$("$here/../charts/install.sh"):$PATH
+if [ -n "$demo" ] && ! "$here/cluster.sh" sh true 2>/dev/null && [ -z "${MEMORY_MIGRATION_KUBECONFIG:-}" ]; then
+  echo "test.sh: in total about 20 minutes the first time on 2 idle cores, then 1: helm (2), the operator (7), Kubernetes (12)" >&2
+fi
+PATH=$("$here/../charts/helm.sh"):$PATH
 export PATH
 start
 STORES=$(stores)
-export STORES
+# The Python of Chroma's official client: it judges where the outcome counts.
+JUDGE=$("$here/../chroma/install.sh" 1.5.9 | cut -d' ' -f2-)/bin/python
+export STORES JUDGE
 sed "s#localhost/chroma:1.5.9#${CHROMA_IMAGE:-&}#" "$here/chroma.yaml" | k apply --server-side --force-conflicts -f - >/dev/null
 k -n prod rollout status statefulset/chroma --timeout=120s >/dev/null
 if [ -z "$demo" ]; then
-  inside python3 "$here/run.py" "$@"
+  inside python3 "$here/$program" "$@"
   exit
 fi
 inside python3 "$here/demo.py"

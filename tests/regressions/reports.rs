@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use reqwest::Method;
+use serde_json::{Value as Json, json};
+
+use crate::support::api::{create, done, write};
 use crate::support::chroma::{ChromaServer, Python, crate_path};
 use crate::support::migration::{DEFAULT, Migration, local, remote};
 use crate::support::stores::Store;
@@ -53,4 +57,34 @@ fn nanvec_a_vector_that_is_no_number_costs_its_record_and_no_other() {
             assert_eq!(ids, BTreeSet::from(["inf", "nan", "part"]), "{case}");
         }
     }
+}
+
+/// Chroma 1.5.9 keeps the arrays of a deleted collection's records, and a later record that gets one of their row numbers
+/// has them, too. The run says that this can be the cause, changes nothing of it unasked, and mends it under Overwrite.
+#[test]
+fn arrays_of_a_deleted_collection_are_told_and_mended_when_asked() {
+    let place = |server: &ChromaServer, name: &str, metadata: Option<Json>| {
+        create(server, DEFAULT, &json!({"name": name}));
+        let metadatas = metadata.map(|one| json!([one, one]));
+        let records =
+            json!({"ids": ["a", "b"], "embeddings": [[1.0], [2.0]], "documents": ["x", "y"], "metadatas": metadatas});
+        write(server, DEFAULT, name, "add", &records);
+    };
+    let (source, target) = (Store::absent(), Store::absent());
+    let (source, target) = (ChromaServer::start("1.5.9", &source.path), ChromaServer::start("1.5.9", &target.path));
+    place(&source, "memories", Some(json!({"n": 1})));
+    place(&target, "dropped", Some(json!({"tags": ["left", "behind"]})));
+    let collections = format!("{}/api/v2/tenants/default_tenant/databases/default_database/collections", target.url);
+    done(&Method::DELETE, &format!("{collections}/dropped"), None);
+
+    let run = |policy: &str| {
+        Migration::new(&remote(&source, DEFAULT), &remote(&target, DEFAULT)).args(["--on-conflict", policy])
+    };
+    let report = run("skip").ends(0);
+    assert_eq!((report.reason(), report.count("conflictsSkipped")), ("VerifiedWithSkips", 2));
+    for one in report.collection("memories")["differences"].as_array().unwrap() {
+        let why = one["detail"].as_str().unwrap();
+        assert!(why.contains("metadata.tags") && why.contains("a deleted collection left behind"), "{one}");
+    }
+    run("overwrite").verified();
 }

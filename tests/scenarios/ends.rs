@@ -184,7 +184,11 @@ fn a_verdict_whose_own_numbers_contradict_it_is_refused() {
 /// The word "identical" needs its numbers too, and so does a target that may hold nothing else.
 #[test]
 fn identical_and_extras_are_believed_by_their_numbers_and_shown() {
-    let quiet = report::Verification { identical: true, source_quiet: report::SourceQuiet::Yes };
+    let quiet = report::Verification {
+        identical: true,
+        source_quiet: report::SourceQuiet::Yes,
+        ..report::Verification::default()
+    };
     let ended = |edit: &dyn Fn(&mut Counts), strict: bool, told: report::Verification| {
         let case = Case::to_server().edit(|m| m.spec.verification.extras = strict.then_some(Extras::Fail));
         let mut verdict = summary(&case.hash(), report::Reason::Verified);
@@ -244,6 +248,32 @@ fn a_verdict_is_read_before_anything_is_thrown_away() {
         assert_ne!(next.plan().status().unwrap().run_hash, run);
         assert_eq!(next.plan().delete().len(), 1);
     }
+}
+
+/// Its node did not answer while the run was edited, and is back: the run before the edit is verified, the new one is not.
+#[test]
+fn a_verdict_of_the_run_before_an_edit_that_was_seen_does_not_speak_of_the_edit() {
+    let running = Case::to_server().running();
+    let verdict = summary(&running.hash(), report::Reason::Verified);
+    let lost = running.trouble(Reason::NodeLost, "node n1 does not answer").edit(|m| m.spec.run_id = "2".into());
+    let plan = lost.plan();
+    let status = plan.status().unwrap();
+    assert_eq!((reason(&plan), status.observed_generation), (Reason::NodeLost, 2), "the edit is seen");
+    let mut case = lost;
+    let mut created = None;
+    plan.writes.iter().for_each(|write| case.write(write, &mut created));
+    let case = case.see(|o| o.pods[0].trouble = None).ended(0, Some(verdict), None);
+    let plan = case.plan();
+    let status = plan.status().unwrap();
+    assert_eq!((reason(&plan), status.run_hash == case.hash()), (Reason::Verified, false));
+    assert_eq!(status.observed_generation, 1, "it says nothing about the new spec");
+    assert!(status.conditions.iter().all(|c| c.observed_generation == Some(1)), "{:?}", status.conditions);
+    // Then comes what the spec says now.
+    let run = case.hash();
+    let next = case.after(&plan).see(|o| o.jobs.clear()).plan();
+    assert!(next.create().is_some());
+    let status = next.status().unwrap();
+    assert_eq!((status.run_hash, status.observed_generation), (run, 2));
 }
 
 /// Its pod had ended before the deletion began; or after it, where nothing else may have written.

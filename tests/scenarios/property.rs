@@ -257,7 +257,9 @@ impl Model {
         let about = if status.run_hash == hash || plan.outcome().is_none() {
             migration.metadata.generation
         } else {
-            migration.status.as_ref().map(|status| status.observed_generation)
+            // an edit may have been seen while the run before it was stopped
+            let unseen = migration.metadata.generation.map_or(-1, |generation| generation - 1);
+            migration.status.as_ref().map(|status| status.observed_generation.min(unseen))
         };
         assert!(status.conditions.iter().all(|c| c.observed_generation == about), "{status:?}");
         let before = migration.status.as_ref().filter(|before| before.run_hash == status.run_hash);

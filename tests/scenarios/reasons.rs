@@ -46,6 +46,7 @@ fn reached(reason: Reason) -> Case {
         }
         Reason::PreflightRefused => run().failed_for_good(3, report::Reason::PreflightRefused),
         Reason::VerificationFailed => run().failed_for_good(5, report::Reason::VerificationFailed),
+        Reason::SearchDegraded => run().failed_for_good(5, report::Reason::SearchDegraded),
         Reason::RecordConflict => run().failed_for_good(6, report::Reason::RecordConflict),
         Reason::BackoffLimitExceeded => gave_up(report::Reason::Unavailable),
         Reason::OutOfMemory => {

@@ -1,4 +1,4 @@
-//! Whether the API server would allow a call: by the roles of deploy/install.yaml, which is rendered from the chart. So each
+//! Whether the API server would allow a call: by the roles of deploy/operator.yaml, which is rendered from the chart. So each
 //! call that a scenario makes is also a test of the chart's roles.
 
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ struct Rules {
 }
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/install.yaml");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/operator.yaml");
     let text = std::fs::read_to_string(path).unwrap();
     let of = |kind: &str, name: &str| -> Vec<Value> {
         let wanted = [format!("\nkind: {kind}\n"), format!("\n  name: {name}\n")];

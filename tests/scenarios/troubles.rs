@@ -54,9 +54,44 @@ fn a_pod_that_no_node_takes() {
             && message.contains("resources, nodeSelector or tolerations in spec.runner.podTemplate"),
         "{message}"
     );
-    let (reason, message) = trouble(&unschedulable("0/2 nodes: 2 node(s) had volume node affinity conflict."), &[]);
-    assert_eq!(reason, Reason::ClaimsOnDifferentNodes);
-    assert!(message.contains("put both claims on one node"), "{message}");
+}
+
+/// The scheduler's words for it changed with a version of Kubernetes, and it says them also of a node that is only full.
+#[test]
+fn claims_that_no_node_reaches() {
+    let said = |claims: &[&str], why: &str| {
+        let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": why});
+        let volume = |claim: &&str| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}});
+        let volumes: Vec<Value> = claims.iter().map(volume).collect();
+        let pod: Pod = from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": [], "volumes": volumes},
+            "status": {"phase": "Pending", "conditions": [condition]},
+        }))
+        .unwrap();
+        let trouble = facts::pod(&pod, &[], &at(0)).trouble.unwrap();
+        (trouble.reason, trouble.message)
+    };
+    let older = "0/2 nodes are available: 2 node(s) had volume node affinity conflict.";
+    let newer = "0/2 nodes are available: 2 node(s) didn't match PersistentVolume's node affinity.";
+    for why in [older, newer] {
+        let (reason, message) = said(&["dev", "prod"], why);
+        assert_eq!(reason, Reason::ClaimsOnDifferentNodes, "{why}");
+        assert!(message.contains("put both claims on one node"), "{message}");
+        assert_eq!(said(&["dev"], why).0, Reason::PodUnschedulable, "one claim: {why}");
+        assert_eq!(said(&["dev", "dev"], why).0, Reason::PodUnschedulable, "one claim, mounted twice: {why}");
+        for other in [
+            "1 node(s) were unschedulable",
+            "1 Insufficient cpu",
+            "1 node(s) had untolerated taint(s) {node.kubernetes.io/unreachable: }",
+        ] {
+            let why = format!("{why}, {other}");
+            assert_eq!(said(&["dev", "prod"], &why).0, Reason::PodUnschedulable, "{why}");
+        }
+        let beside_a_control_plane =
+            format!("{why}, 1 node(s) had untolerated taint(s) {{node-role.kubernetes.io/control-plane: }}");
+        assert_eq!(said(&["dev", "prod"], &beside_a_control_plane).0, Reason::ClaimsOnDifferentNodes);
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Why a Job makes no pod and why a pod does not start, from what Kubernetes says of them, each with a remedy. Pure.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -195,7 +197,7 @@ fn of_scheduling(pod: &Pod, name: &str) -> Option<Trouble> {
         .iter()
         .find(|c| c.type_ == "PodScheduled" && c.status == "False" && c.reason.as_deref() == Some("Unschedulable"))?;
     let why = refused.message.as_deref().unwrap_or_default();
-    if why.contains("volume node affinity conflict") {
+    if are_apart(pod, why) {
         return Some(Trouble {
             reason: Reason::ClaimsOnDifferentNodes,
             message: format!(
@@ -210,6 +212,19 @@ fn of_scheduling(pod: &Pod, name: &str) -> Option<Trouble> {
             "no node takes pod {name} ({why}): make room, or change resources, nodeSelector or tolerations in spec.runner.podTemplate"
         ),
     })
+}
+
+/// Whether the scheduler finds no node that reaches all of the pod's claims. Its words have changed: "volume node affinity
+/// conflict" is the older one, "didn't match `PersistentVolume`'s node affinity" was seen on Kubernetes 1.36.3. One claim alone
+/// is never apart, and a node that is cordoned, full or lost may be the one that reaches all.
+fn are_apart(pod: &Pod, why: &str) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let claims: BTreeSet<_> =
+        volumes.filter_map(|v| v.persistent_volume_claim.as_ref()).map(|c| &c.claim_name).collect();
+    let conflict =
+        ["volume node affinity conflict", "PersistentVolume's node affinity"].iter().any(|w| why.contains(w));
+    let elsewhere = ["unschedulable", "Insufficient", "node.kubernetes.io/"].iter().any(|w| why.contains(w));
+    conflict && claims.len() > 1 && !elsewhere
 }
 
 fn of_mounts(pod: &Pod, name: &str, events: &[Event]) -> Option<Trouble> {

@@ -79,6 +79,7 @@ pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason
     status.verification = Some(VerificationStatus {
         result: reason.as_str().into(),
         identical: summary.verification.identical,
+        recall: summary.verification.recall,
         source_quiet: summary.verification.source_quiet.into(),
         fingerprint: summary.fingerprint.clone(),
         max_ulps: i64::from(summary.max_ulps),
@@ -97,7 +98,14 @@ pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason
 
 /// Whether a run that ended so had compared both sides.
 fn compared(reason: Reason) -> bool {
-    matches!(reason, Reason::Verified | Reason::VerifiedWithSkips | Reason::CountsVerified | Reason::VerificationFailed)
+    matches!(
+        reason,
+        Reason::Verified
+            | Reason::VerifiedWithSkips
+            | Reason::CountsVerified
+            | Reason::VerificationFailed
+            | Reason::SearchDegraded
+    )
 }
 
 /// The reason of a run whose log has not been read this time: what it said last.

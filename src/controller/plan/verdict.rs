@@ -171,6 +171,7 @@ fn permanent(said: Option<Reason>, exit: Option<i32>) -> Reason {
         Some(
             reason @ (Reason::PreflightRefused
             | Reason::VerificationFailed
+            | Reason::SearchDegraded
             | Reason::RecordConflict
             | Reason::SourceReplaced
             | Reason::InvalidSpec),
@@ -202,6 +203,7 @@ fn output(reason: Reason, job: &JobFact, pod: Option<&PodFact>) -> String {
         Reason::PreflightRefused,
         Reason::SourceReplaced,
         Reason::VerificationFailed,
+        Reason::SearchDegraded,
         Reason::RecordConflict,
         Reason::VerifiedWithSkips,
         Reason::InternalError,
@@ -217,6 +219,7 @@ fn remedy(reason: Reason) -> &'static str {
             "; correct the spec or the data; if the spec stays, change runId to try again"
         }
         Reason::RecordConflict => "; set onConflict to Skip or Overwrite, or mend the records and change runId",
+        Reason::SearchDegraded => "; then change runId to check again",
         Reason::VerificationFailed => "; then change runId to compare again",
         Reason::SourceReplaced => "; if the source is as it should be, change runId to migrate what it holds now",
         Reason::SourceChanging => "; stop what writes the source, then change runId",
@@ -293,6 +296,7 @@ pub(super) fn of_report(reason: report::Reason) -> Reason {
         report::Reason::DryRunCompleted => Reason::DryRunCompleted,
         report::Reason::PreflightRefused => Reason::PreflightRefused,
         report::Reason::VerificationFailed => Reason::VerificationFailed,
+        report::Reason::SearchDegraded => Reason::SearchDegraded,
         report::Reason::RecordConflict => Reason::RecordConflict,
         report::Reason::SourceChanging => Reason::SourceChanging,
         report::Reason::SourceNotFound => Reason::SourceNotFound,

@@ -281,10 +281,10 @@ fn handle(name: &str, uid: &str) -> Handle {
 fn settle(look: &Look<'_>, draft: Draft, plan: &mut Plan) {
     let Draft { mut status, reason, message, first, then, outcome, may_release, no_news } = draft;
     let old = look.migration.status.clone().unwrap_or_default();
-    // The end of the run before an edit says nothing about the new spec.
+    // The end of the run before an edit says nothing about the new spec, also if the edit was seen while that run was stopped.
     let of_run_before = outcome.is_some() && !look.is_at_the_specs_run();
-    let generation = look.migration.metadata.generation.filter(|_| !of_run_before);
-    let generation = generation.unwrap_or(old.observed_generation);
+    let generation = look.migration.metadata.generation.unwrap_or(old.observed_generation);
+    let generation = if of_run_before { old.observed_generation.min(generation.saturating_sub(1)) } else { generation };
     status.observed_generation = generation;
     let unborn = reason == Reason::Preflight && !look.world.alive().any(|pod| pod.started);
     status.phase = Some(if unborn { Phase::Pending } else { reason.phase() });

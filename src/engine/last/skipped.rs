@@ -70,6 +70,7 @@ fn still_skipped(
     match judge(&entry.known, &[], record, found, distance, context.options.on_conflict) {
         Ruling::Equal(_) => {
             pair.notes.forget(&record.id);
+            pair.search.verified(record, entry.proof, false);
             let digest = fingerprint::digest(record, distance);
             let known = Known::Compared(Seal::with(record, digest, distance));
             pair.ledger
@@ -109,14 +110,18 @@ async fn twins(
             ids.insert(String::from_utf8_lossy(&id).into_owned(), mark);
         }
     }
-    let wanted: Vec<String> = ids.keys().cloned().collect();
-    let found = window::of_target(context, target, Some(collection), &wanted).await?;
-    for (id, mark) in ids {
-        let now = match found.get(&id) {
-            Some(Fetched::Record { record, .. }) => record.document.as_deref().map(fingerprint::document_mark),
-            _ => None,
-        };
-        twins.insert(mark, now == Some(mark));
+    let mut wanted: Vec<String> = ids.keys().cloned().collect();
+    wanted.sort_unstable();
+    while !wanted.is_empty() {
+        let read = window::part_of_target(context, target, Some(collection), &wanted, window::WHOLE);
+        let (found, count) = read.await?;
+        for id in wanted.drain(..count) {
+            let now = match found.get(&id) {
+                Some(Fetched::Record { record, .. }) => record.document.as_deref().map(fingerprint::document_mark),
+                _ => None,
+            };
+            twins.extend(ids.get(&id).map(|mark| (*mark, now == Some(*mark))));
+        }
     }
     Ok(twins)
 }

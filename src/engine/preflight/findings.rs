@@ -241,4 +241,14 @@ impl Problems {
             format!("{} records cannot be held by the target unchanged: {}{more}", self.count, self.named.join("; "));
         failed("records", message, "change or delete these records in the source")
     }
+
+    /// What these mean if they are too large for this process; None where none is.
+    pub(super) fn too_large(&self) -> Option<Finding> {
+        let more = self.count.saturating_sub(self.named.len() as u64);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let message = format!("{} records do not fit into memory: {}{more}", self.count, self.named.join("; "));
+        let remedy = "raise resources.limits.memory of the containers preflight and mover in spec.runner.podTemplate and set \
+                      another spec.runId; outside a cluster raise the memory limit of this process";
+        (self.count > 0).then(|| failed("memory", message, remedy))
+    }
 }

@@ -72,8 +72,7 @@ pub(super) async fn look(
         }
         let before = standing(context, target, source, twin).await?;
         context.until_stopped(tokio::time::sleep(context.options.second_look)).await?;
-        let ids = [witness.id.clone()];
-        let (a, b) = both(context, target, source, twin, &ids).await?;
+        let (a, b) = both(context, target, source, twin, &witness.id).await?;
         let again = witness_of(&witness.id, &a, &b, source);
         if again.as_ref() == Some(&witness) && before == standing(context, target, source, twin).await? {
             let message = format!(
@@ -111,14 +110,20 @@ async fn standing(
     Ok((generation, ours, context.until_stopped(target.count(twin)).await?.map_err(Halt::Target)?))
 }
 
+/// One id on both sides.
 async fn both(
     context: &Context<'_>,
     target: &dyn Reader,
     source: &Collection,
     twin: &Collection,
-    ids: &[String],
+    id: &str,
 ) -> Result<(Answers, Answers), Halt> {
-    tokio::try_join!(window::of_source(context, source, ids), window::of_target(context, target, Some(twin), ids))
+    let ids = &[id.to_owned()];
+    let ((ours, _), (theirs, _)) = tokio::try_join!(
+        window::part_of_source(context, source, ids, window::WHOLE),
+        window::part_of_target(context, target, Some(twin), ids, window::WHOLE),
+    )?;
+    Ok((ours, theirs))
 }
 
 /// The first id that is on one side only, or differs in content.

@@ -9,6 +9,7 @@ use crate::engine::fingerprint::document_mark;
 use crate::engine::halt::Halt;
 use crate::engine::judge::{Known, Ruling, judge};
 use crate::engine::ledger::{Entry, Plan};
+use crate::engine::memory;
 use crate::engine::seal::Seal;
 use crate::engine::window::{self, Ahead, Answers};
 use crate::engine::{Context, OnConflict, Pair, sendable};
@@ -140,6 +141,10 @@ impl Scan<'_> {
             // the next listing says whether it is gone
             None => return Ok(()),
         };
+        let encoded = || rules::body_len(record, self.capabilities.base64);
+        if let Some(why) = memory::problem(self.context.options.memory, window::record_bytes(record), encoded) {
+            seen.large.add(&pair.source_words(), &id, &why);
+        }
         // the source's own engine cannot answer with it, so files and server are judged alike
         if let Some(why) = rules::lost_by_cosine(record, pair.source.distance) {
             pair.notes.add(&id, "unreadable", why);

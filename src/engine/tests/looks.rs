@@ -6,13 +6,17 @@ use std::sync::Arc;
 use super::super::{Context, window};
 use super::holes::text_of;
 use super::*;
+use crate::store::Budget;
 
 async fn asked(source: &MemoryStore, records: usize) -> usize {
     let (options, stop) = (fast(), CancellationToken::new());
     let context = Context { source, options: &options, stop: &stop };
     let collection = source.state().collections["memories"].0.clone();
     let ids: Vec<String> = (0..records).map(|n| format!("{n:04}")).collect();
-    window::of_source(&context, &collection, &ids).await.unwrap().len()
+    let budget = Budget { bytes: 4 << 20, first: true, most: usize::MAX };
+    let (answers, count) = window::part_of_source(&context, &collection, &ids, budget).await.unwrap();
+    assert_eq!(count, records);
+    answers.len()
 }
 
 #[tokio::test]

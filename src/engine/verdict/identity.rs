@@ -1,6 +1,6 @@
 //! What stands between a proved run and the word "identical". Pure.
 
-use crate::engine::{Pair, Run};
+use crate::engine::{Pair, Run, search};
 use crate::report::{Counts, Reason, SourceQuiet, Verification};
 
 /// How many things of a kind a message names.
@@ -15,7 +15,7 @@ pub(super) fn of(run: &Run, reason: Reason, counts: &Counts, source_quiet: Sourc
         && skipped == 0
         && counts.verified == counts.source
         && counts.target_after == counts.source;
-    Verification { identical, source_quiet }
+    Verification { identical, source_quiet, recall: search::recall(run) }
 }
 
 /// Everything by which both sides are not the same, beside what was skipped, each in one short sentence.

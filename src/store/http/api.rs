@@ -251,6 +251,18 @@ impl Api {
         let remedy = "check that nothing between here and the server changes or limits its answers".to_owned();
         Error::Unsupported { store: self.transport.name(), why, remedy }
     }
+
+    pub(super) fn failing(&self, collection: &Collection, why: String) -> Error {
+        let attempt = format!("a read of records of {}", words(collection));
+        Error::Failing { store: self.transport.name(), attempt, why }
+    }
+
+    /// An error where records of a collection were not read, in a store where a record that is not read would be taken for
+    /// one that cannot be: a target would have it replaced.
+    pub(super) fn refuse_unread(&self, collection: &Collection) -> Result<()> {
+        let unread = self.known().of(&collection.id).unread();
+        unread.map_or(Ok(()), |why| Err(self.failing(collection, why)))
+    }
 }
 
 /// The collection in a person's words.

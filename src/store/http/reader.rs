@@ -16,7 +16,7 @@ use super::transport::{Request, Stopped, Transport};
 use super::wire;
 use crate::model::{Collection, Error, Fetched, Glob, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Budget, Reader, Remarks};
+use crate::store::{Budget, Reader, Remarks, Searches};
 
 /// A Chroma server, to read from.
 #[derive(Debug)]
@@ -197,6 +197,10 @@ impl Reader for HttpStore {
 
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
         self.api.held(collection, ids).await
+    }
+
+    fn searches(&self) -> Option<&dyn Searches> {
+        Some(&self.api)
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {

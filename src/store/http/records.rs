@@ -82,14 +82,22 @@ impl Api {
         let mut count = ids.len().min(FETCH);
         loop {
             let part = &ids[..count];
-            let limit =
-                if count == 1 && budget.first { RECORD } else { budget.bytes.saturating_mul(JSON).min(RECORDS) };
+            let limit = if count == 1 && budget.first {
+                RECORD.min(budget.most)
+            } else {
+                budget.bytes.saturating_mul(JSON).min(RECORDS)
+            };
             match self.get_within(collection, part, &PARTS, limit).await? {
                 Came::Records(records) => {
                     self.came(collection, &records);
                     return Ok((records, count));
                 }
                 Came::TooLong if count > 1 => count /= SMALLER,
+                Came::TooLong if budget.first && budget.most < RECORD => {
+                    let (store, collection) = (self.transport.name(), collection.name.clone());
+                    let id = part.first().cloned().unwrap_or_default();
+                    return Err(Error::TooLarge { store, collection, id, most: budget.most });
+                }
                 Came::TooLong if !budget.first => return Ok((Vec::new(), 0)),
                 Came::TooLong | Came::Fails(_) => return Ok((self.fetch(collection, part).await?, count)),
             }
@@ -134,18 +142,6 @@ impl Api {
                 }
             }
         }
-    }
-
-    fn failing(&self, collection: &Collection, why: String) -> Error {
-        let attempt = format!("a read of records of {}", words(collection));
-        Error::Failing { store: self.transport.name(), attempt, why }
-    }
-
-    /// An error where records of a collection were not read, in a store where a record that is not read would be taken for
-    /// one that cannot be: a target would have it replaced.
-    pub(super) fn refuse_unread(&self, collection: &Collection) -> Result<()> {
-        let unread = self.known().of(&collection.id).unread();
-        unread.map_or(Ok(()), |why| Err(self.failing(collection, why)))
     }
 
     /// Learns from records that came.

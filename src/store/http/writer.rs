@@ -22,7 +22,7 @@ use super::wire::{self, CollectionAnswer};
 use crate::chroma::{Capabilities, NewCollection, rules};
 use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Amendment, Budget, Reader, Remarks, Writer};
+use crate::store::{Amendment, Budget, Reader, Remarks, Searches, Writer};
 
 /// What Chroma 1.x takes in one body; beyond it answers 413. Older servers have no limit of their own, but what stands
 /// before them often has, and larger bodies are no faster.
@@ -241,6 +241,10 @@ impl Reader for HttpWriter {
         let fetched = self.store.fetch_within(collection, ids, budget).await?;
         self.store.api.refuse_unread(collection)?;
         Ok(fetched)
+    }
+
+    fn searches(&self) -> Option<&dyn Searches> {
+        self.store.searches()
     }
 
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {

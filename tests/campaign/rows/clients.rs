@@ -13,7 +13,7 @@ use crate::campaign::trial::{Outcome, Trial};
 use crate::campaign::watch::Watch;
 
 pub(crate) const MOVES: &str = "four clients add, update, delete, and delete and add again, 200 operations a second at most; their \
-                                log is the truth";
+                                log is the truth, but for what 0.6.3 itself loses of it";
 pub(crate) const WRITES: &str = "a client writes, changes and deletes records of its own, and takes ids of the source, during copy \
                                  and verification";
 pub(crate) const TAKES: &str = "by another client, at a random moment";

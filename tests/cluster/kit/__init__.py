@@ -27,6 +27,22 @@ from .cluster import (
     until,
     writes_by_name,
 )
-from .migration import Migration
+from .migration import Ended, Migration
+from .nodes import (
+    FIRST,
+    OUT_OF_SERVICE,
+    SECOND,
+    frozen,
+    has_two_nodes,
+    headless,
+    node_of,
+    on,
+    only_second,
+    open_second,
+    ready,
+    runners,
+    switch_off,
+    switch_on,
+)
 from .policy import changed, refused
 from .scenario import Scenario, local, renamed, resources, slow

@@ -10,8 +10,15 @@ import subprocess
 import tempfile
 
 from .chroma import COLLECTION, Server
-from .cluster import BOX, CHROMA, HERE, OLD_CHROMA, PYTHON, SECONDS, api, apply, equal, kill, kubectl, until
+from .cluster import BOX, CHROMA, HERE, OLD_CHROMA, PYTHON, SECONDS, Failed, api, apply, equal, kill, kubectl, until
 from .migration import Migration, most_alive
+from .nodes import FIRST, SECOND, folder, volume_path
+
+
+def files_of(group):
+    """A volume's files get this group once. Without the policy a busy kubelet warns of how long that takes, in every demo."""
+    return {"fsGroup": group, "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"}}
+
 
 ALLOWED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
@@ -68,22 +75,44 @@ class Scenario:
         args = ["--grace-period=0", "--force"] if grace == 0 else []
         self.k("delete", kind, name, "--wait=true", *args)
 
-    def claim(self, name, count=None, user=1000, shell=None, keep=False):
-        """A bound claim, with a demo store of `count` memories in `chroma_db`, made by this user. `shell` runs there."""
+    def claim(self, name, count=None, user=1000, shell=None, keep=False, node=None, anywhere=False):
+        """A bound claim, with a demo store of `count` memories in `chroma_db`, made by this user. `shell` runs there. A volume
+        lies on `node`; one that is `anywhere` can be mounted on both, and has other content on each."""
         claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        if anywhere:
+            claim |= {"storageClassName": "", "volumeName": self._volume(name)}
         self.apply({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": claim})
-        self.use(name, user)
+        self.use(name, user, node=node)
         if count:
-            store = pathlib.Path(os.environ["STORES"]) / f"{count}.tar"
-            self.k("exec", "-i", f"uses-{name}", "--", "sh", "-c", "tar -x -C /data", stdin=store.read_bytes())
+            self.fill(name, count)
         if shell:
             self.k("exec", f"uses-{name}", "--", "sh", "-c", shell)
         if not keep:
             self.free(name)
 
-    def use(self, claim, user=1000, read_only=False, wait=True):
-        """A pod that has the claim open and does nothing."""
-        security = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "seccompProfile": {"type": "RuntimeDefault"}}
+    def fill(self, claim, count):
+        """Puts a demo store into `chroma_db` of a claim that a pod of ours uses."""
+        store = pathlib.Path(os.environ["STORES"]) / f"{count}.tar"
+        self.k("exec", "-i", f"uses-{claim}", "--", "sh", "-c", "tar -x -C /data", stdin=store.read_bytes())
+
+    def _volume(self, claim):
+        """A ReadWriteOnce volume with a folder of its own on each node, as only storage that moves with its pod has it."""
+        name = f"{self.namespace}-{claim}"
+        for node in (FIRST, SECOND):
+            folder(node, name).mkdir(mode=0o777, exist_ok=True)
+        term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [FIRST, SECOND]}]}
+        spec = {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "local": {"path": volume_path(name)},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
+        }
+        apply({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": spec})
+        return name
+
+    def use(self, claim, user=1000, read_only=False, wait=True, node=None, **pod):
+        """A pod that has the claim open and does nothing. `pod` are further fields of its spec."""
+        security = {"runAsUser": user, "runAsGroup": user} | files_of(user)
         if user:
             security["runAsNonRoot"] = True
         box = {
@@ -99,7 +128,9 @@ class Scenario:
             "terminationGracePeriodSeconds": 0,
             "containers": [box],
             "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim, "readOnly": read_only}}],
-        }
+        } | pod
+        if node:
+            spec["nodeSelector"] = {"kubernetes.io/hostname": node}
         self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"uses-{claim}"}, "spec": spec})
         if wait:
             self.k("wait", "--for=condition=Ready", f"pod/uses-{claim}", f"--timeout={SECONDS}s")
@@ -107,7 +138,7 @@ class Scenario:
     def free(self, claim):
         self.delete("pod", f"uses-{claim}")
 
-    def chroma(self, name="chroma", claim=None, path="/data", image=CHROMA, user=1000, wait=True):
+    def chroma(self, name="chroma", claim=None, path="/data", image=CHROMA, user=1000, wait=True, node=None):
         """A Chroma server with a Service, on a claim of its own or on this one."""
         port = {"containerPort": 8000}
         version = 1 if image == OLD_CHROMA else 2
@@ -124,7 +155,7 @@ class Scenario:
             "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
             "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"}],
         }
-        security = {"runAsUser": user, "runAsGroup": user, "fsGroup": user, "seccompProfile": {"type": "RuntimeDefault"}}
+        security = {"runAsUser": user, "runAsGroup": user} | files_of(user)
         pod = {
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 20,
@@ -132,6 +163,8 @@ class Scenario:
             "containers": [container],
             "volumes": [{"name": "tmp", "emptyDir": {}}],
         }
+        if node:
+            pod["nodeSelector"] = {"kubernetes.io/hostname": node}
         storage = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         stateful = {
             "serviceName": name,
@@ -204,11 +237,28 @@ class Scenario:
         self.apply(kind | {"metadata": {"name": name}, "spec": spec})
         return Migration(self, name)
 
+    def judged(self, server, collection, count, foreign=0):
+        """What Chroma's official client finds: memories lost, twice, and records of another client that changed."""
+        return judge("look", server, collection, count, foreign)
+
+    def foreign(self, server, collection, count=4):
+        """Makes the collection with so many records of another client; a fourth one has the id of a memory."""
+        judge("foreign", server, collection, count)
+
     def kill(self, pod, words):
         kill(self.namespace, pod, words)
 
     def pod(self, name):
         return api().get(f"/api/v1/namespaces/{self.namespace}/pods/{name}")
+
+
+def judge(command, server, collection, *more):
+    url = f"http://{server.name}.{server.namespace}.svc.cluster.local:8000"
+    line = [os.environ["JUDGE"], str(HERE / "judge.py"), command, url, server.database, collection, *map(str, more)]
+    done = subprocess.run(line, capture_output=True, text=True)
+    if done.returncode:
+        raise Failed(f"{' '.join(line)}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout) if done.stdout else None
 
 
 def local(claim, path="chroma_db", **more):

@@ -40,7 +40,7 @@ def node_lost(s):
     """The node stops answering in the middle: said, with the way out, and nothing else is started; it goes on when it is back."""
     m = s.migrate("alone", local("dev"), s.prod.endpoint(), pacing=slow(100, "2s"))
     m.copying()
-    kubelet = process(["kubelet", "--hostname-override"])
+    kubelet = process(["kubelet", "--hostname-override", s.pod(m.running_pod())["spec"]["nodeName"]])
     os.kill(kubelet, signal.SIGSTOP)
     try:
         # Kubernetes takes 50 s to believe it.

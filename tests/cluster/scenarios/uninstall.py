@@ -13,7 +13,7 @@ FIELD = "jobTTLSecondsAfterFinished"
 
 
 def upgraded_removed_and_installed_by_kubectl(s):
-    """`helm upgrade` keeps a run running, `helm test` passes, `helm uninstall` leaves objects and CRD, and install.yaml takes over."""
+    """`helm upgrade` keeps a run running, `helm test` passes, `helm uninstall` leaves objects and CRD, and kubectl takes over; deleting operator.yaml leaves them, too."""
     m = s.migrate("outlives", local("dev"), s.prod.endpoint(), pacing=slow(100))
     m.copying()
     job = m.status["jobName"]
@@ -24,14 +24,18 @@ def upgraded_removed_and_installed_by_kubectl(s):
     helm("test", OPERATOR, "-n", SYSTEM)
     helm("uninstall", OPERATOR, "-n", SYSTEM, "--wait")
     equal("the object is left", m.status["verification"]["result"], "Verified")
-    manifest = (CHART.parent.parent / "deploy" / "install.yaml").read_text()
+    deploy = CHART.parent.parent / "deploy"
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(deploy / "crds.yaml"))
+    manifest = (deploy / "operator.yaml").read_text()
     image = next(line.split()[-1] for line in manifest.splitlines() if line.strip().startswith("image: "))
     manifest = manifest.replace(image, OPERATOR_IMAGE).replace("docker.io/chromadb/chroma:1.5.9", CHROMA)
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
-    kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
+    _apply(manifest)
     s.claim("into")
     s.migrate("anew", local("dev"), local("into"), pacing={"batchSize": 500, "delay": "0s"}).verified(2000)
     s.chroma("look", claim="into", path="/data/chroma_db").holds(COLLECTION, 2000)
+    kubectl("delete", "-f", "-", "--wait", stdin=manifest)
+    equal("the object is left", m.status["verification"]["result"], "Verified")
+    _apply(manifest)
 
 
 upgraded_removed_and_installed_by_kubectl.alone = True
@@ -63,6 +67,11 @@ def a_newer_crd(s):
 
 
 a_newer_crd.alone = True
+
+
+def _apply(manifest):
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=manifest)
+    kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
 
 
 def _without(text, field):

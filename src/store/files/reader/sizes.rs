@@ -6,11 +6,12 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::state::State;
+use crate::model::{Collection, Error};
 use crate::scratch;
 use crate::store::Budget;
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
 use crate::store::files::sqlite::tables;
-use crate::store::files::system::Attempt;
+use crate::store::files::system::{Attempt, Failure};
 
 /// Records that are read at once where a page with their lengths cannot be read.
 const UNKNOWN: usize = 8;
@@ -18,8 +19,14 @@ const UNKNOWN: usize = 8;
 /// How many of these records, which are sorted and distinct, a budget has place for, from the first on.
 ///
 /// # Errors
-/// `SQLite`'s, and those of the scratch space.
-pub fn fitting(db: &Connection, file: &Path, state: &State, ids: &[String], budget: Budget) -> Attempt<usize> {
+/// `SQLite`'s, those of the scratch space, and [`Error::TooLarge`].
+pub fn fitting(
+    db: &Connection,
+    file: &Path,
+    (state, collection): (&State, &Collection),
+    ids: &[String],
+    budget: Budget,
+) -> Attempt<usize> {
     let vector = (state.shape.dimension.unwrap_or(0) as usize).saturating_mul(size_of::<f32>());
     let names: Vec<&str> = ids.iter().map(String::as_str).collect();
     let lengths = match tables::lengths(db, &state.segments.metadata, &names) {
@@ -35,6 +42,11 @@ pub fn fitting(db: &Connection, file: &Path, state: &State, ids: &[String], budg
         }
         if held > budget.bytes && (n > 0 || !budget.first) {
             return Ok(n);
+        }
+        if n == 0 && held > budget.most {
+            let store = format!("local store {}", file.parent().unwrap_or(file).display());
+            let (collection, id) = (collection.name.clone(), id.clone());
+            return Err(Failure::Final(Error::TooLarge { store, collection, id, most: budget.most }));
         }
     }
     Ok(ids.len())

@@ -1,0 +1,168 @@
+//! Puts the queries and filters of one collection to one store, and holds the answers against what is known. Reads only.
+
+use std::collections::{BTreeSet, HashSet};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::filters::{Counted, MOST, Said};
+use super::judge::{Judged, judge};
+use super::nearest::{Exact, TEN};
+use super::quirks;
+use super::silence::Silence;
+use super::sum::{FilterTally, Tally};
+use crate::engine::Context;
+use crate::engine::ledger::Proof;
+use crate::engine::pair::Pair;
+use crate::model::{Collection, Result as Answered};
+use crate::report;
+use crate::store::{Neighbour, Reader, Searches};
+
+/// Neighbours that are asked for where records that are not judged take places.
+const MORE: usize = 100;
+/// Ids that no listing had and that are looked for by id, of one collection.
+const STRANGERS: usize = 1000;
+
+/// A store's collection that is asked until the time is over.
+pub(super) struct Asked<'a> {
+    context: &'a Context<'a>,
+    reader: &'a dyn Reader,
+    searches: &'a dyn Searches,
+    collection: &'a Collection,
+    end: Instant,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn target(
+        context: &'a Context<'a>,
+        target: &'a dyn Reader,
+        pair: &'a Pair,
+        end: Instant,
+    ) -> Result<Self, Silence> {
+        let collection = pair.target.as_ref().ok_or(Silence::Unasked("there is no target collection"))?;
+        Self::of(context, target, collection, end)
+    }
+
+    /// The source's own server, of which the recall is told, too.
+    pub(super) fn source(context: &'a Context<'a>, pair: &'a Pair, end: Instant) -> Result<Self, Silence> {
+        Self::of(context, context.source, &pair.source, end)
+    }
+
+    fn of(
+        context: &'a Context<'a>,
+        reader: &'a dyn Reader,
+        collection: &'a Collection,
+        end: Instant,
+    ) -> Result<Self, Silence> {
+        let searches = reader.searches().ok_or(Silence::Unasked("files answer no query"))?;
+        Ok(Self { context, reader, searches, collection, end })
+    }
+
+    async fn asked<T>(&self, answer: impl Future<Output = Answered<T>>) -> Result<T, Silence> {
+        if Instant::now() >= self.end {
+            return Err(Silence::Late);
+        }
+        match self.context.until_stopped(timeout_at(self.end, answer)).await {
+            Err(_) => Err(Silence::Stopped),
+            Ok(Err(_)) => Err(Silence::Late),
+            Ok(Ok(Err(error))) => Err(Silence::Failed(error.to_string())),
+            Ok(Ok(Ok(answer))) => Ok(answer),
+        }
+    }
+
+    async fn neighbours(&self, queries: &[&Exact<'_>], most: usize) -> Result<Vec<Vec<Neighbour>>, Silence> {
+        let vectors: Vec<&[f32]> = queries.iter().map(|exact| exact.vector).collect();
+        let answer = self.asked(self.searches.nearest(self.collection, &vectors, most)).await?;
+        if answer.len() == queries.len() {
+            return Ok(answer);
+        }
+        Err(Silence::Failed(format!("{} queries got {} answers", queries.len(), answer.len())))
+    }
+}
+
+fn is_verified(pair: &Pair, id: &str) -> std::io::Result<bool> {
+    let Some(at) = pair.ledger.position(id)? else { return Ok(false) };
+    let entry = pair.ledger.entry(at)?;
+    Ok(pair.is_wanted(entry) && entry.proof == Proof::Verified)
+}
+
+/// Asks all queries, and once more where the answers are not as they should be: the better of two looks counts.
+pub(super) async fn twice(asked: &Asked<'_>, pair: &Pair, least: f64) -> Result<Tally, Silence> {
+    let first = all(asked, pair).await?;
+    if !first.is_suspect(least) {
+        return Ok(first);
+    }
+    let mut second = match all(asked, pair).await {
+        Ok(second) => second,
+        // the first look stays the only one
+        Err(Silence::Late) => return Ok(first),
+        Err(silence) => return Err(silence),
+    };
+    let twice: HashSet<&String> = first.unknown.iter().collect();
+    second.unknown.retain(|id| twice.contains(id));
+    Ok(if first.is_better_than(&second) { first } else { second })
+}
+
+/// Asks all queries of a collection, in one body, and those that need more in a second one.
+pub(super) async fn all(asked: &Asked<'_>, pair: &Pair) -> Result<Tally, Silence> {
+    let nearest = pair.search.nearest.as_ref().ok_or(Silence::Unasked("it has no query"))?;
+    let is_known = |id: &str| Ok(nearest.is_comparable(id) && is_verified(pair, id)?);
+    let scratch = |error: std::io::Error| Silence::Failed(format!("scratch space failed: {error}"));
+    let exact = nearest.exact(is_known).map_err(scratch)?;
+    let mut tally = Tally::default();
+    let mut open: Vec<&Exact<'_>> = exact.iter().collect();
+    let mut strangers = BTreeSet::new();
+    for most in [TEN, MORE] {
+        if open.is_empty() {
+            break;
+        }
+        let answer = asked.neighbours(&open, most).await?;
+        for (exact, found) in std::mem::take(&mut open).into_iter().zip(&answer) {
+            let unlisted = |id: &&String| matches!(pair.ledger.position(id), Ok(None));
+            strangers.extend(found.iter().map(|one| &one.id).filter(unlisted).cloned());
+            match judge(exact, found, most, |id| is_known(id).unwrap_or(false)) {
+                Judged::Found(found) => tally.add(&found),
+                Judged::More => open.push(exact),
+                Judged::Open => tally.leave_open(),
+            }
+        }
+    }
+    for _ in open {
+        tally.leave_open();
+    }
+    let strangers: Vec<String> = strangers.into_iter().take(STRANGERS).collect();
+    if !strangers.is_empty() {
+        let held = asked.asked(asked.reader.held(asked.collection, &strangers)).await?;
+        let held: HashSet<String> = held.into_iter().collect();
+        tally.unknown = strangers.into_iter().filter(|id| !held.contains(id)).collect();
+    }
+    Ok(tally)
+}
+
+/// Asks all filters, those that are answered wrongly twice. What a server did not answer is given in words.
+pub(super) async fn filters(
+    asked: &Asked<'_>,
+    pair: &Pair,
+    told: &mut report::Search,
+) -> Result<Option<String>, Silence> {
+    let engine = asked.searches.engine();
+    let mut sum = FilterTally::default();
+    for counted in pair.search.filters.judged(pair.ledger.counts(pair.overwrite).verified) {
+        let mut said = filter(asked, pair, counted).await;
+        if matches!(said, Ok(Said::Wrong { .. })) {
+            said = filter(asked, pair, counted).await;
+        }
+        match said {
+            Err(Silence::Stopped) => return Err(Silence::Stopped),
+            said => sum.add(counted, said, quirks::of(engine).is_some()),
+        }
+    }
+    let (filters, notes, failure) = sum.report(pair.search.filters.len() as u64, engine);
+    told.filters = filters;
+    told.notes.extend(notes);
+    Ok(failure)
+}
+
+async fn filter(asked: &Asked<'_>, pair: &Pair, counted: &Counted) -> Result<Said, Silence> {
+    let answer = asked.asked(asked.searches.matching(asked.collection, &counted.filter, MOST)).await?;
+    Ok(counted.judge(&answer, asked.searches.engine(), |id| is_verified(pair, id).unwrap_or(false)))
+}

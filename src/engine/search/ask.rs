@@ -1,0 +1,135 @@
+//! Draws what is asked before verification streams the records, and asks the target afterwards, collection by collection.
+//! Reads only. An error of a search is told beside the verdict and never ends a run; only a termination signal does.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::SearchMode;
+use super::answers::{self, Asked};
+use super::draw::{Drawing, Share, Size, shares};
+use super::filters::Filters;
+use super::nearest::Nearest;
+use super::silence::Silence;
+use super::state::State;
+use crate::engine::halt::Halt;
+use crate::engine::pair::Pair;
+use crate::engine::{Context, Run, window};
+use crate::model::{Fetched, Record};
+use crate::report;
+use crate::store::Reader;
+
+/// How long all queries may take at least, however short verification was.
+const LEAST: Duration = Duration::from_secs(10);
+/// The part of verification's time that all queries may take.
+const PART: u32 = 3;
+/// Why a target that is read from files has no answer.
+const FILES: &str = "not asked: files answer no query; name the target's server to check its search";
+
+/// Draws the queries of all collections, and reads their records from the source.
+pub(crate) async fn prepare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
+    let search = context.options.search;
+    if search.mode == SearchMode::Off {
+        return Ok(());
+    }
+    let sizes: Vec<Size> = run.pairs.iter().map(size).collect();
+    let asked = run.pairs.iter_mut().zip(shares(&sizes, search.queries)).filter(|(pair, _)| pair.to_verify() > 0);
+    for (pair, share) in asked {
+        if target.searches().is_none() {
+            pair.search.silent(FILES.to_owned());
+        } else if share == Share::default() {
+            pair.search.silent("not asked: other collections were drawn".to_owned());
+        } else {
+            match draw(context, pair, share).await {
+                Ok(state) => pair.search = state,
+                Err(Halt::Interrupted) => return Err(Halt::Interrupted),
+                Err(halt) => pair.search.silent(format!("not asked: no query could be read ({halt})")),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn size(pair: &Pair) -> Size {
+    let dimension = pair.source.dimension.and_then(|dimension| usize::try_from(dimension).ok()).unwrap_or(1);
+    Size { name: pair.source_words(), records: pair.to_verify(), dimension }
+}
+
+async fn draw(context: &Context<'_>, pair: &Pair, share: Share) -> Result<State, Halt> {
+    let mut drawing = Drawing::new(share.queries.max(1));
+    for at in pair.ledger.places(|entry| pair.is_wanted(entry)) {
+        let at = at?;
+        drawing.offer(at, &pair.ledger.id(at)?);
+    }
+    let ids = pair.ledger.ids_at(&drawing.places())?;
+    let (answers, _) = window::part_of_source(context, &pair.source, &ids, window::WHOLE).await?;
+    let mut records: Vec<Record> = answers.into_values().filter_map(record).collect();
+    records.sort_by(|a, b| a.id.cmp(&b.id));
+    let filters = Filters::of(&records, share);
+    records.truncate(share.queries);
+    let vectors = records.into_iter().map(|record| (record.id, record.embedding));
+    Ok(State { nearest: Some(Nearest::new(pair.source.distance, vectors)), filters, ..State::default() })
+}
+
+fn record(fetched: Fetched) -> Option<Record> {
+    match fetched {
+        Fetched::Record { record, .. } => Some(record),
+        Fetched::Unreadable { .. } => None,
+    }
+}
+
+/// How long all queries may take, by how long verification took.
+pub(super) fn allowed(took: Duration) -> Duration {
+    (took / PART).max(LEAST)
+}
+
+/// Asks the target, and a source that is a server, in at most a third of the time that verification took.
+pub(crate) async fn check(
+    context: &Context<'_>,
+    target: &dyn Reader,
+    run: &mut Run,
+    took: Duration,
+) -> Result<(), Halt> {
+    let end = Instant::now() + allowed(took);
+    let mut order: Vec<usize> = (0..run.pairs.len()).filter(|at| run.pairs[*at].search.nearest.is_some()).collect();
+    order.sort_by_key(|at| std::cmp::Reverse(run.pairs[*at].to_verify()));
+    for at in order {
+        let pair = &mut run.pairs[at];
+        match of_pair(context, target, pair, end).await {
+            Ok((told, has_failed)) => (pair.search.told, pair.search.has_failed) = (Some(told), has_failed),
+            Err(Silence::Stopped) => return Err(Halt::Interrupted),
+            Err(silence) => {
+                pair.search.has_failed = silence.is_failure();
+                pair.search.silent(silence.words());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What there is to tell of a collection, and whether some of it was asked and not answered.
+async fn of_pair(
+    context: &Context<'_>,
+    target: &dyn Reader,
+    pair: &Pair,
+    end: Instant,
+) -> Result<(report::Search, bool), Silence> {
+    let asked = Asked::target(context, target, pair, end)?;
+    let found = answers::twice(&asked, pair, context.options.search.min_recall).await?;
+    let source = match Asked::source(context, pair, end) {
+        Ok(source) => answers::all(&source, pair).await,
+        Err(silence) => Err(silence),
+    };
+    if let Err(Silence::Stopped) = source {
+        return Err(Silence::Stopped);
+    }
+    let mut told = found.report(source.as_ref().ok());
+    let failure = answers::filters(&asked, pair, &mut told).await?;
+    let has_failed = failure.is_some();
+    told.notes.extend(failure);
+    if told.queries + told.not_judged == 0 {
+        told.notes
+            .push("no vector of it can be a query: they are zero, or too long or short to be compared".to_owned());
+    }
+    Ok((told, has_failed))
+}

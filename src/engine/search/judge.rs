@@ -1,0 +1,176 @@
+//! Holds an answer against what is known of the query. Pure.
+
+use std::collections::HashSet;
+
+use super::nearest::{Exact, TEN};
+use crate::model::Distance;
+use crate::store::Neighbour;
+
+/// What came of one query.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Judged {
+    /// More records have the same distance than were kept, or no record is verified.
+    Open,
+    /// Records that are not judged took the answer's places: it has to be asked for more.
+    More,
+    /// It was held against the exact nearest.
+    Found(Found),
+}
+
+/// A judged answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Found {
+    /// How many of the nearest were found.
+    pub(super) hits: usize,
+    /// Of how many.
+    pub(super) of: usize,
+    /// Whether the record itself, or one with an equal vector, was found; None where that cannot be expected.
+    pub(super) itself: Option<bool>,
+    /// How many distances are not what they should be.
+    pub(super) wrong: usize,
+}
+
+/// Judges an answer to `asked` neighbours. Ids that `is_verified` does not know are set aside.
+pub(super) fn judge(
+    exact: &Exact<'_>,
+    answer: &[Neighbour],
+    asked: usize,
+    is_verified: impl Fn(&str) -> bool,
+) -> Judged {
+    let of = exact.known.len().min(TEN);
+    let Some((_, last)) = of.checked_sub(1).and_then(|at| exact.known.get(at)) else { return Judged::Open };
+    let reach = last + exact.tolerance.at(*last);
+    if reach >= exact.horizon {
+        return Judged::Open;
+    }
+    let mut seen = HashSet::new();
+    let fresh = answer.iter().filter(|neighbour| seen.insert(neighbour.id.as_str()));
+    let judged: Vec<&Neighbour> = fresh.filter(|neighbour| is_verified(&neighbour.id)).take(TEN).collect();
+    if judged.len() < of && answer.len() >= asked {
+        return Judged::More;
+    }
+    let (mut hits, mut wrong, mut itself) = (0, 0, false);
+    let zero = exact.tolerance.at(0.0);
+    for Neighbour { id, distance: told } in judged {
+        let known = exact.known.iter().find(|(known, _)| **known == **id).map(|(_, distance)| *distance);
+        let is_wrong = |told: f64| match known {
+            Some(known) => (told - f64::from(known)).abs() > f64::from(exact.tolerance.at(known)),
+            // it is farther than all that is known
+            None => told < f64::from(exact.horizon - exact.tolerance.at(exact.horizon)),
+        };
+        wrong += usize::from(told.is_some_and(is_wrong));
+        hits += usize::from(known.is_some_and(|known| known <= reach));
+        itself |= id == exact.id || known.is_some_and(|known| known <= zero);
+    }
+    Judged::Found(Found { hits: hits.min(of), of, itself: expected(exact, of).then_some(itself), wrong })
+}
+
+/// Whether the record must find itself, or one with an equal vector.
+fn expected(exact: &Exact<'_>, of: usize) -> bool {
+    let equal = exact.known.iter().filter(|(_, distance)| *distance <= exact.tolerance.at(0.0)).count();
+    let among = exact.known.iter().take(of).any(|(id, _)| **id == *exact.id);
+    exact.distance != Distance::Ip && equal <= TEN && among
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::nearest::Nearest;
+    use super::*;
+
+    /// Records at 0, 1, 2, … and a query at 0.5, with squared distances.
+    fn line(records: u8) -> Nearest {
+        let mut nearest = Nearest::new(Distance::L2, [("0".to_owned(), vec![0.25])]);
+        for n in 0..records {
+            nearest.offer(&n.to_string(), &[f32::from(n) + 0.25], false);
+        }
+        nearest
+    }
+
+    fn answer(ids: &[u8]) -> Vec<Neighbour> {
+        let one = |n: &u8| Neighbour { id: n.to_string(), distance: Some(f64::from(*n) * f64::from(*n)) };
+        ids.iter().map(one).collect()
+    }
+
+    fn judged(nearest: &Nearest, answer: &[Neighbour], asked: usize, aside: &[&str]) -> Judged {
+        let verified = |id: &str| !aside.contains(&id);
+        let exact = nearest.exact(|id| Ok::<_, ()>(verified(id))).unwrap();
+        judge(&exact[0], answer, asked, verified)
+    }
+
+    fn found(hits: usize, of: usize, itself: bool) -> Judged {
+        Judged::Found(Found { hits, of, itself: Some(itself), wrong: 0 })
+    }
+
+    #[test]
+    fn a_perfect_answer_and_a_poor_one() {
+        let nearest = line(20);
+        assert_eq!(judged(&nearest, &answer(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), 10, &[]), found(10, 10, true));
+        assert_eq!(judged(&nearest, &answer(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 15]), 10, &[]), found(9, 10, false));
+        assert_eq!(judged(&nearest, &[], 10, &[]), found(0, 10, false));
+        assert_eq!(judged(&nearest, &answer(&[1; 10]), 10, &[]), Judged::More, "one record ten times is one");
+        assert_eq!(judged(&nearest, &answer(&[1; 10]), 11, &[]), found(1, 10, false));
+    }
+
+    #[test]
+    fn a_small_collection_counts_what_there_is() {
+        assert_eq!(judged(&line(3), &answer(&[0, 1, 2]), 10, &[]), found(3, 3, true));
+        assert_eq!(judged(&line(0), &[], 10, &[]), Judged::Open);
+    }
+
+    #[test]
+    fn what_is_not_verified_is_set_aside_and_asked_around() {
+        let nearest = line(20);
+        let aside = ["1", "2"];
+        assert_eq!(judged(&nearest, &answer(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), 10, &aside), Judged::More);
+        let more = answer(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        assert_eq!(judged(&nearest, &more, 100, &aside), found(10, 10, true));
+    }
+
+    #[test]
+    fn ties_count_by_their_distance() {
+        let mut nearest = line(9);
+        for n in 0..5 {
+            nearest.offer(&format!("tie {n}"), &[9.25], false);
+        }
+        let mut last = answer(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        last.push(Neighbour { id: "tie 4".into(), distance: Some(81.0) });
+        assert_eq!(judged(&nearest, &last, 10, &[]), found(10, 10, true));
+    }
+
+    #[test]
+    fn more_ties_than_were_kept_leave_it_open() {
+        let mut nearest = line(1);
+        for n in 0..50 {
+            nearest.offer(&format!("tie {n}"), &[9.25], false);
+        }
+        assert_eq!(judged(&nearest, &answer(&[0]), 10, &[]), Judged::Open);
+    }
+
+    #[test]
+    fn another_distance_is_told() {
+        let mut wrong = answer(&[0, 1, 2]);
+        wrong[2].distance = Some(2.0);
+        let Judged::Found(found) = judged(&line(3), &wrong, 10, &[]) else { panic!("not judged") };
+        assert_eq!((found.hits, found.wrong), (3, 1));
+        let far = vec![Neighbour { id: "39".into(), distance: Some(0.0) }];
+        let Judged::Found(found) = judged(&line(40), &far, 10, &[]) else { panic!("not judged") };
+        assert_eq!((found.hits, found.wrong), (0, 1), "it claims to be nearer than it can be");
+    }
+
+    #[test]
+    fn a_record_need_not_find_itself_where_others_are_as_near() {
+        let itself = |distance, equal: usize| {
+            let mut nearest = Nearest::new(distance, [("q".to_owned(), vec![1.0, 0.0])]);
+            nearest.offer("q", &[1.0, 0.0], false);
+            (0..equal).for_each(|n| nearest.offer(&n.to_string(), &[1.0, 0.0], false));
+            match judged(&nearest, &[], 10, &[]) {
+                Judged::Found(found) => found.itself,
+                _ => None,
+            }
+        };
+        assert_eq!(itself(Distance::L2, 0), Some(false));
+        assert_eq!(itself(Distance::L2, 9), Some(false));
+        assert_eq!(itself(Distance::L2, 10), None);
+        assert_eq!(itself(Distance::Ip, 0), None);
+    }
+}

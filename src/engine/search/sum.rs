@@ -1,0 +1,283 @@
+//! From judged answers to what a report, a verdict and a person are told. Pure.
+
+use super::filters::{Counted, Said};
+use super::judge::Found;
+use super::silence::Silence;
+use crate::engine::{Pair, Run, Search, SearchMode};
+use crate::model::Distance;
+use crate::report;
+
+/// By how much the target's recall may be below the source server's own: an index is built anew, and never the same.
+const SPREAD: f64 = 0.05;
+
+/// What came of the queries of one collection.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Tally {
+    /// Of each judged query.
+    recalls: Vec<f64>,
+    /// How many records found themselves, of how many that should.
+    itself: (u32, u32),
+    /// Distances that are not what they should be.
+    wrong: u64,
+    /// Queries that could not be judged.
+    open: u64,
+    /// Ids that neither side holds.
+    pub(super) unknown: Vec<String>,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, found: &Found) {
+        let Found { hits, of, itself, wrong } = found;
+        self.recalls.push(ratio(*hits, *of));
+        if let Some(found) = itself {
+            self.itself.0 += u32::from(*found);
+            self.itself.1 += 1;
+        }
+        self.wrong += *wrong as u64;
+    }
+
+    pub(super) const fn leave_open(&mut self) {
+        self.open += 1;
+    }
+
+    /// The mean recall; None where nothing was judged.
+    pub(super) fn mean(&self) -> Option<f64> {
+        let count = u32::try_from(self.recalls.len()).ok().filter(|count| *count > 0)?;
+        Some(rounded(self.recalls.iter().sum::<f64>() / f64::from(count)))
+    }
+
+    /// Whether a second look is due before this is believed.
+    pub(super) fn is_suspect(&self, least: f64) -> bool {
+        self.wrong > 0 || !self.unknown.is_empty() || self.mean().is_some_and(|mean| mean < least)
+    }
+
+    /// Whether this look found more than the other one.
+    pub(super) fn is_better_than(&self, other: &Self) -> bool {
+        let rank = |tally: &Self| (tally.wrong + tally.unknown.len() as u64, tally.mean().unwrap_or(0.0));
+        let ((wrong, mean), (other_wrong, other_mean)) = (rank(self), rank(other));
+        wrong < other_wrong || (wrong == other_wrong && mean > other_mean)
+    }
+
+    /// As the report has it.
+    pub(super) fn report(mut self, source: Option<&Self>) -> report::Search {
+        self.recalls.sort_by(f64::total_cmp);
+        let (found, expected) = self.itself;
+        report::Search {
+            queries: self.recalls.len() as u64,
+            not_judged: self.open,
+            recall_mean: self.mean(),
+            recall_p5: self.recalls.get(self.recalls.len() / 20).copied(),
+            recall_min: self.recalls.first().copied(),
+            self_found: (expected > 0).then(|| rounded(f64::from(found) / f64::from(expected))),
+            source_recall_mean: source.and_then(Self::mean),
+            wrong_distances: self.wrong,
+            unknown_ids: self.unknown.len() as u64,
+            filters: report::Filters::default(),
+            notes: self.unknown.first().map(|id| named(id)).into_iter().collect(),
+        }
+    }
+}
+
+fn named(id: &str) -> String {
+    let short: String = id.chars().take(100).collect();
+    format!("it answers with ids that neither side holds, the first is {short:?}")
+}
+
+fn ratio(part: usize, of: usize) -> f64 {
+    let float = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+    rounded(float(part) / float(of.max(1)))
+}
+
+fn rounded(number: f64) -> f64 {
+    (number * 10_000.0).round() / 10_000.0
+}
+
+/// What came of the filters of one collection.
+#[derive(Debug, Default)]
+pub(super) struct FilterTally {
+    sum: report::Filters,
+    /// The first wrong answer, in words.
+    wrong: Option<String>,
+    /// Wrong answers of a version that was not measured.
+    unmeasured: u64,
+    failure: Option<String>,
+}
+
+impl FilterTally {
+    pub(super) fn add(&mut self, counted: &Counted, said: Result<Said, Silence>, is_measured: bool) {
+        match said {
+            Ok(Said::Right) => self.sum.asked += 1,
+            Ok(Said::Known) => {
+                self.sum.asked += 1;
+                self.sum.known += 1;
+            }
+            Ok(Said::Wrong { found, expected }) => {
+                let numbers = format!("{found} verified records are in its answer, and {expected} match");
+                self.wrong.get_or_insert_with(|| format!("{}: {numbers}", counted.words()));
+                if is_measured {
+                    self.sum.asked += 1;
+                    self.sum.wrong += 1;
+                } else {
+                    self.unmeasured += 1;
+                }
+            }
+            Err(Silence::Failed(why)) => {
+                self.failure.get_or_insert_with(|| format!("not judged: {}: {why}", counted.words()));
+            }
+            Ok(Said::Open) | Err(_) => {}
+        }
+    }
+
+    /// As the report has it, of so many filters, with what a person should know, and what was not answered.
+    pub(super) fn report(self, of: u64, engine: &str) -> (report::Filters, Vec<String>, Option<String>) {
+        let Self { mut sum, wrong, unmeasured, failure } = self;
+        sum.not_judged = of - sum.asked;
+        let known = format!("{} filters are answered as by every sound Chroma {engine}, and not exactly", sum.known);
+        let mut notes: Vec<String> = (sum.known > 0).then_some(known).into_iter().collect();
+        let of_others = if unmeasured > 0 {
+            format!(" (Chroma {engine} was not measured, so that this may be its own way: it fails nothing)")
+        } else {
+            String::new()
+        };
+        notes.extend(wrong.map(|first| format!("the first filter that is answered wrongly is {first}{of_others}")));
+        (sum, notes, failure)
+    }
+}
+
+/// The mean recall over all queries of a run; None where none was judged.
+pub(crate) fn recall(run: &Run) -> Option<f64> {
+    let all = told(run)
+        .filter_map(|(_, told)| Some((told.recall_mean?, f64::from(u32::try_from(told.queries).unwrap_or(u32::MAX)))));
+    let (sum, count) = all.fold((0.0, 0.0), |(sum, count), (mean, queries)| (sum + mean * queries, count + queries));
+    (count > 0.0).then(|| rounded(sum / count))
+}
+
+fn told(run: &Run) -> impl Iterator<Item = (&Pair, &report::Search)> {
+    run.pairs.iter().filter_map(|pair| Some((pair, pair.search.told()?)))
+}
+
+/// What is wrong with the target's answers, and what to do; None: nothing. Of inner products only wrong answers count, for
+/// the recall of their index is poor by nature.
+pub(crate) fn degraded(run: &Run, search: Search) -> Option<String> {
+    let of = |(pair, told): (&Pair, &report::Search)| {
+        let is_required = search.mode == SearchMode::Require;
+        let silence = || told.notes.last().filter(|_| is_required && pair.search.has_failed).cloned();
+        let why = trouble(told, pair.source.distance, search.min_recall).or_else(silence)?;
+        Some(format!("collection {}: {why}", pair.target_words()))
+    };
+    let all: Vec<String> = told(run).filter_map(of).collect();
+    let Some(first) = all.first() else { return unproved(run, search) };
+    let more = if all.len() > 1 { format!(" (and {} more collections)", all.len() - 1) } else { String::new() };
+    Some(format!("{first}{more}"))
+}
+
+/// What is required and was shown of no collection at all.
+fn unproved(run: &Run, search: Search) -> Option<String> {
+    let is_due = search.mode == SearchMode::Require && run.pairs.iter().any(|pair| pair.to_verify() > 0);
+    if !is_due || told(run).any(|(_, told)| told.queries > 0) {
+        return None;
+    }
+    let why = told(run).find_map(|(_, told)| told.notes.last().cloned());
+    let ties = || "more records are equally near than can be told apart".to_owned();
+    Some(format!("nothing could be judged: {}", why.unwrap_or_else(ties)))
+}
+
+fn trouble(told: &report::Search, distance: Distance, min_recall: f64) -> Option<String> {
+    if told.unknown_ids > 0 {
+        return Some(format!(
+            "{} ids in its answers are in neither side; check that nothing between here and the server changes answers, and \
+             restart the server",
+            told.unknown_ids
+        ));
+    }
+    if told.wrong_distances > 0 {
+        return Some(format!(
+            "{} distances in its answers are not those of its vectors by {distance}; its index has another distance or other \
+             vectors: migrate into a new collection",
+            told.wrong_distances
+        ));
+    }
+    if told.filters.wrong > 0 {
+        let report::Filters { asked, wrong, .. } = told.filters;
+        let first = told.notes.iter().find(|note| note.starts_with("the first filter")).map_or("", String::as_str);
+        return Some(format!(
+            "{wrong} of {asked} filters are answered wrongly ({first}); migrate into a new collection"
+        ));
+    }
+    let least = told.source_recall_mean.map_or(min_recall, |own| min_recall.min(own - SPREAD));
+    let mean = told.recall_mean.filter(|mean| *mean < least && distance != Distance::Ip)?;
+    Some(format!(
+        "searches find {mean:.2} of the exact nearest records, and {least:.2} are expected; restart the target's server and \
+         run again; if it stays so, raise ef_search, or migrate into a new collection"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: f64 = 0.9;
+
+    fn tally(recalls: &[usize]) -> Tally {
+        let mut tally = Tally::default();
+        for hits in recalls {
+            tally.add(&Found { hits: *hits, of: 10, itself: Some(*hits > 5), wrong: 0 });
+        }
+        tally
+    }
+
+    #[test]
+    fn mean_lowest_and_the_fifth_percentile() {
+        let report = tally(&[10, 10, 8, 4]).report(Some(&tally(&[9])));
+        assert_eq!((report.queries, report.recall_mean), (4, Some(0.8)));
+        assert_eq!((report.recall_min, report.recall_p5), (Some(0.4), Some(0.4)));
+        assert_eq!((report.self_found, report.source_recall_mean), (Some(0.75), Some(0.9)));
+        let mut many = vec![10; 39];
+        many.push(0);
+        assert_eq!(tally(&many).report(None).recall_p5, Some(1.0), "one of forty is below it");
+    }
+
+    #[test]
+    fn a_poor_source_lowers_what_is_expected() {
+        let told = |hits, own: Option<usize>, distance| {
+            let own = own.map(|own| tally(&[own]));
+            trouble(&tally(&[hits]).report(own.as_ref()), distance, LEAST).is_some()
+        };
+        assert!(!told(9, None, Distance::L2));
+        assert!(told(8, None, Distance::L2));
+        assert!(!told(5, Some(5), Distance::L2), "the source's index is as poor");
+        assert!(told(4, Some(5), Distance::L2));
+        assert!(told(8, Some(10), Distance::L2), "a good source asks for no more than minRecall");
+        assert!(!told(1, None, Distance::Ip));
+    }
+
+    #[test]
+    fn wrong_answers_are_wrong_by_any_distance() {
+        for distance in [Distance::L2, Distance::Cosine, Distance::Ip] {
+            let mut wrong = tally(&[10]);
+            wrong.wrong = 1;
+            assert!(trouble(&wrong.report(None), distance, LEAST).unwrap().contains("distance"));
+            let unknown = Tally { unknown: vec!["x".into()], ..tally(&[10]) };
+            assert!(trouble(&unknown.report(None), distance, LEAST).unwrap().contains("neither side"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_filter_is_named_with_its_numbers() {
+        let report = report::Search {
+            filters: report::Filters { asked: 4, wrong: 1, ..report::Filters::default() },
+            notes: vec!["the first filter that is answered wrongly is $eq".to_owned()],
+            ..tally(&[10]).report(None)
+        };
+        assert!(trouble(&report, Distance::L2, LEAST).unwrap().contains("1 of 4 filters"));
+    }
+
+    #[test]
+    fn the_better_of_two_looks() {
+        assert!(tally(&[9]).is_better_than(&tally(&[8])));
+        assert!(!tally(&[9]).is_better_than(&tally(&[9])));
+        let wrong = Tally { wrong: 1, ..tally(&[10]) };
+        assert!(tally(&[1]).is_better_than(&wrong));
+        assert!(wrong.is_suspect(0.1) && tally(&[1]).is_suspect(0.5) && !tally(&[9]).is_suspect(0.5));
+    }
+}

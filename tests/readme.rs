@@ -1,0 +1,123 @@
+//! README.md's commands: each is run, here or on the cluster of tests, or `tests/readme.txt` says what stands in for it.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use super::support::chroma::{ChromaServer, Python, crate_path, env, keep_bytecode};
+
+/// All that is put in for something else in a command that runs here.
+const SERVER: &str = "http://localhost:8000";
+/// As many memories as the default pace of 10 records a second writes in some seconds.
+const MEMORIES: &str = "40";
+
+/// A line of tests/readme.txt.
+struct Row {
+    start: String,
+    how: String,
+    instead: String,
+}
+
+fn table() -> Vec<Row> {
+    let text = fs::read_to_string(crate_path("tests/readme.txt")).unwrap();
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let rows = lines.map(|line| {
+        let mut cells = line.split('|').map(|cell| cell.trim().to_owned());
+        let mut next = || cells.next().unwrap_or_default();
+        Row { start: next(), how: next(), instead: next() }
+    });
+    rows.collect()
+}
+
+/// The commands of the `sh` blocks, in their order, without what continues a line.
+fn commands() -> Vec<String> {
+    let text = fs::read_to_string(crate_path("README.md")).unwrap().replace("\\\n", " ");
+    let (mut is_shell, mut found) = (false, Vec::new());
+    for line in text.lines() {
+        if line.starts_with("```") {
+            is_shell = line == "```sh";
+        } else if is_shell {
+            found.push(line.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+    found
+}
+
+fn row<'a>(table: &'a [Row], command: &str) -> &'a Row {
+    let fits = table.iter().filter(|row| command.starts_with(&row.start));
+    let row = fits.max_by_key(|row| row.start.len());
+    row.unwrap_or_else(|| panic!("no line of tests/readme.txt says how to test `{command}` of README.md"))
+}
+
+#[test]
+fn every_command_is_run_or_something_stands_in_for_it() {
+    let (table, commands) = (table(), commands());
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in &commands {
+        let row = row(&table, command);
+        let good = match row.how.as_str() {
+            "here" | "cluster" => row.instead.is_empty(),
+            "instead" => !row.instead.is_empty(),
+            _ => false,
+        };
+        assert!(good, "tests/readme.txt: {} | {} | {}", row.start, row.how, row.instead);
+    }
+    for row in &table {
+        let used = commands.iter().any(|command| command.starts_with(&row.start));
+        assert!(used, "tests/readme.txt: README.md has no command that starts with {}", row.start);
+    }
+}
+
+/// From a store to a server, into another store, and the comparison: word for word, in a folder that has `./chroma_db`.
+#[test]
+fn the_commands_without_a_cluster_work() {
+    let desk = tempfile::tempdir().unwrap();
+    let bin = desk.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_memory-migration"), bin.join("memory-migration")).unwrap();
+    std::os::unix::fs::symlink(env("server").chroma(), bin.join("chroma")).unwrap();
+    Python::run("server", "tests/stores/demo.py", &[desk.path().join("chroma_db").to_str().unwrap(), MEMORIES]);
+    let server = ChromaServer::start("1.5.9", &desk.path().join("server"));
+
+    let (table, mut said) = (table(), Vec::new());
+    for line in commands().iter().filter(|line| row(&table, line).how == "here") {
+        let mut shell = Command::new("sh");
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("MEMORY_MIGRATION_")) {
+            shell.env_remove(name);
+        }
+        keep_bytecode(&mut shell);
+        let path = std::env::join_paths([bin.clone(), "/usr/bin".into(), "/bin".into()]).unwrap();
+        shell.arg("-c").arg(line.replace(SERVER, &server.url)).current_dir(desk.path()).env("PATH", path);
+        let output = shell.stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "$ {line}\n{text}");
+        said.push(text);
+    }
+    let verified = said.iter().filter(|text| text.contains("Succeeded (Verified)")).count();
+    assert_eq!(verified, 3, "{said:#?}");
+}
+
+/// `make demo`, which builds the program and then runs this.
+#[test]
+fn the_demo_works() {
+    let mut demo = Command::new("bash");
+    demo.arg(crate_path("deploy/demo.sh")).arg(env!("CARGO_BIN_EXE_memory-migration")).env("DEMO_MEMORIES", MEMORIES);
+    let output = demo.stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches("Succeeded (Verified)").count(), 3, "{text}");
+}
+
+/// Pictures are HTML there, which the check of links does not read.
+#[test]
+fn its_pictures_exist() {
+    let text = fs::read_to_string(crate_path("README.md")).unwrap();
+    let mut found = 0;
+    for attribute in ["src=\"", "srcset=\""] {
+        for part in text.split(attribute).skip(1) {
+            let file = part.split('"').next().unwrap();
+            assert!(crate_path(file).is_file(), "README.md: there is no {file}");
+            found += 1;
+        }
+    }
+    assert!(found >= 2);
+}
