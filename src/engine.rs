@@ -384,8 +384,8 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
     search::prepare(context, target, run).await?;
     for pair in &mut run.pairs {
         verify::pass(context, &sides, pair, |_| true, |done| run.tracker.advance(done)).await?;
-        // what differs is read again: it may have been a moving source, or an answer that was wrong once
         pair.search.streamed();
+        // what differs is read again: it may have been a moving source, or an answer that was wrong once
         verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
     }
     last::look(context, &sides, run, true).await?;

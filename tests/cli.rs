@@ -116,7 +116,8 @@ fn a_report_a_table_and_progress_lines() {
     let output = report.output.stdout("COLLECTION").stdout("FINGERPRINT").stdout(&fingerprint);
     let output = output.stdout("EXTRA").stdout("Succeeded (Verified): ");
     output.stdout("45 records verified: every one was compared and is equal; source and target are identical");
-    assert_eq!(report.json["verification"], json!({"identical": true, "sourceQuiet": "Yes"}));
+    let proof = json!({"identical": true, "sourceQuiet": "Yes", "recall": 1.0});
+    assert_eq!(report.json["verification"], proof);
 
     let counts = Migration::new(&from, &to).only(&["single"]).args(["--verification", "counts"]).ends(0);
     assert_eq!((counts.reason(), counts.count("verified")), ("CountsVerified", 0));

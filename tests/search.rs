@@ -90,6 +90,7 @@ fn a_local_target_is_asked_through_its_server() {
         .written_by("1.5.9")
         .verified();
     is_sound(&report);
+    assert!(report.output.stderr_text().contains("a new Chroma server is asked"), "it was not started once more");
     let compared = Migration::verify(&local(&source.path, DEFAULT), &local(&target.path, DEFAULT)).verified();
     let search = &compared.collection(NAME)["search"];
     assert!(search["recallMean"].is_null() && search["notes"][0].as_str().unwrap().contains("files"), "{search}");

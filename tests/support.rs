@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod chroma;
 pub(crate) mod command;
+pub(crate) mod dice;
 pub(crate) mod dump;
 pub(crate) mod gateway;
 pub(crate) mod lies;

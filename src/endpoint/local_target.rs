@@ -18,7 +18,7 @@ use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
 use crate::store::files::system::io_error;
 use crate::store::files::{self, Layout, LocalStore, Order};
-use crate::store::http::{self, HttpStore, ServerConfig};
+use crate::store::http::{self, HttpStore, HttpWriter, ServerConfig};
 use crate::store::{Finding, Problem, Reader, Target, Writer};
 
 /// How long a server may take until it answers: one that opens a large store reads its index first.
@@ -102,9 +102,24 @@ impl LocalTarget {
         let (server, store) = started(&self.program, &self.folder).await?;
         let writer = self.scope.of_server(store)?.into_writer().await?;
         writer.ensure_place().await?;
-        let writer = OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder).await?)).await?;
         tracing::info!(folder = %path.display(), "a Chroma server writes the target");
+        self.running(server, writer, lock).await
+    }
+
+    async fn running(&self, server: Server, writer: HttpWriter, lock: Lock) -> Result<Running> {
+        let writer = OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder).await?)).await?;
         Ok(Running { writer, held: Mutex::new(Some((server, lock))) })
+    }
+
+    /// Starts a server once more on what the first one left, under that one's lock, so that nobody writes in between. Makes
+    /// and clears nothing.
+    async fn start_again(&self, lock: Lock) -> Result<Running> {
+        let path = &self.folder.path;
+        lock::refuse_users(path)?;
+        let (server, store) = started(&self.program, &self.folder).await?;
+        let writer = self.scope.of_server(store)?.into_writer().await?;
+        tracing::info!(folder = %path.display(), "a new Chroma server is asked what the target holds");
+        self.running(server, writer, lock).await
     }
 
     fn layout_finding(&self, engine: &Engine) -> Result<Finding> {
@@ -164,12 +179,12 @@ impl Target for LocalTarget {
     }
 
     async fn restarted(&self) -> Result<Option<&dyn Reader>> {
-        if let Some(running) = self.running.get()
-            && let Err(error) = running.stop().await
-        {
+        let Some(running) = self.running.get() else { return Ok(None) };
+        let Some((server, lock)) = running.held.lock().await.take() else { return Ok(None) };
+        if let Err(error) = server.stop().await {
             *self.killed.lock().await = Some(error);
         }
-        Ok(Some(&self.again.get_or_try_init(|| self.start()).await?.writer))
+        Ok(Some(&self.again.get_or_try_init(|| self.start_again(lock)).await?.writer))
     }
 
     async fn close(&self) -> Result<()> {

@@ -51,6 +51,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
         run.findings.push(findings::databases(&selected, &known, &capabilities));
     }
     run.findings.extend(findings::collections(&selected, &there, &capabilities));
+    run.findings.extend(findings::search(context.options));
     findings::refuse(&run.findings)?;
 
     for selected in selected {

@@ -134,10 +134,11 @@ impl Part<'_> {
         for id in &absent {
             if self.held > self.budget.bytes && self.ids.first() != Some(id) {
                 self.end_before(id);
+                break;
             }
             let Some(one) = came.try_next().await? else { break };
             self.take(one);
-            if self.count < self.ids.len() && !self.ids[..self.count].contains(id) {
+            if !self.ids[..self.count].contains(id) {
                 break;
             }
         }

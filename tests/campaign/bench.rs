@@ -9,8 +9,9 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::judge::Judge;
-use super::memories::{Dice, Memories, Memory, memories};
+use super::memories::{Memories, Memory, memories};
 use crate::support::chroma::ChromaServer;
+use crate::support::dice::Dice;
 
 pub(crate) const NEW: &str = "1.5.9";
 pub(crate) const OLD: &str = "0.6.3";

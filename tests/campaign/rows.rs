@@ -10,8 +10,9 @@ pub(crate) mod servers;
 pub(crate) mod writer;
 
 use super::bench::{Bench, Pair};
-use super::memories::{Dice, Memories, memories};
+use super::memories::{Memories, memories};
 use super::trial::Outcome;
+use crate::support::dice::Dice;
 
 /// One trial of a row: the n-th.
 pub(crate) type Tried = fn(&mut Bench, &mut Dice, usize) -> Outcome;

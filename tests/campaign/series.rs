@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value as Json, json};
 
 use super::bench::Bench;
-use super::memories::Dice;
 use super::page;
 use super::rows::{ROWS, Row, disks};
 use super::trial::Outcome;
 use crate::support::chroma::crate_path;
+use crate::support::dice::Dice;
 
 /// Trials at once, each lane with servers of its own.
 const LANES: usize = 2;

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::support::dice::Dice;
+
 /// Where the fault is put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Side {
@@ -290,20 +292,6 @@ pub(crate) fn drawn(side: Side, seed: u64) -> Vec<Mutant> {
         all.swap(last, dice.below(last + 1));
     }
     all
-}
-
-/// Numbers that look random, and are the same for the same seed.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % bound
-    }
 }
 
 impl fmt::Display for Field {

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::catalogue::{Bit, Component, Dice, Fault, Field, KINDS, Kind, Mutant};
+use super::catalogue::{Bit, Component, Fault, Field, KINDS, Kind, Mutant};
+use crate::support::dice::Dice;
 
 pub(crate) const DIMENSION: usize = 5;
 /// Records that have everything, and then those that have nothing but id and vector.

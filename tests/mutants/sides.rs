@@ -9,13 +9,14 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::answers::{Untruth, told};
-use super::catalogue::{Dice, Fault, Field, Mutant, SPACES, Side, collection_of};
+use super::catalogue::{Fault, Field, Mutant, SPACES, Side, collection_of};
 use super::described::{self, Described};
 use super::files::Files;
 use super::oracle::{self, Expected, Judged};
 use super::records::{Mutated, Record, mutated, originals};
 use super::server::{Shelf, same};
 use crate::support::chroma::{ChromaServer, env};
+use crate::support::dice::Dice;
 use crate::support::migration::{Migration, Report};
 use crate::support::proxy::{Fault as Passing, Proxy, Seen};
 

@@ -7,10 +7,9 @@ use std::path::Path;
 use memory_migration_operator::model::{Collection, Distance, Error, Fetched, Origin};
 use memory_migration_operator::store::files::LocalStore;
 use memory_migration_operator::store::{Budget, Reader, Remarks};
-use rustix::process::Signal;
 use serde_json::Value as Json;
 
-use crate::support::chroma::{ChromaServer, Process, Python, VERSIONS};
+use crate::support::chroma::{Python, VERSIONS};
 use crate::support::stores::{Store, committed, damage, oracle};
 
 const DEFAULT: (&str, &str) = ("default_tenant", "default_database");
@@ -531,71 +530,5 @@ async fn what_is_compared_with_is_what_the_client_read() {
         for name in ["log_l2", "synced_l2", "synced_cosine"] {
             assert_near(&one(&store.path, name).await.vectors, &expected(version, name), &format!("{version} {name}"));
         }
-    }
-}
-
-/// What a writer does to the collection `syncing`: see `tests/chroma/syncing.py`.
-struct Syncing {
-    process: Process,
-    log: std::path::PathBuf,
-}
-
-impl Syncing {
-    fn start(version: &str, url: &str, log: std::path::PathBuf, space: &str) -> Self {
-        let args = [url, log.to_str().unwrap(), "9000", "300", space];
-        let mut syncing = Self { process: Python::spawn(version, "tests/chroma/syncing.py", &args), log };
-        while syncing.writes() < 300 {
-            assert!(syncing.process.0.try_wait().unwrap().is_none(), "the writer has ended");
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        syncing
-    }
-
-    fn writes(&self) -> usize {
-        std::fs::read_to_string(&self.log).map_or(0, |text| text.lines().count())
-    }
-}
-
-/// Report 16: each sync made the index be loaded anew, so that a server which synced faster than that was never read. It
-/// is kept now, and answers for what has not changed since; all else comes from the log or a newer load. In a cosine index
-/// the norm of an updated row would be the old one.
-async fn a_source_that_syncs_is_read(version: &str, space: &str) {
-    let case = format!("{version}, {space}");
-    let (store, scratch) = (Store::absent(), tempfile::tempdir().unwrap());
-    std::fs::create_dir_all(&store.path).unwrap();
-    let server = ChromaServer::start(version, &store.path);
-    let mut writer = Syncing::start(version, &server.url, scratch.path().join("log"), space);
-    let reader = LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap();
-    let collection = reader.collections().await.unwrap().into_iter().find(|c| c.name == "syncing").unwrap();
-    let (before, mut read, mut from_index) = (writer.writes(), 0, 0);
-    let ids = reader.ids(&collection).await.unwrap().iter().collect::<std::io::Result<Vec<_>>>().unwrap();
-    // the records that change are read again and again between the others
-    let (cold, hot): (Vec<_>, Vec<_>) = ids.iter().cloned().partition(|id| id.starts_with("cold"));
-    for window in cold.chunks(600).zip([&hot[..], &[], &[]].into_iter().cycle()).flat_map(|(cold, hot)| [cold, hot]) {
-        let fetched = reader.fetch(&collection, window).await;
-        for fetched in fetched.unwrap_or_else(|e| panic!("{case}: {e}")) {
-            let Fetched::Record { record, origin } = fetched else { panic!("{case}: {fetched:?}") };
-            let number: f32 = record.document.as_deref().unwrap().parse().unwrap();
-            let is_near = |found: &f32| (found - number).abs() <= number * 1e-6;
-            assert!(record.embedding.iter().all(is_near), "{case}: {} {number}: {:?}", record.id, record.embedding);
-            let is_cold = record.id == format!("cold-{number:06}");
-            assert!(is_cold || record.id.starts_with("hot"), "{case}: {} {number}", record.id);
-            read += usize::from(is_cold);
-            from_index += usize::from(origin == Origin::Hnsw);
-        }
-    }
-    let during = writer.writes() - before;
-    println!("{case}: {read} cold records read, {from_index} answers from the index, during {during} writes");
-    assert_eq!(read, cold.len(), "{case}: a record that never changes was left out");
-    assert!(during > 10, "{case}: nothing moved");
-    writer.process.signal(Signal::TERM);
-    assert!(writer.process.0.wait().unwrap().success(), "{case}: the writer did not write until the end");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_syncs_faster_than_its_index_loads_is_read_and_each_vector_is_its_document_s() {
-    for version in VERSIONS {
-        let space = if matches!(version, "0.5.23" | "1.0.20") { "l2" } else { "cosine" };
-        a_source_that_syncs_is_read(version, space).await;
     }
 }

@@ -6,7 +6,7 @@ use super::mapping;
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
-use crate::engine::{Context, Extras, Run, Warning};
+use crate::engine::{Context, Extras, Options, Run, SearchMode, Verification, Warning};
 use crate::model::Collection;
 use crate::model::distance::embedding_function;
 use crate::store::{Finding, Problem, Reader, Target};
@@ -22,6 +22,15 @@ pub(super) fn passed(check: &'static str, message: String) -> Finding {
 fn failed(check: &'static str, message: String, remedy: &str) -> Finding {
     let problem = Some(Problem { remedy: remedy.to_owned(), may_pass: false });
     Finding { check, problem, message }
+}
+
+/// A search check that is required of a run that compares no record.
+pub(super) fn search(options: &Options) -> Option<Finding> {
+    let is_void = options.search.mode == SearchMode::Require && options.verification == Verification::Counts;
+    let message = "the search check is required, and verification by counts compares no record to judge an answer by";
+    let remedy =
+        "set verification.mode: Full (--verification full) or verification.search.mode: Report (--search report)";
+    is_void.then(|| failed("search", message.to_owned(), remedy))
 }
 
 /// Stops the run if a check failed, with all that failed in one message.
@@ -235,18 +244,19 @@ impl Problems {
         if self.count == 0 {
             return passed("records", "every record can be held by the target unchanged".to_owned());
         }
-        let more = self.count - self.named.len() as u64;
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        let message =
-            format!("{} records cannot be held by the target unchanged: {}{more}", self.count, self.named.join("; "));
+        let message = format!("{} records cannot be held by the target unchanged: {}", self.count, self.listed());
         failed("records", message, "change or delete these records in the source")
+    }
+
+    fn listed(&self) -> String {
+        let more = self.count.saturating_sub(self.named.len() as u64);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        format!("{}{more}", self.named.join("; "))
     }
 
     /// What these mean if they are too large for this process; None where none is.
     pub(super) fn too_large(&self) -> Option<Finding> {
-        let more = self.count.saturating_sub(self.named.len() as u64);
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        let message = format!("{} records do not fit into memory: {}{more}", self.count, self.named.join("; "));
+        let message = format!("{} records do not fit into memory: {}", self.count, self.listed());
         let remedy = "raise resources.limits.memory of the containers preflight and mover in spec.runner.podTemplate and set \
                       another spec.runId; outside a cluster raise the memory limit of this process";
         (self.count > 0).then(|| failed("memory", message, remedy))

@@ -14,8 +14,12 @@ const FILTERS_EACH: usize = 10;
 /// Pieces of documents of one run, and of one collection: an old server scans every document for one.
 const PIECES: usize = 20;
 const PIECES_EACH: usize = 4;
-/// Collections that are asked in one run: 2,000 small ones shall not take 2,000 requests more.
+/// Collections that are asked in one run.
 const COLLECTIONS: usize = 100;
+/// Of those with so few records that any index finds them all, fewer are asked, and by vectors only: a run over 2,000 of them
+/// shall take no more requests for it.
+const SMALL: u64 = 10;
+const SMALL_ONES: usize = 8;
 
 /// What decides on a collection's share.
 #[derive(Clone, Debug)]
@@ -50,11 +54,16 @@ pub(super) fn shares(sizes: &[Size], each: usize) -> Vec<Share> {
     let mut shares = vec![Share::default(); sizes.len()];
     let mut left = Share { queries: QUERIES, filters: FILTERS, pieces: PIECES };
     let mut bytes = BYTES;
-    for at in order.into_iter().take(COLLECTIONS) {
+    let (large, small): (Vec<usize>, Vec<usize>) = order.into_iter().partition(|at| sizes[*at].records > SMALL);
+    for at in large.into_iter().take(COLLECTIONS).chain(small.into_iter().take(SMALL_ONES)) {
         let Size { records, dimension, .. } = sizes[at];
         let one = dimension.max(1) * size_of::<f32>();
         let queries = usize::try_from(records).unwrap_or(usize::MAX).min(each).min(left.queries).min(bytes / one);
-        let share = Share { queries, filters: left.filters.min(FILTERS_EACH), pieces: left.pieces.min(PIECES_EACH) };
+        let share = if records > SMALL {
+            Share { queries, filters: left.filters.min(FILTERS_EACH), pieces: left.pieces.min(PIECES_EACH) }
+        } else {
+            Share { queries, ..Share::default() }
+        };
         shares[at] = share;
         left.queries -= share.queries;
         left.filters -= share.filters;
@@ -107,6 +116,9 @@ mod tests {
     fn a_run_is_bounded_and_larger_collections_come_first() {
         assert_eq!(queries(&[3, 0, 500], 4), [3, 0, 50]);
         let many = shares(&sizes(&[2; 2000], 4), 50);
+        assert_eq!(many.iter().filter(|share| **share != Share::default()).count(), SMALL_ONES);
+        assert!(many.iter().all(|share| share.filters + share.pieces == 0));
+        let many = shares(&sizes(&[12; 2000], 4), 5);
         assert_eq!(many.iter().filter(|share| **share != Share::default()).count(), COLLECTIONS);
         assert_eq!(many.iter().map(|share| share.filters).sum::<usize>(), FILTERS);
         assert_eq!(many.iter().map(|share| share.pieces).sum::<usize>(), PIECES);

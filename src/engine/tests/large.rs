@@ -95,6 +95,21 @@ async fn what_comes_late_keeps_to_the_budget_too() {
     }
 }
 
+/// What comes alone after a first record beyond the budget is left to the next window. The store does not see how large that one
+/// is before it is read, for all of it is its vector.
+#[tokio::test]
+async fn a_first_record_beyond_the_budget_takes_the_window_for_itself() {
+    let long = Record { embedding: vec![1.0; BUDGET.bytes / 4 + 1], ..record("a", "long") };
+    let store = source(vec![long, record("b", "small"), record("c", "small")]);
+    store.state().only_alone = true;
+    let (options, stop) = (fast(), CancellationToken::new());
+    let context = Context { source: &store, options: &options, stop: &stop };
+    let collection = store.state().collections["memories"].0.clone();
+    let ids = ["a", "b", "c"].map(str::to_owned);
+    let (answers, count) = window::part_of_source(&context, &collection, &ids, BUDGET).await.unwrap();
+    assert_eq!((count, answers.into_keys().collect::<Vec<_>>()), (1, vec!["a".to_owned()]));
+}
+
 /// A target that takes large bodies, as Chroma does.
 fn roomy() -> MemoryStore {
     let store = MemoryStore::new("target");

@@ -1,7 +1,7 @@
 //! What is said before records of the target are replaced, and how far a comparison is.
 
 use super::*;
-use crate::engine::verify;
+use crate::engine::{Search, SearchMode, verify};
 
 fn conflicting() -> (MemoryStore, MemoryStore) {
     let old = [record("0001", "x"), record("0002", "y")];
@@ -94,4 +94,21 @@ async fn a_comparison_rises_from_its_beginning_to_its_end() {
     assert!(seen.windows(2).all(|two| two[0].percent <= two[1].percent && two[0].done <= two[1].done), "{seen:?}");
     let last = seen.last().unwrap();
     assert_eq!((last.done, last.of, last.percent), (1300, 1300, 99), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_required_search_check_needs_a_full_verification() {
+    let options = |verification, mode| {
+        let search = Search { mode, ..Search::default() };
+        Options { verification, search, ..fast() }
+    };
+    let (store, empty) = (source(numbered(3)), MemoryStore::new("target"));
+    let outcome = run(&store, &empty, &options(Verification::Counts, SearchMode::Require)).await;
+    assert_eq!((outcome.exit, outcome.report.reason), (Exit::Refused, Reason::PreflightRefused));
+    for part in ["search check is required", "--verification full", "--search report"] {
+        assert!(outcome.report.message.contains(part), "{part}: {}", outcome.report.message);
+    }
+    assert!(empty.state().log.is_empty());
+    let outcome = run(&store, &empty, &options(Verification::Counts, SearchMode::Report)).await;
+    assert_eq!(outcome.report.reason, Reason::CountsVerified, "{}", outcome.report.message);
 }

@@ -2,9 +2,7 @@
 //! Never writes. Blocking work runs on the runtime's blocking threads.
 
 pub mod audit;
-mod collections;
 mod core;
-pub mod indexes;
 pub mod rows;
 pub mod sizes;
 pub mod state;
@@ -20,9 +18,9 @@ use futures::future::try_join_all;
 use tokio::sync::Mutex;
 
 use self::audit::Shared;
+use self::core::Core;
 pub(super) use self::core::layout;
-use self::core::{Answer, Core};
-use self::indexes::Sequence;
+use self::state::Sequence;
 use super::system::Attempt;
 use crate::model::{Collection, Error, Fetched, Result};
 use crate::scratch::SortedIds;
@@ -114,21 +112,8 @@ async fn read(
     collection: &Collection,
     ids: &[String],
 ) -> Result<(Vec<Fetched>, Option<Sequence>)> {
-    let (collection, mut left) = (collection.clone(), ids.to_vec());
-    let mut found = Vec::new();
-    on(core, move |core| {
-        let Answer { fetched, of, outdated } = core.fetch(&collection, &left)?;
-        let is_whole = found.is_empty();
-        found.extend(fetched);
-        left = outdated;
-        // what is read stays read, so that only records which change all the time are waited for
-        if left.is_empty() {
-            Ok((std::mem::take(&mut found), of.filter(|_| is_whole)))
-        } else {
-            Err(core.outrun(&left))
-        }
-    })
-    .await
+    let (collection, ids) = (collection.clone(), ids.to_vec());
+    on(core, move |core| core.fetch(&collection, &ids)).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

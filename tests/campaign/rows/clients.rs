@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use super::writer::{self, Log, Shelf};
 use super::{cleared, filled};
 use crate::campaign::bench::Bench;
-use crate::campaign::memories::{Dice, Memories, Memory, Truth, body};
+use crate::campaign::memories::{Memories, Memory, Truth, body};
 use crate::campaign::run::{Ended, Run};
 use crate::campaign::trial::{Outcome, Trial};
 use crate::campaign::watch::Watch;
+use crate::support::dice::Dice;
 
 pub(crate) const MOVES: &str = "four clients add, update, delete, and delete and add again, 200 operations a second at most; their \
                                 log is the truth, but for what 0.6.3 itself loses of it";

@@ -7,9 +7,10 @@ use std::process::Command;
 
 use super::filled;
 use crate::campaign::bench::{Bench, NEW, Pair, Side};
-use crate::campaign::memories::{Dice, Truth};
+use crate::campaign::memories::Truth;
 use crate::campaign::run::Run;
 use crate::campaign::trial::{Outcome, Trial};
+use crate::support::dice::Dice;
 
 pub(crate) const FULL: &str = "a file system in memory with too little room left, which then grows";
 pub(crate) const SERVER: &str =

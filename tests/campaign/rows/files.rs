@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::campaign::bench::{Bench, Pair, Side, copy};
-use crate::campaign::memories::{Dice, Memories, Truth, memories};
+use crate::campaign::memories::{Memories, Truth, memories};
 use crate::campaign::run::Run;
 use crate::campaign::trial::{Outcome, Trial};
+use crate::support::dice::Dice;
 use crate::support::stores::damage;
 
 pub(crate) const REPLACED: &str =

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use super::{cleared, filled};
 use crate::campaign::bench::{Bench, conflicts};
-use crate::campaign::memories::{Dice, Truth};
+use crate::campaign::memories::Truth;
 use crate::campaign::run::Run;
 use crate::campaign::trial::{Outcome, Trial};
 use crate::campaign::watch::Watch;
+use crate::support::dice::Dice;
 use crate::support::lies::Lie;
 use crate::support::proxy::{Fault, Seen};
 

@@ -6,9 +6,10 @@ use rustix::process::Signal;
 
 use super::{cleared, filled};
 use crate::campaign::bench::{Bench, conflicts};
-use crate::campaign::memories::{Dice, Truth};
+use crate::campaign::memories::Truth;
 use crate::campaign::run::{LIMIT, Run};
 use crate::campaign::trial::{Outcome, Trial};
+use crate::support::dice::Dice;
 
 pub(crate) const KILLED: &str =
     "SIGKILL at a random moment, in every third trial also during the rerun; Overwrite, of 60 records";

@@ -8,10 +8,11 @@ use rustix::process::Signal;
 
 use super::{cleared, filled};
 use crate::campaign::bench::{Bench, Pair, Side, copy};
-use crate::campaign::memories::{Dice, Memories, Truth, memories};
+use crate::campaign::memories::{Memories, Truth, memories};
 use crate::campaign::run::Run;
 use crate::campaign::trial::{Outcome, Trial};
 use crate::campaign::watch::Watch;
+use crate::support::dice::Dice;
 
 pub(crate) const KILLED: &str = "SIGKILL at a random moment, restarted on its folder";
 pub(crate) const FROZEN: &str =

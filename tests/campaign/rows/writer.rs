@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::campaign::client::Client;
-use crate::campaign::memories::{Dice, Memories, Memory};
+use crate::campaign::memories::{Memories, Memory};
+use crate::support::dice::Dice;
 
 /// Clients that write at once, each with ids of its own.
 pub(crate) const CLIENTS: usize = 4;

@@ -16,8 +16,8 @@ from .nodes import FIRST, SECOND, folder, volume_path
 
 
 def files_of(group):
-    """A volume's files get this group once. Without the policy a busy kubelet warns of how long that takes, in every demo."""
-    return {"fsGroup": group, "fsGroupChangePolicy": "OnRootMismatch", "seccompProfile": {"type": "RuntimeDefault"}}
+    """All of a volume's files get this group at each mount: a claim here passes from one user's pod to another's."""
+    return {"fsGroup": group, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
 ALLOWED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}

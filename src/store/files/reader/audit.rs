@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-use super::indexes::Indexes;
-use super::state::State;
+use super::state::{Indexes, State};
 use crate::model::{Collection, Distance, Metadata, distance};
 use crate::scratch::Table;
 use crate::store::Remarks;
