@@ -82,6 +82,7 @@ mutants: require-rust chroma ## Damages a copy in every way, checks that each is
 faults: require-rust chroma ## Breaks everything around a run, judges what is left, into docs/reliability.md (an hour; QUICK=1: 10 minutes)
 	FAULTS=all SEED=$(SEED) QUICK=$(QUICK) ROW=$(ROW) TRIAL=$(TRIAL) \
 	  cargo test --locked --test suite campaign::series::campaign -- --exact --nocapture
+	@if [ -z "$(ROW)$(QUICK)" ]; then FAULTS=all cargo test --locked --test suite scenarios::points:: -- --nocapture; fi
 
 .PHONY: charts-test
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)

@@ -29,6 +29,8 @@ pub const CALLS: &[&str] = &[
     "target.fetch_within",
     "target.held",
     "target.remarks",
+    "target.nearest",
+    "target.matching",
     "target.create",
     "target.add",
     "target.update",

@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use memory_migration_operator::faults::{SCRATCH, VARIABLE};
+use memory_migration_operator::faults::{CALLS, SCRATCH, VARIABLE};
 
+use super::scenarios::points::controller_points;
 use super::support::chroma::crate_path;
 use super::support::command::TestCommand;
 use super::support::stores::generated;
@@ -25,7 +26,7 @@ fn what_stands_for_a_store_passes_every_call_on() {
     let traits = fs::read_to_string(crate_path("src/store.rs")).unwrap();
     // `add` is `prepare` and `add_prepared`, in the store as in what stands for it
     let wrappers: [(&str, &[&str], &[&str]); 3] = [
-        ("src/endpoint/faulty.rs", &["Reader", "Writer", "Target"], &[]),
+        ("src/endpoint/faulty.rs", &["Reader", "Searches", "Writer", "Target"], &[]),
         ("src/endpoint/own_writer.rs", &["Reader", "Writer"], &["add"]),
         // no server can tell a generation
         ("src/store/http/writer.rs", &["Reader"], &["generation"]),
@@ -49,7 +50,9 @@ fn no_binary_that_is_built_to_be_used_has_a_fault_point() {
         let Ok(bytes) = fs::read(crate_path(binary)) else { continue };
         let has = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
         assert!(has("MEMORY_MIGRATION_SOURCE_TOKEN"), "{binary} is not what it seems");
-        assert!(!has(VARIABLE) && !has("fault point "), "{binary} has fault points");
+        let names = CALLS.iter().chain(SCRATCH).chain([&VARIABLE, &"fault point "]);
+        let found: Vec<_> = names.filter(|name| has(name)).collect();
+        assert!(found.is_empty(), "{binary} has fault points: {found:?}");
         checked += 1;
     }
     if checked == 0 {
@@ -57,6 +60,14 @@ fn no_binary_that_is_built_to_be_used_has_a_fault_point() {
     }
     let own = fs::read(env!("CARGO_BIN_EXE_memory-migration")).unwrap();
     assert!(own.windows(VARIABLE.len()).any(|part| part == VARIABLE.as_bytes()), "the search finds nothing anywhere");
+}
+
+#[test]
+fn the_page_names_every_fault_point() {
+    let page = fs::read_to_string(crate_path("docs/reliability.md")).unwrap();
+    for name in CALLS.iter().chain(SCRATCH).chain(controller_points()) {
+        assert!(page.contains(&format!("`{name}`")), "docs/reliability.md does not name {name}");
+    }
 }
 
 #[test]

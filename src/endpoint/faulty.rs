@@ -9,9 +9,9 @@ use tokio_util::bytes::Bytes;
 
 use crate::chroma::{Capabilities, NewCollection};
 use crate::faults::{self, Kind};
-use crate::model::{Collection, Error, Fetched, Metadata, Record, Result};
+use crate::model::{Collection, Error, Fetched, Filter, Metadata, Record, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Amendment, Budget, Finding, Reader, Remarks, Target, Writer};
+use crate::store::{Amendment, Budget, Finding, Neighbour, Reader, Remarks, Searches, Target, Writer};
 
 /// The source, with its places.
 pub(super) fn source(source: Box<dyn Reader>) -> Box<dyn Reader> {
@@ -51,11 +51,33 @@ fn error(kind: Kind, is_write: bool) -> Error {
 struct FaultyReader {
     side: &'static str,
     inner: &'static dyn Reader,
+    searches: Option<FaultySearches>,
 }
 
 impl FaultyReader {
     fn new(side: &'static str, inner: &'static dyn Reader) -> Self {
-        Self { side, inner }
+        let searches = inner.searches().map(|inner| FaultySearches { side, inner });
+        Self { side, inner, searches }
+    }
+}
+
+struct FaultySearches {
+    side: &'static str,
+    inner: &'static dyn Searches,
+}
+
+#[async_trait]
+impl Searches for FaultySearches {
+    fn engine(&self) -> &str {
+        self.inner.engine()
+    }
+
+    async fn nearest(&self, collection: &Collection, vectors: &[&[f32]], most: usize) -> Result<Vec<Vec<Neighbour>>> {
+        call(self.side, "nearest", false, self.inner.nearest(collection, vectors, most)).await
+    }
+
+    async fn matching(&self, collection: &Collection, filter: &Filter, most: usize) -> Result<Vec<String>> {
+        call(self.side, "matching", false, self.inner.matching(collection, filter, most)).await
     }
 }
 
@@ -104,6 +126,10 @@ impl Reader for FaultyReader {
 
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
         call(self.side, "held", false, self.inner.held(collection, ids)).await
+    }
+
+    fn searches(&self) -> Option<&dyn Searches> {
+        self.searches.as_ref().map(|searches| searches as &dyn Searches)
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
@@ -166,6 +192,10 @@ impl Reader for FaultyWriter {
 
     async fn held(&self, collection: &Collection, ids: &[String]) -> Result<Vec<String>> {
         self.reader.held(collection, ids).await
+    }
+
+    fn searches(&self) -> Option<&dyn Searches> {
+        self.reader.searches()
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {

@@ -111,29 +111,9 @@ pub(crate) struct Truth {
     pub(crate) earlier: BTreeMap<String, Vec<Memory>>,
     /// Ids that change right now: they may hold any content that they ever had, or be gone.
     pub(crate) moving: std::collections::BTreeSet<String>,
-    /// What the source itself answers for records whose acknowledged write it has lost: nobody can copy more than that.
-    pub(crate) forgotten: BTreeMap<String, Record>,
 }
 
 impl Truth {
-    /// Reads the source as it judges a target, and takes what that has lost of acknowledged writes for what it holds. Tells
-    /// how many records those are.
-    pub(crate) fn admit(&mut self, source: &Collection) -> usize {
-        let wrong = |record: &&Record| {
-            let known = self.source.get(&record.id);
-            known.is_some_and(|memory| Self::differs(&record.id, memory, Some(*record), &source.space).is_some())
-        };
-        self.forgotten =
-            source.records.iter().filter(wrong).map(|record| (record.id.clone(), record.clone())).collect();
-        let gone: Vec<String> =
-            self.source.keys().filter(|id| !source.records.iter().any(|r| r.id == **id)).cloned().collect();
-        for id in &gone {
-            let memory = self.source.remove(id);
-            self.earlier.entry(id.clone()).or_default().extend(memory);
-        }
-        self.forgotten.len() + gone.len()
-    }
-
     pub(crate) fn of(source: &Memories) -> Self {
         Self { source: source.clone(), ..Self::default() }
     }
@@ -160,7 +140,7 @@ impl Truth {
         for (id, memory) in self.source.iter().filter(|(id, _)| !self.foreign.contains_key(*id)) {
             let record = seen.get(id.as_str()).copied();
             let was = |record| self.was(id, record, &read.space);
-            if self.moving.contains(id) && record.is_none_or(was) || self.is_forgotten(id, record, &read.space) {
+            if self.moving.contains(id) && record.is_none_or(was) {
                 continue;
             }
             found.lost.extend(Self::differs(id, memory, record, &read.space));
@@ -172,11 +152,6 @@ impl Truth {
             }
         }
         found
-    }
-
-    fn is_forgotten(&self, id: &str, record: Option<&Record>, space: &str) -> bool {
-        let Some((known, record)) = self.forgotten.get(id).zip(record) else { return false };
-        differences(&alone(known.clone(), space), &alone(record.clone(), space), Tolerance::MIGRATED).is_empty()
     }
 
     fn was(&self, id: &str, record: &Record, space: &str) -> bool {

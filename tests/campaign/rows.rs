@@ -40,6 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("kill-out", "runner killed, into a folder, fixed pace", runner::KILLED, 25, runner::killed_out),
     row("kill-out-adaptive", "the same, adaptive pace", runner::KILLED, 25, runner::killed_out_adaptive),
     row("term", "runner told to stop", runner::TOLD, 20, runner::told_to_stop),
+    row("memory", "runner out of memory", runner::STARVED, 5, runner::out_of_memory),
     row("target-killed", "target server killed", servers::KILLED, 20, servers::target_killed),
     row("target-frozen", "target server frozen", servers::FROZEN, 10, servers::target_frozen),
     row("target-empty", "target server comes back empty", servers::EMPTY, 5, servers::target_empty),

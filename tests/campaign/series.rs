@@ -121,10 +121,10 @@ impl Campaign {
 
 /// One line of the log.
 fn note(log: &Path, row: &Row, n: usize, outcome: &Outcome) {
-    let Outcome { lost, twice, foreign, is_false, is_hung, recovered_in, said } = outcome;
+    let Outcome { lost, twice, foreign, is_false, is_hung, recovered_in, rate, said } = outcome;
     let line = json!({
         "row": row.name, "trial": n, "lost": lost, "twice": twice, "foreign": foreign, "false": is_false, "hung": is_hung,
-        "recovered_ms": u64::try_from(recovered_in.as_millis()).unwrap(), "said": said,
+        "recovered_ms": u64::try_from(recovered_in.as_millis()).unwrap(), "rate": rate, "said": said,
     });
     let mut file = fs::File::options().create(true).append(true).open(log).unwrap();
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
@@ -144,6 +144,7 @@ fn read(log: &Path) -> Tallies {
             is_false: json["false"] == true,
             is_hung: json["hung"] == true,
             recovered_in: Duration::from_millis(json["recovered_ms"].as_u64().unwrap()),
+            rate: json["rate"].as_u64(),
             said: Vec::new(),
         };
         if outcome.is_good() {

@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) is_hung: bool,
     /// From the end of the fault to a success, in which nothing else was left to be done.
     pub(crate) recovered_in: Duration,
+    /// Changes of records a second that other clients made during the run, where that is the row's matter.
+    pub(crate) rate: Option<u64>,
     /// What happened, for a person.
     pub(crate) said: Vec<String>,
 }

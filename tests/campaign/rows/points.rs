@@ -5,9 +5,10 @@ use memory_migration_operator::faults::CALLS;
 
 use super::cleared;
 use crate::campaign::bench::{Bench, NEW, conflicts};
-use crate::campaign::memories::{Dice, Memories, Memory, Truth, body, memories};
+use crate::campaign::memories::{Memories, Memory, Truth, body, memories};
 use crate::campaign::run::Run;
 use crate::campaign::trial::{Outcome, Trial};
+use crate::support::dice::Dice;
 
 pub(crate) const FAILS: &str = "before and after each kind of call: an error that may pass, one that stays, SIGKILL";
 /// Trials of one call.
