@@ -22,6 +22,7 @@ pub const CALLS: &[&str] = &[
     "target.capabilities",
     "target.checks",
     "target.open",
+    "target.restarted",
     "target.close",
     "target.collections",
     "target.listing",

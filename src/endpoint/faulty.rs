@@ -25,7 +25,7 @@ pub(super) fn target(target: Box<dyn Target>) -> Box<dyn Target> {
     }
     let inner: &'static dyn Target = Box::leak(target);
     let current = inner.current().map(|reader| FaultyReader::new("target", reader));
-    Box::new(FaultyTarget { inner, current, writer: OnceCell::new() })
+    Box::new(FaultyTarget { inner, current, writer: OnceCell::new(), again: OnceCell::new() })
 }
 
 /// Makes a call, unless one of its two places fails.
@@ -258,6 +258,8 @@ struct FaultyTarget {
     inner: &'static dyn Target,
     current: Option<FaultyReader>,
     writer: OnceCell<FaultyWriter>,
+    /// What reads after the target's server was started again.
+    again: OnceCell<FaultyReader>,
 }
 
 #[async_trait]
@@ -289,6 +291,12 @@ impl Target for FaultyTarget {
 
     fn files(&self) -> Option<&dyn Reader> {
         self.writer.get()?.files.as_ref().map(|files| files as &dyn Reader)
+    }
+
+    async fn restarted(&self) -> Result<Option<&dyn Reader>> {
+        let Some(inner) = call("target", "restarted", false, self.inner.restarted()).await? else { return Ok(None) };
+        let faulty = || async { FaultyReader::new("target", inner) };
+        Ok(Some(self.again.get_or_init(faulty).await))
     }
 
     async fn close(&self) -> Result<()> {

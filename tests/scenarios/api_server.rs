@@ -248,7 +248,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let sent: Value = serde_json::from_slice(&sent).unwrap_or_default();
     let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
     let asked = Asked::new(&path, &query);
-    let trap = shared.cluster.lock().unwrap().visit(asked.point(parts.method.as_str(), &query));
+    let trap = shared.cluster.lock().unwrap().visit(asked.point(parts.method.as_str(), &query, &sent));
     match trap {
         Some(Trap::Before(code)) => return refusal(code),
         Some(Trap::DeathBefore) => return std::future::pending().await,
@@ -328,9 +328,10 @@ impl Asked {
     }
 
     /// The fault point that the call is: verb, kind, and whether it is about one object. Leader election has its own.
-    fn point(&self, method: &str, query: &str) -> String {
+    fn point(&self, method: &str, query: &str, sent: &Value) -> String {
         let is_watch = query.contains("watch=true");
-        let kind = if self.object == LEADER { "leader" } else { &self.kind };
+        let made = sent["metadata"]["name"].as_str().map(|name| format!("{}/{name}", self.object));
+        let kind = if self.object == LEADER || made.is_some_and(|path| path == LEADER) { "leader" } else { &self.kind };
         let verb = match (method, &self.name) {
             ("GET", _) if is_watch => "watch",
             ("GET", None) => "list",

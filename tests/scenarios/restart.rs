@@ -47,7 +47,7 @@ fn put(server: &ApiServer, ended: &Ended, n: usize, with_job: bool) {
     let (mut job, mut pod) = (ended.job.clone(), ended.pod.clone());
     let (job_name, job_uid) = (format!("job-of-{name}"), format!("uid-of-the-job-of-{name}"));
     object["status"]["jobName"] = json!(job_name);
-    object["status"]["jobUid"] = json!(job_uid);
+    object["status"]["jobUID"] = json!(job_uid);
     server.put(&format!("{MIGRATIONS}/{name}"), object);
     if !with_job {
         return;

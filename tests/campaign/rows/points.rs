@@ -11,19 +11,31 @@ use crate::campaign::trial::{Outcome, Trial};
 use crate::support::dice::Dice;
 
 pub(crate) const FAILS: &str = "before and after each kind of call: an error that may pass, one that stays, SIGKILL";
+/// One trial of each call, at one of its two moments and with one of the three kinds.
+pub(crate) fn one_of_each() -> impl Iterator<Item = usize> {
+    (0..CALLS.len()).map(|call| call * EACH + call % EACH)
+}
+
+/// What the n-th trial is about.
+pub(crate) fn call(n: usize) -> &'static str {
+    CALLS[n / EACH]
+}
+
 /// Trials of one call.
 pub(crate) const EACH: usize = 6;
 pub(crate) const ALL: usize = CALLS.len() * EACH;
 
 pub(crate) fn one(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
-    let call = CALLS[n / EACH];
+    let call = call(n);
     let moment = ["before", "after"][n / 3 % 2];
     let kind = ["retry", "fatal", "kill"][n % 3];
     let often = ["target.add", "target.delete", "target.fetch_within", "source.fetch_within"].contains(&call);
     let visit = if often { 1 + dice.below(3) } else { 1 };
     let fault = format!("{call}.{moment}:{kind}:{visit}");
     match call {
-        "target.capabilities" | "target.checks" | "target.open" | "target.close" => in_folder(bench, dice, n, &fault),
+        "target.capabilities" | "target.checks" | "target.open" | "target.restarted" | "target.close" => {
+            in_folder(bench, dice, n, &fault)
+        }
         "target.create" | "target.set_metadata" => in_server(bench, dice, n, &fault, false),
         _ => in_server(bench, dice, n, &fault, true),
     }

@@ -11,8 +11,8 @@ use crate::support::dice::Dice;
 
 /// Changes of a record that all clients together make in a second, at most.
 const A_SECOND: u32 = 200;
-/// Records of one request, at most: a server takes some tens of requests a second, and ten times as many records.
-const AT_ONCE: usize = 24;
+/// Records of one request: a server takes some tens of requests a second, and ten times as many records.
+pub(crate) const AT_ONCE: usize = 24;
 
 /// One acknowledged change of one record.
 pub(crate) struct Change {
@@ -82,6 +82,8 @@ pub(crate) struct Shelf<'s> {
     pub(crate) before: &'s Memories,
     /// Clients that write at once, each with ids of its own.
     pub(crate) clients: usize,
+    /// Records of one request, at most.
+    pub(crate) at_once: usize,
 }
 
 /// Adds, updates, deletes, and deletes and adds again, until `stop` is set.
@@ -99,7 +101,7 @@ pub(crate) fn change(shelf: &Shelf<'_>, seed: u64, stop: &AtomicBool) -> Log {
 }
 
 fn one_client(shelf: &Shelf<'_>, seed: u64, number: usize, stop: &AtomicBool) -> Log {
-    let Shelf { url, id, before, clients } = *shelf;
+    let Shelf { url, id, before, clients, at_once } = *shelf;
     let (client, mut dice) = (Client::new(url), Dice::new(seed + number as u64));
     let own = before.keys().enumerate().filter(|(n, _)| n % clients == number);
     let mut mine: Vec<String> = own.map(|(_, id)| id.clone()).collect();
@@ -109,7 +111,7 @@ fn one_client(shelf: &Shelf<'_>, seed: u64, number: usize, stop: &AtomicBool) ->
             break;
         }
         let kind = if mine.len() < 2 * AT_ONCE { 0 } else { dice.below(5) };
-        let count = 1 + dice.below(AT_ONCE);
+        let count = 1 + dice.below(at_once);
         let ids: Vec<String> =
             (0..count)
                 .map(|one| {
