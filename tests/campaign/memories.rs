@@ -148,7 +148,7 @@ impl Truth {
         for (id, record) in seen {
             let is_known = self.source.contains_key(id) || self.foreign.contains_key(id);
             if !is_known && !self.was(id, record, &read.space) {
-                found.twice.push(format!("{id}: nobody wrote this"));
+                found.twice.push(format!("{id}: nobody wrote this{}", self.nearest(id, record, &read.space)));
             }
         }
         found
@@ -157,6 +157,14 @@ impl Truth {
     fn was(&self, id: &str, record: &Record, space: &str) -> bool {
         let mut all = self.earlier.get(id).into_iter().flatten().chain(self.source.get(id));
         all.any(|memory| Self::differs(id, memory, Some(record), space).is_none())
+    }
+
+    /// In what a record that nobody wrote differs from the version that it has the document of.
+    fn nearest(&self, id: &str, record: &Record, space: &str) -> String {
+        let mut all = self.earlier.get(id).into_iter().flatten();
+        let same = all.find(|memory| memory.document == record.document);
+        let how = same.and_then(|memory| Self::differs(id, memory, Some(record), space));
+        how.map(|how| format!(", but its document: {how}")).unwrap_or_default()
     }
 
     /// What is wrong with this record, in one line.
