@@ -28,6 +28,8 @@ require-rust:
 .PHONY: build
 build: require-rust ## Builds the command in release mode
 	cargo build --locked --release
+	@! grep -qa 'MEMORY_MIGRATION_FAULT' target/release/memory-migration || \
+	  { echo "make build: the release binary has the tests' fault points" >&2; exit 1; }
 
 IMAGE_TAR ?= target/image.tar
 .PHONY: image
@@ -102,6 +104,7 @@ mutants-code: require-rust $(CARGO_MUTANTS) ## Changes the code that decides, ch
 faults: require-rust chroma ## Breaks everything around a run, judges what is left, into docs/reliability.md (an hour; QUICK=1: 10 minutes)
 	FAULTS=all SEED=$(SEED) QUICK=$(QUICK) ROW=$(ROW) TRIAL=$(TRIAL) \
 	  cargo test --locked --test suite campaign::series::campaign -- --exact --nocapture
+	@if [ -z "$(ROW)$(QUICK)" ]; then FAULTS=all cargo test --locked --test suite scenarios::points:: -- --nocapture; fi
 
 .PHONY: charts-test
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)

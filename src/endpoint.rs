@@ -1,6 +1,8 @@
 //! From a description of two ends to open stores and the engine: the only place that picks an implementation.
 
 pub mod child;
+#[cfg(feature = "faults")]
+mod faulty;
 mod limit;
 mod local_target;
 mod own_writer;
@@ -208,6 +210,8 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
     };
     match opened.await {
         Ok((source, target, databases)) => {
+            #[cfg(feature = "faults")]
+            let (source, target) = (faulty::source(source), faulty::target(target));
             options.databases = databases;
             let work =
                 |stop| async move { engine::migrate(&*source, &*target, direction, &options, tracker, &stop).await };

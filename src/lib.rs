@@ -44,6 +44,8 @@ pub mod controller;
 pub mod endpoint;
 pub mod engine;
 pub mod exit;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod metrics;
 pub mod model;
 pub mod page;

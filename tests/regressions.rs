@@ -33,6 +33,8 @@
 //! | fault 5 | a new metadata key during the run | `f5_a_new_metadata_key_during_the_run_is_no_difference_of_settings` |
 //! | fault 6 | a server echoes the token | `no_part_of_a_secret_is_shown_wherever_a_text_is_cut` |
 //! | fault 7 | a torn copy of a live store | `a_torn_copy_is_never_taken_for_whole` |
+//! | campaign moving-http | 0.6.3 answers 400 with a `TypeError` of its own | `an_old_server_that_slips_while_a_record_goes_is_asked_again` |
+//! | srvlost | 0.6.3 answers 400 for a window with a lost vector | `a_type_error_of_an_old_server_is_a_matter_of_its_record` |
 //! | campaign kill-out | a null among the documents of a write, up to 0.6.3 | `a_record_that_was_written_with_a_null_document_is_no_damage` |
 
 mod campaign;

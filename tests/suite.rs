@@ -20,6 +20,8 @@ mod exact;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
+mod fault_points;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod fuzz;
@@ -49,6 +51,8 @@ mod rescue;
 mod scenarios;
 #[cfg(test)]
 mod search;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod several;
 #[cfg(test)]

@@ -107,7 +107,11 @@ async fn processes_of(context: &Context, jobs: &[&Job], pods: &[&Pod], now: &Tim
     }
     for job in jobs {
         let podless = world.pods.iter().all(|pod| Some(&pod.job_uid) != job.uid().as_ref());
-        let events = if podless { events_of(context, *job).await } else { Vec::new() };
+        let events = if podless && facts::job_phase(job) == JobPhase::Active {
+            events_of(context, *job).await
+        } else {
+            Vec::new()
+        };
         world.jobs.push(facts::job(job, &events));
     }
     world

@@ -35,6 +35,8 @@ use crate::serve::{self, Readiness};
 
 /// How often a missing CRD is looked for.
 const CRD_SECONDS: u64 = 5;
+/// Objects in one answer to a list: a whole page is held in several forms while it is read.
+const PAGE: u32 = 100;
 /// How long what has begun may take to end after a signal: well within a pod's grace of 30 s.
 const ENDING: Duration = Duration::from_secs(15);
 /// And then to give the Lease back.
@@ -171,13 +173,16 @@ fn watching(
     context: &Arc<Context>,
     bell: Bell,
 ) -> Controller<Found> {
-    let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
+    let all = watcher::Config::default().page_size(PAGE);
+    let ours = all.clone().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
     let (store, writer) = reflector::store();
     let ((job_store, job_writer), (pod_store, pod_writer)) = (reflector::store(), reflector::store());
     let (lock_store, lock_writer) = reflector::store();
-    context.caches.add(Cache { objects: store.clone(), jobs: job_store, pods: pod_store, locks: lock_store });
+    let since = tokio::time::Instant::now();
+    context.caches.add(Cache { objects: store.clone(), jobs: job_store, pods: pod_store, locks: lock_store, since });
     let news = context.clone();
-    let objects = watcher(api::<Found>(scope, client), watcher::Config::default())
+    let objects = watcher(api::<Found>(scope, client), all)
+        .modify(slim)
         .reflect(writer)
         .inspect(move |event| bell.saw(event))
         .applied_objects()

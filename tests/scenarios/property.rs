@@ -462,6 +462,59 @@ impl Model {
     }
 }
 
+/// The fault points of the controller are its writes: it dies before each one of an ordinary run, and whoever takes over dies
+/// once more, before one of its first. The run ends as if nothing had been, and keeps no lock.
+#[test]
+fn it_may_die_before_any_write_of_a_run_and_its_heir_too() {
+    // more than any look of that run writes, so that the last number is no death
+    const WRITES: usize = 12;
+    let story = [
+        Happens::Look,
+        Happens::PodComes,
+        Happens::Look,
+        Happens::PodStarts,
+        Happens::PodSays(1),
+        Happens::Look,
+        Happens::PodSucceeds,
+        Happens::Look,
+        Happens::PodEnds,
+        Happens::Look,
+    ];
+    let looks = story.iter().filter(|step| matches!(step, Happens::Look)).count();
+    for (local, at) in [false, true].into_iter().flat_map(|local| (0..looks).map(move |at| (local, at))) {
+        for (first, second) in (0..=WRITES).flat_map(|first| (0..4).map(move |second| (first, second))) {
+            let mut model = Model::new(local);
+            model.case.migration.spec.active_deadline_seconds = None;
+            let mut look = 0;
+            for step in story {
+                if !matches!(step, Happens::Look) {
+                    model.step(step);
+                    continue;
+                }
+                if look == at {
+                    model.step(Happens::LookAndDie(first));
+                    model.step(Happens::LookAndDie(second));
+                }
+                model.step(Happens::Look);
+                look += 1;
+                assert!(model.case.world.alive().count() <= 1, "two writers");
+            }
+            for _ in 0..3 {
+                for step in
+                    [Happens::PodComes, Happens::PodStarts, Happens::PodSucceeds, Happens::Look, Happens::Time(301)]
+                {
+                    model.step(step);
+                }
+            }
+            let died = format!("local {local}, look {at}, after {first} and {second} writes");
+            let status = model.case.migration.status.clone().unwrap();
+            assert_eq!(reason_of(&status), Reason::Verified, "{died}: {status:?}");
+            assert_eq!(status.attempts, 1, "{died}");
+            assert!(model.case.world.held.is_empty(), "{died}: a lock was kept");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
