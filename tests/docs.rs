@@ -241,7 +241,8 @@ fn exposed() -> String {
     }
     for (name, reason) in [("one", Reason::NoProgress), ("two", Reason::VolumeInUse)] {
         let waiting = Some(reason.as_str());
-        let shown = Shown { waiting, counts: Some(Counts::default()), last_success: Some(1), ..Shown::default() };
+        let (counts, recall) = (Some(Counts::default()), Some(1.0));
+        let shown = Shown { waiting, counts, recall, last_success: Some(1), ..Shown::default() };
         metrics.show("ns", name, &Phase::ALL.map(Phase::as_str), &shown);
     }
     metrics.text().unwrap()
