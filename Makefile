@@ -28,6 +28,8 @@ require-rust:
 .PHONY: build
 build: require-rust ## Builds the command in release mode
 	cargo build --locked --release
+	@! grep -qa 'MEMORY_MIGRATION_FAULT' target/release/memory-migration || \
+	  { echo "make build: the release binary has the tests' fault points" >&2; exit 1; }
 
 IMAGE_TAR ?= target/image.tar
 .PHONY: image
@@ -36,18 +38,24 @@ image: require-rust ## Makes the operator's image, without a container engine (I
 	IMAGE_ARCH="$(IMAGE_ARCH)" deploy/image.sh "$(IMAGE_TAR)" $(IMAGE)
 
 .PHONY: demo
-demo: require-rust ## Moves 500 memories from a local store to a Chroma server and back, and proves it
-	cargo build --locked
-	deploy/demo.sh "$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
+demo: require-rust ## Moves 500 memories from a local store to a Chroma server and back, and proves it (compiles first, once)
+	cargo build --locked --profile demo
+	deploy/demo.sh "$$(cargo build --locked --profile demo --quiet --message-format=json --bin memory-migration | \
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 
 .PHONY: pictures
-pictures: require-rust ## Renews docs/pictures: the architecture, and a recording of the demo
+pictures: require-rust ## Renews docs/pictures: the architecture, a recording of the demo, a report
 	python3 docs/pictures/architecture.py
 	cargo build --locked
 	python3 docs/pictures/cast.py record docs/pictures/demo.cast deploy/demo.sh "$$(cargo build --locked --quiet \
 	  --message-format=json --bin memory-migration | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 	python3 docs/pictures/cast.py draw docs/pictures/demo.cast docs/pictures/demo.svg
+	tests/page/install.sh
+	"$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
+	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')" report tests/page/report.json --html target/report.html
+	for scheme in light dark; do \
+	  python3 tests/page/browser.py picture target/report.html $$scheme 1100 1150 docs/pictures/report-$$scheme.png; \
+	done
 
 .PHONY: kind-demo
 kind-demo: ## The same on Kubernetes: a kind cluster, the chart, deploy/quickstart (needs docker, kind, kubectl, helm)
@@ -58,8 +66,10 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster
+test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster, and Chromium
+	@tests/page/install.sh || echo "make test: the report's page is NOT looked at in a browser" >&2
 	cargo test --locked
+	python/test.sh
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
 	  tests/workflows.sh; \
@@ -77,6 +87,12 @@ test: require-rust chroma ## Runs every test; as root, it installs Debian packag
 mutants: require-rust chroma ## Damages a copy in every way, checks that each is found, into docs/reliability.md (15 minutes)
 	MUTANTS=all SEED=$(SEED) MOST=$(MOST) cargo test --locked --test suite mutants::campaign -- --nocapture
 
+# SEED repeats a campaign; SECONDS bounds it; ONLY names one target.
+.PHONY: fuzz
+fuzz: require-rust chroma ## Gives each parser what nobody would write, into docs/reliability.md (an hour; SECONDS=60: a minute)
+	FUZZ=all SEED=$(SEED) SECONDS=$(SECONDS) ONLY=$(ONLY) \
+	  cargo test --locked --test suite fuzz::series::campaign -- --exact --nocapture
+
 # SEED repeats a campaign, or goes on with one that was stopped; MINUTES bounds one go, MOST the files that are sampled.
 .PHONY: mutants-code
 mutants-code: require-rust $(CARGO_MUTANTS) ## Changes the code that decides, checks that a test fails, into docs/reliability.md (30 minutes a go)
@@ -88,6 +104,7 @@ mutants-code: require-rust $(CARGO_MUTANTS) ## Changes the code that decides, ch
 faults: require-rust chroma ## Breaks everything around a run, judges what is left, into docs/reliability.md (an hour; QUICK=1: 10 minutes)
 	FAULTS=all SEED=$(SEED) QUICK=$(QUICK) ROW=$(ROW) TRIAL=$(TRIAL) \
 	  cargo test --locked --test suite campaign::series::campaign -- --exact --nocapture
+	@if [ -z "$(ROW)$(QUICK)" ]; then FAULTS=all cargo test --locked --test suite scenarios::points:: -- --nocapture; fi
 
 .PHONY: charts-test
 charts-test: ## Checks charts, manifests and alert rules: needs Go, no cluster (5 minutes once, then seconds)
@@ -111,11 +128,22 @@ bench: require-rust ## Measures ours beside a plain loop and Chroma's own ceilin
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
 	"$$python" bench/bench.py --binary "$$binary" --server "$$server" --cache "$(CACHE)" $(BENCH)
 
+# PARTS are those of deploy/release.sh; DIST is where they go.
+.PHONY: release
+release: require-rust ## Makes parts of a release (PARTS="program wheel", DIST=FOLDER); publishes nothing
+	deploy/release.sh "$(or $(DIST),target/dist)" $(PARTS)
+
 .PHONY: release-check
-release-check: require-rust ## Makes and checks what of a release x86_64 Linux can make, and signs it with a throwaway key (needs Go)
-	rm -rf target/release-check
-	mkdir -p target
-	deploy/release.sh target/release-check
+release-check: require-rust ## Makes and checks what of a release this machine can make, signs it with a throwaway key (needs Go)
+	deploy/release.sh target/release-check check
+
+.PHONY: wheel
+wheel: require-rust ## Makes the Python wheel, in release mode (DIST=FOLDER)
+	python/wheel.sh "$(or $(DIST),target/dist)"
+
+.PHONY: python-test
+python-test: require-rust ## Installs the wheel of a debug build with each Python from 3.9 on, and tests it against real Chroma
+	python/test.sh
 
 .PHONY: fmt
 fmt: require-rust ## Formats the code
@@ -160,7 +188,7 @@ cluster-test: require-rust ## Runs the scenarios on a real cluster: this one, or
 	tests/cluster/test.sh $(SCENARIOS)
 
 .PHONY: cluster-demo
-cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up to look around
+cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up (25 minutes the first time)
 	tests/cluster/test.sh --demo
 
 .PHONY: cluster-idle

@@ -1,4 +1,4 @@
-//! The `MemoryMigration` resource: its types, its rules, its names and labels.
+//! The resources `MemoryMigration` and `MemoryMigrationSchedule`: their types, their rules, names and labels.
 //! Does no I/O: whoever reads a manifest hands its text in, and whoever talks to a cluster is in `controller`.
 
 pub mod access;
@@ -7,30 +7,37 @@ pub mod conditions;
 pub mod crd;
 pub mod duration;
 pub mod endpoint;
+pub mod evidence;
 pub mod last_success;
 pub mod listed;
 pub mod manifest;
 pub mod pacing;
+pub mod phase;
 pub mod run_hash;
 pub mod runner;
+pub mod schedule;
 pub mod schema;
 pub mod search;
 pub mod select;
 pub mod spec;
 pub mod status;
+pub mod validity;
 
 pub use access::{Auth, Authority, BasicAuth, ClientCertificate, FromSecret, HeaderAuth, KeyRef, Tls};
-pub use crd::{crd, crd_yaml};
+pub use crd::{crd, crd_yaml, schedule_crd};
 pub use endpoint::{LocalSource, LocalTarget, Remote, ServiceRef, Source, Target};
-pub use manifest::{ManifestError, parse_manifest, parse_pod_template};
+pub use evidence::{ReportOptions, ReportStatus};
+pub use manifest::{ManifestError, parse_manifest, parse_pod_template, parse_schedule};
 pub use pacing::{Pacing, PacingMode};
 pub use runner::{ContainerName, ContainerPart, PodMetadata, PodPart, PodTemplate, Runner};
+pub use schedule::status::MemoryMigrationScheduleStatus;
+pub use schedule::{ConcurrencyPolicy, MemoryMigrationSchedule, SCHEDULE_CRD_NAME, SCHEDULE_KIND};
 pub use search::{SearchCheck, SearchMode, SearchStatus};
 pub use select::Selected;
 pub use spec::{
     Duplicates, Extras, MemoryMigration, MemoryMigrationSpec, Mode, OnConflict, Verification, VerificationMode,
 };
-pub use status::{MemoryMigrationStatus, Phase};
+pub use status::{LastSuccess, MemoryMigrationStatus, Phase};
 
 /// The API group.
 pub const GROUP: &str = "memory-migration.dev";

@@ -9,6 +9,7 @@ mod inspect;
 mod manifest;
 mod migrate;
 mod output;
+mod report;
 mod run;
 mod session;
 mod verify;
@@ -34,9 +35,9 @@ struct Cli {
 enum Command {
     /// Copy every record of a source into a target, and verify every one.
     Migrate(migrate::Args),
-    /// Reconcile MemoryMigration objects in a cluster.
+    /// Reconcile MemoryMigration objects and their schedules in a cluster.
     Controller(Box<controller::Args>),
-    /// Print the CustomResourceDefinition.
+    /// Print every CustomResourceDefinition.
     Crd,
     /// Carry out one MemoryMigration manifest without a cluster.
     Run(run::Args),
@@ -44,6 +45,8 @@ enum Command {
     Verify(verify::Args),
     /// Show what a store or server holds: collections, counts, dimension, distance, damage.
     Inspect(inspect::Args),
+    /// Show a report, or make a page for a browser of it.
+    Report(report::Args),
 }
 
 /// Threads for reading files and for parsing: more would wait for each other, and each keeps memory of its own.
@@ -85,6 +88,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Inspect(args) => inspect::run(args).await,
+        Command::Report(args) => report::run(&args),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod build;
 pub mod observe;
 pub mod plan;
 pub mod process;
+pub mod schedule;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub scratch_limit: String,
     /// Whose rules about user ids hold.
     pub platform: Platform,
+    /// Reports are kept in a `ConfigMap` beside the object.
+    pub report_config_map: bool,
     /// The runner's pod as far as no migration says otherwise.
     pub pod_template: PodTemplate,
 }
@@ -221,15 +224,16 @@ async fn look(namespace: &str, name: &str, context: &Context) -> Result<Action, 
     Ok(Action::requeue(plan::SOON))
 }
 
-/// A look from what the watches hold. It may say how a run goes on; for all else nothing is done, and the API server is
-/// read: None.
+/// A look from what the watches hold. It may say how a run goes on, and find that a finished one has nothing left to do; for
+/// all else nothing is done, and the API server is read: None.
 async fn follow(namespace: &str, name: &str, context: &Context) -> Result<Option<Action>, Error> {
     let now = now();
     let Some((migration, world)) = observe::follow(context, namespace, name, &now).await? else { return Ok(None) };
     let look = Look::new(&migration, &world, &context.settings, &now);
     let plan = plan::plan(&look);
     let known = migration.status.clone().unwrap_or_default();
-    if !plan.only_tells(&known) {
+    let rests = look.finish().is_some();
+    if !plan.only_tells(&known) || rests && !plan.writes.is_empty() {
         return Ok(None);
     }
     let read = serde_json::to_value(&known).unwrap_or_default();

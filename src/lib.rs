@@ -44,8 +44,11 @@ pub mod controller;
 pub mod endpoint;
 pub mod engine;
 pub mod exit;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod metrics;
 pub mod model;
+pub mod page;
 pub mod report;
 pub mod scratch;
 pub mod serve;

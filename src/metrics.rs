@@ -1,6 +1,8 @@
 //! Every metric's name and labels: no other file names one. Labels are bounded: namespace and name only while the
 //! object exists, everything else from closed lists.
 
+mod schedules;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
@@ -9,6 +11,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use self::schedules::Schedules;
+pub use self::schedules::ShownSchedule;
 use crate::report::{Counts, Direction, Verdict};
 
 /// Namespace and name of an object.
@@ -33,7 +37,9 @@ pub struct Metrics {
     progress: GaugeVec,
     rate: IntGaugeVec,
     last_success: IntGaugeVec,
+    stale: IntGaugeVec,
     attempts: IntGaugeVec,
+    schedules: Schedules,
     /// The objects that are shown, and what each waits for.
     objects: Mutex<BTreeMap<Key, Option<&'static str>>>,
 }
@@ -57,6 +63,8 @@ pub struct Shown {
     pub records_per_second: i64,
     /// Seconds since 1970 at which the last run succeeded; None for a dry run or without a success.
     pub last_success: Option<i64>,
+    /// Whether that is longer ago than it is valid for; None where it is valid for ever, or without a success.
+    pub stale: Option<bool>,
     /// Jobs that this run has had.
     pub attempts: i64,
 }
@@ -117,7 +125,13 @@ impl Metrics {
                 "When a run of the object last succeeded; a dry run is none.",
                 &OBJECT,
             )?,
+            stale: integer(
+                "verification_stale",
+                "1 if the object's last success is older than it is valid for, else 0.",
+                &OBJECT,
+            )?,
             attempts: integer("attempts", "Jobs that the object's run has had.", &OBJECT)?,
+            schedules: Schedules::new(&registry)?,
             registry,
             objects: Mutex::default(),
         };
@@ -127,7 +141,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let families: [Box<dyn prometheus::core::Collector>; 16] = [
+        let families: [Box<dyn prometheus::core::Collector>; 17] = [
             Box::new(self.reconcile_duration.clone()),
             Box::new(self.reconcile_errors.clone()),
             Box::new(self.runs.clone()),
@@ -143,6 +157,7 @@ impl Metrics {
             Box::new(self.progress.clone()),
             Box::new(self.rate.clone()),
             Box::new(self.last_success.clone()),
+            Box::new(self.stale.clone()),
             Box::new(self.attempts.clone()),
         ];
         families.into_iter().try_for_each(|family| self.registry.register(family))
@@ -232,6 +247,11 @@ impl Metrics {
         if let Some(second) = shown.last_success {
             self.last_success.with_label_values(&labels).set(second);
         }
+        match shown.stale {
+            Some(is_stale) => self.stale.with_label_values(&labels).set(i64::from(is_stale)),
+            // one that was never shown cannot be removed: that is no error
+            None => drop(self.stale.remove_label_values(&labels)),
+        }
         let Ok(mut objects) = self.objects.lock() else { return };
         let before = objects.insert((namespace.into(), name.into()), shown.waiting).flatten();
         // A series that was never shown cannot be removed: that is no error.
@@ -241,6 +261,16 @@ impl Metrics {
         if let Some(reason) = shown.waiting {
             self.waiting.with_label_values(&[namespace, name, reason]).set(1);
         }
+    }
+
+    /// Shows a schedule.
+    pub fn show_schedule(&self, namespace: &str, name: &str, shown: &ShownSchedule) {
+        self.schedules.show(namespace, name, shown);
+    }
+
+    /// Drops the series of all schedules that are not there any more.
+    pub fn keep_schedules(&self, existing: &BTreeSet<Key>) {
+        self.schedules.keep_only(existing);
     }
 
     /// Drops the series of all objects that are not there any more.
@@ -270,6 +300,7 @@ impl Metrics {
         let _ = self.rate.remove_label_values(&labels);
         let _ = self.attempts.remove_label_values(&labels);
         let _ = self.last_success.remove_label_values(&labels);
+        let _ = self.stale.remove_label_values(&labels);
     }
 
     fn forget_records(&self, namespace: &str, name: &str) {
@@ -447,8 +478,35 @@ mod tests {
         assert!(!metrics.text().unwrap().contains("memory_migration_records{"));
     }
 
+    /// What a schedule has missed is in its status: a restart of the operator does not begin at 0.
+    #[test]
+    fn series_of_schedules_live_as_long_as_their_object() {
+        let metrics = Metrics::new(&REASONS).unwrap();
+        let seen = || -> Vec<String> {
+            let text = metrics.text().unwrap();
+            let lines = text.lines().filter(|line| line.contains("name=\"nightly\""));
+            lines.map(|line| line.replace("{name=\"nightly\",namespace=\"ns\"}", "")).collect()
+        };
+        let show = |shown| metrics.show_schedule("ns", "nightly", &shown);
+        show(ShownSchedule::default());
+        assert_eq!(seen(), ["memory_migration_schedule_missed_total 0"]);
+        let shown = ShownSchedule { last_success: Some(7), missed: 3, up_to_date: Some(false) };
+        show(shown.clone());
+        let all = [
+            "memory_migration_schedule_last_success_timestamp_seconds 7",
+            "memory_migration_schedule_missed_total 3",
+            "memory_migration_schedule_up_to_date 0",
+        ];
+        assert_eq!(seen(), all);
+        show(shown);
+        assert_eq!(seen(), all);
+        metrics.keep_schedules(&BTreeSet::new());
+        assert_eq!(seen(), Vec::<String>::new());
+    }
+
     #[test]
     fn the_recall_is_that_of_the_last_ended_run() {
+        const SERIES: &str = "{name=\"a\",namespace=\"ns\"}";
         let metrics = Metrics::new(&REASONS).unwrap();
         let show = |ended: bool, planned, recall| {
             let counts = ended.then(counts);
@@ -462,7 +520,6 @@ mod tests {
             let lines = text.lines().filter_map(|line| line.strip_prefix("memory_migration_search_recall"));
             lines.map(Into::into).collect::<Vec<String>>()
         };
-        const SERIES: &str = "{name=\"a\",namespace=\"ns\"}";
         assert!(show(false, false, None).is_empty(), "a run that never ended has none");
         assert_eq!(show(true, false, Some(0.98)), [format!("{SERIES} 0.98")]);
         assert_eq!(show(false, false, None), [format!("{SERIES} 0.98")], "a run is under way");
@@ -482,6 +539,7 @@ mod tests {
             counts: Some(counts()),
             progress: 0.5,
             last_success: Some(7),
+            stale: Some(true),
             ..Shown::default()
         };
         metrics.show("ns", "a", &PHASES, &shown);
@@ -493,6 +551,10 @@ mod tests {
         );
         assert!(text.contains("memory_migration_status_phase{name=\"a\",namespace=\"ns\",phase=\"Succeeded\"} 0"));
         assert!(text.contains("memory_migration_progress_ratio{name=\"a\",namespace=\"ns\"} 0.5"));
+        assert!(text.contains("memory_migration_verification_stale{name=\"a\",namespace=\"ns\"} 1"));
+        metrics.show("ns", "a", &PHASES, &Shown { stale: None, ..shown.clone() });
+        let text = metrics.text().unwrap();
+        assert!(!text.contains("memory_migration_verification_stale{name=\"a\""), "validFor was removed: {text}");
         metrics.keep_only(&BTreeSet::from([("ns".into(), "b".into())]), &PHASES);
         let text = metrics.text().unwrap();
         assert!(!text.contains("name=\"a\"") && text.contains("name=\"b\""), "{text}");

@@ -21,6 +21,13 @@ pub const SORT_BYTES: usize = 1 << 20;
 /// Bytes of a sorted list, or of the pages of a column, that are held.
 pub const HELD_BYTES: usize = 256 << 10;
 
+/// A nameless file in the scratch folder.
+fn file() -> std::io::Result<std::fs::File> {
+    #[cfg(feature = "faults")]
+    crate::faults::io("scratch.make")?;
+    tempfile::tempfile()
+}
+
 /// The error of a store whose scratch space failed.
 #[must_use]
 pub fn failed(source: std::io::Error) -> Error {

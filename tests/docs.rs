@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use memory_migration_operator::api::conditions::Reason;
-use memory_migration_operator::api::{KIND, Phase, parse_manifest};
+use memory_migration_operator::api::{KIND, Phase, SCHEDULE_KIND, parse_manifest, parse_schedule};
 use memory_migration_operator::exit::Exit;
-use memory_migration_operator::metrics::{Metrics, Shown};
+use memory_migration_operator::metrics::{Metrics, Shown, ShownSchedule};
 use memory_migration_operator::report::{Counts, Direction, Verdict};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 use serde_json::Value;
@@ -130,13 +130,17 @@ fn yaml(text: &str, place: &Path) -> Vec<Value> {
     documents.into_iter().filter(|document| !document.is_null()).collect()
 }
 
-/// Checks a migration as the API server would, and more strictly; whether it is one.
+/// Checks a migration or schedule as the API server would, and more strictly; whether it is one.
 fn check_migration(object: &Value, place: &Path) -> bool {
-    let ours = object["kind"] == KIND;
-    if ours && let Err(error) = parse_manifest(&object.to_string()) {
+    let read = match object["kind"].as_str() {
+        Some(KIND) => parse_manifest(&object.to_string()).map(drop),
+        Some(SCHEDULE_KIND) => parse_schedule(&object.to_string()).map(drop),
+        _ => return false,
+    };
+    if let Err(error) = read {
         panic!("{}: {error}\n{object:#}", place.display());
     }
-    ours
+    true
 }
 
 #[test]
@@ -241,10 +245,18 @@ fn exposed() -> String {
     }
     for (name, reason) in [("one", Reason::NoProgress), ("two", Reason::VolumeInUse)] {
         let waiting = Some(reason.as_str());
-        let (counts, recall) = (Some(Counts::default()), Some(1.0));
-        let shown = Shown { waiting, counts, recall, last_success: Some(1), ..Shown::default() };
+        let shown = Shown {
+            waiting,
+            counts: Some(Counts::default()),
+            last_success: Some(1),
+            stale: Some(true),
+            recall: Some(1.0),
+            ..Shown::default()
+        };
         metrics.show("ns", name, &Phase::ALL.map(Phase::as_str), &shown);
     }
+    let schedule = ShownSchedule { last_success: Some(1), up_to_date: Some(true), ..ShownSchedule::default() };
+    metrics.show_schedule("ns", "nightly", &schedule);
     metrics.text().unwrap()
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use memory_migration_operator::api::crd::yaml;
+use memory_migration_operator::api::{crd, schedule_crd};
 use serde_json::Value;
 
-const CRD: &str = "crds/memorymigrations.memory-migration.dev.yaml";
 const REFERENCE: &str = "docs/api.md";
 /// Fields whose shape is Kubernetes' own, by the type's name in Kubernetes' reference; the first that fits counts.
 const KUBERNETES: [(&str, &str); 11] = [
@@ -25,52 +27,82 @@ fn path(relative: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(relative)
 }
 
+/// With UPDATE set the file is written first.
+fn assert_fresh(file: &str, generated: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path(file), generated).unwrap();
+    }
+    let committed = std::fs::read_to_string(path(file)).unwrap_or_default();
+    let command = "UPDATE=1 cargo test --locked --test suite generated::";
+    assert!(committed == generated, "{file} is stale: run `{command}` and commit it");
+}
+
 #[test]
-fn the_crd_file_is_fresh() {
-    let committed = std::fs::read_to_string(path(CRD)).unwrap_or_default();
-    let generated = memory_migration_operator::api::crd_yaml().unwrap();
-    assert!(committed == generated, "{CRD} is stale: run `memory-migration crd > {CRD}` and commit it");
+fn the_crd_files_are_fresh() {
+    for crd in [crd(), schedule_crd()] {
+        let file = format!("crds/{}.yaml", crd.metadata.name.as_deref().unwrap());
+        assert_fresh(&file, &yaml(&crd).unwrap());
+    }
+}
+
+/// `memory-migration crd` prints what `kubectl apply -f -` takes: both.
+#[test]
+fn the_command_prints_both_crds() {
+    let printed = memory_migration_operator::api::crd_yaml().unwrap();
+    let files = [crd(), schedule_crd()].map(|crd| yaml(&crd).unwrap());
+    assert_eq!(printed, files.join("---\n"));
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&printed).unwrap();
+    assert_eq!(documents.len(), 2);
 }
 
 #[test]
 fn the_reference_is_fresh() {
-    let generated = reference();
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path(REFERENCE), &generated).unwrap();
-    }
-    let committed = std::fs::read_to_string(path(REFERENCE)).unwrap_or_default();
-    let command = "UPDATE=1 cargo test --locked --test suite generated::";
-    assert!(committed == generated, "{REFERENCE} is stale: run `{command}` and commit it");
+    assert_fresh(REFERENCE, &reference());
 }
 
 /// docs/api.md.
 fn reference() -> String {
-    let crd = memory_migration_operator::api::crd();
-    let version = &crd.spec.versions[0];
-    let mut text = format!(
+    let mut text = String::from(
         "<!-- Generated from the types in src/api: `UPDATE=1 cargo test --locked --test suite generated::`. Do not edit. -->\n\
          # API reference\n\n\
-         `apiVersion: {}/{}`, `kind: {}`, namespaced; short names {}; category `{}`. What the words mean is in \
-         [concepts](concepts.md), what a reason asks of you in [troubleshooting](troubleshooting.md).\n",
+         What the words mean is in [concepts](concepts.md), what a reason asks of you in [troubleshooting](troubleshooting.md).\n",
+    );
+    let mut known = Vec::new();
+    resource(&mut text, &crd(), "", &mut known);
+    resource(&mut text, &schedule_crd(), "schedule.", &mut known);
+    text
+}
+
+/// One resource. `prefix`: what its places begin with, so that the headings of two differ.
+fn resource(text: &mut String, crd: &CustomResourceDefinition, prefix: &str, known: &mut Vec<(Value, String)>) {
+    let version = &crd.spec.versions[0];
+    let names: Vec<String> = crd.spec.names.short_names.iter().flatten().map(|name| format!("`{name}`")).collect();
+    let _ = write!(
+        text,
+        "\n## {kind}\n\n`apiVersion: {}/{}`, `kind: {kind}`, namespaced; short names {}; category `{}`.\n",
         crd.spec.group,
         version.name,
-        crd.spec.names.kind,
-        crd.spec.names.short_names.iter().flatten().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", "),
+        names.join(", "),
         crd.spec.names.categories.iter().flatten().cloned().collect::<String>(),
+        kind = crd.spec.names.kind,
     );
     let schema = version.schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
     let schema = serde_json::to_value(schema).unwrap();
-    let mut known = Vec::new();
-    for part in ["spec", "status"] {
-        section(&mut text, part, &schema["properties"][part], &mut known);
+    let rules = messages(&schema);
+    if !rules.is_empty() {
+        let _ = write!(text, "\n{}\n", rules.iter().map(|rule| format!("- {rule}")).collect::<Vec<_>>().join("\n"));
     }
-    text.push_str("\n## kubectl get memmig\n\n| column | is | shown |\n|---|---|---|\n");
+    for part in ["spec", "status"] {
+        section(text, &format!("{prefix}{part}"), &schema["properties"][part], known);
+    }
+    let short = crd.spec.names.short_names.as_ref().unwrap()[0].clone();
+    let _ = write!(text, "\n## kubectl get {short}\n\n| column | is | shown |\n|---|---|---|\n");
     for column in version.additional_printer_columns.iter().flatten() {
         let shown = if column.priority.is_some_and(|p| p > 0) { "with `-o wide`" } else { "always" };
         let is = column.description.as_deref().unwrap_or("Time since the object was made");
-        let _ = writeln!(text, "| {} | {is} (`{}`) | {shown} |", column.name, column.json_path);
+        let json_path = column.json_path.replace('|', "\\|");
+        let _ = writeln!(text, "| {} | {is} (`{json_path}`) | {shown} |", column.name);
     }
-    text
 }
 
 /// An object of ours with a table of its fields, then the objects in it. One that is described already is not repeated.

@@ -4,15 +4,80 @@
 
 use std::fs;
 
-use memory_migration_operator::api::{crd, parse_manifest};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use memory_migration_operator::api::{
+    KIND, MemoryMigrationSchedule, crd, parse_manifest, parse_schedule, schedule_crd,
+};
 use serde_json::{Map, Value, json};
 
 use super::support::chroma::crate_path;
 
 /// The schema of the whole object.
 fn schema() -> Value {
-    let version = crd().spec.versions.remove(0);
+    schema_of(crd())
+}
+
+fn schema_of(mut crd: CustomResourceDefinition) -> Value {
+    let version = crd.spec.versions.remove(0);
     serde_json::to_value(version.schema.unwrap().open_api_v3_schema.unwrap()).unwrap()
+}
+
+/// Schedules: the example, the shortest one, and one that sets every field.
+fn schedules() -> Vec<(String, Value)> {
+    let head = "apiVersion: memory-migration.dev/v1alpha1\nkind: MemoryMigrationSchedule\nmetadata: {name: s}\nspec:\n";
+    let template =
+        "template: {spec: {source: {remote: {service: {name: chroma}}}, target: {local: {claimName: backup}}}}";
+    let everything = "  schedule: 0 2 * * *\n  timeZone: Europe/Berlin\n  suspend: true\n  concurrencyPolicy: Replace\n  \
+        startingDeadlineSeconds: 60\n  successfulHistoryLimit: 0\n  failedHistoryLimit: 7\n  \
+        template:\n    metadata: {labels: {a: b}, annotations: {c: d}}\n    spec:\n      \
+          source: {remote: {service: {name: chroma}}}\n      target: {local: {claimName: backup, path: a/b}}\n      \
+          collections: [{name: one}]\n      pacing: {mode: Adaptive}\n";
+    let read = |text: String| serde_saphyr::from_str::<Value>(&text).unwrap();
+    let example = fs::read_to_string(crate_path("deploy/examples/schedule.yaml")).unwrap();
+    vec![
+        ("example".into(), read(example)),
+        ("shortest".into(), read(format!("{head}  schedule: '@daily'\n  {template}\n"))),
+        ("everything".into(), read(format!("{head}{everything}"))),
+    ]
+}
+
+#[test]
+fn a_schedule_that_is_applied_read_back_and_applied_again_is_the_same() {
+    let schema = schema_of(schedule_crd());
+    for (name, applied) in schedules() {
+        assert_eq!(differences(&schema, &applied), Vec::<&str>::new(), "{name}");
+        let asked = parse_schedule(&applied.to_string()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let stored = parse_schedule(&stored(&schema, &applied).to_string()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let hash = |schedule: &MemoryMigrationSchedule| schedule.spec.template.spec.run_hash();
+        assert_eq!(hash(&stored), hash(&asked), "{name}");
+        assert_eq!(stored.spec.time_zone, asked.spec.time_zone, "{name}");
+    }
+}
+
+/// Whoever breaks a rule reads what to write instead.
+#[test]
+fn what_a_schedule_cannot_be_is_refused_with_a_sentence() {
+    let (_, everything) = schedules().pop().unwrap();
+    let says = |change: &dyn Fn(&mut Value), wanted: &str| {
+        let mut object = everything.clone();
+        change(&mut object);
+        let said = parse_schedule(&object.to_string()).expect_err(wanted).to_string();
+        assert!(said.contains(wanted), "{said}");
+    };
+    says(&|o| o["spec"]["schedule"] = json!("0 2 * *"), "spec.schedule: \"0 2 * *\" is no schedule (it has 4 fields)");
+    says(&|o| o["spec"]["timeZone"] = json!("Europe/Bonn"), "spec.timeZone: there is no time zone \"Europe/Bonn\"");
+    says(&|o| o["spec"]["concurrencyPolicy"] = json!("Allow"), "spec.concurrencyPolicy");
+    says(&|o| o["spec"]["startingDeadlineSeconds"] = json!(0), "write a number of seconds from 1");
+    says(
+        &|o| o["spec"]["template"]["spec"]["target"]["local"]["path"] = json!("../x"),
+        "spec.template.spec.target.local.path",
+    );
+    says(
+        &|o| o["spec"]["template"]["spec"]["pacing"] = json!({"mode": "Fixed", "delay": "2h"}),
+        "spec.template.spec.pacing.delay",
+    );
+    says(&|o| o["metadata"]["name"] = json!("n".repeat(201)), "write one of at most 200 characters");
+    says(&|o| o["spec"]["template"]["name"] = json!("x"), "spec.template.name: unknown field");
 }
 
 /// The examples, and an object that sets every kind of field.
@@ -21,6 +86,9 @@ fn manifests() -> Vec<(String, Value)> {
     for entry in fs::read_dir(crate_path("deploy/examples")).unwrap() {
         let path = entry.unwrap().path();
         let value: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        if value["kind"] != KIND {
+            continue;
+        }
         all.push((path.file_name().unwrap().to_str().unwrap().to_owned(), value));
     }
     assert!(all.len() >= 8, "{}", all.len());
@@ -238,6 +306,7 @@ fn the_defaults_of_a_small_object() {
             "runId": "",
             "suspend": false,
             "backoffLimit": 6,
+            "report": {"values": false},
             "runner": {},
         })
     );
@@ -259,11 +328,11 @@ fn kubectl_explain_says_what_a_field_does() {
     for (path, says) in [
         (
             "spec.mode",
-            "Migrate (default): copy, then compare every record. Verify: compare only; nothing is written, no lock is taken.",
+            "Migrate (default): copy, then compare every record. Verify: compare only. It writes nothing and takes no lock.",
         ),
         (
             "spec.pacing",
-            "How to pace writes. Default: `{mode: Fixed, batchSize: 10, delay: 1s}`. Editing it starts no run.",
+            "How to pace writes. An edit starts no run; it applies to the next Job. Default: `{mode: Fixed, batchSize: 10, delay: 1s}`.",
         ),
         (
             "spec.duplicates",
@@ -271,16 +340,16 @@ fn kubectl_explain_says_what_a_field_does() {
         ),
         (
             "spec.collections.match",
-            "All collections whose names match; `*` stands for any text. Exactly one of name and match is needed. Example: `user-memory-*`.",
+            "All collections whose names match this pattern; `*` is any text. Write exactly one of name and match. Example: `user-memory-*`.",
         ),
         (
             "spec.jobTTLSecondsAfterFinished",
-            "Seconds after which a finished run's Job and pod are removed; the object and its status stay. Default: never. Example: `86400`.",
+            "Seconds after which the Job and pod of a finished run are removed. The object and its status stay. Default: never. Example: `86400`.",
         ),
         ("spec.target.remote.auth.bearer.secretKeyRef.key", "Its key. Example: `token`."),
     ] {
         assert_eq!(explained(&schema, path), says, "{path}");
     }
-    assert!(explained(&schema, "spec.onConflict").contains("an object that is created again"));
+    assert!(explained(&schema, "spec.onConflict").contains("An object that is created again"));
     assert!(!schema.to_string().contains("\\n"), "kubectl breaks lines by itself");
 }

@@ -24,6 +24,7 @@
 //! | ingress-nginx#6005, chroma#5192 | a proxy answers 413 | `proxy413_batches_fit_through_a_proxy_and_the_limit_is_remembered` |
 //! | ingress-nginx#6005 | a proxy redirects to https | `a_server_behind_a_redirect_to_https_is_read_and_written_there` |
 //! | Velero, VolSync | a restored snapshot beside its original | `samestore_a_restored_snapshot_goes_back_into_the_live_server` |
+//! | srv500 | a server cannot count one of its collections | `a_collection_that_a_server_cannot_count_is_left_out_and_the_others_are_moved` |
 //! | fault 1 | a gateway caps its answers | `f1_a_gateway_that_caps_answers_or_listings_loses_nothing` |
 //! | fault 2 | a wrong entry of an index of `SQLite`'s | `a_wrong_entry_of_sqlite_s_index_hides_no_record` |
 //! | fault 3 | another client's record comes in the last moment | `f3_another_clients_record_in_the_last_moment_is_left_alone` |
@@ -32,6 +33,8 @@
 //! | fault 5 | a new metadata key during the run | `f5_a_new_metadata_key_during_the_run_is_no_difference_of_settings` |
 //! | fault 6 | a server echoes the token | `no_part_of_a_secret_is_shown_wherever_a_text_is_cut` |
 //! | fault 7 | a torn copy of a live store | `a_torn_copy_is_never_taken_for_whole` |
+//! | campaign moving-http | 0.6.3 answers 400 with a `TypeError` of its own | `an_old_server_that_slips_while_a_record_goes_is_asked_again` |
+//! | srvlost | 0.6.3 answers 400 for a window with a lost vector | `a_type_error_of_an_old_server_is_a_matter_of_its_record` |
 //! | campaign kill-out | a null among the documents of a write, up to 0.6.3 | `a_record_that_was_written_with_a_null_document_is_no_damage` |
 
 mod campaign;
@@ -39,6 +42,7 @@ mod damage;
 mod engine;
 mod files;
 mod http;
+mod kept;
 mod reports;
 
 use std::net::TcpListener;
@@ -87,6 +91,32 @@ fn a_run_that_wrote_nothing_claims_no_copies() {
     let run = Migration::new(&remote(&source, DEFAULT), &remote(&target, DEFAULT));
     let report = run.args(["--on-conflict", "fail"]).ends(6);
     assert_eq!((report.count("source"), report.count("copied"), report.count("targetAfter")), (2, 0, 0));
+}
+
+/// A migration that was applied with its source's Chroma read the store while that made it, and failed for good: "its layout
+/// is older than Chroma 0.4.15".
+#[test]
+fn a_source_that_is_being_made_is_waited_for() {
+    let migrations = "CREATE TABLE migrations (dir TEXT, version INTEGER, filename TEXT, sql TEXT, hash TEXT);";
+    let first = "INSERT INTO migrations VALUES ('embeddings_queue', 1, '00001-embeddings.sqlite.sql', '', '');
+                 CREATE TABLE embeddings_queue (seq_id INTEGER PRIMARY KEY, operation INTEGER, topic TEXT, id TEXT);";
+    for made in [String::new(), migrations.to_owned(), format!("{migrations}{first}")] {
+        let (store, target) = (Store::absent(), Store::absent());
+        std::fs::create_dir_all(&store.path).unwrap();
+        std::fs::write(store.path.join("chroma.sqlite3"), "").unwrap();
+        rusqlite::Connection::open(store.path.join("chroma.sqlite3")).unwrap().execute_batch(&made).unwrap();
+        let into = local(&target.path, DEFAULT);
+        let run = Migration::new(&local(&store.path, DEFAULT), &into).only(&["values"]).ends(4);
+        assert_eq!(run.reason(), "SourceNotFound", "{made}");
+        run.says(&["its tables are not all there", "wait, or start that Chroma again"]);
+        // Chroma checks the hashes of migrations, which those above do not have
+        std::fs::remove_file(store.path.join("chroma.sqlite3")).unwrap();
+        let mut server = ChromaServer::start("1.5.9", &store.path);
+        create(&server, DEFAULT, &json!({"name": "values"}));
+        write(&server, DEFAULT, "values", "add", &json!({"ids": ["a"], "embeddings": [[1.0]]}));
+        server.stop();
+        Migration::new(&local(&store.path, DEFAULT), &into).only(&["values"]).written_by("1.5.9").verified();
+    }
 }
 
 /// A mover that started beside its server took the half-made tables of a new store for a layout too old to read.

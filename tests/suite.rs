@@ -20,7 +20,11 @@ mod exact;
 #[cfg(test)]
 mod exactness;
 #[cfg(test)]
+mod fault_points;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
@@ -34,15 +38,21 @@ mod manifests;
 #[cfg(test)]
 mod mutants;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod regressions;
+#[cfg(test)]
+mod release;
 #[cfg(test)]
 mod rescue;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
 mod search;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod several;
 #[cfg(test)]

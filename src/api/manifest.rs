@@ -4,10 +4,11 @@
 use serde_json::Value;
 use thiserror::Error as ThisError;
 
-use super::crd::SCHEMA;
+use super::crd::{SCHEDULE_SCHEMA, SCHEMA};
 use super::runner::PodTemplate;
+use super::schedule::{MemoryMigrationSchedule, SCHEDULE_KIND};
 use super::spec::MemoryMigration;
-use super::{API_VERSION, KIND, schema};
+use super::{API_VERSION, KIND, schema as shape};
 
 /// Why a manifest cannot be used.
 #[derive(Debug, ThisError)]
@@ -20,9 +21,11 @@ pub enum ManifestError {
     Documents(usize),
     /// Another kind of object.
     #[error(
-        "the manifest says apiVersion {api_version} and kind {kind}: write apiVersion: {API_VERSION} and kind: {KIND}"
+        "the manifest says apiVersion {api_version} and kind {kind}: write apiVersion: {API_VERSION} and kind: {wanted}"
     )]
     Kind {
+        /// What it should say for `kind`.
+        wanted: &'static str,
         /// What it says for `apiVersion`.
         api_version: String,
         /// What it says for `kind`.
@@ -42,21 +45,33 @@ pub enum ManifestError {
 /// When it is no YAML, not one document, another kind of object, has an unknown key, or breaks a rule of the
 /// resource; all that is wrong is said at once.
 pub fn parse_manifest(yaml: &str) -> Result<MemoryMigration, ManifestError> {
+    let migration: MemoryMigration = serde_json::from_value(checked(yaml, KIND, &SCHEMA)?)?;
+    let problems = migration.problems();
+    if problems.is_empty() { Ok(migration) } else { Err(ManifestError::Refused(problems)) }
+}
+
+/// Reads the manifest of a schedule, as strictly.
+///
+/// # Errors
+/// As [`parse_manifest`].
+pub fn parse_schedule(yaml: &str) -> Result<MemoryMigrationSchedule, ManifestError> {
+    let schedule: MemoryMigrationSchedule = serde_json::from_value(checked(yaml, SCHEDULE_KIND, &SCHEDULE_SCHEMA)?)?;
+    let problems: Vec<String> = schedule.calendar().err().into_iter().chain(schedule.problems()).collect();
+    if problems.is_empty() { Ok(schedule) } else { Err(ManifestError::Refused(problems)) }
+}
+
+/// The one document, if it is of this kind and has the shape of its schema.
+fn checked(yaml: &str, kind: &'static str, schema: &Value) -> Result<Value, ManifestError> {
     // As kubectl reads it: `y` is a name, not a truth value.
     let options = serde_saphyr::options! { strict_booleans: true };
     let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(yaml, options)?;
-    let mut documents: Vec<Value> = documents.into_iter().filter(|d| !d.is_null()).map(schema::without_nulls).collect();
+    let mut documents: Vec<Value> = documents.into_iter().filter(|d| !d.is_null()).map(shape::without_nulls).collect();
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
         return Err(ManifestError::Documents(documents.len() + usize::from(!documents.is_empty())));
     };
-    check_kind(&document)?;
-    let problems = shape_problems(&document);
-    if !problems.is_empty() {
-        return Err(ManifestError::Refused(problems));
-    }
-    let migration: MemoryMigration = serde_json::from_value(document)?;
-    let problems = migration.problems();
-    if problems.is_empty() { Ok(migration) } else { Err(ManifestError::Refused(problems)) }
+    check_kind(&document, kind)?;
+    let problems = shape_problems(&document, kind, schema);
+    if problems.is_empty() { Ok(document) } else { Err(ManifestError::Refused(problems)) }
 }
 
 /// Reads a part of a `PodTemplate` from JSON, as strictly as an API server reads it in a manifest.
@@ -65,30 +80,33 @@ pub fn parse_manifest(yaml: &str) -> Result<MemoryMigration, ManifestError> {
 /// Everything that is wrong with it, each with its place.
 pub fn parse_pod_template(json: &str) -> Result<PodTemplate, String> {
     let value: Value = serde_json::from_str(json).map_err(|e| format!("it is no JSON: {e}"))?;
-    let value = schema::without_nulls(value);
+    let value = shape::without_nulls(value);
     let of_template = &SCHEMA["properties"]["spec"]["properties"]["runner"]["properties"]["podTemplate"];
-    let problems = schema::problems(of_template, &value, "podTemplate");
+    let problems = shape::problems(of_template, &value, "podTemplate");
     if !problems.is_empty() {
         return Err(problems.join("; "));
     }
     serde_json::from_value(value).map_err(|e| e.to_string())
 }
 
-fn check_kind(document: &Value) -> Result<(), ManifestError> {
+fn check_kind(document: &Value, wanted: &'static str) -> Result<(), ManifestError> {
     let word = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or("(none)").to_owned();
     let (api_version, kind) = (word("apiVersion"), word("kind"));
-    if api_version == API_VERSION && kind == KIND { Ok(()) } else { Err(ManifestError::Kind { api_version, kind }) }
+    if api_version == API_VERSION && kind == wanted {
+        return Ok(());
+    }
+    Err(ManifestError::Kind { wanted, api_version, kind })
 }
 
-fn shape_problems(document: &Value) -> Vec<String> {
+fn shape_problems(document: &Value, kind: &str, schema: &Value) -> Vec<String> {
     let mut problems = Vec::new();
     for (key, value) in document.as_object().into_iter().flatten() {
         match key.as_str() {
             // A status in the file is what some cluster said once: nothing reads it.
             "metadata" if !value.is_object() => problems.push("metadata: write an object with fields".into()),
             "apiVersion" | "kind" | "metadata" | "status" => {}
-            "spec" => problems.extend(schema::problems(&SCHEMA["properties"]["spec"], value, "spec")),
-            other => problems.push(format!("{other}: unknown field; a {KIND} has apiVersion, kind, metadata and spec")),
+            "spec" => problems.extend(shape::problems(&schema["properties"]["spec"], value, "spec")),
+            other => problems.push(format!("{other}: unknown field; a {kind} has apiVersion, kind, metadata and spec")),
         }
     }
     if document.get("spec").is_none() {
@@ -174,7 +192,7 @@ mod tests {
             says(
                 &text,
                 "spec.target.remote.url: write http:// or https://, a host and perhaps a port and a path, as in \
-                 https://chroma.example.com:8000; credentials belong into auth",
+                 https://chroma.example.com:8000; put credentials into auth",
             );
         }
         let text = refused_with("{service: {name: chroma}}", "{url: \"http://chroma:99999\"}");
@@ -222,8 +240,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_pace() {
-        let fixed =
-            "spec.pacing: batchSize and delay are for mode: Fixed: remove them, for Adaptive finds both by itself";
+        let fixed = "spec.pacing: batchSize and delay are for mode: Fixed: remove them, Adaptive finds both by itself";
         for line in [
             "{mode: Adaptive, batchSize: 11}",
             "{mode: Adaptive, delay: 2s}",

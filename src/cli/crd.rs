@@ -3,7 +3,7 @@
 use super::output;
 use crate::exit::Exit;
 
-/// Prints the `CustomResourceDefinition` as YAML.
+/// Prints both `CustomResourceDefinitions` as YAML.
 pub(super) fn run() -> Exit {
     match crate::api::crd_yaml() {
         Ok(yaml) => {
@@ -11,7 +11,7 @@ pub(super) fn run() -> Exit {
             Exit::Success
         }
         Err(error) => {
-            output::error(&format!("failed to write the CustomResourceDefinition as YAML: {error}"));
+            output::error(&format!("failed to write the CustomResourceDefinitions as YAML: {error}"));
             Exit::Bug
         }
     }

@@ -159,6 +159,7 @@ mod tests {
             counts: Counts::default(),
             verification: Verification::default(),
             collections: vec![collection],
+            collections_left_out: 0,
         };
         let all = Outcome { report, exit: Exit::Success, is_comparison: false };
         let person = outcome(&all, Some("r.json"), PRINTED);

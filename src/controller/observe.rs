@@ -92,7 +92,7 @@ async fn processes(context: &Context, pods: &Api<Pod>, namespace: &str, uid: &st
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let jobs = jobs.list(&ours).await.map_err(failed(&format!("list the Jobs of {namespace}")))?.items;
     let own = pods.list(&ours).await.map_err(failed(&format!("list the runner's pods of {namespace}")))?.items;
-    let owned: Vec<&Job> = jobs.iter().filter(|job| facts::is_owned(job, uid)).collect();
+    let owned: Vec<&Job> = jobs.iter().filter(|job| facts::is_owned(*job, uid)).collect();
     let own: Vec<&Pod> = own.iter().collect();
     Ok(processes_of(context, &owned, &own, now).await)
 }
@@ -107,7 +107,11 @@ async fn processes_of(context: &Context, jobs: &[&Job], pods: &[&Pod], now: &Tim
     }
     for job in jobs {
         let podless = world.pods.iter().all(|pod| Some(&pod.job_uid) != job.uid().as_ref());
-        let events = if podless { events_of(context, *job).await } else { Vec::new() };
+        let events = if podless && facts::job_phase(job) == JobPhase::Active {
+            events_of(context, *job).await
+        } else {
+            Vec::new()
+        };
         world.jobs.push(facts::job(job, &events));
     }
     world
@@ -119,7 +123,7 @@ fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, world:
     let key = key_of(migration);
     let uid = migration.uid().unwrap_or_default();
     let (jobs, pods) = memory.ended(&uid);
-    for job in jobs.iter().filter(|job| facts::is_owned(job, &uid)) {
+    for job in jobs.iter().filter(|job| facts::is_owned(*job, &uid)) {
         let fact = facts::job(job, &[]);
         if world.jobs.iter().all(|there| there.uid != fact.uid) {
             world.jobs.push(JobFact { gone: true, ..fact });

@@ -3,12 +3,13 @@
 pub mod caches;
 pub mod election;
 pub mod memory;
+mod schedules;
 pub mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use self::caches::{Cache, Caches};
 use self::election::Election;
 use self::memory::Memory;
+use self::schedules::Bell;
 use super::build::ANNOTATION_NAME;
 use super::{Config, Context, Error, Found, error_policy, reconcile};
 use crate::api::conditions::Reason;
@@ -33,6 +35,8 @@ use crate::serve::{self, Readiness};
 
 /// How often a missing CRD is looked for.
 const CRD_SECONDS: u64 = 5;
+/// Objects in one answer to a list: a whole page is held in several forms while it is read.
+const PAGE: u32 = 100;
 /// How long what has begun may take to end after a signal: well within a pod's grace of 30 s.
 const ENDING: Duration = Duration::from_secs(15);
 /// And then to give the Lease back.
@@ -122,10 +126,13 @@ async fn work(
         caches: Caches::default(),
         readiness: readiness.clone(),
     });
-    let (mut stores, mut running) = (Vec::new(), Vec::new());
+    let (mut stores, mut running, mut scheduling) = (Vec::new(), Vec::new(), Vec::new());
     // A watch is of one namespace or of all.
     for scope in scopes(config) {
-        let controller = watching(config, scope, &client, &context)
+        let (bell, rings) = Bell::new();
+        let ending = (stop.clone(), election.lost());
+        scheduling.push(schedules::run(scope, &client, config.concurrency, &context, rings, ending));
+        let controller = watching(config, scope, &client, &context, bell)
             .graceful_shutdown_on(stopped(stop.clone()))
             .graceful_shutdown_on(election.lost());
         stores.push(controller.store());
@@ -143,7 +150,7 @@ async fn work(
         tokio::time::sleep(ENDING).await;
     };
     tokio::select! {
-        _ = join_all(running) => {}
+        _ = join(join_all(running), join_all(scheduling)) => {}
         () = late => tracing::warn!("a watch did not end within {ENDING:?}: ending without it"),
     }
     sweep.abort();
@@ -159,15 +166,25 @@ async fn client() -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
 
 /// The watches of one scope: migrations, the Jobs and pods that belong to them, and the locks that they wait for. The
 /// filter stands behind the cache, which holds every version.
-fn watching(config: &Config, scope: Option<&str>, client: &Client, context: &Arc<Context>) -> Controller<Found> {
-    let ours = watcher::Config::default().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
+fn watching(
+    config: &Config,
+    scope: Option<&str>,
+    client: &Client,
+    context: &Arc<Context>,
+    bell: Bell,
+) -> Controller<Found> {
+    let all = watcher::Config::default().page_size(PAGE);
+    let ours = all.clone().labels(&format!("{LABEL_MANAGED_BY}={MANAGER}"));
     let (store, writer) = reflector::store();
     let ((job_store, job_writer), (pod_store, pod_writer)) = (reflector::store(), reflector::store());
     let (lock_store, lock_writer) = reflector::store();
-    context.caches.add(Cache { objects: store.clone(), jobs: job_store, pods: pod_store, locks: lock_store });
+    let since = tokio::time::Instant::now();
+    context.caches.add(Cache { objects: store.clone(), jobs: job_store, pods: pod_store, locks: lock_store, since });
     let news = context.clone();
-    let objects = watcher(api::<Found>(scope, client), watcher::Config::default())
+    let objects = watcher(api::<Found>(scope, client), all)
+        .modify(slim)
         .reflect(writer)
+        .inspect(move |event| bell.saw(event))
         .applied_objects()
         .try_filter(move |found| std::future::ready(news.memory.is_news(found)));
     let jobs = watcher(api::<Job>(scope, client), ours.clone()).modify(slim).reflect(job_writer).touched_objects();

@@ -47,7 +47,7 @@ pub enum Error {
         why: String,
     },
     /// 401 or 403.
-    #[error("{store} refused the credentials for {attempt} (status {status}): {hint}")]
+    #[error("{store} refused {attempt} (status {status}): {hint}")]
     Denied {
         /// The store.
         store: String,

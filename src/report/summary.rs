@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Digest;
 use super::{Counts, Reason, Report, SCHEMA, Verdict, Verification};
 
 /// The Job pod's termination message: the verdict in at most [`Summary::MAX_BYTES`].
@@ -30,6 +31,9 @@ pub struct Summary {
     /// See [`super::CollectionReport::max_ulps`].
     #[serde(default)]
     pub max_ulps: u32,
+    /// What proves the report in the log; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Digest>,
 }
 
 impl Summary {
@@ -49,6 +53,7 @@ impl Summary {
             verification: report.verification,
             fingerprint,
             max_ulps: report.collections.iter().map(|c| c.max_ulps).max().unwrap_or_default(),
+            report: None,
         }
     }
 
@@ -65,6 +70,7 @@ impl Summary {
             verification: Verification::default(),
             fingerprint: String::new(),
             max_ulps: 0,
+            report: None,
         }
     }
 
@@ -101,6 +107,7 @@ mod tests {
             verification: Verification::default(),
             fingerprint: "f".repeat(64),
             max_ulps: 4,
+            report: Some(Digest { bytes: u64::MAX, lines: u32::MAX, ..Digest::of("") }),
         }
     }
 

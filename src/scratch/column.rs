@@ -88,7 +88,7 @@ impl HeldPage {
         if self.changed {
             let file = match self.file.take() {
                 Some(file) => file,
-                None => tempfile::tempfile()?,
+                None => super::file()?,
             };
             let kept = file.write_all_at(&self.bytes, (self.page as u64).saturating_mul(len as u64));
             self.file = Some(file);

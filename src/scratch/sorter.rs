@@ -114,7 +114,7 @@ impl Sorter {
         self.sort_spans();
         let (file, start) = match self.file.take() {
             Some(known) => known,
-            None => (Arc::new(tempfile::tempfile()?), 0),
+            None => (Arc::new(super::file()?), 0),
         };
         let mut out = Out::new(&file, start);
         let written = self.spans.iter().try_for_each(|span| out.entry(span.key(&self.bytes), span.value(&self.bytes)));
@@ -135,7 +135,7 @@ impl Sorter {
 
 /// Merges groups of runs into a new file.
 fn merged(file: &Arc<File>, runs: &[Run]) -> io::Result<(File, Vec<Run>)> {
-    let target = tempfile::tempfile()?;
+    let target = super::file()?;
     let (mut start, mut fewer) = (0, Vec::with_capacity(runs.len().div_ceil(FAN)));
     for group in runs.chunks(FAN) {
         let mut out = Out::new(&target, start);

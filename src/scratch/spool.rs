@@ -50,8 +50,10 @@ impl Spool {
     fn flush(&mut self) -> io::Result<()> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => tempfile::tempfile()?,
+            None => super::file()?,
         };
+        #[cfg(feature = "faults")]
+        crate::faults::io("scratch.write")?;
         let written = file.write_all_at(&self.tail, self.written);
         self.file = Some(file);
         written?;
@@ -68,6 +70,8 @@ impl Spool {
         let in_file = usize::try_from(self.written.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());
         let (first, rest) = buffer.split_at_mut(in_file);
         if let Some(file) = self.file.as_ref().filter(|_| !first.is_empty()) {
+            #[cfg(feature = "faults")]
+            crate::faults::io("scratch.read")?;
             file.read_exact_at(first, at)?;
         }
         if rest.is_empty() {

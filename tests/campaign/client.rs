@@ -83,15 +83,15 @@ impl Client {
         self.done(Method::POST, &format!("/{id}/{what}"), Some(records));
     }
 
-    /// Whether a write of one record was acknowledged.
-    pub(crate) fn write(&self, id: &str, what: &str, record: &str, memory: &Memory) -> bool {
-        let all = body([(&record.to_owned(), memory)].into_iter());
+    /// Whether a write of these records was acknowledged.
+    pub(crate) fn write(&self, id: &str, what: &str, records: &[(String, Memory)]) -> bool {
+        let all = body(records.iter().map(|(id, memory)| (id, memory)));
         self.call(Method::POST, &format!("/{id}/{what}"), Some(&all)).is_some_and(|(status, _)| status < 300)
     }
 
-    /// Whether the deletion of one record was acknowledged.
-    pub(crate) fn delete(&self, id: &str, record: &str) -> bool {
-        let ids = json!({"ids": [record]});
+    /// Whether the deletion of these records was acknowledged.
+    pub(crate) fn delete(&self, id: &str, records: &[String]) -> bool {
+        let ids = json!({"ids": records});
         self.call(Method::POST, &format!("/{id}/delete"), Some(&ids)).is_some_and(|(status, _)| status < 300)
     }
 }

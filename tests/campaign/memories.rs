@@ -148,7 +148,7 @@ impl Truth {
         for (id, record) in seen {
             let is_known = self.source.contains_key(id) || self.foreign.contains_key(id);
             if !is_known && !self.was(id, record, &read.space) {
-                found.twice.push(format!("{id}: nobody wrote this"));
+                found.twice.push(format!("{id}: nobody wrote this{}", self.nearest(id, record, &read.space)));
             }
         }
         found
@@ -159,22 +159,34 @@ impl Truth {
         all.any(|memory| Self::differs(id, memory, Some(record), space).is_none())
     }
 
+    /// In what a record that nobody wrote differs from the version that it has the document of.
+    fn nearest(&self, id: &str, record: &Record, space: &str) -> String {
+        let mut all = self.earlier.get(id).into_iter().flatten();
+        let same = all.find(|memory| memory.document == record.document);
+        let how = same.and_then(|memory| Self::differs(id, memory, Some(record), space));
+        how.map(|how| format!(", but its document: {how}")).unwrap_or_default()
+    }
+
     /// What is wrong with this record, in one line.
     fn differs(id: &str, memory: &Memory, record: Option<&Record>, space: &str) -> Option<String> {
         let Some(record) = record else { return Some(format!("{id} is not there")) };
-        let alone = |record: Record| Collection {
-            name: id.to_owned(),
-            tenant: String::new(),
-            database: String::new(),
-            id: String::new(),
-            space: space.to_owned(),
-            metadata: BTreeMap::new(),
-            configuration: Json::Null,
-            count: 1,
-            records: vec![record],
-        };
-        let found = differences(&alone(memory.record(id)), &alone(record.clone()), Tolerance::MIGRATED);
+        let found = differences(&alone(memory.record(id), space), &alone(record.clone(), space), Tolerance::MIGRATED);
         (!found.is_empty()).then(|| found.join("; "))
+    }
+}
+
+/// A collection of one record.
+fn alone(record: Record, space: &str) -> Collection {
+    Collection {
+        name: record.id.clone(),
+        tenant: String::new(),
+        database: String::new(),
+        id: String::new(),
+        space: space.to_owned(),
+        metadata: BTreeMap::new(),
+        configuration: Json::Null,
+        count: 1,
+        records: vec![record],
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::rows::ROWS;
+use super::rows::{ROWS, Row};
 use super::series::Tallies;
 use super::trial::Outcome;
 use crate::support::chroma::crate_path;
@@ -19,6 +19,19 @@ pub(crate) fn write(tallies: &Tallies, seed: u64) {
     let (head, rest) = page.split_once(BEGIN).unwrap_or_else(|| panic!("{PAGE} has no {BEGIN}"));
     let (_, tail) = rest.split_once(END).unwrap_or_else(|| panic!("{PAGE} has no {END}"));
     fs::write(&path, format!("{head}{BEGIN}\n\n{}\n{END}{tail}", table(tallies, seed))).unwrap();
+}
+
+/// How the fault is produced, and what rate its clients reached.
+fn how<'o>(row: &Row, outcomes: impl Iterator<Item = &'o Outcome>) -> String {
+    let mut rates: Vec<u64> = outcomes.filter_map(|outcome| outcome.rate).collect();
+    rates.sort_unstable();
+    match rates.as_slice() {
+        [] => row.how.to_owned(),
+        [least, .., most] => {
+            format!("{}; reached: {least} to {most}, median {}", row.how, rates[rates.len() / 2])
+        }
+        [one] => format!("{}; reached: {one}", row.how),
+    }
 }
 
 fn table(tallies: &Tallies, seed: u64) -> String {
@@ -44,7 +57,7 @@ fn table(tallies: &Tallies, seed: u64) -> String {
             "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} / {:.1} |",
             row.name,
             row.fault,
-            row.how,
+            how(row, trials.values()),
             trials.len(),
             sum(|outcome| outcome.lost),
             sum(|outcome| outcome.twice),

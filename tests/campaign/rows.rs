@@ -4,6 +4,7 @@ pub(crate) mod clients;
 pub(crate) mod disks;
 pub(crate) mod files;
 pub(crate) mod network;
+pub(crate) mod points;
 pub(crate) mod runner;
 pub(crate) mod servers;
 pub(crate) mod writer;
@@ -39,6 +40,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("kill-out", "runner killed, into a folder, fixed pace", runner::KILLED, 25, runner::killed_out),
     row("kill-out-adaptive", "the same, adaptive pace", runner::KILLED, 25, runner::killed_out_adaptive),
     row("term", "runner told to stop", runner::TOLD, 20, runner::told_to_stop),
+    row("memory", "runner out of memory", runner::STARVED, 5, runner::out_of_memory),
     row("target-killed", "target server killed", servers::KILLED, 20, servers::target_killed),
     row("target-frozen", "target server frozen", servers::FROZEN, 10, servers::target_frozen),
     row("target-empty", "target server comes back empty", servers::EMPTY, 5, servers::target_empty),
@@ -65,6 +67,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("disk-scratch", "scratch space full", disks::SCRATCH, 5, disks::scratch),
     row("source-replaced", "source folder replaced", files::REPLACED, 10, files::replaced),
     row("source-torn", "source's index torn", files::TORN, 10, files::torn),
+    row("fault-points", "every call of a store fails", points::FAILS, points::ALL, points::one),
     row("source-journal", "source has a hot journal", files::JOURNAL, 5, files::journal),
 ];
 

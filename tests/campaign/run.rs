@@ -36,6 +36,8 @@ pub(crate) struct Run {
     /// `TMPDIR`, if it matters.
     pub(crate) scratch: Option<PathBuf>,
     pub(crate) is_in_process: bool,
+    /// A fault point, what happens there, and at which visit: `target.add.after:kill:2`.
+    pub(crate) fault: Option<String>,
 }
 
 /// How it ended. No code: a signal, or it was ended here because it hung.
@@ -44,6 +46,8 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) said: String,
     pub(crate) is_hung: bool,
+    /// Lines of the log about fault points.
+    pub(crate) points: Vec<String>,
 }
 
 impl Ended {
@@ -52,7 +56,7 @@ impl Ended {
     }
 
     fn hung() -> Self {
-        Self { code: None, said: "it did not end".to_owned(), is_hung: true }
+        Self { code: None, said: "it did not end".to_owned(), is_hung: true, points: Vec::new() }
     }
 }
 
@@ -60,8 +64,15 @@ impl From<Option<Output>> for Ended {
     fn from(output: Option<Output>) -> Self {
         let Some(output) = output else { return Self::hung() };
         let panics = output.stderr_text().lines().find(|line| line.contains("panicked"));
+        let points = output.stderr_text().lines().filter(|line| line.contains("fault point "));
+        let points = points.map(str::to_owned).collect();
         let last = output.stdout_text().lines().last().unwrap_or_default();
-        Self { code: output.code_if_any(), said: panics.unwrap_or(last).chars().take(400).collect(), is_hung: false }
+        Self {
+            code: output.code_if_any(),
+            said: panics.unwrap_or(last).chars().take(400).collect(),
+            is_hung: false,
+            points,
+        }
     }
 }
 
@@ -77,6 +88,7 @@ impl Run {
             version,
             scratch: None,
             is_in_process: false,
+            fault: None,
         }
     }
 
@@ -92,6 +104,9 @@ impl Run {
         if !target.starts_with("http") {
             let writer = if self.version == NEW { "server" } else { self.version };
             command = command.args(["--chroma-bin".as_ref(), env(writer).chroma().as_os_str()]);
+        }
+        if let Some(fault) = &self.fault {
+            command = command.env(memory_migration_operator::faults::VARIABLE, fault);
         }
         match &self.scratch {
             Some(folder) => command.env("TMPDIR", folder),
@@ -127,7 +142,12 @@ impl Run {
         runtime.shutdown_background();
         let Ok(outcome) = ended else { return Ended::hung() };
         let code = Some(if outcome.exit == Exit::Success { 0 } else { outcome.exit as i32 });
-        Ended { code, said: format!("{:?}: {}", outcome.report.reason, outcome.report.message), is_hung: false }
+        Ended {
+            code,
+            said: format!("{:?}: {}", outcome.report.reason, outcome.report.message),
+            is_hung: false,
+            points: Vec::new(),
+        }
     }
 
     fn request(&self) -> Request {

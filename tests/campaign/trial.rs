@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) is_hung: bool,
     /// From the end of the fault to a success, in which nothing else was left to be done.
     pub(crate) recovered_in: Duration,
+    /// Changes of records a second that other clients made during the run, where that is the row's matter.
+    pub(crate) rate: Option<u64>,
     /// What happened, for a person.
     pub(crate) said: Vec<String>,
 }
@@ -65,7 +67,7 @@ impl<'b> Trial<'b> {
 
     /// A run under the fault has ended. If it claimed a success, that must be true now.
     pub(crate) fn ended(&mut self, ended: Ended) {
-        let Ended { code, said, is_hung } = ended;
+        let Ended { code, said, is_hung, .. } = ended;
         self.outcome.said.push(format!("exit {code:?}: {said}"));
         self.outcome.is_hung |= is_hung;
         // a panic, or a bug that the product itself names
@@ -80,6 +82,7 @@ impl<'b> Trial<'b> {
     /// The fault is over: the run is made again until it has nothing left to do, and the target is judged.
     pub(crate) fn recovers(mut self) -> Outcome {
         self.run.is_in_process = false;
+        self.run.fault = None;
         let from = Instant::now();
         loop {
             let ended = self.run.ended();
@@ -95,7 +98,7 @@ impl<'b> Trial<'b> {
         }
         self.outcome.recovered_in = from.elapsed();
         let found = self.found();
-        self.outcome.is_false |= self.done == 0 && !found.is_nothing();
+        self.outcome.is_false |= self.done == 0 && !self.outcome.is_hung && !found.is_nothing();
         self.outcome.add(&found, "in the end");
         self.outcome
     }

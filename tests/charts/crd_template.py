@@ -1,4 +1,4 @@
-"""Makes the CRD chart's template from crds/: the same text, with the annotation that keeps it through an uninstall.
+"""Makes a template of the CRD chart from crds/: the same text, with the annotation that keeps it through an uninstall.
 
 Text, not parsed YAML: Helm's own conversion would write large integers as floats. Prints the template.
 Usage: crd_template.py CRD.yaml
@@ -8,7 +8,7 @@ import sys
 
 HEAD = "# Generated from crds/ by `make charts-generate`: do not edit.\n"
 KEEP = """  annotations:
-    # Removing it would remove every migration of the cluster.
+    # Removing it would remove every object of this kind in the cluster.
     helm.sh/resource-policy: keep
 """
 

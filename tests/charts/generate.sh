@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is made from crds/ and the charts' values, and committed: the CRD chart's template, the chart's README.md,
+# What is made from crds/ and the charts' values, and committed: the CRD chart's templates, the chart's README.md,
 # deploy/crds.yaml, deploy/operator.yaml and the CRD chart's copy in the chart. `make charts-generate` writes them.
 # Usage: generate.sh           writes
 #        generate.sh --check   only says which are stale
@@ -13,7 +13,8 @@ namespace=memory-migration-system
 # No registry can have this name (RFC 2606), so nobody's image runs by default.
 unset=image-not-set.invalid
 
-crd_template() { python "$here/crd_template.py" crds/memorymigrations.memory-migration.dev.yaml; }
+migrations() { python "$here/crd_template.py" crds/memorymigrations.memory-migration.dev.yaml; }
+schedules() { python "$here/crd_template.py" crds/memorymigrationschedules.memory-migration.dev.yaml; }
 
 readme() { helm-docs --chart-search-root $chart --template-files README.md.gotmpl --log-level error --dry-run; }
 
@@ -23,7 +24,7 @@ crds() {
   cat <<END
 # Generated from crds/ by \`make charts-generate\`: do not edit. The custom resources, for plain kubectl:
 #   kubectl apply --server-side -f deploy/crds.yaml
-# Deleting them deletes every migration of the cluster.
+# Deleting them deletes every schedule and migration of the cluster.
 END
   for file in crds/*.yaml; do
     echo ---
@@ -80,7 +81,9 @@ crds_in_the_chart() {
   rm -rf "$made"
 }
 
-file crd_template charts/memory-migration-operator-crds/templates/memorymigrations.yaml
+templates=charts/memory-migration-operator-crds/templates
+file migrations $templates/memorymigrations.yaml
+file schedules $templates/memorymigrationschedules.yaml
 crds_in_the_chart # before what is rendered from the chart
 file readme $chart/README.md
 file crds deploy/crds.yaml

@@ -44,9 +44,38 @@ pub(super) struct Cluster {
     pub(super) logs: BTreeMap<String, String>,
     /// Codes that a policy answers creations of a kind with.
     pub(super) refuses: BTreeMap<String, u16>,
+    /// Kinds whose CRD is not installed.
+    pub(super) lacks: BTreeSet<String>,
+    /// How many more writes are taken, other than of the leader's Lease and of events; None: all.
+    pub(super) takes: Option<usize>,
+    /// Paths of all that was created.
+    pub(super) made: Vec<String>,
     /// Pods whose kubelet never answers.
     pub(super) unreachable: BTreeSet<String>,
+    /// How often each fault point was come to.
+    pub(super) visits: BTreeMap<String, usize>,
+    /// What happens at which visit of a fault point.
+    pub(super) trap: Option<(String, usize, Trap)>,
     calls: Vec<String>,
+}
+
+/// What happens to a call at a fault point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trap {
+    /// It is answered so, and nothing is done.
+    Before(u16),
+    /// It is done, and answered so.
+    After(u16),
+    /// It is not done, and never answered: the caller is to die here.
+    DeathBefore,
+    /// It is done, and never answered.
+    DeathAfter,
+}
+
+impl Trap {
+    pub(super) fn is_deadly(self) -> bool {
+        matches!(self, Self::DeathBefore | Self::DeathAfter)
+    }
 }
 
 struct Shared {
@@ -139,6 +168,17 @@ impl ApiServer {
         self.cluster().calls.clone()
     }
 
+    /// Nobody leads any more, as if the Lease had run out.
+    pub(super) fn leaderless(&self) {
+        self.delete(LEADER);
+    }
+
+    /// Whether the trap has been come to.
+    pub(super) fn is_sprung(&self) -> bool {
+        let cluster = self.cluster();
+        cluster.trap.as_ref().is_some_and(|(point, visit, _)| cluster.visits.get(point).is_some_and(|n| n >= visit))
+    }
+
     /// Writes other than to the leader's Lease.
     pub(super) fn writes(&self) -> Vec<String> {
         let leader = |call: &String| call.contains("/leases");
@@ -159,6 +199,14 @@ impl ApiServer {
 }
 
 impl Cluster {
+    /// A fault point is come to: what happens there.
+    fn visit(&mut self, point: String) -> Option<Trap> {
+        let visits = self.visits.entry(point.clone()).or_default();
+        *visits += 1;
+        let (trapped, visit, trap) = self.trap.as_ref()?;
+        (*trapped == point && visit == visits).then_some(*trap)
+    }
+
     fn put(&mut self, path: &str, mut object: Value) {
         self.version += 1;
         let kind = if self.objects.contains_key(path) { "MODIFIED" } else { "ADDED" };
@@ -206,24 +254,48 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let sent: Value = serde_json::from_slice(&sent).unwrap_or_default();
     let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
     let asked = Asked::new(&path, &query);
+    let trap = shared.cluster.lock().unwrap().visit(asked.point(parts.method.as_str(), &query, &sent));
+    match trap {
+        Some(Trap::Before(code)) => return refusal(code),
+        Some(Trap::DeathBefore) => return std::future::pending().await,
+        _ => {}
+    }
     if asked.sub.as_deref() == Some("log") {
         return log(&shared, &path, &query).await;
     }
+    let answer = done(&shared, parts.method.as_str(), &path, &query, asked, sent);
+    match trap {
+        Some(Trap::After(code)) => refusal(code),
+        Some(Trap::DeathAfter) => std::future::pending().await,
+        _ => answer,
+    }
+}
+
+/// Carries the call out.
+fn done(shared: &Arc<Shared>, method: &str, path: &str, query: &str, asked: Asked, sent: Value) -> Response {
     let mut cluster = shared.cluster.lock().unwrap();
-    cluster.calls.push(format!("{} {path}?{query}", parts.method));
-    if asked.kind == "memorymigrations" && !cluster.has_crd {
+    cluster.calls.push(format!("{method} {path}?{query}"));
+    let is_lacking = asked.kind == "memorymigrations" && !cluster.has_crd;
+    if is_lacking || cluster.lacks.contains(&asked.kind) {
         return refusal(404);
+    }
+    let counts = method != "GET" && !path.contains("/leases") && !path.contains("/events");
+    if let Some(takes) = cluster.takes.filter(|_| counts) {
+        if takes == 0 {
+            return refusal(503);
+        }
+        cluster.takes = Some(takes - 1);
     }
     if query.contains("watch=true") {
         drop(cluster);
-        return watching(&shared, asked);
+        return watching(shared, asked);
     }
-    let answer = match (parts.method.as_str(), &asked.name) {
+    let answer = match (method, &asked.name) {
         ("GET", None) => list(&cluster, &asked),
         ("GET", Some(_)) => cluster.objects.get(&asked.object).map_or_else(|| refusal(404), found),
         ("POST", None) if let Some(code) = cluster.refuses.get(&asked.kind) => refusal(*code),
-        ("POST", None) => create(&mut cluster, &path, sent),
-        ("PUT" | "PATCH", Some(_)) => change(&mut cluster, &asked, parts.method.as_str(), &sent),
+        ("POST", None) => create(&mut cluster, path, sent),
+        ("PUT" | "PATCH", Some(_)) => change(&mut cluster, &asked, method, &sent),
         ("DELETE", Some(_)) => delete(&mut cluster, &asked.object, &sent),
         _ => refusal(405),
     };
@@ -269,6 +341,25 @@ impl Asked {
         }
     }
 
+    /// The fault point that the call is: verb, kind, and whether it is about one object. Leader election has its own.
+    fn point(&self, method: &str, query: &str, sent: &Value) -> String {
+        let is_watch = query.contains("watch=true");
+        let made = sent["metadata"]["name"].as_str().map(|name| format!("{}/{name}", self.object));
+        let kind = if self.object == LEADER || made.is_some_and(|path| path == LEADER) { "leader" } else { &self.kind };
+        let verb = match (method, &self.name) {
+            ("GET", _) if is_watch => "watch",
+            ("GET", None) => "list",
+            ("GET", Some(_)) => "get",
+            ("POST", _) => "create",
+            ("PUT", _) => "update",
+            ("PATCH", _) => "patch",
+            ("DELETE", _) => "delete",
+            (other, _) => other,
+        };
+        let sub = self.sub.as_ref().map(|sub| format!("/{sub}")).unwrap_or_default();
+        format!("{verb} {kind}{sub}")
+    }
+
     /// Whether the object at this path is one of those that the call is about.
     fn is_about(&self, path: &str, object: &Value) -> bool {
         let parts: Vec<&str> = path.split('/').rev().collect();
@@ -290,6 +381,7 @@ fn create(cluster: &mut Cluster, path: &str, sent: Value) -> Response {
     if cluster.objects.contains_key(&path) {
         return refusal(409);
     }
+    cluster.made.push(path.clone());
     cluster.put(&path, sent);
     found(&cluster.objects[&path])
 }

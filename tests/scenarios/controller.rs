@@ -62,6 +62,12 @@ impl Controller {
         self.ended().code(0).stderr_text().to_owned()
     }
 
+    /// It is gone at once, in the middle of whatever it does.
+    pub(super) fn kill(mut self) {
+        self.process.signal(Signal::KILL);
+        drop(self.process.wait());
+    }
+
     /// Waits for its end. One that does not end is killed, and its output says what it was doing.
     pub(super) fn ended(mut self) -> Output {
         let start = Instant::now();

@@ -12,7 +12,7 @@ use super::fixtures::object;
 use super::kubernetes::{Step, come_to, jobs, pod};
 
 /// A migration into a database of its own.
-fn migration(name: &str) -> Value {
+pub(super) fn migration(name: &str) -> Value {
     let target = format!("{{remote: {{service: {{name: chroma}}, database: {name}}}}}");
     let mut migration = object("{local: {claimName: dev}}", &target, "");
     migration.metadata.name = Some(name.into());
@@ -20,13 +20,13 @@ fn migration(name: &str) -> Value {
     serde_json::to_value(&migration).unwrap()
 }
 
-fn lock_of(name: &str) -> String {
+pub(super) fn lock_of(name: &str) -> String {
     let migration = serde_json::from_value::<memory_migration_operator::api::MemoryMigration>(migration(name)).unwrap();
     format!("{LEASES}/{}", lock::of_target(&migration.spec, "team").unwrap())
 }
 
 /// With the claim and the Service that all of them name.
-fn server(names: &[String]) -> ApiServer {
+pub(super) fn server(names: &[String]) -> ApiServer {
     let server = ApiServer::start(true, names.iter().map(|name| migration(name)).collect());
     server.put(
         &format!("{CLAIMS}/dev"),
@@ -36,7 +36,7 @@ fn server(names: &[String]) -> ApiServer {
     server
 }
 
-fn reason(server: &ApiServer, name: &str) -> Value {
+pub(super) fn reason(server: &ApiServer, name: &str) -> Value {
     server.get(&format!("{MIGRATIONS}/{name}"))["status"]["conditions"][0]["reason"].clone()
 }
 

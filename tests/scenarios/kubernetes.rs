@@ -83,6 +83,10 @@ pub(super) fn come_to(server: &ApiServer, name: &str, step: Step) {
 
 fn ended(job: &Value, code: i32) -> Value {
     let hash = job["metadata"]["labels"]["memory-migration.dev/run"].as_str().unwrap();
-    let reason = if code == 7 { report::Reason::SourceEmpty } else { report::Reason::Verified };
+    let reason = match code {
+        5 => report::Reason::VerificationFailed,
+        7 => report::Reason::SourceEmpty,
+        _ => report::Reason::Verified,
+    };
     json!({"terminated": {"exitCode": code, "finishedAt": now(), "message": summary(hash, reason).to_json()}})
 }

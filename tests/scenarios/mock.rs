@@ -217,7 +217,7 @@ fn is_selected(item: &Value, query: &str) -> bool {
 }
 
 /// As RFC 7396 has it.
-pub(super) fn merge(there: &mut Value, patch: &Value) {
+pub(crate) fn merge(there: &mut Value, patch: &Value) {
     let Some(patch) = patch.as_object() else { return *there = patch.clone() };
     if !there.is_object() {
         *there = json!({});

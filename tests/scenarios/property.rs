@@ -88,6 +88,7 @@ enum Kind {
     BreakLock,
     TakeLock,
     Create,
+    Report,
     Status,
     Delete,
     Ttl,
@@ -102,12 +103,18 @@ fn kind(write: &Write) -> Kind {
         Write::BreakLock(_) => Kind::BreakLock,
         Write::TakeLock(_) => Kind::TakeLock,
         Write::Create(_) => Kind::Create,
+        Write::Report(_) => Kind::Report,
         Write::Status(_) => Kind::Status,
         Write::Delete(_) => Kind::Delete,
         Write::Ttl(..) => Kind::Ttl,
         Write::GiveBack(_) => Kind::GiveBack,
         Write::Tell(_) => Kind::Tell,
     }
+}
+
+/// What the runner of this run writes as its report.
+fn report_of(run: &str) -> String {
+    format!("the report of {run}").repeat(400)
 }
 
 /// How a Job is answered.
@@ -289,6 +296,10 @@ impl Model {
                 if status.completion_time.is_some() && reason_of(status).is_final() {
                     self.finished.insert(status.run_hash.clone(), reason_of(status));
                 }
+                // only act knows whether a report was kept: here each one is
+                if status.report.is_some() {
+                    assert_eq!(self.case.report, Some(report_of(&status.run_hash)), "another run's report");
+                }
                 if told.outcome.is_some() {
                     let times = self.counted.entry((status.run_hash.clone(), status.attempts)).or_default();
                     *times += 1;
@@ -383,7 +394,8 @@ impl Model {
                 if let Some(pod) = world.pods.iter_mut().find(|p| p.alive && p.started) {
                     let run = world.jobs.iter().find(|j| j.name == pod.job).map_or(hash, |job| job.run.clone());
                     (pod.alive, pod.succeeded, pod.ended) = (false, true, Some(at(case.now)));
-                    pod.summary = Some(summary(&run, report::Reason::Verified));
+                    let (summary, log) = with_report(summary(&run, report::Reason::Verified), &report_of(&run));
+                    (pod.summary, world.log) = (Some(summary), Some(log));
                     let job = pod.job.clone();
                     self.job_ends(&job, &JobPhase::Complete);
                 }
@@ -447,6 +459,59 @@ impl Model {
         let deleting: Vec<String> = world.jobs.iter().filter(|j| j.deleting).map(|j| j.name.clone()).collect();
         world.pods.iter_mut().filter(|p| deleting.contains(&p.job)).for_each(|p| p.alive = false);
         world.jobs.retain(|job| !job.deleting);
+    }
+}
+
+/// The fault points of the controller are its writes: it dies before each one of an ordinary run, and whoever takes over dies
+/// once more, before one of its first. The run ends as if nothing had been, and keeps no lock.
+#[test]
+fn it_may_die_before_any_write_of_a_run_and_its_heir_too() {
+    // more than any look of that run writes, so that the last number is no death
+    const WRITES: usize = 12;
+    let story = [
+        Happens::Look,
+        Happens::PodComes,
+        Happens::Look,
+        Happens::PodStarts,
+        Happens::PodSays(1),
+        Happens::Look,
+        Happens::PodSucceeds,
+        Happens::Look,
+        Happens::PodEnds,
+        Happens::Look,
+    ];
+    let looks = story.iter().filter(|step| matches!(step, Happens::Look)).count();
+    for (local, at) in [false, true].into_iter().flat_map(|local| (0..looks).map(move |at| (local, at))) {
+        for (first, second) in (0..=WRITES).flat_map(|first| (0..4).map(move |second| (first, second))) {
+            let mut model = Model::new(local);
+            model.case.migration.spec.active_deadline_seconds = None;
+            let mut look = 0;
+            for step in story {
+                if !matches!(step, Happens::Look) {
+                    model.step(step);
+                    continue;
+                }
+                if look == at {
+                    model.step(Happens::LookAndDie(first));
+                    model.step(Happens::LookAndDie(second));
+                }
+                model.step(Happens::Look);
+                look += 1;
+                assert!(model.case.world.alive().count() <= 1, "two writers");
+            }
+            for _ in 0..3 {
+                for step in
+                    [Happens::PodComes, Happens::PodStarts, Happens::PodSucceeds, Happens::Look, Happens::Time(301)]
+                {
+                    model.step(step);
+                }
+            }
+            let died = format!("local {local}, look {at}, after {first} and {second} writes");
+            let status = model.case.migration.status.clone().unwrap();
+            assert_eq!(reason_of(&status), Reason::Verified, "{died}: {status:?}");
+            assert_eq!(status.attempts, 1, "{died}");
+            assert!(model.case.world.held.is_empty(), "{died}: a lock was kept");
+        }
     }
 }
 

@@ -61,9 +61,16 @@ pub(crate) fn create(server: &ChromaServer, place: Place, payload: &Json) -> Jso
 /// `add`, `upsert`, `update` or `delete` on a collection of this name.
 #[track_caller]
 pub(crate) fn write(server: &ChromaServer, place: Place, name: &str, what: &str, payload: &Json) {
+    let (status, answer) = answered(server, place, name, what, payload);
+    assert!((200..300).contains(&status), "{what} on {name}: {status} {answer}");
+}
+
+/// Status and answer of a call on a collection of this name.
+#[track_caller]
+pub(crate) fn answered(server: &ChromaServer, place: Place, name: &str, what: &str, payload: &Json) -> (u16, Json) {
     let url = database(server, place);
     let id = done(&Method::GET, &format!("{url}/collections/{name}"), None)["id"].as_str().unwrap().to_owned();
-    done(&Method::POST, &format!("{url}/collections/{id}/{what}"), Some(payload));
+    call(Method::POST, &format!("{url}/collections/{id}/{what}"), Some(payload))
 }
 
 /// Changes the name or the metadata of a collection.

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use super::chroma::{Process, keep_bytecode};
 
@@ -93,6 +93,20 @@ impl Running {
         }
     }
 
+    /// A size of the running process as its status has it, in KiB. None: it has ended.
+    pub(crate) fn kib(&self, field: &str) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.0.id())).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"))?.parse().ok()
+    }
+
+    /// From now on it may have no more addresses than it has: these, in bytes. None: it has ended.
+    pub(crate) fn may_grow_no_more(&self) -> Option<u64> {
+        let most = self.kib("VmSize:")? * 1024;
+        let pid = Pid::from_raw(self.process.0.id().try_into().ok()?)?;
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        prlimit(Some(pid), Resource::As, limit).ok().map(|_| most)
+    }
+
     /// Whether it has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.0.try_wait().unwrap().is_none()
@@ -100,12 +114,9 @@ impl Running {
 
     /// Waits for the end; also gives the most memory that it had resident, in MiB, as its process told until shortly before.
     pub(crate) fn measured(mut self) -> (Output, u64) {
-        let status = format!("/proc/{}/status", self.process.0.id());
         let mut peak = 0;
         while self.is_running() {
-            let text = std::fs::read_to_string(&status).unwrap_or_default();
-            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-            peak = line.and_then(|kib| kib.parse().ok()).unwrap_or(peak);
+            peak = self.kib("VmHWM:").unwrap_or(peak);
             thread::sleep(std::time::Duration::from_millis(5));
         }
         (self.wait(), peak / 1024)

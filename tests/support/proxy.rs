@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     StatusBefore(u16),
     /// The server answers, and this status is told instead.
     StatusAfter(u16),
+    /// This status with these words as the message, and the server sees nothing.
+    Says(u16, &'static str),
     /// No answer, and the server sees nothing.
     SilenceBefore,
     /// The server answers, and nothing is told.
@@ -144,8 +146,9 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
             Fault::ResetBefore => return,
             Fault::SilenceBefore => return silence().await,
             Fault::Delay(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
-            Fault::StatusBefore(status) => {
-                if tell(&mut client, status).await.is_none() {
+            Fault::StatusBefore(status) | Fault::Says(status, _) => {
+                let words = if let Fault::Says(_, words) = fault { words } else { MADE };
+                if tell(&mut client, status, words).await.is_none() {
                     return;
                 }
                 continue;
@@ -178,7 +181,7 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
                 }
             }
             Fault::StatusAfter(status) => {
-                if tell(&mut client, status).await.is_none() {
+                if tell(&mut client, status, MADE).await.is_none() {
                     return;
                 }
             }
@@ -244,14 +247,17 @@ async fn silence() {
     tokio::time::sleep(Duration::from_secs(600)).await;
 }
 
-async fn tell(client: &mut BufReader<TcpStream>, status: u16) -> Option<()> {
-    let body = r#"{"error":"made by a test","message":"made by a test"}"#;
+/// What a status says where nothing else is given.
+const MADE: &str = "made by a test";
+
+async fn tell(client: &mut BufReader<TcpStream>, status: u16, words: &str) -> Option<()> {
+    let body = serde_json::json!({"error": MADE, "message": words}).to_string();
     let retry = if status == 429 { "retry-after: 0\r\n" } else { "" };
     let head = format!(
         "HTTP/1.1 {status} Made By A Test\r\n{retry}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    client.write_all((head + body).as_bytes()).await.ok()
+    client.write_all((head + &body).as_bytes()).await.ok()
 }
 
 /// The answer with another body; as it is where `other` gives none.

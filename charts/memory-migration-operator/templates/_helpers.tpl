@@ -70,14 +70,18 @@ capabilities:
 {{/* What the controller may do where it looks for migrations. Secrets are not among it: the kubelet mounts them. */}}
 {{- define "mmo.rules" -}}
 - apiGroups: [memory-migration.dev]
-  resources: [memorymigrations]
+  resources: [memorymigrations, memorymigrationschedules]
   verbs: [get, list, watch]
+# A schedule makes migrations and removes old ones; a migration's spec and metadata are never changed.
 - apiGroups: [memory-migration.dev]
-  resources: [memorymigrations/status]
+  resources: [memorymigrations]
+  verbs: [create, delete]
+- apiGroups: [memory-migration.dev]
+  resources: [memorymigrations/status, memorymigrationschedules/status]
   verbs: [patch]
-# Jobs have an owner reference that blocks deletion; some clusters ask for this right to set one.
+# What is made has an owner reference that blocks deletion; some clusters ask for this right to set one.
 - apiGroups: [memory-migration.dev]
-  resources: [memorymigrations/finalizers]
+  resources: [memorymigrations/finalizers, memorymigrationschedules/finalizers]
   verbs: [update]
 - apiGroups: [batch]
   resources: [jobs]
@@ -94,6 +98,12 @@ capabilities:
 - apiGroups: [""]
   resources: [persistentvolumeclaims, services]
   verbs: [get]
+{{- if .Values.reports.configMap }}
+# The report of a run, by its name: they are never listed or watched.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, update]
+{{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

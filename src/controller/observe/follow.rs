@@ -1,5 +1,5 @@
-//! A look from what the watches hold: enough to say how a run goes on, or that a lock is still another one's, and for
-//! nothing else. Decides nothing; what a plan may do with it is `Plan::only_tells`.
+//! A look from what the watches hold: enough to say how a run goes on, that a lock is still another one's, or that nothing
+//! is left to do for a finished run, and for nothing else. Decides nothing; what a plan may do with it is `Plan::only_tells`.
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,11 +10,11 @@ use super::{facts, handle, key_of, log, processes_of, remembered, users};
 use crate::api::conditions::{Reason, agreed_reason};
 use crate::api::{KIND, MemoryMigration};
 use crate::controller::plan::{lock, look::Look};
-use crate::controller::process::memory;
+use crate::controller::process::memory::{self, Waits};
 use crate::controller::{Context, Error};
 
-/// An object that goes on as it did when it was last read from the API server, and what the watches show of it. None: it
-/// has to be read.
+/// An object that goes on as it did when it was last read from the API server, or that rests, and what the watches show of
+/// it. None: it has to be read.
 ///
 /// # Errors
 /// When the API server refused or did not answer: who else uses the target's claim is asked for all the same.
@@ -28,7 +28,13 @@ pub async fn follow(
     let Ok(migration) = &found.0 else { return Ok(None) };
     let version = migration.metadata.resource_version.as_deref();
     let going = migration.metadata.deletion_timestamp.is_some();
-    if going || !context.memory.may_follow(&memory::key(namespace, name), version) {
+    if going {
+        return Ok(None);
+    }
+    if let Some(world) = rests(context, migration, now).await {
+        return Ok(Some((migration.clone(), world)));
+    }
+    if !context.memory.may_follow(&memory::key(namespace, name), version) {
         return Ok(None);
     }
     let mut world = processes(context, migration, now).await;
@@ -49,10 +55,31 @@ pub async fn follow(
     Ok(Some((migration.clone(), world)))
 }
 
+/// What the watches show of an object whose finished run has nothing left to do. Each of them must have listed what is there
+/// before they can tell that, so that a start beside thousands of finished objects costs their lists and no more. None:
+/// something may be left. A watch that is late only defers what is left: its news is another look.
+async fn rests(context: &Context, migration: &MemoryMigration, now: &Time) -> Option<World> {
+    let key = key_of(migration);
+    let meta = &migration.metadata;
+    let status = migration.status.as_ref().filter(|status| status.completion_time.is_some())?;
+    let is_seen = meta.generation.unwrap_or_default() == status.observed_generation;
+    let is_behind = context.memory.knows_another(&key, meta.resource_version.as_deref());
+    if !is_seen || is_behind || !context.memory.lacking().is_empty() || !context.caches.are_listed().await {
+        return None;
+    }
+    let world = processes(context, migration, now).await;
+    let is_finished = Look::new(migration, &world, &context.settings, now).finish().is_some();
+    if !is_finished || !world.is_quiet() {
+        return None;
+    }
+    context.memory.waits_for(&key, Waits::default());
+    Some(world)
+}
+
 async fn processes(context: &Context, migration: &MemoryMigration, now: &Time) -> World {
     let uid = migration.uid().unwrap_or_default();
     let (jobs, pods) = (context.caches.jobs(&uid), context.caches.pods(&uid));
-    let jobs: Vec<_> = jobs.iter().map(AsRef::as_ref).filter(|job| facts::is_owned(job, &uid)).collect();
+    let jobs: Vec<_> = jobs.iter().map(AsRef::as_ref).filter(|job| facts::is_owned(*job, &uid)).collect();
     let pods: Vec<_> = pods.iter().map(AsRef::as_ref).collect();
     let mut world = processes_of(context, &jobs, &pods, now).await;
     world.held = context.caches.locks_of(&uid).iter().map(|lease| handle(lease)).collect();

@@ -2,18 +2,23 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use tokio::time::{Instant, timeout_at};
 
 use crate::api::{KIND, LABEL_LOCK, LABEL_UID};
 use crate::controller::Found;
 use crate::controller::build::ANNOTATION_NAME;
 use crate::controller::observe::facts;
 use crate::controller::observe::world::JobPhase;
+
+/// The first lists of all watches are waited for so long. Without one of them every object is read by itself.
+const FIRST_LISTS: Duration = Duration::from_secs(15);
 
 /// What one scope's watches hold. They follow the API server, each at its own pace.
 #[derive(Clone)]
@@ -26,6 +31,19 @@ pub struct Cache {
     pub pods: Store<Pod>,
     /// The locks on targets.
     pub locks: Store<Lease>,
+    /// When the watches began.
+    pub since: Instant,
+}
+
+impl Cache {
+    async fn is_listed(&self) -> bool {
+        let lists = async {
+            let jobs = self.jobs.wait_until_ready().await;
+            let pods = self.pods.wait_until_ready().await;
+            jobs.is_ok() && pods.is_ok() && self.locks.wait_until_ready().await.is_ok()
+        };
+        timeout_at(self.since + FIRST_LISTS, lists).await.unwrap_or(false)
+    }
 }
 
 /// The caches of all scopes; empty until the watches begin.
@@ -38,11 +56,34 @@ impl Caches {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(cache);
     }
 
+    /// Whether every watch has listed what is there; waits for that, up to 15 s after the watches began.
+    pub async fn are_listed(&self) -> bool {
+        let all = self.all();
+        for cache in &all {
+            if !cache.is_listed().await {
+                return false;
+            }
+        }
+        !all.is_empty()
+    }
+
     /// This migration, as far as the watch has got.
     #[must_use]
     pub fn object(&self, namespace: &str, name: &str) -> Option<Arc<Found>> {
         let wanted = ObjectRef::new(name).within(namespace);
         self.all().iter().find_map(|cache| cache.objects.get(&wanted))
+    }
+
+    /// The migrations in this namespace that a schedule of this UID owns; None: nothing is watched yet.
+    #[must_use]
+    pub fn owned(&self, namespace: &str, uid: &str) -> Option<Vec<Arc<Found>>> {
+        let all = self.all();
+        let is_ours = |found: &Found| {
+            let metadata = found.meta();
+            metadata.namespace.as_deref() == Some(namespace)
+                && metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid)
+        };
+        (!all.is_empty()).then(|| all.iter().flat_map(|cache| cache.objects.state_filter(is_ours)).collect())
     }
 
     /// The Jobs with a migration's label.

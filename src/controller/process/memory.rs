@@ -138,6 +138,14 @@ impl Memory {
         newest && object.read.is_some_and(|read| read.elapsed() < READ)
     }
 
+    /// Whether the watch's version of the object is another one than this process read or wrote last.
+    #[must_use]
+    pub fn knows_another(&self, key: &str, version: Option<&str>) -> bool {
+        let kept = self.kept();
+        let known = kept.objects.get(key).and_then(|object| object.version.as_deref());
+        version.is_none() || known.is_some_and(|known| Some(known) != version)
+    }
+
     /// Whether it is time to ask who uses the claims of this object, which has a run that works.
     #[must_use]
     pub fn may_list_users(&self, key: &str) -> bool {

@@ -53,9 +53,14 @@ impl Auth {
         Ok(Some((name, value)))
     }
 
-    /// What to check when a server refuses the credentials.
-    pub(super) fn hint(&self) -> String {
+    /// What to check when a server answers 401 (it does not know who asks) or 403 (it knows, and does not allow it).
+    pub(super) fn hint(&self, status: u16) -> String {
         match self {
+            Self::None if status == 403 => {
+                "no credentials were given, and without them it does not allow this here; give some, or allow it"
+                    .to_owned()
+            }
+            _ if status == 403 => "it does not allow this with these credentials; allow it, or give others".to_owned(),
             Self::None => "no credentials were given; give a bearer token, a user and password, or a header".to_owned(),
             Self::Bearer(_) => "check the bearer token, and that it may use this tenant and database".to_owned(),
             Self::Basic { user, .. } => format!("check the user {user:?} and its password"),
@@ -111,11 +116,21 @@ mod tests {
     fn no_secret_is_printed() {
         for auth in every() {
             let header = auth.header().unwrap();
-            let text = format!("{auth:?} {header:?} {} {}", auth.hint(), auth.redact("you sent hunter2"));
+            let text = format!("{auth:?} {header:?} {} {}", auth.hint(401), auth.redact("you sent hunter2"));
             assert!(!text.contains("hunter2"), "{text}");
             assert!(!auth.redact("Basic YWRhOmh1bnRlcjI= hunter2").contains("hunter2"));
         }
         assert_eq!(every()[1].redact("Basic YWRhOmh1bnRlcjI="), "Basic [secret]");
+    }
+
+    #[test]
+    fn a_server_that_knows_who_asks_and_refuses_says_nothing_against_the_secret() {
+        for auth in every() {
+            assert!(auth.hint(401).starts_with("check the"), "{}", auth.hint(401));
+            assert!(auth.hint(403).contains("does not allow this with these credentials"), "{}", auth.hint(403));
+        }
+        assert!(Auth::None.hint(401).contains("give a bearer token"));
+        assert!(Auth::None.hint(403).contains("without them it does not allow this"));
     }
 
     #[test]

@@ -11,7 +11,9 @@ use url::Url;
 
 use super::auth::Auth;
 use super::config::ServerConfig;
-use super::decision::{Decision, Failed, Failure, Kind, Outcome, Reason, decide, pause, pauses, true_status};
+use super::decision::{
+    Decision, Failed, Failure, Kind, Outcome, Reason, decide, is_own_error, pause, pauses, true_status,
+};
 use super::paths::Path;
 use super::payload::Payload;
 use super::tls;
@@ -231,7 +233,7 @@ impl Transport {
             None => beginning(response).await,
         };
         let status = true_status(status, &text);
-        let is_own_error = status == 500 && !text.trim().is_empty();
+        let is_own_error = is_own_error(request.kind, status, &text);
         let outcome = if is_own_error { Outcome::OwnError } else { Outcome::Status(status) };
         let text = self.shown(&text, SHOWN_OF_ERROR);
         Err((outcome, Refusal { status, wanted_pause, text, is_own_error, location }))
@@ -269,7 +271,7 @@ impl Transport {
                 why: format!("{why}; check the host name, the CA certificate, and that the port speaks TLS"),
             },
             Reason::MaybeApplied => Error::Uncertain { store, attempt, why },
-            Reason::Denied => Error::Denied { store, attempt, status, hint: self.auth.hint() },
+            Reason::Denied => Error::Denied { store, attempt, status, hint: self.auth.hint(status) },
             Reason::Missing => Error::NotFound {
                 store,
                 what: request.subject.clone(),

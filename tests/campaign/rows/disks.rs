@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::filled;
-use crate::campaign::bench::{Bench, Pair, Side};
+use crate::campaign::bench::{Bench, NEW, Pair, Side};
 use crate::campaign::memories::Truth;
 use crate::campaign::run::Run;
 use crate::campaign::trial::{Outcome, Trial};
@@ -14,7 +14,7 @@ use crate::support::dice::Dice;
 
 pub(crate) const FULL: &str = "a file system in memory with too little room left, which then grows";
 pub(crate) const SERVER: &str =
-    "the same; then the server is restarted, for 1.5.9 answers no write after that (measured)";
+    "the same; then the server, 1.5.9, is restarted: it answers no write after a full disk (measured)";
 pub(crate) const SCRATCH: &str = "TMPDIR in a file system in memory with too little room, 12,000 records";
 
 /// A file system in memory of so many KiB; None where it cannot be mounted.
@@ -62,8 +62,9 @@ pub(crate) fn folder(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
     super::cleared(bench, pair, &name, outcome)
 }
 
-pub(crate) fn server(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
-    let version = Bench::version(n, 5);
+pub(crate) fn server(bench: &mut Bench, dice: &mut Dice, _: usize) -> Outcome {
+    // 0.6.3 leaves its own index cut short on a full disk, and takes no write any more (measured): nobody's run recovers
+    let version = NEW;
     let mut disk = None;
     let target = Side::on(version, |folder| disk = Disk::mount(folder, 300 * 1024));
     let disk = disk.unwrap();

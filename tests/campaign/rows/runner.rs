@@ -6,13 +6,15 @@ use rustix::process::Signal;
 
 use super::{cleared, filled};
 use crate::campaign::bench::{Bench, conflicts};
-use crate::campaign::memories::Truth;
-use crate::campaign::run::{LIMIT, Run};
+use crate::campaign::memories::{Truth, memories};
+use crate::campaign::run::{Ended, LIMIT, Run};
 use crate::campaign::trial::{Outcome, Trial};
 use crate::support::dice::Dice;
 
 pub(crate) const KILLED: &str =
     "SIGKILL at a random moment, in every third trial also during the rerun; Overwrite, of 60 records";
+pub(crate) const STARVED: &str = "its address space may not grow from a random moment on (prlimit), documents of 100 KB; it aborts, or \
+                                  ends with an error";
 pub(crate) const TOLD: &str = "SIGTERM at a random moment; Overwrite, of 60 records";
 
 pub(crate) fn killed_in(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
@@ -38,6 +40,36 @@ pub(crate) fn told_to_stop(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outc
     } else {
         into_folder(bench, dice, n, (row, is_adaptive, Signal::TERM))
     }
+}
+
+/// Documents that make the runner ask for memory again and again.
+pub(crate) fn out_of_memory(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
+    let version = Bench::version(n, 5);
+    let pair = bench.pair(version);
+    let name = format!("memory-{n}");
+    let mut source = memories(150 + dice.below(100), dice);
+    for (id, memory) in &mut source {
+        memory.document = Some(format!("{id} {}", "a text that takes memory ".repeat(4000)));
+    }
+    pair.source.client.create(&name, "l2", &source);
+    let run = Run {
+        is_adaptive: n % 2 == 1,
+        ..Run::new(&pair.source.server.url, &pair.target.server.url, (&name, &name), version)
+    };
+    let after = dice.millis(1500);
+    let mut trial = Trial::new(bench, run.clone(), Truth::of(&source), &pair.target.server.url);
+    let running = run.start();
+    std::thread::sleep(after);
+    let had = running.may_grow_no_more();
+    let mut ended: Ended = running.within(LIMIT).into();
+    trial.outcome.said.push(format!("after {after:?} it may not have more than {had:?} bytes of addresses"));
+    if ended.code == Some(101) || ended.said.contains("panicked") {
+        // it was made to: a thread that cannot be started is no bug of the product
+        (ended.code, ended.said) = (None, "a panic, out of memory".to_owned());
+    }
+    trial.ended(ended);
+    let outcome = trial.recovers();
+    cleared(bench, pair, &name, outcome)
 }
 
 /// Row, pace, signal.
@@ -74,7 +106,7 @@ fn into_folder(bench: &mut Bench, dice: &mut Dice, n: usize, (row, is_adaptive, 
     let version = Bench::version(n, 5);
     let pair = bench.pair(version);
     let name = format!("{row}-{n}");
-    let source = crate::campaign::memories::memories(300 + dice.below(300), dice);
+    let source = memories(300 + dice.below(300), dice);
     pair.source.client.create(&name, "l2", &source);
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("store");

@@ -1,5 +1,5 @@
-//! A client that writes while a run is under way, at up to 200 operations a second, and its log: the oracle of what the
-//! store must hold. It knows what was acknowledged, and tries nothing twice.
+//! Clients that write while a run is under way, at up to 200 records a second, and their log: the oracle of what the store
+//! must hold. It knows what was acknowledged, and tries nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,12 @@ use crate::campaign::client::Client;
 use crate::campaign::memories::{Memories, Memory};
 use crate::support::dice::Dice;
 
-/// Clients that write at once, each with ids of its own.
-pub(crate) const CLIENTS: usize = 4;
+/// Changes of a record that all clients together make in a second, at most.
+const A_SECOND: u32 = 200;
+/// Records of one request: a server takes some tens of requests a second, and ten times as many records.
+pub(crate) const AT_ONCE: usize = 24;
 
-/// One acknowledged change.
+/// One acknowledged change of one record.
 pub(crate) struct Change {
     pub(crate) began: Instant,
     pub(crate) ended: Instant,
@@ -25,7 +27,7 @@ pub(crate) struct Change {
 #[derive(Default)]
 pub(crate) struct Log {
     pub(crate) changes: Vec<Change>,
-    /// Writes that were not acknowledged.
+    /// Changes that were not acknowledged.
     pub(crate) unclear: usize,
 }
 
@@ -78,13 +80,17 @@ pub(crate) struct Shelf<'s> {
     /// The collection's id.
     pub(crate) id: &'s str,
     pub(crate) before: &'s Memories,
+    /// Clients that write at once, each with ids of its own.
+    pub(crate) clients: usize,
+    /// Records of one request, at most.
+    pub(crate) at_once: usize,
 }
 
-/// Adds, updates, deletes, and deletes and adds again, until `stop` is set; each client at most every 20 ms.
+/// Adds, updates, deletes, and deletes and adds again, until `stop` is set.
 pub(crate) fn change(shelf: &Shelf<'_>, seed: u64, stop: &AtomicBool) -> Log {
     let logs: Vec<Log> = std::thread::scope(|scope| {
         let running: Vec<_> =
-            (0..CLIENTS).map(|client| scope.spawn(move || one_client(shelf, seed, client, stop))).collect();
+            (0..shelf.clients).map(|client| scope.spawn(move || one_client(shelf, seed, client, stop))).collect();
         running.into_iter().map(|client| client.join().unwrap()).collect()
     });
     logs.into_iter().fold(Log::default(), |mut all, one| {
@@ -95,43 +101,51 @@ pub(crate) fn change(shelf: &Shelf<'_>, seed: u64, stop: &AtomicBool) -> Log {
 }
 
 fn one_client(shelf: &Shelf<'_>, seed: u64, number: usize, stop: &AtomicBool) -> Log {
-    let Shelf { url, id, before } = shelf;
+    let Shelf { url, id, before, clients, at_once } = *shelf;
     let (client, mut dice) = (Client::new(url), Dice::new(seed + number as u64));
-    let mut mine: Vec<String> =
-        before.keys().enumerate().filter(|(n, _)| n % CLIENTS == number).map(|(_, id)| id.clone()).collect();
-    let mut log = Log::default();
-    let mut next = Instant::now();
+    let own = before.keys().enumerate().filter(|(n, _)| n % clients == number);
+    let mut mine: Vec<String> = own.map(|(_, id)| id.clone()).collect();
+    let (mut log, mut next) = (Log::default(), Instant::now());
     for n in 1000.. {
         if stop.load(Ordering::SeqCst) {
             break;
         }
-        next += Duration::from_millis(20);
-        let kind = if mine.len() < 20 { 0 } else { dice.below(5) };
-        let at = if kind == 0 { mine.len() } else { dice.below(mine.len()) };
-        let one = mine.get(at).cloned().unwrap_or_else(|| format!("late-{number}-{n}0"));
-        let memory = Memory::new(&one, n, &mut dice);
+        let kind = if mine.len() < 2 * AT_ONCE { 0 } else { dice.below(5) };
+        let count = 1 + dice.below(at_once);
+        let ids: Vec<String> =
+            (0..count)
+                .map(|one| {
+                    if kind == 0 {
+                        format!("late-{number}-{n}-{one}")
+                    } else {
+                        mine.swap_remove(dice.below(mine.len()))
+                    }
+                })
+                .collect();
+        let records: Vec<(String, Memory)> =
+            ids.iter().map(|one| (one.clone(), Memory::new(one, n, &mut dice))).collect();
         let mut put = |what: &str| {
             let began = Instant::now();
-            let is_done =
-                if what == "delete" { client.delete(id, &one) } else { client.write(id, what, &one, &memory) };
-            let now = (what != "delete").then(|| memory.clone());
-            log.unclear += usize::from(!is_done);
-            log.changes.push(Change { began, ended: Instant::now(), id: one.clone(), now });
+            let is_done = if what == "delete" { client.delete(id, &ids) } else { client.write(id, what, &records) };
+            log.unclear += if is_done { 0 } else { count };
+            let ended = Instant::now();
+            log.changes.extend(records.iter().map(|(id, memory)| {
+                let now = (what != "delete").then(|| memory.clone());
+                Change { began, ended, id: id.clone(), now }
+            }));
+            next += Duration::from_secs(1) * u32::try_from(count * clients).unwrap() / A_SECOND;
         };
         match kind {
-            0 => {
-                put("add");
-                mine.push(one);
-            }
+            0 => put("add"),
             1 | 2 => put("update"),
-            3 => {
-                put("delete");
-                mine.remove(at);
-            }
+            3 => put("delete"),
             _ => {
                 put("delete");
                 put("add");
             }
+        }
+        if kind != 3 {
+            mine.extend(ids);
         }
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
@@ -140,7 +154,7 @@ fn one_client(shelf: &Shelf<'_>, seed: u64, number: usize, stop: &AtomicBool) ->
 
 /// Another client of a target: writes records of its own, changes and deletes them, and takes ids that the source has, too.
 pub(crate) fn interfere(shelf: &Shelf<'_>, seed: u64, stop: &AtomicBool) -> Log {
-    let Shelf { url, id, before } = shelf;
+    let Shelf { url, id, before, .. } = *shelf;
     let (client, mut dice) = (Client::new(url), Dice::new(seed));
     let theirs: Vec<&String> = before.keys().collect();
     let mut log = Log::default();
@@ -160,7 +174,11 @@ pub(crate) fn interfere(shelf: &Shelf<'_>, seed: u64, stop: &AtomicBool) -> Log 
         memory.uri = Some(format!("file:///foreign/{n}"));
         let began = Instant::now();
         let is_deleted = kind == 2 && one.starts_with("foreign");
-        let is_done = if is_deleted { client.delete(id, &one) } else { client.write(id, "upsert", &one, &memory) };
+        let is_done = if is_deleted {
+            client.delete(id, std::slice::from_ref(&one))
+        } else {
+            client.write(id, "upsert", &[(one.clone(), memory.clone())])
+        };
         log.unclear += usize::from(!is_done);
         let now = (!is_deleted).then(|| memory.clone());
         log.changes.push(Change { began, ended: Instant::now(), id: one.clone(), now });

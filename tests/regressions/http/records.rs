@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::super::super::support::api::{create, done, make_place, snapshot, write};
+use super::super::super::support::api::{answered, create, done, make_place, snapshot, write};
 use super::super::super::support::chroma::{ChromaServer, Python, VERSIONS};
 use super::super::super::support::command::TestCommand;
 use super::super::super::support::migration::{DEFAULT, Migration, Report, remote};
@@ -195,6 +195,29 @@ async fn owscale_a_small_collection_takes_at_most_eight_requests_on_each_side() 
         // beside those of each collection: versions, what the server can take, and the lists
         assert!(read <= 8 * COLLECTIONS + 30 && written <= 8 * COLLECTIONS + 30, "{what}: {read} and {written}");
         before = now;
+    }
+}
+
+/// A lost vector among records of which some are not in the index yet: 0.5 and 0.6 answer with a `TypeError` of their own and
+/// status 400, as if the request were at fault. That ended the run with exit 4.
+#[test]
+fn a_type_error_of_an_old_server_is_a_matter_of_its_record() {
+    for version in ["0.6.3", "0.5.23"] {
+        let store = one_bad(version);
+        let (server, into) = (ChromaServer::start(version, &store.path), Store::absent());
+        let target = ChromaServer::start("1.5.9", &into.path);
+        let more = json!({"ids": ["x", "y", "z"], "embeddings": [[1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6]],
+                          "documents": ["x", "y", "z"]});
+        write(&server, DEFAULT, "mem", "add", &more);
+        let all: Vec<String> = (0..25).map(|n| format!("id{n}")).chain(["x", "y", "z"].map(str::to_owned)).collect();
+        let asked = json!({"ids": all, "include": ["embeddings"]});
+        let (status, answer) = answered(&server, DEFAULT, "mem", "get", &asked);
+        assert!(status == 400 && answer.to_string().contains("'NoneType'"), "{version}: {status} {answer}");
+        let report = Migration::new(&url(&server), &remote(&target, DEFAULT)).only(&["mem", "good"]).ends(5);
+        assert_eq!((report.count("verified"), report.count("unreadable")), (28, 1), "{version}");
+        let found = details(&report, "mem");
+        assert!(found.len() == 1 && found["id3"].contains("fails on its vector"), "{version}: {found:?}");
+        assert_eq!(held(&target, "mem").len(), 27, "{version}");
     }
 }
 

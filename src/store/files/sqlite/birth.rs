@@ -95,6 +95,18 @@ pub fn is_beginning(layout: &Layout, whole: &Layout) -> bool {
         })
 }
 
+/// What a reader is told of an empty store whose tables are not all there: that there is no store yet. None for any other.
+pub(in crate::store::files) fn unborn(folder: &Path) -> Option<Error> {
+    empty(folder).ok().flatten()?;
+    Some(Error::NotFound {
+        store: folder.display().to_string(),
+        what: format!("a Chroma store ({DATABASE})"),
+        remedy: "its tables are not all there, and they hold nothing: a Chroma is making it, or was ended while it did; wait, \
+                 or start that Chroma again"
+            .to_owned(),
+    })
+}
+
 /// As [`empty`], for a folder that could not be opened as a store: the first error stays where this finds none either.
 ///
 /// # Errors
