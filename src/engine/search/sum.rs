@@ -316,7 +316,10 @@ mod tests {
         let numbers = |(told, ..): &(report::Filters, Vec<String>, Option<String>)| {
             (told.asked, told.wrong, told.known, told.not_judged)
         };
-        assert_eq!(of_one(Ok(Said::Right), true), (report::Filters { asked: 1, ..Default::default() }, vec![], None));
+        assert_eq!(
+            of_one(Ok(Said::Right), true),
+            (report::Filters { asked: 1, ..report::Filters::default() }, vec![], None)
+        );
         let known = of_one(Ok(Said::Known), true);
         assert_eq!(numbers(&known), (1, 0, 1, 0));
         assert!(known.1[0].starts_with("1 filters are answered as by every sound Chroma 0.7.0"), "{known:?}");
