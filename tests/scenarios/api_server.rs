@@ -200,8 +200,8 @@ impl ApiServer {
 
 impl Cluster {
     /// A fault point is come to: what happens there.
-    fn visit(&mut self, point: String) -> Option<Trap> {
-        let visits = self.visits.entry(point.clone()).or_default();
+    fn visit(&mut self, point: &str) -> Option<Trap> {
+        let visits = self.visits.entry(point.to_owned()).or_default();
         *visits += 1;
         let (trapped, visit, trap) = self.trap.as_ref()?;
         (*trapped == point && visit == visits).then_some(*trap)
@@ -254,7 +254,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let sent: Value = serde_json::from_slice(&sent).unwrap_or_default();
     let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
     let asked = Asked::new(&path, &query);
-    let trap = shared.cluster.lock().unwrap().visit(asked.point(parts.method.as_str(), &query, &sent));
+    let trap = shared.cluster.lock().unwrap().visit(&asked.point(parts.method.as_str(), &query, &sent));
     match trap {
         Some(Trap::Before(code)) => return refusal(code),
         Some(Trap::DeathBefore) => return std::future::pending().await,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::api_server::{ApiServer, JOBS, LEASES, MIGRATIONS, Trap};
 use super::controller::Controller;
@@ -105,7 +105,7 @@ impl Story {
         self.awaits("the fault", |server| server.cluster().trap.is_none() || server.is_sprung())?;
         let made = self.server.cluster().objects.keys().filter(|path| path.starts_with(JOBS)).count();
         let status = self.server.get(&format!("{MIGRATIONS}/move"))["status"].clone();
-        let is_right = made == 1 && status["attempts"] == json!(1) && status["phase"] == Value::from("Succeeded");
+        let is_right = made == 1 && status["attempts"] == json!(1) && status["phase"] == "Succeeded";
         if is_right { Ok(()) } else { Err(format!("{made} Jobs: {status}")) }
     }
 }
