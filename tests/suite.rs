@@ -24,6 +24,8 @@ mod faults;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod generations;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod lies;
