@@ -8,9 +8,11 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 CARGO_DENY_VERSION := 0.20.2
+CARGO_MUTANTS_VERSION := 27.1.0
 CACHE := $(or $(MEMORY_MIGRATION_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memory-migration-operator)
 TOOLS := $(CACHE)/tools
 CARGO_DENY := $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+CARGO_MUTANTS := $(TOOLS)/cargo-mutants-$(CARGO_MUTANTS_VERSION)/bin/cargo-mutants
 SCRIPTS = $(shell git ls-files '*.sh' .ci/run)
 
 .PHONY: help
@@ -40,12 +42,18 @@ demo: require-rust ## Moves 500 memories from a local store to a Chroma server a
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 
 .PHONY: pictures
-pictures: require-rust ## Renews docs/pictures: the architecture, and a recording of the demo
+pictures: require-rust ## Renews docs/pictures: the architecture, a recording of the demo, a report
 	python3 docs/pictures/architecture.py
 	cargo build --locked
 	python3 docs/pictures/cast.py record docs/pictures/demo.cast deploy/demo.sh "$$(cargo build --locked --quiet \
 	  --message-format=json --bin memory-migration | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 	python3 docs/pictures/cast.py draw docs/pictures/demo.cast docs/pictures/demo.svg
+	tests/page/install.sh
+	"$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
+	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')" report tests/page/report.json --html target/report.html
+	for scheme in light dark; do \
+	  python3 tests/page/browser.py picture target/report.html $$scheme 1100 1150 docs/pictures/report-$$scheme.png; \
+	done
 
 .PHONY: kind-demo
 kind-demo: ## The same on Kubernetes: a kind cluster, the chart, deploy/quickstart (needs docker, kind, kubectl, helm)
@@ -56,7 +64,8 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
 .PHONY: test
-test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster
+test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster, and Chromium
+	@tests/page/install.sh || echo "make test: the report's page is NOT looked at in a browser" >&2
 	cargo test --locked
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
@@ -74,6 +83,18 @@ test: require-rust chroma ## Runs every test; as root, it installs Debian packag
 .PHONY: mutants
 mutants: require-rust chroma ## Damages a copy in every way, checks that each is found, into docs/reliability.md (15 minutes)
 	MUTANTS=all SEED=$(SEED) MOST=$(MOST) cargo test --locked --test suite mutants::campaign -- --nocapture
+
+# SEED repeats a campaign; SECONDS bounds it; ONLY names one target.
+.PHONY: fuzz
+fuzz: require-rust chroma ## Gives each parser what nobody would write, into docs/reliability.md (an hour; SECONDS=60: a minute)
+	FUZZ=all SEED=$(SEED) SECONDS=$(SECONDS) ONLY=$(ONLY) \
+	  cargo test --locked --test suite fuzz::series::campaign -- --exact --nocapture
+
+# SEED repeats a campaign, or goes on with one that was stopped; MINUTES bounds one go, MOST the files that are sampled.
+.PHONY: mutants-code
+mutants-code: require-rust $(CARGO_MUTANTS) ## Changes the code that decides, checks that a test fails, into docs/reliability.md (30 minutes a go)
+	python3 tests/mutants/code.py --tool "$(CARGO_MUTANTS)" --target "$(or $(CARGO_TARGET_DIR),target)" \
+	  $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(MOST),--most $(MOST)) $(if $(ONLY),--only $(ONLY))
 
 # SEED repeats a campaign, or goes on with one that was stopped; ROW and TRIAL name what is repeated.
 .PHONY: faults
@@ -136,6 +157,10 @@ tools: $(CARGO_DENY) ## Installs cargo-deny (a few minutes, once)
 $(CARGO_DENY): | require-rust
 	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)" \
 	  "cargo-deny@$(CARGO_DENY_VERSION)"
+
+$(CARGO_MUTANTS): | require-rust
+	env -u CARGO_TARGET_DIR cargo install --quiet --locked --debug --root "$(TOOLS)/cargo-mutants-$(CARGO_MUTANTS_VERSION)" \
+	  "cargo-mutants@$(CARGO_MUTANTS_VERSION)"
 
 # NODES=2 adds a second node to the cluster of this target and of those below.
 .PHONY: cluster-up

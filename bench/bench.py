@@ -1,12 +1,14 @@
 """Measures ours, a plain loop and the engine's ceiling side by side: bench.py --binary FILE --server FILE --cache DIR [--quick]
 
 Writes docs/benchmarks.json and the tables between the markers of docs/benchmarks.md. BENCH_RECORDS names the sizes.
+`--search` measures the search check alone, and leaves the other figures as they are.
 """
 
 import argparse
 import json
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -33,6 +35,7 @@ class Bench:
         self.sizes = [int(size) for size in os.environ.get("BENCH_RECORDS", "2000,5000" if options.quick else "20000,100000").split(",")]
         self.paired = 2_000 if options.quick else 20_000
         self.pairs = 3 if options.quick else 5
+        self.extras = 3_000 if options.quick else 100_000
         self.seconds_bounded = 15 if options.quick else 45
         self.results = {"machine": machine(), "quick": options.quick, "records": self.sizes, "copies": []}
 
@@ -69,20 +72,10 @@ class Bench:
             measured = self.ours(self.store(count), server.url, extra, name)
             cpu = measured.cpu, server.cpu() - before
             self.copied(count, "local to remote", what, measured.seconds, measured.peak_mib, cpu, measured)
-            if what.startswith("--batch") and count == max(self.sizes):
-                self.verify_alone(server, count, name)
             server.connection().delete(name)
         before = server.cpu()
         seconds, peak, cpu = self.loop("to-remote", self.store(count), server.port)
         self.copied(count, "local to remote", "plain Python loop", seconds, peak, (cpu, server.cpu() - before))
-
-    def verify_alone(self, server, count, name):
-        arguments = ["verify", "--source-config", str(self.store(count)), "--target-config", server.url]
-        for key, search in (("verifyWithoutSearch", "off"), ("verify", "report")):
-            more = ["--collection", f"{records.NAME}={name}", "--search", search]
-            measured = run([self.options.binary, *arguments, *more])
-            self.results[key] = {"records": count, "seconds": measured.seconds, "peakMiB": measured.peak_mib}
-            self.say(f"verification alone, {count} records, --search {search}: {measured.seconds:.1f} s, {measured.peak_mib:.0f} MiB")
 
     def to_local(self, count):
         with self.scratch(count) as folder, self.server(folder) as source:
@@ -196,6 +189,30 @@ class Bench:
             self.say(f"reading {count} records, {row['what']}: {row['seconds']:.2f} s")
         self.results["reading"] = {"records": count, "rows": rows}
 
+    def search(self):
+        """Verification with the search check and without, in turns; then the same where the target holds many records more."""
+        rows = []
+        for count, extras in ((self.sizes[-1], 0), (self.sizes[0], self.extras)):
+            source = self.store(count)
+            with self.scratch(count + extras) as folder, self.server(folder) as server:
+                arguments = [self.options.binary, "verify", "--source-config", str(source), "--target-config", server.url]
+                runs = {"off": [], "report": []}
+                # the first run of each also warms the server
+                for turn in range(self.pairs + 1):
+                    for mode, kept in runs.items():
+                        measured = run([*arguments, "--collection", records.NAME, "--search", mode])
+                        if turn:
+                            kept.append(measured)
+            row = {"records": count, "extras": extras}
+            for mode, kept in runs.items():
+                row[mode] = spread([one.seconds for one in kept]) | {"peakMiB": statistics.median(one.peak_mib for one in kept)}
+            told = runs["report"][-1].report["collections"][0]["search"]
+            row |= {key: told.get(key) for key in ("queries", "notJudged", "recallMean")} | {"filters": told["filters"]}
+            rows.append(row)
+            with_it, without = row["report"], row["off"]
+            self.say(f"search check, {count} records and {extras} more in the target: {with_it['median']:.1f} s, without {without['median']:.1f} s")
+        self.results["search"] = {"rows": rows, "loadBefore": machine()["loadBefore"]}
+
     def growth(self):
         rows = []
         for count in (2_000, 6_000, 20_000) if self.options.quick else (10_000, 100_000, 1_000_000):
@@ -218,6 +235,13 @@ class Bench:
                     while stream.read(1 << 24):
                         pass
 
+    def search_alone(self):
+        """The search check, beside the figures of the last whole run."""
+        self.search()
+        if not self.options.quick:
+            self.results = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8")) | {"search": self.results["search"]}
+        return self.results
+
     def all(self):
         for count in sorted({SEED_RECORDS, self.paired, *self.sizes, *(() if self.options.quick else (100_000,))}):
             self.store(count)
@@ -231,6 +255,7 @@ class Bench:
         for count in self.sizes:
             self.to_local(count)
         self.reading()
+        self.search()
         self.growth()
         self.results["minutes"] = (time.monotonic() - started) / 60
         return self.results
@@ -241,10 +266,12 @@ def main():
     parser.add_argument("--binary", required=True, help="our command, in release mode")
     parser.add_argument("--server", required=True, help="the chroma command that serves")
     parser.add_argument("--cache", required=True, help="where stores are kept")
+    parser.add_argument("--search", action="store_true", help="the search check alone")
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to measure")
     bench = Bench(parser.parse_args())
     try:
-        text = tables.markdown(bench.all())
+        results = bench.search_alone() if bench.options.search else bench.all()
+        text = tables.search(results) if bench.options.search and bench.options.quick else tables.markdown(results)
     finally:
         # what was measured before something failed is kept, too
         if not bench.options.quick:

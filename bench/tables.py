@@ -61,6 +61,33 @@ def bounded(results):
     return table(["beside another reader", "records/s", "p95 of that reader, ms"], rows)
 
 
+def search(results):
+    rows = []
+    for row in results["search"]["rows"]:
+        off, report, filters = row["off"], row["report"], row["filters"]
+        times = [f"{number(one['median'], 1)} ({number(one['low'], 1)} to {number(one['high'], 1)})" for one in (off, report)]
+        share = number(report["median"] / off["median"] - 1, 2)
+        judged = f"{row['queries']} of {row['queries'] + row['notJudged']}"
+        asked = f"{filters['asked']} of {filters['asked'] + filters['notJudged']}"
+        found = number(row["recallMean"], 2)
+        rows.append([number(row["records"]), number(row["extras"]), *times, share, number(off["peakMiB"]), number(report["peakMiB"]), judged, asked, found])
+    return table(
+        [
+            "records verified",
+            "others in the target",
+            "s, `--search off`",
+            "s, `--search report`",
+            "more, of the time without",
+            "peak MiB without",
+            "peak MiB",
+            "queries judged",
+            "filters judged",
+            "recall",
+        ],
+        rows,
+    )
+
+
 def growth(results):
     rows = []
     for row in results["growth"]:
@@ -98,6 +125,12 @@ def goals(results):
         goal(f"{key[:-7]}: peak at {huge['records']:,} records, of that at {small['records']:,}", grown, "<= 1.1", grown <= 1.1)
     slowest = max(row["verifying"] / row["copying"] for row in large)
     goal("verifying, of the time of copying, largest", slowest, "< 1", slowest < 1)
+    for row in results["search"]["rows"]:
+        what = f"search check, {row['records']:,} records and {row['extras']:,} others in the target"
+        more = row["report"]["median"] / row["off"]["median"] - 1
+        goal(f"{what}: more, of verification's time", more, "<= 0.33", more <= 1 / 3)
+        grown = row["report"]["peakMiB"] - row["off"]["peakMiB"]
+        goal(f"{what}: MiB more", grown, "<= 8", grown <= 8)
     return table(["goal", "measured", "wanted", "met"], rows)
 
 
@@ -122,7 +155,9 @@ def markdown(results):
         "### Growth",
         "From local files; the target is a mock that keeps nothing (or, verifying, the same store again).",
         growth(results),
-        f"Verification alone: {results['verify']['records']:,} records in {results['verify']['seconds']:.1f} s, {results['verify']['peakMiB']:.0f} MiB.",
+        "### The search check",
+        f"`verify` of local files against a server, with the search check and without, in turns: the median, and the interval. Load {results['search']['loadBefore']} before.",
+        search(results),
     ]
     return "\n\n".join(parts)
 

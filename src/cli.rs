@@ -11,6 +11,7 @@ mod manifest;
 mod migrate;
 mod output;
 mod prune;
+mod report;
 mod run;
 mod session;
 mod verify;
@@ -48,6 +49,8 @@ enum Command {
     Prune(Box<prune::Args>),
     /// Show what a store or server holds: collections, counts, dimension, distance, damage.
     Inspect(inspect::Args),
+    /// Show a report, or make a page for a browser of it.
+    Report(report::Args),
 }
 
 /// Threads for reading files and for parsing: more would wait for each other, and each keeps memory of its own.
@@ -90,6 +93,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Verify(args) => verify::run(args).await,
         Command::Prune(args) => prune::run(&args),
         Command::Inspect(args) => inspect::run(args).await,
+        Command::Report(args) => report::run(&args),
     }
 }
 

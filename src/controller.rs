@@ -66,6 +66,8 @@ pub struct Settings {
     pub scratch_limit: String,
     /// Whose rules about user ids hold.
     pub platform: Platform,
+    /// Reports are kept in a `ConfigMap` beside the object.
+    pub report_config_map: bool,
     /// The runner's pod as far as no migration says otherwise.
     pub pod_template: PodTemplate,
 }

@@ -75,13 +75,13 @@ impl Endpoint {
     /// # Errors
     /// As [`Error`] says.
     pub async fn open(self) -> Result<Box<dyn Reader>> {
-        self.open_for(&Scope::default()).await
+        self.open_for(&Scope::default(), Side::Source).await
     }
 
     /// As `open`, for a run that looks at this only.
-    async fn open_for(self, scope: &Scope) -> Result<Box<dyn Reader>> {
+    async fn open_for(self, scope: &Scope, side: Side) -> Result<Box<dyn Reader>> {
         Ok(match self {
-            Self::Local(folder) => Box::new(scope.of_local(open_files(&folder).await?)),
+            Self::Local(folder) => Box::new(scope.of_local(open_files(&folder, side).await?)),
             Self::Remote(server) => Box::new(scope.of_server(http::open(*server).await?)?),
         })
     }
@@ -93,9 +93,9 @@ impl Endpoint {
     pub async fn open_selected(self, selection: &Selection) -> Result<(Box<dyn Reader>, Vec<String>)> {
         let mut scope = Scope { names: selection.source_names(), ..Scope::default() };
         if !selection.has_databases() {
-            return Ok((self.open_for(&scope).await?, Vec::new()));
+            return Ok((self.open_for(&scope, Side::Source).await?, Vec::new()));
         }
-        let all = self.clone().open_for(&scope).await?;
+        let all = self.clone().open_for(&scope, Side::Source).await?;
         let listed = if selection.has_database_patterns() { all.databases().await? } else { None };
         let names = selection.databases(listed.as_deref()).map_err(|why| match why {
             NoDatabase::CannotList => Error::Unsupported {
@@ -110,7 +110,7 @@ impl Endpoint {
             },
         })?;
         scope.databases = Some(Databases { names: names.clone(), may_be_missing: false });
-        Ok((self.open_for(&scope).await?, names))
+        Ok((self.open_for(&scope, Side::Source).await?, names))
     }
 }
 
@@ -230,7 +230,7 @@ pub async fn verify(
     let opened = async {
         let (source, databases) = source.open_selected(&options.selection).await.map_err(Halt::Source)?;
         let scope = Scope::of_target(&options.selection, &databases);
-        Ok((source, target.open_for(&scope).await.map_err(Halt::Target)?, databases))
+        Ok((source, target.open_for(&scope, Side::Target).await.map_err(Halt::Target)?, databases))
     };
     match opened.await {
         Ok((source, target, databases)) => {
@@ -293,15 +293,28 @@ impl Target for RemoteTarget {
     }
 }
 
-async fn open_files(folder: &Folder) -> Result<LocalStore> {
-    LocalStore::open(&folder.path, &folder.tenant, &folder.database).await
+/// Which end of a run a store is, or a source to be looked at.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Source,
+    Target,
+}
+
+/// Opens a folder. The one place that says what may be kept of an index: what is lost from a target's files has to be seen by
+/// each look that judges it, and a source's record is what it was when it was read.
+async fn open_files(folder: &Folder, side: Side) -> Result<LocalStore> {
+    let Folder { path, tenant, database } = folder;
+    match side {
+        Side::Source => LocalStore::open_source(path, tenant, database).await,
+        Side::Target => LocalStore::open(path, tenant, database).await,
+    }
 }
 
 /// What is in the folder before anything is written: None for no store yet, for one whose making was cut short, and for
 /// one without this tenant and database, which the server makes.
 async fn before(folder: &Folder, scope: &Scope) -> Result<Option<LocalStore>> {
     let found = async {
-        let store = scope.of_local(open_files(folder).await?);
+        let store = scope.of_local(open_files(folder, Side::Target).await?);
         // opening does not look for the tenant and the database
         store.collections().await.map(|_| store)
     };

@@ -46,6 +46,7 @@ pub mod engine;
 pub mod exit;
 pub mod metrics;
 pub mod model;
+pub mod page;
 pub mod report;
 pub mod scratch;
 pub mod serve;

@@ -33,9 +33,11 @@ pub struct Metrics {
     phase: IntGaugeVec,
     waiting: IntGaugeVec,
     records: IntGaugeVec,
+    recall: GaugeVec,
     progress: GaugeVec,
     rate: IntGaugeVec,
     last_success: IntGaugeVec,
+    stale: IntGaugeVec,
     attempts: IntGaugeVec,
     schedules: Schedules,
     /// The objects that are shown, and what each waits for.
@@ -51,6 +53,8 @@ pub struct Shown {
     pub waiting: Option<&'static str>,
     /// Numbers of records, once a run has ended.
     pub counts: Option<Counts>,
+    /// The share of the exact nearest records that searches find, 0 to 1, once a run has ended that judged a query.
+    pub recall: Option<f64>,
     /// The run was a dry run: what it would do has not become of any record, so none are shown.
     pub planned: bool,
     /// Share of the whole run, 0 to 1.
@@ -59,6 +63,8 @@ pub struct Shown {
     pub records_per_second: i64,
     /// Seconds since 1970 at which the last run succeeded; None for a dry run or without a success.
     pub last_success: Option<i64>,
+    /// Whether that is longer ago than it is valid for; None where it is valid for ever, or without a success.
+    pub stale: Option<bool>,
     /// Jobs that this run has had.
     pub attempts: i64,
 }
@@ -108,11 +114,20 @@ impl Metrics {
                 &["namespace", "name", "reason"],
             )?,
             records: integer("records", "Records of the object's last ended run.", &["namespace", "name", "state"])?,
+            recall: real(
+                "search_recall",
+                "Share of the exact nearest records that searches in the target find, 0 to 1.",
+            )?,
             progress: real("progress_ratio", "Share of the whole run, 0 to 1.")?,
             rate: integer("records_per_second", "Records per second of the current stage.", &OBJECT)?,
             last_success: integer(
                 "last_success_timestamp_seconds",
                 "When a run of the object last succeeded; a dry run is none.",
+                &OBJECT,
+            )?,
+            stale: integer(
+                "verification_stale",
+                "1 if the object's last success is older than it is valid for, else 0.",
                 &OBJECT,
             )?,
             attempts: integer("attempts", "Jobs that the object's run has had.", &OBJECT)?,
@@ -126,7 +141,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let families: [Box<dyn prometheus::core::Collector>; 15] = [
+        let families: [Box<dyn prometheus::core::Collector>; 17] = [
             Box::new(self.reconcile_duration.clone()),
             Box::new(self.reconcile_errors.clone()),
             Box::new(self.runs.clone()),
@@ -138,9 +153,11 @@ impl Metrics {
             Box::new(self.phase.clone()),
             Box::new(self.waiting.clone()),
             Box::new(self.records.clone()),
+            Box::new(self.recall.clone()),
             Box::new(self.progress.clone()),
             Box::new(self.rate.clone()),
             Box::new(self.last_success.clone()),
+            Box::new(self.stale.clone()),
             Box::new(self.attempts.clone()),
         ];
         families.into_iter().try_for_each(|family| self.registry.register(family))
@@ -218,11 +235,22 @@ impl Metrics {
             let number = i64::try_from(number).unwrap_or(i64::MAX);
             self.records.with_label_values(&[namespace, name, state]).set(number);
         }
+        // While a run goes on, the numbers of the last ended one stay.
+        match shown.recall.filter(|_| !shown.planned) {
+            Some(recall) => self.recall.with_label_values(&labels).set(recall),
+            None if shown.counts.is_some() => drop(self.recall.remove_label_values(&labels)),
+            None => {}
+        }
         self.progress.with_label_values(&labels).set(shown.progress);
         self.rate.with_label_values(&labels).set(shown.records_per_second);
         self.attempts.with_label_values(&labels).set(shown.attempts);
         if let Some(second) = shown.last_success {
             self.last_success.with_label_values(&labels).set(second);
+        }
+        match shown.stale {
+            Some(is_stale) => self.stale.with_label_values(&labels).set(i64::from(is_stale)),
+            // one that was never shown cannot be removed: that is no error
+            None => drop(self.stale.remove_label_values(&labels)),
         }
         let Ok(mut objects) = self.objects.lock() else { return };
         let before = objects.insert((namespace.into(), name.into()), shown.waiting).flatten();
@@ -267,10 +295,12 @@ impl Metrics {
             let _ = self.waiting.remove_label_values(&[labels[0], labels[1], reason]);
         }
         self.forget_records(namespace, name);
+        let _ = self.recall.remove_label_values(&labels);
         let _ = self.progress.remove_label_values(&labels);
         let _ = self.rate.remove_label_values(&labels);
         let _ = self.attempts.remove_label_values(&labels);
         let _ = self.last_success.remove_label_values(&labels);
+        let _ = self.stale.remove_label_values(&labels);
     }
 
     fn forget_records(&self, namespace: &str, name: &str) {
@@ -476,6 +506,33 @@ mod tests {
     }
 
     #[test]
+    fn the_recall_is_that_of_the_last_ended_run() {
+        const SERIES: &str = "{name=\"a\",namespace=\"ns\"}";
+        let metrics = Metrics::new(&REASONS).unwrap();
+        let show = |ended: bool, planned, recall| {
+            let counts = ended.then(counts);
+            metrics.show(
+                "ns",
+                "a",
+                &PHASES,
+                &Shown { phase: "Succeeded", counts, planned, recall, ..Shown::default() },
+            );
+            let text = metrics.text().unwrap();
+            let lines = text.lines().filter_map(|line| line.strip_prefix("memory_migration_search_recall"));
+            lines.map(Into::into).collect::<Vec<String>>()
+        };
+        assert!(show(false, false, None).is_empty(), "a run that never ended has none");
+        assert_eq!(show(true, false, Some(0.98)), [format!("{SERIES} 0.98")]);
+        assert_eq!(show(false, false, None), [format!("{SERIES} 0.98")], "a run is under way");
+        assert!(show(true, false, None).is_empty(), "it judged no query");
+        assert_eq!(show(true, false, Some(0.0)), [format!("{SERIES} 0")], "nothing found is a number, too");
+        assert!(show(true, true, Some(0.5)).is_empty(), "a dry run asks nothing");
+        assert_eq!(show(true, false, Some(1.0)), [format!("{SERIES} 1")]);
+        metrics.keep_only(&BTreeSet::new(), &PHASES);
+        assert!(!metrics.text().unwrap().contains("memory_migration_search_recall{"));
+    }
+
+    #[test]
     fn series_live_as_long_as_their_object() {
         let metrics = Metrics::new(&REASONS).unwrap();
         let shown = Shown {
@@ -483,6 +540,7 @@ mod tests {
             counts: Some(counts()),
             progress: 0.5,
             last_success: Some(7),
+            stale: Some(true),
             ..Shown::default()
         };
         metrics.show("ns", "a", &PHASES, &shown);
@@ -494,6 +552,10 @@ mod tests {
         );
         assert!(text.contains("memory_migration_status_phase{name=\"a\",namespace=\"ns\",phase=\"Succeeded\"} 0"));
         assert!(text.contains("memory_migration_progress_ratio{name=\"a\",namespace=\"ns\"} 0.5"));
+        assert!(text.contains("memory_migration_verification_stale{name=\"a\",namespace=\"ns\"} 1"));
+        metrics.show("ns", "a", &PHASES, &Shown { stale: None, ..shown.clone() });
+        let text = metrics.text().unwrap();
+        assert!(!text.contains("memory_migration_verification_stale{name=\"a\""), "validFor was removed: {text}");
         metrics.keep_only(&BTreeSet::from([("ns".into(), "b".into())]), &PHASES);
         let text = metrics.text().unwrap();
         assert!(!text.contains("name=\"a\"") && text.contains("name=\"b\""), "{text}");

@@ -1,7 +1,8 @@
 //! What a run tells: the report file, the verdict in the Job's termination message, and progress and report lines in the log.
-//! The same structs on the writing and the reading side; serde only, nothing of ours, no kube.
+//! The same structs on the writing and the reading side; serde (and a digest in `evidence`), nothing of ours, no kube.
 
 mod counts;
+pub mod evidence;
 mod search;
 mod summary;
 
@@ -196,6 +197,10 @@ pub struct CollectionReport {
     pub fingerprint: String,
     /// The largest distance seen in a compared vector component or metadata double, in ULP (units in the last place).
     pub max_ulps: u32,
+    /// Comparisons that found a record equal, by the largest distance that they saw: at place `n` those of `n` ULP. A record
+    /// counts again if it differed in between. Empty without a full verification.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ulps: Vec<u64>,
     /// What searches in the target find; absent where that was not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<Search>,
@@ -239,6 +244,14 @@ pub struct Report {
     pub target_bytes: Option<u64>,
     /// One per collection, in the order they were migrated.
     pub collections: Vec<CollectionReport>,
+    /// How many collections are not listed: none but in a report that was cut for a `ConfigMap`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub collections_left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Report {
@@ -336,6 +349,15 @@ pub enum Line {
         of: u32,
         /// The outcome, its differences left out.
         report: Box<CollectionReport>,
+    },
+    /// A part of the whole report, numbered: [`evidence`].
+    Report {
+        /// From 1.
+        number: u32,
+        /// How many there are.
+        of: u32,
+        /// A piece of its text.
+        part: String,
     },
 }
 

@@ -5,7 +5,7 @@
 
 mod bench;
 mod client;
-mod judge;
+pub(crate) mod judge;
 mod memories;
 mod page;
 mod rows;

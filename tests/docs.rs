@@ -245,7 +245,14 @@ fn exposed() -> String {
     }
     for (name, reason) in [("one", Reason::NoProgress), ("two", Reason::VolumeInUse)] {
         let waiting = Some(reason.as_str());
-        let shown = Shown { waiting, counts: Some(Counts::default()), last_success: Some(1), ..Shown::default() };
+        let shown = Shown {
+            waiting,
+            counts: Some(Counts::default()),
+            last_success: Some(1),
+            stale: Some(true),
+            recall: Some(1.0),
+            ..Shown::default()
+        };
         metrics.show("ns", name, &Phase::ALL.map(Phase::as_str), &shown);
     }
     let schedule = ShownSchedule { last_success: Some(1), up_to_date: Some(true), ..ShownSchedule::default() };

@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "exit",
             "metrics",
             "model",
+            "page",
             "report",
             "scratch",
             "serve",
@@ -29,7 +30,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["api", "controller", "endpoint", "engine", "exit", "model", "report", "scratch", "store", "telemetry"]),
+    (
+        "cli",
+        &[
+            "api",
+            "controller",
+            "endpoint",
+            "engine",
+            "exit",
+            "model",
+            "page",
+            "report",
+            "scratch",
+            "store",
+            "telemetry",
+        ],
+    ),
     ("endpoint", &["chroma", "engine", "exit", "model", "report", "scratch", "store"]),
     ("engine", &["chroma", "exit", "model", "report", "scratch", "store"]),
     ("store", &["chroma", "model", "scratch"]),
@@ -41,6 +57,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("serve", &["metrics"]),
     ("metrics", &["report"]),
     ("telemetry", &[]),
+    ("page", &["report"]),
     ("report", &[]),
     ("exit", &[]),
 ];
@@ -55,6 +72,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),
     ("prometheus", &["metrics"]),
+    ("maud", &["page"]),
     ("croner", &["api::schedule"]),
 ];
 
@@ -90,6 +108,7 @@ const IN_CONTROLLER: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &[
     "model",
     "chroma",
+    "page",
     "controller::plan",
     "controller::build",
     "controller::observe::world",

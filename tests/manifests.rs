@@ -306,6 +306,7 @@ fn the_defaults_of_a_small_object() {
             "runId": "",
             "suspend": false,
             "backoffLimit": 6,
+            "report": {"values": false},
             "runner": {},
         })
     );

@@ -39,6 +39,7 @@ mod damage;
 mod engine;
 mod files;
 mod http;
+mod kept;
 mod reports;
 
 use std::net::TcpListener;

@@ -1,11 +1,17 @@
 //! Whether searches in the target are checked as promised: real servers of all versions, and a proxy that tells what no server
 //! can be made to tell. The records' own verdict is the same in all of them.
 
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use super::support::api;
 use super::support::chroma::ChromaServer;
+use super::support::command::TestCommand;
 use super::support::lies::Lie;
 use super::support::migration::{DEFAULT, Migration, Report, local, remote};
 use super::support::proxy::{Fault, Proxy, Seen};
-use super::support::stores::{Store, generated};
+use super::support::stores::{Store, damage, generated};
 
 const NAME: &str = "generated";
 
@@ -94,6 +100,40 @@ fn a_local_target_is_asked_through_its_server() {
     let compared = Migration::verify(&local(&source.path, DEFAULT), &local(&target.path, DEFAULT)).verified();
     let search = &compared.collection(NAME)["search"];
     assert!(search["recallMean"].is_null() && search["notes"][0].as_str().unwrap().contains("files"), "{search}");
+}
+
+/// In a pod the server that writes the folder is not ours to restart: the report says what was read instead.
+#[test]
+fn a_server_of_the_pod_is_asked_and_not_restarted() {
+    let source = generated("1.5.9", 400, 24, "cosine");
+    let folder = Store::absent();
+    let parent = |path: &Path| path.parent().unwrap().display().to_string();
+    let manifest = json!({
+        "apiVersion": "memory-migration.dev/v1alpha1",
+        "kind": "MemoryMigration",
+        "metadata": { "name": "m" },
+        "spec": {
+            "source": { "local": { "claimName": "from", "path": "store" } },
+            "target": { "local": { "claimName": "into", "path": "store" } },
+            "pacing": { "batchSize": 100, "delay": "0s" },
+            "verification": { "search": { "mode": "Require" } },
+        },
+    });
+    let beside = ChromaServer::start("1.5.9", &folder.path);
+    let told = parent(&folder.path) + "/report.json";
+    TestCommand::new()
+        .args(["run", "-f", "-", "--termination-log", "/dev/null", "--writer-url", &beside.url, "--report", &told])
+        .args(["--volume", &format!("from={}", parent(&source.path))])
+        .args(["--volume", &format!("into={}", parent(&folder.path))])
+        .stdin(manifest.to_string())
+        .run()
+        .code(0)
+        .stdout("400 records verified");
+    let report: Json = serde_json::from_str(&std::fs::read_to_string(told).unwrap()).unwrap();
+    let search = &report["collections"][0]["search"];
+    assert!(search["queries"].as_u64().unwrap() >= 45 && search["recallMean"].as_f64().unwrap() >= 0.95, "{search}");
+    let note = "its server was not restarted: index and log were read from the files instead";
+    assert_eq!(search["notes"], json!([note]), "{search}");
 }
 
 /// Verifies the target through a proxy with this rule for searches, in both modes.
@@ -190,4 +230,149 @@ fn a_damaged_index_is_told_and_can_fail_a_run() {
     assert_eq!(required.reason(), "SearchDegraded", "{}", required.message());
     assert_eq!(required.count("verified"), 3000, "the records are right");
     required.says(&["every one is equal", "--search report"]);
+}
+
+/// Records of a test's own for a collection of that name, with vectors of so many components that no other has.
+fn more(first: usize, count: usize, dimension: usize) -> Json {
+    let component = |row: usize, at: usize| {
+        let mixed = (row * 7919 + at * 104_729 + row * at * 31) % 1009;
+        f32::from(u16::try_from(mixed).unwrap()) / 504.0 - 1.0
+    };
+    let rows = first..first + count;
+    let ids: Vec<String> = rows.clone().map(|row| format!("more-{row}")).collect();
+    let vectors: Vec<Vec<f32>> = rows.map(|row| (0..dimension).map(|at| component(row, at)).collect()).collect();
+    json!({ "ids": ids, "embeddings": vectors })
+}
+
+/// The engine of the target goes by cosine, and says so. Of short vectors it leaves many as they are: those are verified.
+#[test]
+fn a_target_with_another_distance_is_told_by_its_settings_and_by_its_searches() {
+    for version in ["1.5.9", "0.6.3"] {
+        let source = generated("1.5.9", 400, 2, "l2");
+        let folder = generated(version, 400, 2, "cosine");
+        let target = ChromaServer::start(version, &folder.path);
+        let (from, to) = (local(&source.path, DEFAULT), remote(&target, DEFAULT));
+        Migration::new(&from, &to).refused(&["has distance cosine, the source l2"]);
+        let report = Migration::verify(&from, &to).ends(5);
+        assert_eq!(report.reason(), "VerificationFailed");
+        report.says(&["distance", "cosine", "l2"]);
+        assert!(report.count("verified") >= 40, "{version}: too few records to judge: {}", report.json["counts"]);
+        let search = &report.collection(NAME)["search"];
+        assert!(search["wrongDistances"].as_u64().unwrap() > 0, "{version}: {search}");
+    }
+}
+
+/// Its documents say l2, after `modify`; its engine still goes by cosine.
+#[test]
+fn a_distance_that_documents_deny_is_told_too() {
+    let source = generated("1.5.9", 400, 2, "l2");
+    let folder = generated("0.6.3", 400, 2, "cosine");
+    let target = ChromaServer::start("0.6.3", &folder.path);
+    api::modify(&target, DEFAULT, NAME, &json!({ "new_metadata": { "topic": "b" } }));
+    let report = Migration::verify(&local(&source.path, DEFAULT), &remote(&target, DEFAULT)).ends(5);
+    assert_eq!(report.reason(), "VerificationFailed");
+    report.says(&["distance", "cosine", "l2"]);
+    let search = &report.collection(NAME)["search"];
+    assert!(search["wrongDistances"].as_u64().unwrap() > 0, "{search}");
+}
+
+/// A store whose index has 1,000 records, and whose log has 500 more.
+fn half_indexed(version: &str) -> Store {
+    let store = generated(version, 1000, 24, "l2");
+    let mut server = ChromaServer::start(version, &store.path);
+    api::write(&server, DEFAULT, NAME, "add", &more(0, 500, 24));
+    server.stop();
+    store
+}
+
+/// Vectors that only the log holds are found. Those that the index claims and has not cannot be read either: verification names
+/// them, and the search check judges the others.
+fn a_log_that_the_index_has_not_taken(version: &str) {
+    let (source, folder) = (half_indexed(version), half_indexed(version));
+    let mut target = ChromaServer::start(version, &folder.path);
+    let (from, to) = (local(&source.path, DEFAULT), remote(&target, DEFAULT));
+    let sound = Migration::verify(&from, &to).args(["--search", "require"]).verified();
+    is_sound(&sound);
+    target.stop();
+    damage(&folder.path, "watermark", &[NAME, "VECTOR", "1003"]);
+    target.restart();
+    let report = Migration::verify(&from, &to).ends(5);
+    assert_eq!(report.reason(), "VerificationFailed", "{version}: {}", report.message());
+    assert_eq!(report.count("verified"), 1497, "{version}: {}", report.json["counts"]);
+    let unreadable = ["more-0", "more-1", "more-2"].map(|id| (id, "unreadable"));
+    assert_eq!(report.listed(NAME), unreadable, "{version}");
+    let search = &report.collection(NAME)["search"];
+    assert!(search["recallMean"].as_f64().unwrap() >= 0.95, "{version}: {search}");
+}
+
+#[test]
+fn a_log_that_the_index_of_0_6_3_has_not_taken() {
+    a_log_that_the_index_has_not_taken("0.6.3");
+}
+
+#[test]
+fn a_log_that_the_index_of_1_5_9_has_not_taken() {
+    a_log_that_the_index_has_not_taken("1.5.9");
+}
+
+/// Two links a record and a search that looks at no more than it must.
+#[test]
+fn an_index_that_is_poor_on_both_sides_is_told_and_fails_nothing() {
+    let records = generated("1.5.9", 3000, 24, "l2");
+    let (one, other) = (Store::absent(), Store::absent());
+    let source = ChromaServer::start("1.5.9", &one.path);
+    let poor = json!({ "hnsw": { "space": "l2", "ef_search": 1, "ef_construction": 1, "max_neighbors": 2 } });
+    api::create(&source, DEFAULT, &json!({ "name": NAME, "configuration": poor }));
+    let (files, from) = (local(&records.path, DEFAULT), remote(&source, DEFAULT));
+    let required = ["--search", "require"];
+    // from files: nothing says that the source was as poor
+    let report = Migration::new(&files, &from).batch("1000").verified();
+    report.says(&["Search check: ", "ef_search", "every one was compared and is equal"]);
+    assert_eq!(Migration::verify(&files, &from).args(required).ends(5).reason(), "SearchDegraded");
+
+    let target = ChromaServer::start("1.5.9", &other.path);
+    let report = Migration::new(&from, &remote(&target, DEFAULT)).args(required).batch("1000").verified();
+    let search = &report.collection(NAME)["search"];
+    let recall = |field: &str| search[field].as_f64().unwrap();
+    assert!(recall("recallMean") < 0.8 && recall("sourceRecallMean") < 0.8, "{search}");
+    let notes = search["notes"].to_string();
+    assert!(notes.contains("on the source's own server") && notes.contains("raise ef_search"), "{search}");
+    assert!(!report.message().contains("earch check"), "{}", report.message());
+}
+
+/// From the second collection's search on the target takes every connection and answers nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_goes_silent_is_not_judged_and_holds_up_nobody() {
+    let source = generated("1.5.9", 400, 24, "l2");
+    let mut server = ChromaServer::start("1.5.9", &source.path);
+    api::create(&server, DEFAULT, &json!({ "name": "smaller" }));
+    api::write(&server, DEFAULT, "smaller", "add", &more(0, 60, 8));
+    server.stop();
+    let (target, _folder) = filled(&source);
+    let from = local(&source.path, DEFAULT);
+    let runs = [vec![], vec!["--search", "require"]].map(|args| {
+        let (from, upstream) = (from.clone(), target.url.clone());
+        async move {
+            let (mut first, mut is_silent) = (None, false);
+            let proxy = Proxy::start(&upstream, move |seen: &Seen| {
+                if seen.verb() == "query" && !seen.body.contains("\"embeddings\"") {
+                    is_silent |= *first.get_or_insert_with(|| seen.line.clone()) != seen.line;
+                }
+                if is_silent { Fault::SilenceBefore } else { Fault::Pass }
+            });
+            let url = proxy.await.url.clone();
+            let run = move || args.iter().fold(Migration::verify(&from, &url), |run, arg| run.args([*arg])).ended();
+            tokio::task::spawn_blocking(run).await.unwrap()
+        }
+    });
+    let [reported, required] = runs;
+    let (reported, required) = tokio::join!(reported, required);
+    assert_eq!(reported.reason(), "Verified", "{}", reported.message());
+    assert!(reported.collection(NAME)["search"]["queries"].as_u64().unwrap() >= 45);
+    let search = &reported.collection("smaller")["search"];
+    assert_eq!(search["queries"], 0, "{search}");
+    assert!(search["notes"][0].as_str().unwrap().starts_with("not judged: no answer within "), "{search}");
+    assert_eq!(required.reason(), "SearchDegraded", "{}", required.message());
+    assert_eq!(required.count("verified"), 460, "the records are right");
+    required.says(&["smaller", "no answer within", "--search report"]);
 }

@@ -22,6 +22,8 @@ mod exactness;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod generated;
 #[cfg(test)]
 mod generations;
@@ -35,6 +37,8 @@ mod local;
 mod manifests;
 #[cfg(test)]
 mod mutants;
+#[cfg(test)]
+mod page;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]

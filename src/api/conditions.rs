@@ -11,7 +11,9 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Stalled=True: a person is needed.
 pub const STALLED: &str = "Stalled";
-/// The conditions that the controller writes; others beside them are left as they are.
+/// VerificationStale=True: the last success is older than `spec.verification.validFor`. It is there only with both.
+pub const STALE: &str = "VerificationStale";
+/// The conditions that say how a run goes; others beside them are left as they are.
 const TYPES: [&str; 3] = [READY, RECONCILING, STALLED];
 
 /// What a reason says of the three conditions: the rows of the table of situations.
@@ -192,6 +194,29 @@ pub fn conditions(before: &[Condition], reason: Reason, message: &str, generatio
     });
     let theirs = before.iter().filter(|c| !TYPES.contains(&c.type_.as_str())).cloned();
     ours.chain(theirs).collect()
+}
+
+/// Puts in what is said of the age of the last success; None: nothing. It says the same at every look, so that only a
+/// change is written.
+pub fn set_stale(conditions: &mut Vec<Condition>, said: Option<(bool, String)>, generation: i64, now: &Time) {
+    let before = conditions.iter().position(|c| c.type_ == STALE).map(|at| conditions.remove(at));
+    let Some((is_stale, message)) = said else { return };
+    let (status, reason) = if is_stale { ("True", "Expired") } else { ("False", "Valid") };
+    let kept = before.filter(|c| c.status == status).map(|c| c.last_transition_time);
+    conditions.push(Condition {
+        type_: STALE.into(),
+        status: status.into(),
+        reason: reason.into(),
+        message,
+        observed_generation: Some(generation),
+        last_transition_time: kept.unwrap_or_else(|| now.clone()),
+    });
+}
+
+/// What is said of the age of the last success; None: nothing.
+#[must_use]
+pub fn is_stale(conditions: &[Condition]) -> Option<bool> {
+    conditions.iter().find(|c| c.type_ == STALE).map(|c| c.status == "True")
 }
 
 /// The status of Ready, Reconciling and Stalled in this situation.

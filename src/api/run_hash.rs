@@ -39,6 +39,7 @@ impl MemoryMigrationSpec {
             backoff_limit: _,
             active_deadline_seconds: _,
             job_ttl_seconds_after_finished: _,
+            report: _,
             runner: _,
         } = self;
         let run = Identity::default()
@@ -131,7 +132,7 @@ fn server_identity(remote: &Remote) -> Identity {
 }
 
 fn verification_identity(verification: &Verification) -> Identity {
-    let Verification { mode, extras: _, search: _ } = verification;
+    let Verification { mode, extras: _, search: _, valid_for: _ } = verification;
     let search = verification.search();
     let identity = Identity::default()
         .with("mode", &search.mode)

@@ -9,11 +9,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::endpoint::{Source, Target};
+use super::evidence::ReportOptions;
 use super::pacing::Pacing;
 use super::runner::Runner;
 use super::search::SearchCheck;
 use super::select::Selected;
 use super::status::MemoryMigrationStatus;
+use super::validity;
 
 const SAME_CLAIM: &str = "!(has(self.source.local) && has(self.target.local) \
     && self.source.local.claimName == self.target.local.claimName && self.source.local.path == self.target.local.path)";
@@ -171,6 +173,10 @@ pub struct MemoryMigrationSpec {
     #[serde(rename = "jobTTLSecondsAfterFinished", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 0").message("write a number of seconds from 0, or leave it out to keep the Job"))]
     pub job_ttl_seconds_after_finished: Option<i32>,
+    /// The report that the operator keeps in the `ConfigMap` `NAME-report`, up to 128 KiB. Editing it starts no run: it
+    /// applies to the next Job. Default: `{values: false}`.
+    #[serde(default)]
+    pub report: ReportOptions,
     /// The runner's pod and Job. Editing it starts no run: it applies to the next Job. Default: as the operator was
     /// installed.
     #[serde(default)]
@@ -212,11 +218,17 @@ pub struct Verification {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SearchCheck")]
     pub search: Option<SearchCheck>,
+    /// How long a success proves anything, in whole days or hours. After that the condition `VerificationStale` is True;
+    /// nothing runs by itself, and editing it starts no run. Default: empty, for ever. Example: `7d`, `12h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new(validity::RULE).message("write whole days from 1d to 3650d, or whole hours from 1h to 87600h, as in 7d or 12h"))]
+    #[schemars(length(max = 6))]
+    pub valid_for: Option<String>,
 }
 
 impl Default for Verification {
     fn default() -> Self {
-        Self { mode: VerificationMode::Full, extras: Some(Extras::Allow), search: None }
+        Self { mode: VerificationMode::Full, extras: Some(Extras::Allow), search: None, valid_for: None }
     }
 }
 
@@ -225,6 +237,12 @@ impl Verification {
     #[must_use]
     pub fn search(&self) -> SearchCheck {
         self.search.clone().unwrap_or_default()
+    }
+
+    /// Seconds for which a success proves anything; None: for ever.
+    #[must_use]
+    pub fn valid_for(&self) -> Option<i64> {
+        validity::seconds(self.valid_for.as_deref().unwrap_or_default())
     }
 
     /// Whether the target may hold more than the source.

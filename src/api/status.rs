@@ -4,8 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::evidence::ReportStatus;
 pub use super::last_success::LastSuccess;
 use super::listed::ListedStatus;
+pub use super::phase::Phase;
 use super::search::SearchStatus;
 use crate::report;
 
@@ -90,6 +92,9 @@ pub struct MemoryMigrationStatus {
     /// What verification found. Set when the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
+    /// Where the whole report of the run is. Set when the run ends, if the operator keeps reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportStatus>,
     /// The last run of this object that succeeded, but for dry runs. No later run removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
@@ -122,57 +127,8 @@ impl Default for MemoryMigrationStatus {
             collections: Vec::new(),
             collections_left_out: 0,
             verification: None,
+            report: None,
             last_success: None,
-        }
-    }
-}
-
-/// One word for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Phase {
-    /// Nothing has been started.
-    Pending,
-    /// Something outside must happen first; it goes on by itself.
-    Waiting,
-    /// Checks and comparison; nothing is written yet.
-    Preflight,
-    /// Records are written.
-    Copying,
-    /// Records are compared.
-    Verifying,
-    /// Done and proved.
-    Succeeded,
-    /// A person is needed.
-    Failed,
-    /// `spec.suspend` is true.
-    Suspended,
-}
-
-impl Phase {
-    /// Every phase there is.
-    pub const ALL: [Self; 8] = [
-        Self::Pending,
-        Self::Waiting,
-        Self::Preflight,
-        Self::Copying,
-        Self::Verifying,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Suspended,
-    ];
-
-    /// The word that the status and the metrics use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "Pending",
-            Self::Waiting => "Waiting",
-            Self::Preflight => "Preflight",
-            Self::Copying => "Copying",
-            Self::Verifying => "Verifying",
-            Self::Succeeded => "Succeeded",
-            Self::Failed => "Failed",
-            Self::Suspended => "Suspended",
         }
     }
 }

@@ -42,6 +42,9 @@ pub(super) struct Args {
     /// Whose rules about user ids hold
     #[arg(long, value_enum, default_value = "kubernetes")]
     platform: PlatformFlag,
+    /// Keep the report of each run in a `ConfigMap` beside its object
+    #[arg(long, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
+    report_config_map: bool,
     /// How log lines look
     #[arg(long, value_enum, default_value = "json")]
     log_format: LogFormat,
@@ -70,6 +73,7 @@ pub(super) async fn run(args: Args) -> Exit {
             chroma_image: args.chroma_image,
             scratch_limit: args.scratch_limit,
             pod_template: args.runner_pod_template,
+            report_config_map: args.report_config_map,
             platform: match args.platform {
                 PlatformFlag::Kubernetes => Platform::Kubernetes,
                 PlatformFlag::Openshift => Platform::OpenShift,

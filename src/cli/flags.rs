@@ -99,7 +99,7 @@ pub(super) const CREDENTIALS: &str = "Credentials come from the environment, for
 /// What to say, and how.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Telling {
-    /// Write the whole outcome to this file, as JSON
+    /// Write the whole outcome to this file: as JSON, or as a page for a browser if its name ends in .html
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
     /// How log lines look

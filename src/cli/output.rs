@@ -158,7 +158,9 @@ mod tests {
             preflight: Vec::new(),
             counts: Counts::default(),
             verification: Verification::default(),
+            target_bytes: None,
             collections: vec![collection],
+            collections_left_out: 0,
         };
         let all = Outcome { report, exit: Exit::Success, is_comparison: false };
         let person = outcome(&all, Some("r.json"), PRINTED);

@@ -155,7 +155,9 @@ fn remove_one(args: &Args, there: &[Record], may_go: &BTreeSet<String>, name: &s
     let path = args.folder.join(name);
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => drop(other?),
+        other => {
+            other?;
+        }
     }
     if !there.iter().any(|record| stamp(record.due()) == name) {
         return Ok(Some(format!("it has no readable {RECORD_FILE} of schedule {}", args.schedule)));
@@ -259,8 +261,12 @@ mod tests {
         /// Generations of November at two; those of failed runs, too.
         fn with(good: &[i32], failed: &[i32]) -> Self {
             let claim = Self(tempfile::tempdir().unwrap());
-            good.iter().for_each(|day| claim.put(*day, State::Ended(Reason::Verified), "team/nightly"));
-            failed.iter().for_each(|day| claim.put(*day, State::Incomplete, "team/nightly"));
+            for day in good {
+                claim.put(*day, State::Ended(Reason::Verified), "team/nightly");
+            }
+            for day in failed {
+                claim.put(*day, State::Incomplete, "team/nightly");
+            }
             claim
         }
 

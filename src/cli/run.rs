@@ -95,11 +95,13 @@ pub(super) async fn run(args: Args) -> Exit {
     } = args.pod;
     let origin = generation_of.zip(migration_uid).map(|(schedule, uid)| Origin { schedule, uid });
     let in_pod = termination_log.is_some();
-    let pod = termination_log.map(|termination_log| Pod { termination_log, run_hash, wait_exit });
-    session::run(&telling, pod, |tracker, stop| async move {
-        let yaml = read(&args.file).map_err(Failure::usage)?;
-        let migration =
-            api::parse_manifest(&yaml).map_err(|e| Failure::usage(format!("{}: {e}", args.file.display())))?;
+    let read = read(&args.file);
+    let migration =
+        read.and_then(|yaml| api::parse_manifest(&yaml).map_err(|e| format!("{}: {e}", args.file.display())));
+    let values = migration.as_ref().is_ok_and(|migration| migration.spec.report.values);
+    let pod = termination_log.map(|termination_log| Pod { termination_log, run_hash, values, wait_exit });
+    let run = session::run(&telling, pod, |tracker, stop| async move {
+        let migration = migration.map_err(Failure::usage)?;
         let places = Mounts {
             volumes: args.volumes,
             secrets: args.secrets_dir,
@@ -119,8 +121,8 @@ pub(super) async fn run(args: Args) -> Exit {
         }
         let generation = origin.map(|origin| generation_of_target(&origin, &request.target)).transpose()?;
         migrate(request, generation.as_ref(), preflight_only, tracker, &stop).await
-    })
-    .await
+    });
+    Box::pin(run).await
 }
 
 fn generation_of_target(origin: &Origin, target: &Endpoint) -> Result<Generation, Failure> {

@@ -12,11 +12,12 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::flags::{LogFormat, Telling};
-use super::output;
+use super::{output, report};
 use crate::engine::Outcome;
 use crate::engine::fingerprint::of_collections;
 use crate::engine::progress::Tracker;
 use crate::exit::Exit;
+use crate::report::evidence::{self, Digest};
 use crate::report::{CollectionReport, Line, Progress, Reason, Report, Stage, Summary};
 use crate::telemetry;
 
@@ -62,7 +63,10 @@ where
             if let Some(pod) = pod {
                 // at the end of the log, where the controller looks for them
                 report_lines(&outcome.report);
-                pod.tell(&Summary::of(&outcome.report, fingerprint(&outcome.report)));
+                let kept = evidence::text(&outcome.report, pod.values);
+                evidence::lines(&kept).iter().for_each(machine_line);
+                let summary = Summary::of(&outcome.report, fingerprint(&outcome.report));
+                pod.tell(&Summary { report: Some(Digest::of(&kept)), ..summary });
             }
             exit
         }
@@ -83,6 +87,8 @@ pub(super) struct Pod {
     pub(super) termination_log: PathBuf,
     /// The run that the verdict is for.
     pub(super) run_hash: String,
+    /// The report in the log has values, not only ids and fields.
+    pub(super) values: bool,
     /// A wait ends with an exit code of its own, which counts as no failed try.
     pub(super) wait_exit: bool,
 }
@@ -245,7 +251,7 @@ const fn word(stage: Stage) -> &'static str {
 
 /// `all`: the differences are printed as far as the report has them, where the log is the only place for them.
 fn tell(telling: &Telling, outcome: &Outcome, all: bool) -> Exit {
-    let written = telling.report.as_deref().map(|file| write(file, &outcome.report));
+    let written = telling.report.as_deref().map(|file| report::write(file, &outcome.report));
     let name = telling.report.as_ref().map(|file| file.display().to_string());
     output::line(&output::outcome(outcome, name.as_deref(), if all { usize::MAX } else { output::PRINTED }));
     if let Some(Err(error)) = written {
@@ -263,11 +269,6 @@ fn open_for_writing(file: &Path) -> Result<(), String> {
     opened.map(drop).map_err(|e| {
         format!("the report {} cannot be written: {e}; name a file in a folder that exists", file.display())
     })
-}
-
-fn write(file: &Path, report: &Report) -> Result<(), String> {
-    let json = serde_json::to_string_pretty(report).map_err(|e| format!("failed to encode the report: {e}"))?;
-    std::fs::write(file, json + "\n").map_err(|e| format!("failed to write the report {}: {e}", file.display()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! All writes, in the plan's order. Decides nothing. Each write can be repeated: the process may be killed between any
 //! two.
 
+mod report;
+
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -19,12 +21,12 @@ use tokio::time::timeout;
 use super::observe::world::Handle;
 use super::observe::{ASIDE, facts, failed, key_of};
 use super::plan::look::Look;
-use super::plan::notices::Notice;
+use super::plan::notices::{self, Notice};
 use super::plan::{Asked, Outcome, Plan, Refusal, Told, Write};
-use super::plan::{crd_gap, lock};
+use super::plan::{crd_gap, evidence, lock};
 use super::{Context, Error};
 use crate::api::conditions::{self, Reason, Situation};
-use crate::api::{MANAGER, MemoryMigration, MemoryMigrationStatus, Phase};
+use crate::api::{LABEL_RUN, MANAGER, MemoryMigration, MemoryMigrationStatus, Phase};
 use crate::metrics::Shown;
 use crate::report::{Counts, Verdict};
 
@@ -59,14 +61,26 @@ pub async fn act(context: &Context, look: &Look<'_>, read: &Value, plan: &Plan) 
     let namespace = look.namespace();
     let mut job_uid = None;
     let mut written = None;
+    let mut is_kept = true;
     for write in &plan.writes {
         let step = match write {
             Write::BreakLock(lease) => delete_lease(context, lease, Asked::Lock).await?,
             Write::GiveBack(lease) => delete_lease(context, lease, Asked::GiveBack).await?,
             Write::TakeLock(name) => take(context, migration, name).await?,
             Write::Create(job) => create(context, migration, &namespace, job).await?,
+            Write::Report(map) => {
+                if let Err(why) = report::keep(context, migration, map).await {
+                    is_kept = false;
+                    // of the run that ended: after an edit it is not the spec's
+                    let run = map.labels().get(LABEL_RUN).map(String::as_str).unwrap_or_default();
+                    let notice = notices::warning(evidence::NOT_KEPT, &evidence::not_kept(run, &why));
+                    tell(context, migration, None, &notice).await;
+                }
+                Step::Done
+            }
             Write::Status(told) => {
-                let told = with_job(told, job_uid.as_ref());
+                let mut told = with_job(told, job_uid.as_ref());
+                told.status.report = told.status.report.take().filter(|_| is_kept);
                 let step = write_status(context, migration, read, &told.status).await?;
                 if matches!(step, Step::Done) {
                     count(context, migration, told.outcome.as_ref());
@@ -328,10 +342,12 @@ fn show(context: &Context, migration: &MemoryMigration, written: Option<&MemoryM
         phase: status.phase.map(Phase::as_str).unwrap_or_default(),
         waiting: waiting.map(Reason::as_str),
         counts: status.counts.map(Into::into),
+        recall: status.verification.as_ref().and_then(|verification| verification.recall),
         planned: reason == Some(Reason::DryRunCompleted),
         progress: f64::from(progress.percent) / 100.0,
         records_per_second: progress.records_per_second,
         last_success: success.map(|time| time.0.as_second()),
+        stale: conditions::is_stale(&status.conditions),
         attempts: i64::from(status.attempts),
     };
     context.metrics.show(&namespace, &name, &Phase::ALL.map(Phase::as_str), &shown);

@@ -96,7 +96,7 @@ async fn processes(context: &Context, pods: &Api<Pod>, namespace: &str, uid: &st
     let jobs: Api<Job> = Api::namespaced(context.client.clone(), namespace);
     let jobs = jobs.list(&ours).await.map_err(failed(&format!("list the Jobs of {namespace}")))?.items;
     let own = pods.list(&ours).await.map_err(failed(&format!("list the runner's pods of {namespace}")))?.items;
-    let owned: Vec<&Job> = jobs.iter().filter(|job| facts::is_owned(job, uid)).collect();
+    let owned: Vec<&Job> = jobs.iter().filter(|job| facts::is_owned(*job, uid)).collect();
     let own: Vec<&Pod> = own.iter().collect();
     Ok(processes_of(context, &owned, &own, now).await)
 }
@@ -123,7 +123,7 @@ fn remembered(context: &Context, migration: &MemoryMigration, now: &Time, world:
     let key = key_of(migration);
     let uid = migration.uid().unwrap_or_default();
     let (jobs, pods) = memory.ended(&uid);
-    for job in jobs.iter().filter(|job| facts::is_owned(job, &uid)) {
+    for job in jobs.iter().filter(|job| facts::is_owned(*job, &uid)) {
         let fact = facts::job(job, &[]);
         if world.jobs.iter().all(|there| there.uid != fact.uid) {
             world.jobs.push(JobFact { gone: true, ..fact });

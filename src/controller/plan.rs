@@ -3,11 +3,13 @@
 
 pub mod crd_gap;
 mod decide;
+pub mod evidence;
 pub mod lock;
 pub mod look;
 pub mod notices;
 mod pause;
 mod proof;
+mod stale;
 mod status;
 mod verdict;
 mod writes;
@@ -15,6 +17,7 @@ mod writes;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
 
 use self::decide::{Decision, decide};
 use self::look::Look;
@@ -48,6 +51,8 @@ pub enum Write {
     TakeLock(String),
     /// Create the Job.
     Create(Box<Job>),
+    /// The report of a run that has ended. Not being able to keep it changes nothing but what the status says of it.
+    Report(Box<ConfigMap>),
     /// The whole status. The Job that was created just before gives it its UID.
     Status(Box<Told>),
     /// Delete a Job with its pods.

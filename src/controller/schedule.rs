@@ -98,7 +98,7 @@ pub async fn reconcile(found: Arc<FoundSchedule>, shared: Arc<Shared>) -> Result
     let (namespace, name) = (found.namespace().unwrap_or_default(), found.name_any());
     let span = tracing::info_span!("reconcile", kind = "schedule", namespace, name);
     let started = Instant::now();
-    let looked = timeout(LIMIT, look(&found, &namespace, &name, &shared)).instrument(span).await;
+    let looked = timeout(LIMIT, Box::pin(look(&found, &namespace, &name, &shared))).instrument(span).await;
     let result = looked.unwrap_or_else(|_| Err(Error::Late { object: key(&namespace, &name), limit: LIMIT }));
     shared.context.metrics.reconciled(started.elapsed().as_secs_f64());
     if result.is_ok() {

@@ -12,7 +12,7 @@ use super::child::anew;
 use super::child::lock::{self, Lock};
 use super::child::server::{Program, Server};
 use super::own_writer::OwnWriter;
-use super::{Folder, Scope, open_files, passed, refused, serving};
+use super::{Folder, Scope, Side, open_files, passed, refused, serving};
 use crate::chroma::Capabilities;
 use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
@@ -107,7 +107,7 @@ impl LocalTarget {
     }
 
     async fn running(&self, server: Server, writer: HttpWriter, lock: Lock) -> Result<Running> {
-        let writer = OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder).await?)).await?;
+        let writer = OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder, Side::Target).await?)).await?;
         Ok(Running { writer, held: Mutex::new(Some((server, lock))) })
     }
 

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::local_target::{disk_space, existing};
 use super::own_writer::OwnWriter;
-use super::{Folder, Scope, before, open_files, passed, refused};
+use super::{Folder, Scope, Side, before, open_files, passed, refused};
 use crate::chroma::Capabilities;
 use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
@@ -70,7 +70,7 @@ impl SidecarTarget {
     async fn connect(&self) -> Result<OwnWriter> {
         let writer = self.writer().await?;
         writer.ensure_place().await?;
-        OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder).await?)).await
+        OwnWriter::new(writer, self.scope.of_local(open_files(&self.folder, Side::Target).await?)).await
     }
 
     /// Before the server runs only its image's tag tells what it will make of an existing store.

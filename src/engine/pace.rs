@@ -82,7 +82,8 @@ impl Pace {
     pub fn wait(&self, now: Instant) -> Duration {
         match &self.kind {
             Kind::Fixed { delay, last_end, .. } => {
-                last_end.map_or(Duration::ZERO, |end| (end + *delay).saturating_duration_since(now))
+                // not the sum of end and delay: that can be beyond any clock
+                last_end.map_or(Duration::ZERO, |end| delay.saturating_sub(now.saturating_duration_since(end)))
             }
             Kind::Adaptive(adaptive) => adaptive.wait(now),
         }
@@ -151,6 +152,16 @@ mod tests {
             schema: true,
             arrays: true,
         }
+    }
+
+    /// Found by fuzzing: `--delay 1e19` ended the run by a panic after its first batch.
+    #[test]
+    fn a_delay_beyond_any_clock_is_waited_for() {
+        let start = Instant::now();
+        let mut pace =
+            Pace::new(&Options { delay: Duration::MAX, ..Options::default() }, &capabilities(100, 1000), start);
+        pace.ended(start, 10);
+        assert_eq!(pace.wait(start), Duration::MAX);
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use super::search::state::State;
 use super::select::{self, Selected};
 use super::{OnConflict, Options};
 use crate::chroma::NewCollection;
-use crate::model::Collection;
+use crate::model::{Collection, ulp};
 use crate::report::{CollectionReport, Counts, Difference, SourceQuiet};
 use crate::scratch::Table;
 
@@ -65,6 +65,8 @@ pub(super) struct Pair {
     pub(super) target_before: u64,
     pub(super) target_after: u64,
     pub(super) max_ulps: u32,
+    /// Comparisons that found a record equal, by the largest distance that they saw: at `n` those of `n` ULP.
+    pub(super) ulps: [u64; ulp::TOLERATED as usize + 1],
     pub(super) from_wal: u64,
     pub(super) from_hnsw: u64,
     pub(super) fingerprint: String,
@@ -106,6 +108,7 @@ impl Pair {
             target_before: 0,
             target_after: 0,
             max_ulps: 0,
+            ulps: [0; ulp::TOLERATED as usize + 1],
             from_wal: 0,
             from_hnsw: 0,
             fingerprint: String::new(),
@@ -185,6 +188,14 @@ impl Pair {
         Counts { copied, present, overwritten, ..self.counts() }
     }
 
+    /// A comparison found a record equal, with this largest distance. `is_first`: it was not known to be equal.
+    pub(super) fn is_apart(&mut self, ulps: u32, is_first: bool) {
+        self.max_ulps = self.max_ulps.max(ulps);
+        if let Some(number) = self.ulps.get_mut(ulps as usize).filter(|_| is_first) {
+            *number += 1;
+        }
+    }
+
     pub(super) fn report(&self, counts: Counts) -> CollectionReport {
         let Notes { listed: differences, left_out } = self.notes.beside(&self.surplus);
         CollectionReport {
@@ -196,6 +207,7 @@ impl Pair {
             counts,
             fingerprint: self.fingerprint.clone(),
             max_ulps: self.max_ulps,
+            ulps: if self.ulps == [0; ulp::TOLERATED as usize + 1] { Vec::new() } else { self.ulps.to_vec() },
             search: self.search.told().cloned(),
             vectors_from_wal: self.from_wal,
             vectors_from_hnsw: self.from_hnsw,

@@ -54,9 +54,10 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
     run.findings.extend(findings::search(context.options));
     findings::refuse(&run.findings)?;
 
+    let sources: Vec<Collection> = selected.iter().map(|one| one.source.clone()).collect();
     for selected in selected {
         let existing = there.iter().find(|c| selected.is_target(c)).cloned();
-        let Some(mut pair) = listed(context, run, selected).await? else { continue };
+        let Some(mut pair) = listed(context, run, selected, &sources).await? else { continue };
         if existing.is_none() {
             let new = creation::plan(&pair.source, &pair.target_name, &capabilities);
             pair.new = Some(NewCollection { database: pair.target_database.clone(), ..new });
@@ -83,11 +84,12 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
     let selected = source::readable(selected(context, run).await?, run)?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
+    let sources: Vec<Collection> = selected.iter().map(|one| one.source.clone()).collect();
     for selected in selected {
         let found = there.iter().find(|c| selected.is_target(c)).cloned();
         let what = || format!("collection {}", selected.target_words());
         let found = found.ok_or_else(|| Halt::Target(missing(target, what(), &there)))?;
-        let Some(mut pair) = listed(context, run, selected).await? else { continue };
+        let Some(mut pair) = listed(context, run, selected, &sources).await? else { continue };
         pair.target_before = context.until_stopped(target.count(&found)).await?.map_err(Halt::Target)?;
         pair.target = Some(found);
         run.pairs.push(pair);
@@ -96,13 +98,32 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
     findings::refuse(&run.findings)
 }
 
-/// A pair with the source's ids; None where damage hides them all: that collection is named, and the others are moved.
-async fn listed(context: &Context<'_>, run: &mut Run, selected: Selected) -> Result<Option<Pair>, Halt> {
+/// A pair with the source's ids; None where damage hides them all, or a server fails on this collection for as long as it is tried
+/// and answers for another one: that collection is named, and the others are moved.
+async fn listed(
+    context: &Context<'_>,
+    run: &mut Run,
+    selected: Selected,
+    sources: &[Collection],
+) -> Result<Option<Pair>, Halt> {
     // before the listing: what changes after it has changed
     let generation = context.until_stopped(quiet::generation(context, &selected.source)).await?;
     match context.until_stopped(context.source.ids(&selected.source)).await? {
         Ok(ids) => Ok(Some(Pair { generation, ..Pair::new(selected, Ledger::new(ids), context.options) })),
         Err(error @ Error::Damaged { .. }) => {
+            source::leave_out(run, &selected.source_words(), &error.to_string());
+            Ok(None)
+        }
+        Err(error @ Error::Failing { .. }) => {
+            let read_before = run.pairs.last().map(|pair| &pair.source);
+            let other = read_before.or_else(|| sources.iter().find(|one| one.id != selected.source.id));
+            let answers = match other {
+                Some(other) => context.until_stopped(context.source.count(other)).await?.is_ok(),
+                None => false,
+            };
+            if !answers {
+                return Err(Halt::Source(error));
+            }
             source::leave_out(run, &selected.source_words(), &error.to_string());
             Ok(None)
         }

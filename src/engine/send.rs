@@ -1,6 +1,7 @@
 //! Sends batches, and after an uncertain answer compares the content before it sends again. Decides nothing about which
 //! records are to be sent.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -126,7 +127,7 @@ impl<'a> Sender<'a> {
         match context.last_write(writer.delete(collection, &ids)).await? {
             Ok(()) => {}
             Err(error @ Error::Uncertain { .. }) => {
-                let there = window::of_target(context, writer, Some(collection), &ids).await?;
+                let there = context.until_stopped(writer.held(collection, &ids)).await?.map_err(Halt::Target)?;
                 if !there.is_empty() {
                     // the delete may still come, and would then take what we add now: end here, a rerun looks again
                     return Err(Halt::Target(error));
@@ -144,18 +145,19 @@ impl Link<'_> {
     /// Adds one batch but for what the target has got since it was planned: another client's records, whose ids are
     /// returned. An add would be ignored for them, and they would be taken for ours.
     pub(super) async fn add_absent(&self, batch: &[Record], body: Bytes) -> Result<Vec<String>, Halt> {
-        let ids: Vec<String> = batch.iter().map(|record| record.id.clone()).collect();
-        let there = window::of_target(self.context, self.writer, Some(self.collection), &ids).await?;
+        let ids: Vec<String> = by_id(batch).into_iter().map(|record| record.id.clone()).collect();
+        let held = self.context.until_stopped(self.writer.held(self.collection, &ids)).await?;
+        let there: HashSet<String> = held.map_err(Halt::Target)?.into_iter().collect();
         if there.is_empty() {
             self.add(batch, Some(body)).await?;
             return Ok(Vec::new());
         }
         tracing::warn!(collection = %self.collection.name, records = there.len(), "another client has added these ids meanwhile");
-        let rest: Vec<Record> = batch.iter().filter(|record| !there.contains_key(&record.id)).cloned().collect();
+        let rest: Vec<Record> = batch.iter().filter(|record| !there.contains(&record.id)).cloned().collect();
         if !rest.is_empty() {
             self.add(&rest, None).await?;
         }
-        Ok(there.into_keys().collect())
+        Ok(there.into_iter().collect())
     }
 
     /// Adds one batch, whose body may be there already; after an uncertain answer, what the target has not.
@@ -203,16 +205,28 @@ impl Link<'_> {
         self.writer.prepare(records).map_err(|error| self.refused(error, records))
     }
 
-    /// Those of these records that the target does not hold. Records that it holds with other content are left to
-    /// verification: adding them again would be ignored.
+    /// Those of these records that the target does not hold, read back one window at a time: the batch itself is in memory.
+    /// Records that it holds with other content are left to verification: adding them again would be ignored.
     async fn absent(&self, records: &[Record]) -> Result<Vec<Record>, Halt> {
-        let ids: Vec<String> = records.iter().map(|record| record.id.clone()).collect();
-        let there = window::of_target(self.context, self.writer, Some(self.collection), &ids).await?;
-        let differing = records.iter().filter(|r| there.get(&r.id).is_some_and(|f| !self.is_equal(r, f))).count();
+        let sorted = by_id(records);
+        let ids: Vec<String> = sorted.iter().map(|record| record.id.clone()).collect();
+        let (mut from, mut absent, mut differing) = (0, Vec::new(), 0_usize);
+        while let Some(rest) = ids.get(from..).filter(|rest| !rest.is_empty()) {
+            let read = window::part_of_target(self.context, self.writer, Some(self.collection), rest, window::WHOLE);
+            let (there, count) = read.await?;
+            for record in sorted.iter().skip(from).take(count) {
+                match there.get(&record.id) {
+                    None => absent.push((*record).clone()),
+                    Some(found) => differing += usize::from(!self.is_equal(record, found)),
+                }
+            }
+            // the budget has place for a first record of any size
+            from += count.max(1);
+        }
         if differing > 0 {
             tracing::warn!(collection = %self.collection.name, records = differing, "after an uncertain write the target holds other content");
         }
-        Ok(records.iter().filter(|record| !there.contains_key(&record.id)).cloned().collect())
+        Ok(absent)
     }
 
     fn is_equal(&self, record: &Record, found: &Fetched) -> bool {
@@ -237,6 +251,13 @@ impl Link<'_> {
             source: Box::new(error),
         }
     }
+}
+
+/// Readers want their ids in order.
+fn by_id(records: &[Record]) -> Vec<&Record> {
+    let mut sorted: Vec<&Record> = records.iter().collect();
+    sorted.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    sorted
 }
 
 fn keys(amendment: &Amendment) -> usize {

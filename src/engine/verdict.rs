@@ -116,6 +116,7 @@ fn finished(run: Option<&Run>, direction: Direction, started: SystemTime, said: 
         verification: run.map(|run| identity::of(run, reason, &counts, quiet::of(run))).unwrap_or_default(),
         target_bytes: None,
         collections,
+        collections_left_out: 0,
     };
     Outcome { report, exit, is_comparison: false }
 }

@@ -189,7 +189,7 @@ impl Look {
         let stands = moved && proof == Proof::Verified && self.still_holds(known, &record.id, distance);
         match ruling {
             Ruling::Equal(ulps) => {
-                pair.max_ulps = pair.max_ulps.max(ulps);
+                pair.is_apart(ulps, proof != Proof::Verified);
                 pair.search.verified(record, proof, moved);
                 let digest = fingerprint::digest(record, distance);
                 let seal = Seal::with(record, digest, distance);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Digest;
 use super::{Counts, Reason, Report, SCHEMA, Verdict, Verification};
 
 /// The Job pod's termination message: the verdict in at most [`Summary::MAX_BYTES`].
@@ -33,6 +34,9 @@ pub struct Summary {
     /// See [`super::Report::target_bytes`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_bytes: Option<u64>,
+    /// What proves the report in the log; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Digest>,
 }
 
 impl Summary {
@@ -53,6 +57,7 @@ impl Summary {
             fingerprint,
             max_ulps: report.collections.iter().map(|c| c.max_ulps).max().unwrap_or_default(),
             target_bytes: report.target_bytes,
+            report: None,
         }
     }
 
@@ -70,6 +75,7 @@ impl Summary {
             fingerprint: String::new(),
             max_ulps: 0,
             target_bytes: None,
+            report: None,
         }
     }
 
@@ -107,6 +113,7 @@ mod tests {
             fingerprint: "f".repeat(64),
             max_ulps: 4,
             target_bytes: Some(u64::MAX),
+            report: Some(Digest { bytes: u64::MAX, lines: u32::MAX, ..Digest::of("") }),
         }
     }
 

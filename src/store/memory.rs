@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) listing_cap: Option<usize>,
     /// So many listings of collections are empty.
     pub(crate) hidden_listings: usize,
+    /// Names of collections on which every count and listing fails.
+    pub(crate) failing: Vec<String>,
     /// What is said of the collections beside their records.
     pub(crate) remarks: Remarks,
     /// What the next writes do.
@@ -171,6 +173,14 @@ impl MemoryStore {
         *self.before_list.lock().unwrap() = Some(Box::new(hook));
     }
 
+    fn refuse_failing(&self, state: &State, collection: &Collection) -> Result<()> {
+        if !state.failing.contains(&collection.name) {
+            return Ok(());
+        }
+        let (attempt, why) = (format!("a listing of {}", collection.name), "made by a test".to_owned());
+        Err(Error::Failing { store: self.label.clone(), attempt, why })
+    }
+
     fn write(&self, id: &str, attempt: &str, mut one: Vec<Change<'_>>) -> Result<()> {
         let mut state = self.state();
         if let Some(hook) = self.before_write.lock().unwrap().as_mut() {
@@ -233,6 +243,7 @@ impl Reader for MemoryStore {
         if let Some(hook) = self.before_count.lock().unwrap().as_mut() {
             hook(&mut state);
         }
+        self.refuse_failing(&state, collection)?;
         let found = state.collections.values().find(|(c, _)| c.id == collection.id);
         let left_out = |id: &&String| state.counts_listed && state.unlisted.contains(id);
         Ok(found.map_or(0, |(_, records)| records.keys().filter(|id| !left_out(id)).count() as u64))
@@ -243,6 +254,7 @@ impl Reader for MemoryStore {
         if let Some(hook) = self.before_list.lock().unwrap().as_mut() {
             hook(&mut state);
         }
+        self.refuse_failing(&state, collection)?;
         let found = state.collections.values().find(|(c, _)| c.id == collection.id);
         let Some((_, records)) = found else { return Ok(SortedIds::default()) };
         let listed = records.keys().filter(|id| !state.unlisted.contains(id));

@@ -8,6 +8,7 @@ Every request is read by a child of its own: no client keeps anything from one t
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from urllib.parse import urlsplit
@@ -48,7 +49,8 @@ def judged(at, name):
     with tempfile.TemporaryFile("w+") as out:
         try:
             answer(at, name, out)
-        except Exception as error:  # whatever it is, the campaign wants to read it
+        # whatever it is, the campaign wants to read it; a panic of the engine is no Exception
+        except BaseException as error:
             why = f"{type(error).__name__}: {error}"
         out.seek(0)
         shutil.copyfileobj(out, sys.stdout)
@@ -65,11 +67,15 @@ def main():
                 at = shutil.copytree(at, os.path.join(scratch, "store"))
             child = os.fork()
             if child == 0:
+                # a store that is damaged may hold the client up for ever, or end it
+                signal.alarm(120)
                 try:
                     judged(at, request["collection"])
                 finally:
                     os._exit(0)
-            os.waitpid(child, 0)
+            _, status = os.waitpid(child, 0)
+            if status:
+                print(json.dumps({"end": f"the client's process ended with the status {status}"}), flush=True)
 
 
 if __name__ == "__main__":

@@ -514,7 +514,7 @@ async fn of_a_cut_index_the_whole_rows_are_used() {
 }
 
 /// The folder of a collection's index.
-fn folder(store: &Path, name: &str) -> std::path::PathBuf {
+pub(super) fn folder(store: &Path, name: &str) -> std::path::PathBuf {
     let tables = rusqlite::Connection::open(store.join("chroma.sqlite3")).unwrap();
     let sql = "select s.id from segments s join collections c on c.id = s.collection join databases d on d.id = c.database_id \
                where c.name = ? and s.scope = 'VECTOR' and d.name = 'default_database' and d.tenant_id = 'default_tenant'";

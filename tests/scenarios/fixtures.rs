@@ -15,6 +15,7 @@ use memory_migration_operator::controller::plan::look::Look;
 use memory_migration_operator::controller::plan::notices::Notice;
 use memory_migration_operator::controller::plan::{self, Asked, Outcome, PauseChange, Plan, Refusal, Write};
 use memory_migration_operator::controller::{Platform, Settings};
+use memory_migration_operator::report::evidence;
 use memory_migration_operator::report::{self, Counts, Progress, SCHEMA, Stage, Summary, Verdict};
 
 pub(crate) const UID: &str = "11111111-2222-3333-4444-555555555555";
@@ -26,6 +27,7 @@ pub(crate) fn settings() -> Settings {
         scratch_limit: "10Gi".into(),
         platform: Platform::Kubernetes,
         pod_template: PodTemplate::default(),
+        report_config_map: true,
     }
 }
 
@@ -51,6 +53,8 @@ pub(crate) struct Case {
     pub(crate) migration: MemoryMigration,
     pub(crate) world: World,
     pub(crate) now: i64,
+    /// The text of the report's ConfigMap.
+    pub(crate) report: Option<String>,
 }
 
 impl Case {
@@ -71,7 +75,7 @@ impl Case {
     pub(crate) fn of(migration: MemoryMigration) -> Self {
         let found = |uid: &str| Endpoint::Found { uid: uid.into(), one_node: true, one_pod: false };
         let world = World { source: found("source-uid"), target: found("target-uid"), ..World::default() };
-        Self { migration, world, now: 0 }
+        Self { migration, world, now: 0, report: None }
     }
 
     pub(crate) fn edit(mut self, edit: impl FnOnce(&mut MemoryMigration)) -> Self {
@@ -199,6 +203,7 @@ impl Case {
                     world.lock = Lock::Free;
                 }
             }
+            Write::Report(map) => self.report = map.data.as_ref().and_then(|data| data.get("report.json").cloned()),
             Write::Tell(_) => {}
         }
     }
@@ -250,6 +255,12 @@ impl Case {
     pub(crate) fn succeeded(self, reason: report::Reason) -> Self {
         let summary = summary(&self.hash(), reason);
         self.ended(0, Some(summary), Some(JobPhase::Complete))
+    }
+
+    /// As `succeeded`, and the log holds this report.
+    pub(crate) fn succeeded_with(self, report: &str) -> Self {
+        let (summary, log) = with_report(summary(&self.hash(), report::Reason::Verified), report);
+        self.ended(0, Some(summary), Some(JobPhase::Complete)).see(|o| o.log = Some(log))
     }
 
     pub(crate) fn failed_for_good(self, exit: i32, reason: report::Reason) -> Self {
@@ -328,7 +339,18 @@ pub(crate) fn summary(hash: &str, reason: report::Reason) -> Summary {
         fingerprint: "f00d".into(),
         max_ulps: 1,
         target_bytes: None,
+        report: None,
     }
+}
+
+/// The verdict of a runner that wrote this report into its log, and that log.
+pub(crate) fn with_report(summary: Summary, text: &str) -> (Summary, LogFact) {
+    let parts = evidence::lines(text).into_iter().map(|line| match line {
+        report::Line::Report { number, part, .. } => (number, part),
+        other => panic!("{other:?}"),
+    });
+    let log = LogFact { parts: parts.collect(), ..LogFact::default() };
+    (Summary { report: Some(evidence::Digest::of(text)), ..summary }, log)
 }
 
 /// The reason that a status shows; panics where its conditions contradict each other.

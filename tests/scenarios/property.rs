@@ -88,6 +88,7 @@ enum Kind {
     BreakLock,
     TakeLock,
     Create,
+    Report,
     Status,
     Delete,
     Ttl,
@@ -102,12 +103,18 @@ fn kind(write: &Write) -> Kind {
         Write::BreakLock(_) => Kind::BreakLock,
         Write::TakeLock(_) => Kind::TakeLock,
         Write::Create(_) => Kind::Create,
+        Write::Report(_) => Kind::Report,
         Write::Status(_) => Kind::Status,
         Write::Delete(_) => Kind::Delete,
         Write::Ttl(..) => Kind::Ttl,
         Write::GiveBack(_) => Kind::GiveBack,
         Write::Tell(_) => Kind::Tell,
     }
+}
+
+/// What the runner of this run writes as its report.
+fn report_of(run: &str) -> String {
+    format!("the report of {run}").repeat(400)
 }
 
 /// How a Job is answered.
@@ -289,6 +296,10 @@ impl Model {
                 if status.completion_time.is_some() && reason_of(status).is_final() {
                     self.finished.insert(status.run_hash.clone(), reason_of(status));
                 }
+                // only act knows whether a report was kept: here each one is
+                if status.report.is_some() {
+                    assert_eq!(self.case.report, Some(report_of(&status.run_hash)), "another run's report");
+                }
                 if told.outcome.is_some() {
                     let times = self.counted.entry((status.run_hash.clone(), status.attempts)).or_default();
                     *times += 1;
@@ -383,7 +394,8 @@ impl Model {
                 if let Some(pod) = world.pods.iter_mut().find(|p| p.alive && p.started) {
                     let run = world.jobs.iter().find(|j| j.name == pod.job).map_or(hash, |job| job.run.clone());
                     (pod.alive, pod.succeeded, pod.ended) = (false, true, Some(at(case.now)));
-                    pod.summary = Some(summary(&run, report::Reason::Verified));
+                    let (summary, log) = with_report(summary(&run, report::Reason::Verified), &report_of(&run));
+                    (pod.summary, world.log) = (Some(summary), Some(log));
                     let job = pod.job.clone();
                     self.job_ends(&job, &JobPhase::Complete);
                 }

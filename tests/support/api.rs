@@ -66,6 +66,14 @@ pub(crate) fn write(server: &ChromaServer, place: Place, name: &str, what: &str,
     done(&Method::POST, &format!("{url}/collections/{id}/{what}"), Some(payload));
 }
 
+/// Changes the name or the metadata of a collection.
+#[track_caller]
+pub(crate) fn modify(server: &ChromaServer, place: Place, name: &str, payload: &Json) {
+    let url = database(server, place);
+    let id = done(&Method::GET, &format!("{url}/collections/{name}"), None)["id"].as_str().unwrap().to_owned();
+    done(&Method::PUT, &format!("{url}/collections/{id}"), Some(payload));
+}
+
 /// All that a database holds, as the server tells it: equal before and after means untouched.
 #[track_caller]
 pub(crate) fn snapshot(server: &ChromaServer, place: Place) -> Vec<Json> {

@@ -98,6 +98,12 @@ capabilities:
 - apiGroups: [""]
   resources: [persistentvolumeclaims, services]
   verbs: [get]
+{{- if .Values.reports.configMap }}
+# The report of a run, by its name: they are never listed or watched.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, create, update]
+{{- end }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -69,8 +69,8 @@ pub fn vanished(status: &MemoryMigrationStatus, world: &World) -> Option<JobFact
 
 /// Whether the object with this UID owns it.
 #[must_use]
-pub fn is_owned(job: &Job, uid: &str) -> bool {
-    job.owner_references().iter().any(|owner| owner.kind == KIND && owner.uid == uid)
+pub fn is_owned(object: &impl ResourceExt, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.kind == KIND && owner.uid == uid)
 }
 
 fn ended(job: &Job) -> Option<&JobCondition> {
@@ -272,6 +272,9 @@ pub fn claim(name: &str, claim: Option<&PersistentVolumeClaim>) -> Endpoint {
     }
 }
 
+/// Parts of a report that are held: whoever writes more into the log is not believed.
+const MAX_PARTS: u32 = 64;
+
 /// What a log says. Each line may begin with the time at which it was written.
 #[must_use]
 pub fn log(text: &str) -> LogFact {
@@ -288,7 +291,8 @@ pub fn log(text: &str) -> LogFact {
                 fact.of = of;
                 collections.insert(number, *report);
             }
-            None => {}
+            Some(Line::Report { number, of: _, part }) if number <= MAX_PARTS => drop(fact.parts.insert(number, part)),
+            Some(Line::Report { .. }) | None => {}
         }
     }
     // By their numbers: the runner writes the first ones last, so that they are in whatever part of the log is read.

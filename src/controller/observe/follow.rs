@@ -52,7 +52,7 @@ pub async fn follow(
 async fn processes(context: &Context, migration: &MemoryMigration, now: &Time) -> World {
     let uid = migration.uid().unwrap_or_default();
     let (jobs, pods) = (context.caches.jobs(&uid), context.caches.pods(&uid));
-    let jobs: Vec<_> = jobs.iter().map(AsRef::as_ref).filter(|job| facts::is_owned(job, &uid)).collect();
+    let jobs: Vec<_> = jobs.iter().map(AsRef::as_ref).filter(|job| facts::is_owned(*job, &uid)).collect();
     let pods: Vec<_> = pods.iter().map(AsRef::as_ref).collect();
     let mut world = processes_of(context, &jobs, &pods, now).await;
     world.held = context.caches.locks_of(&uid).iter().map(|lease| handle(lease)).collect();

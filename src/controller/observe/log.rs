@@ -14,6 +14,8 @@ use crate::controller::Context;
 
 /// Lines from a log's end: the last progress, or all collections' outcomes.
 const LINES: i64 = 200;
+/// Lines from a log's end where those did not hold the whole report: both streams of a container go to one log.
+const MORE_LINES: i64 = 5000;
 /// Bytes from a log's beginning: what the runner found in its source.
 const HEAD: i64 = 64 * 1024;
 
@@ -34,6 +36,13 @@ pub(super) async fn read(
     context.memory.read_log(&key, text.is_some(), Instant::now());
     let text = text?;
     let mut fact = LogFact { job_uid: pod.job_uid.clone(), ..facts::log(&text) };
+    let digest = pod.summary.as_ref().and_then(|summary| summary.report.as_ref());
+    let wanted = digest.filter(|_| context.settings.report_config_map);
+    if wanted.is_some_and(|digest| digest.proved(&fact.parts).is_err())
+        && let Some(more) = part(pods, pod, LogParams { tail_lines: Some(MORE_LINES), ..LogParams::default() }).await
+    {
+        fact.parts = facts::log(&more).parts;
+    }
     let known = fact.listed.is_some() || migration.status.as_ref().is_some_and(|status| status.listed.is_some());
     let cut = i64::try_from(text.lines().count()).unwrap_or(i64::MAX) >= LINES;
     let head = format!("{key} (head)");

@@ -283,6 +283,8 @@ pub struct LogFact {
     pub collections: Vec<CollectionReport>,
     /// How many collections the run has.
     pub of: u32,
+    /// The parts of the whole report, by their numbers.
+    pub parts: BTreeMap<u32, String>,
 }
 
 impl Asked {

@@ -27,7 +27,7 @@ impl Notice {
 
 /// A warning beside what the conditions say.
 #[must_use]
-pub(super) fn warning(reason: &str, note: &str) -> Notice {
+pub fn warning(reason: &str, note: &str) -> Notice {
     Notice::new(true, reason, shorten(note))
 }
 

@@ -31,6 +31,7 @@ pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
         completion_time: None,
         counts: None,
         verification: None,
+        report: None,
         collections: Vec::new(),
         collections_left_out: 0,
         ..before.clone()
@@ -167,7 +168,8 @@ fn source_name(spec: &MemoryMigrationSpec) -> String {
 }
 
 /// Where they are written, in one word.
-fn target_name(spec: &MemoryMigrationSpec) -> String {
+#[must_use]
+pub(super) fn target_name(spec: &MemoryMigrationSpec) -> String {
     let local = spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database()));
     place(local, spec.target.remote.as_ref(), &spec.databases)
 }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::decide::{self, Decision, WHILE_RUNNING};
 use super::look::Look;
-use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, notices, pause, status};
+use super::{Outcome, PauseChange, Plan, SOON, Told, Write, crd_gap, evidence, notices, pause, stale, status};
 use crate::api::conditions::{self, Reason, Situation};
 use crate::api::{MemoryMigrationStatus, Phase};
 use crate::controller::observe::world::{Handle, JobPhase, Lock, Pause, Trouble};
@@ -79,8 +79,7 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
             plan.requeue = Some(WHILE_RUNNING);
         }
         Decision::End { reason, message, summary } => {
-            status::finish(&mut draft.status, look, reason, summary.as_deref());
-            draft.outcome = Some(outcome(look, &draft.status, reason, summary));
+            end(look, &mut draft, reason, summary);
             (draft.reason, draft.message) = (reason, message);
             plan.requeue = Some(SOON);
         }
@@ -90,6 +89,13 @@ pub(super) fn of(look: &Look<'_>, decision: Decision) -> Plan {
     }
     settle(look, draft, &mut plan);
     plan
+}
+
+/// The report comes before the status that names it.
+fn end(look: &Look<'_>, draft: &mut Draft, reason: Reason, summary: Option<Box<Summary>>) {
+    status::finish(&mut draft.status, look, reason, summary.as_deref());
+    draft.first.extend(evidence::keep(look, &mut draft.status, summary.as_deref()));
+    draft.outcome = Some(outcome(look, &draft.status, reason, summary));
 }
 
 /// Whether the run has got beyond what it may have to wait for.
@@ -114,6 +120,7 @@ fn keep(look: &Look<'_>) -> Plan {
     if look.world.lacking.is_empty() {
         crd_gap::forget(&mut status.conditions);
     }
+    stale::tell(look, &mut status, generation, &mut plan.requeue);
     plan.writes.extend(changed(look, status, None));
     let ours = look.job().map(|job| job.uid.as_str());
     let others = look.world.present().filter(|job| !job.deleting && Some(job.uid.as_str()) != ours);
@@ -290,6 +297,7 @@ fn settle(look: &Look<'_>, draft: Draft, plan: &mut Plan) {
     status.phase = Some(if unborn { Phase::Pending } else { reason.phase() });
     let said = crd_gap::named(status::shorten(&message), &look.world.lacking);
     status.conditions = conditions::conditions(&old.conditions, reason, &said, generation, look.now);
+    stale::tell(look, &mut status, generation, &mut plan.requeue);
     let notices = notices::notices(&old, &status, reason, &message);
     plan.writes.extend(first);
     let said_already = status.conditions == old.conditions;

@@ -83,7 +83,7 @@ async fn claim(
     let users = observe::users(&pods, spec, &uid, &namespace).await?;
     let users = users.into_iter().filter(|user| user.claim == local.claim_name).collect();
     let (target, _) = observe::endpoint(context, &namespace, Some(&local.claim_name), None).await?;
-    let seen = observe::world::World { users, target, ..Default::default() };
+    let seen = observe::world::World { target, users, ..Default::default() };
     if let Endpoint::Missing(what) = &seen.target {
         fact.foreign = Some(what.clone());
     }

@@ -239,14 +239,14 @@ fn begin_or_wait(
     }
 }
 
-fn task(look: &Look<'_>, keep: &Keep, status: &Status, pruning: &Pruning, claim: &ClaimFact, lock: String) -> Task {
+fn task(look: &Look<'_>, keep: &Keep, status: &Status, pruning: &Pruning, claim: &ClaimFact, lease: String) -> Task {
     let folders = |good: bool| -> Vec<String> {
         let those = status.generations.iter().filter(move |generation| good || !is_good(&generation.verdict));
         those.map(|generation| generation.folder.clone()).collect()
     };
     Task {
         nonce: format!("{}/{}", pruning.place, pruning.job_uid),
-        lock,
+        lock: lease,
         pin: claim.pin.clone(),
         ids: claim.ids.clone(),
         keep: keep.clone(),

@@ -58,12 +58,13 @@ impl<'a> Asked<'a> {
     }
 
     async fn asked<T>(&self, answer: impl Future<Output = Answered<T>>) -> Result<T, Silence> {
-        if Instant::now() >= self.end {
+        let begun = Instant::now();
+        if begun >= self.end {
             return Err(Silence::Late);
         }
         match self.context.until_stopped(timeout_at(self.end, answer)).await {
             Err(_) => Err(Silence::Stopped),
-            Ok(Err(_)) => Err(Silence::Late),
+            Ok(Err(_)) => Err(Silence::Slow(begun.elapsed())),
             Ok(Ok(Err(error))) => Err(Silence::Failed(error.to_string())),
             Ok(Ok(Ok(answer))) => Ok(answer),
         }
@@ -94,7 +95,7 @@ pub(super) async fn twice(asked: &Asked<'_>, pair: &Pair, least: f64) -> Result<
     let mut second = match all(asked, pair).await {
         Ok(second) => second,
         // the first look stays the only one
-        Err(Silence::Late) => return Ok(first),
+        Err(Silence::Late | Silence::Slow(_)) => return Ok(first),
         Err(silence) => return Err(silence),
     };
     let twice: HashSet<&String> = first.unknown.iter().collect();
@@ -146,7 +147,8 @@ pub(super) async fn filters(
 ) -> Result<Option<String>, Silence> {
     let engine = asked.searches.engine();
     let mut sum = FilterTally::default();
-    for counted in pair.search.filters.judged(pair.ledger.counts(pair.overwrite).verified) {
+    let verified = pair.ledger.counts(pair.overwrite).verified;
+    for counted in pair.search.filters.judged(verified, pair.surplus.extra) {
         let mut said = filter(asked, pair, counted).await;
         if matches!(said, Ok(Said::Wrong { .. })) {
             said = filter(asked, pair, counted).await;

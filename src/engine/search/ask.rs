@@ -12,6 +12,7 @@ use super::filters::Filters;
 use super::nearest::Nearest;
 use super::silence::Silence;
 use super::state::State;
+use super::sum;
 use crate::engine::halt::Halt;
 use crate::engine::pair::Pair;
 use crate::engine::{Context, Run, window};
@@ -124,6 +125,7 @@ async fn of_pair(
         return Err(Silence::Stopped);
     }
     let mut told = found.report(source.as_ref().ok());
+    told.notes.extend(sum::poor(&told, context.options.search.min_recall));
     let failure = answers::filters(&asked, pair, &mut told).await?;
     let has_failed = failure.is_some();
     told.notes.extend(failure);

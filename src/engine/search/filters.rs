@@ -95,10 +95,13 @@ impl Filters {
         self.has_moved = true;
     }
 
-    /// Those that can be judged, if exactly these many records are verified.
-    pub(super) fn judged(&self, verified: u64) -> impl Iterator<Item = &Counted> {
+    /// Those that can be judged, if exactly these many records are verified and the target holds `others` beside them. An
+    /// answer is expected to grow with the others: one that would be too long to be judged is not worth a server's time.
+    pub(super) fn judged(&self, verified: u64, others: u64) -> impl Iterator<Item = &Counted> {
         let is_settled = self.seen == verified && !self.has_moved;
-        let is_short = |counted: &&Counted| counted.exact.count < MOST as u64;
+        let answered =
+            move |exact: u64| u128::from(exact) * u128::from(verified + others) / u128::from(verified.max(1));
+        let is_short = move |counted: &&Counted| answered(counted.exact.count) < MOST as u128;
         self.all.iter().filter(move |counted| is_settled && !counted.is_mixed).filter(is_short)
     }
 
@@ -330,7 +333,7 @@ mod tests {
 
     fn said(filter: Filter, answer: &[String], engine: &str) -> Said {
         let filters = counted(filter);
-        filters.judged(30).next().unwrap().judge(answer, engine, |id| id != "stranger")
+        filters.judged(30, 0).next().unwrap().judge(answer, engine, |id| id != "stranger")
     }
 
     #[test]
@@ -388,13 +391,24 @@ mod tests {
     #[test]
     fn what_is_not_settled_is_not_judged() {
         let equal = || Filter::Equal { key: "kind".into(), value: Value::Str("note".into()) };
-        assert_eq!(counted(equal()).judged(29).count(), 0, "a record is verified no longer");
+        assert_eq!(counted(equal()).judged(29, 0).count(), 0, "a record is verified no longer");
         let mut moved = counted(equal());
         moved.moved();
-        assert_eq!(moved.judged(30).count(), 0);
+        assert_eq!(moved.judged(30, 0).count(), 0);
         let mut mixed = counted(equal());
         mixed.count(&record(30, "", [("kind".to_owned(), Value::Int(1))].into()));
-        assert_eq!(mixed.judged(31).count(), 0);
+        assert_eq!(mixed.judged(31, 0).count(), 0);
+    }
+
+    /// Their answers took a third of the time of verification, and none could be judged.
+    #[test]
+    fn an_answer_that_others_make_too_long_is_not_asked_for() {
+        // it matches half of all verified records
+        let filters = counted(Filter::Equal { key: "kind".into(), value: Value::Str("note".into()) });
+        let judged = |others| filters.judged(30, others).count();
+        assert_eq!((judged(0), judged(19_969), judged(19_970)), (1, 1, 0));
+        assert_eq!(judged(u64::MAX - 30), 0);
+        assert_eq!(Filters::default().judged(0, 5).count(), 0);
     }
 
     #[test]

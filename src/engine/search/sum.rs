@@ -121,8 +121,8 @@ impl FilterTally {
                     self.unmeasured += 1;
                 }
             }
-            Err(Silence::Failed(why)) => {
-                self.failure.get_or_insert_with(|| format!("not judged: {}: {why}", counted.words()));
+            Err(silence) if silence.is_failure() => {
+                self.failure.get_or_insert_with(|| format!("{}: {}", counted.words(), silence.words()));
             }
             Ok(Said::Open) | Err(_) => {}
         }
@@ -142,6 +142,18 @@ impl FilterTally {
         notes.extend(wrong.map(|first| format!("the first filter that is answered wrongly is {first}{of_others}")));
         (sum, notes, failure)
     }
+}
+
+/// What a person should know of an index that finds little, where the source's own server finds as little: None otherwise.
+pub(super) fn poor(told: &report::Search, min_recall: f64) -> Option<String> {
+    let (own, mean) = (told.source_recall_mean?, told.recall_mean?);
+    let is_poor = mean < min_recall && own < min_recall && mean >= own - SPREAD;
+    is_poor.then(|| {
+        format!(
+            "searches find {mean:.2} of the exact nearest records, and {own:.2} on the source's own server: the index of \
+             both is poor; raise ef_search of both collections"
+        )
+    })
 }
 
 /// The mean recall over all queries of a run; None where none was judged.
@@ -214,7 +226,12 @@ fn trouble(told: &report::Search, distance: Distance, min_recall: f64) -> Option
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::draw::Share;
+    use super::super::filters::Filters;
     use super::*;
+    use crate::model::{Record, Value};
 
     const LEAST: f64 = 0.9;
 
@@ -252,6 +269,18 @@ mod tests {
     }
 
     #[test]
+    fn an_index_as_poor_as_the_sources_is_told_as_such() {
+        let told = |hits, own: Option<usize>| {
+            let own = own.map(|own| tally(&[own]));
+            poor(&tally(&[hits]).report(own.as_ref()), LEAST)
+        };
+        assert!(told(5, Some(5)).unwrap().contains("0.50 on the source's own server"));
+        assert!(told(6, Some(5)).is_some());
+        assert_eq!(told(4, Some(5)), None, "that is trouble, and said as such");
+        assert_eq!((told(9, Some(9)), told(5, Some(9)), told(5, None)), (None, None, None));
+    }
+
+    #[test]
     fn wrong_answers_are_wrong_by_any_distance() {
         for distance in [Distance::L2, Distance::Cosine, Distance::Ip] {
             let mut wrong = tally(&[10]);
@@ -270,6 +299,54 @@ mod tests {
             ..tally(&[10]).report(None)
         };
         assert!(trouble(&report, Distance::L2, LEAST).unwrap().contains("1 of 4 filters"));
+    }
+
+    /// What came of one filter, as the report has it: numbers, notes, and what was not answered.
+    fn of_one(said: Result<Said, Silence>, is_measured: bool) -> (report::Filters, Vec<String>, Option<String>) {
+        let metadata = [("kind".to_owned(), Value::Str("note".to_owned()))].into();
+        let record = Record { id: "a".into(), embedding: vec![1.0], document: None, uri: None, metadata };
+        let filters = Filters::of(&[record], Share { queries: 0, filters: 1, pieces: 0 });
+        let mut tally = FilterTally::default();
+        tally.add(filters.judged(0, 0).next().unwrap(), said, is_measured);
+        tally.report(1, "0.7.0")
+    }
+
+    #[test]
+    fn what_came_of_a_filter() {
+        let numbers = |(told, ..): &(report::Filters, Vec<String>, Option<String>)| {
+            (told.asked, told.wrong, told.known, told.not_judged)
+        };
+        assert_eq!(of_one(Ok(Said::Right), true), (report::Filters { asked: 1, ..Default::default() }, vec![], None));
+        let known = of_one(Ok(Said::Known), true);
+        assert_eq!(numbers(&known), (1, 0, 1, 0));
+        assert!(known.1[0].starts_with("1 filters are answered as by every sound Chroma 0.7.0"), "{known:?}");
+        assert_eq!(numbers(&of_one(Ok(Said::Open), true)), (0, 0, 0, 1));
+        let wrong = of_one(Ok(Said::Wrong { found: 2, expected: 3 }), true);
+        assert_eq!(numbers(&wrong), (1, 1, 0, 0));
+        assert!(wrong.1[0].contains("kind\": 2 verified records are in its answer, and 3 match"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_version_that_was_not_measured_only_reports() {
+        let wrong = of_one(Ok(Said::Wrong { found: 2, expected: 3 }), false);
+        assert_eq!((wrong.0.asked, wrong.0.wrong, wrong.0.not_judged), (0, 0, 1));
+        assert!(wrong.1[0].contains("Chroma 0.7.0 was not measured"), "{wrong:?}");
+        let told = report::Search { filters: wrong.0, notes: wrong.1, ..tally(&[10]).report(None) };
+        assert_eq!(trouble(&told, Distance::L2, LEAST), None);
+    }
+
+    #[test]
+    fn an_answer_that_was_due_is_named_with_its_filter() {
+        for (silence, is_due) in [
+            (Silence::Failed("status 500".into()), true),
+            (Silence::Slow(Duration::from_secs(9)), true),
+            (Silence::Late, false),
+        ] {
+            let why = silence.words();
+            let (told, notes, failure) = of_one(Err(silence), true);
+            assert_eq!((told.asked, told.not_judged, notes.len()), (0, 1, 0));
+            assert_eq!(failure, is_due.then(|| format!("$eq on metadata key \"kind\": {why}")));
+        }
     }
 
     #[test]

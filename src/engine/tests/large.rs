@@ -58,6 +58,19 @@ async fn no_look_holds_more_than_its_window() {
     assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
 }
 
+/// After an uncertain write a whole batch was read back at once.
+#[tokio::test]
+async fn a_batch_is_read_back_within_the_window() {
+    for fault in [Fault::After, Fault::Half, Fault::Before] {
+        let (store, empty) = (source(large()), target(Vec::new()));
+        empty.state().faults.extend([fault; 2]);
+        let outcome =
+            kept_small(&format!("{fault:?}"), &store, &empty, &Options { batch_size: RECORDS, ..fast() }).await;
+        assert_copied(&store, &empty, &outcome);
+        assert_eq!(empty.state().log.first().unwrap(), &format!("add {RECORDS}"), "one batch has them all");
+    }
+}
+
 /// What an answer has left out is asked for again, and comes then: also within the budget.
 #[tokio::test]
 async fn what_comes_late_keeps_to_the_budget_too() {

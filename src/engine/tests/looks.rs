@@ -33,6 +33,29 @@ async fn one_read_of_a_window_asks_until_nothing_more_comes() {
     assert_eq!(asked(&source, 100).await, 99);
 }
 
+/// A server that fails on one collection as a whole ended the run, and nothing of any other was moved.
+#[tokio::test]
+async fn a_collection_on_which_the_server_fails_is_left_out_if_it_answers_for_another_one() {
+    for failing in ["a", "z"] {
+        let source = source(numbered(20)).with(failing, Distance::L2, numbered(3));
+        source.state().failing = vec![failing.to_owned()];
+        let target = MemoryStore::new("target");
+        let outcome = run(&source, &target, &fast()).await;
+        assert_eq!((outcome.exit, outcome.report.reason), (Exit::Different, Reason::VerificationFailed), "{failing}");
+        let message = &outcome.report.message;
+        assert!(
+            message.contains(&format!("{failing} was skipped")) && message.contains("an error of its own"),
+            "{message}"
+        );
+        assert_eq!(target.records("memories"), source.records("memories"), "{failing}");
+        assert!(target.records(failing).is_empty());
+        // where it answers for none it is the server: nothing is said of a collection
+        source.state().failing.push("memories".to_owned());
+        let outcome = run(&source, &MemoryStore::new("target"), &fast()).await;
+        assert_eq!((outcome.exit, outcome.report.reason), (Exit::Interrupted, Reason::Unavailable), "{failing}");
+    }
+}
+
 #[tokio::test]
 async fn what_neither_listing_nor_count_has_and_still_comes_is_not_gone() {
     let (source, target) = (source(numbered(20)), MemoryStore::new("target"));

@@ -5,16 +5,17 @@ pub mod hnsw;
 pub mod labels;
 pub mod pickle;
 pub mod stamps;
+pub mod taken;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use self::hnsw::{Evidence, Header, Row};
 use self::labels::Labels;
-use self::pickle::IndexMetadata;
 use self::stamps::{DATA, HEADER, LENGTHS, PICKLE};
+use self::taken::{Taken, open};
 use super::system::io_error;
 use crate::model::Error;
 use crate::scratch::{self, Builder, Sorter, Table};
@@ -115,17 +116,19 @@ impl Vectors {
     ///
     /// # Errors
     /// When a file cannot be opened or read; damage is [`Vectors::Broken`].
-    pub fn load(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Self, Error> {
-        let path = folder.join(PICKLE);
+    pub fn load(taken: Taken, dimension: Option<u32>, cosine: bool) -> Result<Self, Error> {
+        let Taken { folder, pickle, header } = taken;
+        let (folder, path) = (folder.as_path(), folder.join(PICKLE));
+        let Some((pickle, len)) = pickle else { return Ok(Self::Nothing) };
+        let input = BufReader::with_capacity(1 << 18, pickle);
         // neither half needs the other, and each takes as long
         let (pickled, scanned) = std::thread::scope(|scope| {
-            let scanning = scope.spawn(|| scan(folder, dimension, cosine));
-            (read_pickle(&path), scanning.join())
+            let scanning = scope.spawn(|| scan(folder, header, dimension, cosine));
+            (pickle::parse(input, len).map_err(scratch::failed), scanning.join())
         });
         let metadata = match pickled? {
-            None => return Ok(Self::Nothing),
-            Some(Ok(metadata)) => metadata,
-            Some(Err(what)) => return Ok(Self::Broken { wrong: Wrong { file: path, what }, max_seq_id: None }),
+            Ok(metadata) => metadata,
+            Err(what) => return Ok(Self::Broken { wrong: Wrong { file: path, what }, max_seq_id: None }),
         };
         if metadata.labels.is_empty() {
             return Ok(Self::Index(Box::new(Index::empty(folder, metadata.max_seq_id)?)));
@@ -145,22 +148,6 @@ impl Vectors {
             Err((file, what)) => Ok(Self::Broken { wrong: Wrong { file: folder.join(file), what }, max_seq_id }),
         }
     }
-}
-
-fn open(path: &Path) -> Result<Option<(File, u64)>, Error> {
-    match File::open(path) {
-        Ok(file) => {
-            let len = file.metadata().map_err(|e| io_error("look at", path, e))?.len();
-            Ok(Some((file, len)))
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io_error("open", path, e)),
-    }
-}
-
-fn read_pickle(path: &Path) -> Result<Option<Result<IndexMetadata, String>>, Error> {
-    let Some((file, len)) = open(path)? else { return Ok(None) };
-    pickle::parse(BufReader::with_capacity(1 << 18, file), len).map(Some).map_err(scratch::failed)
 }
 
 /// The name of a file, and what is wrong with it.
@@ -186,12 +173,14 @@ fn fits(header: &Header, dimension: Option<i64>) -> Result<(), Named> {
     }
 }
 
-fn scan(folder: &Path, dimension: Option<u32>, cosine: bool) -> Result<Result<Scanned, Named>, Error> {
+fn scan(
+    folder: &Path,
+    header: Option<Vec<u8>>,
+    dimension: Option<u32>,
+    cosine: bool,
+) -> Result<Result<Scanned, Named>, Error> {
     let missing = |name: &'static str| Ok(Err((name, "it is missing".to_owned())));
-    let Some((mut file, _)) = open(&folder.join(HEADER))? else { return missing(HEADER) };
-    let mut bytes = Vec::new();
-    let read = file.by_ref().take(hnsw::HEADER_LEN as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|e| io_error("read", &folder.join(HEADER), e))?;
+    let Some(bytes) = header else { return missing(HEADER) };
     let mut header = match hnsw::header(&bytes) {
         Ok(header) => header,
         Err(what) => return Ok(Err((HEADER, what))),
@@ -345,11 +334,27 @@ impl Index {
     }
 
     /// Reads the vectors of these rows, which are sorted by number, each with its norm where the index is a cosine one;
-    /// hands them on in this order, or why one cannot be trusted.
+    /// hands them on in this order, or why one cannot be trusted. `is_old`: the files have changed since this was loaded, so
+    /// norms are read anew, too: a row that was updated has another one.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub fn vectors(&self, rows: &[IndexRow], mut take: impl FnMut(Result<Vec<f32>, String>)) -> Result<(), Error> {
+    /// When a file cannot be read.
+    pub fn vectors(
+        &self,
+        rows: &[IndexRow],
+        is_old: bool,
+        mut take: impl FnMut(Result<Vec<f32>, String>),
+    ) -> Result<(), Error> {
+        let lengths = self.path.with_file_name(LENGTHS);
+        let norms = if is_old { open(&lengths)?.map(|(file, _)| file) } else { None };
+        let norm_of = |at: &IndexRow| match (at.norm, &norms) {
+            (Some(_), Some(file)) => {
+                let mut bytes = [0; 4];
+                let read = file.read_exact_at(&mut bytes, u64::from(at.row.number) * 4);
+                read.map(|()| Some(f32::from_le_bytes(bytes))).map_err(|e| io_error("read", &lengths, e))
+            }
+            (norm, _) => Ok(norm),
+        };
         let failed = |e| io_error("read", &self.path, e);
         let row_len = usize::try_from(self.header.row_len).map_err(io::Error::other).map_err(failed)?;
         let at_once = (AT_ONCE / row_len.max(1)).max(1);
@@ -362,7 +367,8 @@ impl Index {
                 self.data.read_exact_at(&mut bytes, first.saturating_mul(self.header.row_len)).map_err(failed)?;
                 for at in part {
                     let n = usize::try_from(u64::from(at.row.number) - first).unwrap_or(usize::MAX);
-                    take(self.vector(*at, bytes.chunks_exact(row_len).nth(n).unwrap_or_default()));
+                    let at = IndexRow { norm: norm_of(at)?, ..*at };
+                    take(self.vector(at, bytes.chunks_exact(row_len).nth(n).unwrap_or_default()));
                 }
             }
         }

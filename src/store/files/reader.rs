@@ -2,7 +2,9 @@
 //! Never writes. Blocking work runs on the runtime's blocking threads.
 
 pub mod audit;
+mod collections;
 mod core;
+pub mod indexes;
 pub mod rows;
 pub mod sizes;
 pub mod state;
@@ -18,9 +20,9 @@ use futures::future::try_join_all;
 use tokio::sync::Mutex;
 
 use self::audit::Shared;
-use self::core::Core;
 pub(super) use self::core::layout;
-use self::state::Sequence;
+use self::core::{Answer, Core};
+use self::indexes::{Keep, Sequence};
 use super::system::Attempt;
 use crate::model::{Collection, Error, Fetched, Result};
 use crate::scratch::SortedIds;
@@ -60,9 +62,25 @@ impl LocalStore {
         tenant: impl Into<String>,
         database: impl Into<String>,
     ) -> Result<Self> {
-        let path = path.into();
-        let (tenant, databases) = (tenant.into(), vec![database.into()]);
-        let shared = Arc::<Shared>::default();
+        Self::open_to(Keep::Never, path.into(), tenant.into(), database.into()).await
+    }
+
+    /// As [`LocalStore::open`], for a store that is only copied from: its server may write faster than an index loads. Not for
+    /// a target: a vector that is lost from its files after the first look may be read once more from the rows.
+    ///
+    /// # Errors
+    /// Those of [`LocalStore::open`].
+    pub async fn open_source(
+        path: impl Into<PathBuf>,
+        tenant: impl Into<String>,
+        database: impl Into<String>,
+    ) -> Result<Self> {
+        Self::open_to(Keep::WhileItsServerWrites, path.into(), tenant.into(), database.into()).await
+    }
+
+    async fn open_to(keep: Keep, path: PathBuf, tenant: String, database: String) -> Result<Self> {
+        let databases = vec![database];
+        let shared = Arc::new(Shared::new(keep));
         let connections = std::thread::available_parallelism().map_or(1, NonZero::get).min(CONNECTIONS);
         let all = Arc::clone(&shared);
         let (core, others, version) = blocking(move || {
@@ -112,8 +130,21 @@ async fn read(
     collection: &Collection,
     ids: &[String],
 ) -> Result<(Vec<Fetched>, Option<Sequence>)> {
-    let (collection, ids) = (collection.clone(), ids.to_vec());
-    on(core, move |core| core.fetch(&collection, &ids)).await
+    let (collection, mut left) = (collection.clone(), ids.to_vec());
+    let mut found = Vec::new();
+    on(core, move |core| {
+        let Answer { fetched, of, outdated } = core.fetch(&collection, &left)?;
+        let is_whole = found.is_empty();
+        found.extend(fetched);
+        left = outdated;
+        // what is read stays read, so that only records which change all the time are waited for
+        if left.is_empty() {
+            Ok((std::mem::take(&mut found), of.filter(|_| is_whole)))
+        } else {
+            Err(core.outrun(&left))
+        }
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -159,8 +190,8 @@ impl Reader for LocalStore {
     }
 
     async fn remarks(&self, collection: &Collection) -> Result<Remarks> {
-        let collection = collection.clone();
-        self.run(move |core| core.remarks(&collection)).await
+        let (collection, mut is_renewed) = (collection.clone(), false);
+        self.run(move |core| core.remarks(&collection, &mut is_renewed)).await
     }
 
     async fn generation(&self, collection: &Collection) -> Result<Option<String>> {

@@ -64,6 +64,17 @@ fn server(schedule: Value) -> ApiServer {
     server
 }
 
+/// Each call is one that the chart's roles allow.
+#[track_caller]
+fn assert_all_allowed(server: &ApiServer) {
+    for call in server.calls() {
+        let (line, query) = call.split_once('?').unwrap();
+        if line.contains("/namespaces/") {
+            rights::assert_allowed(line, query);
+        }
+    }
+}
+
 fn metric(controller: &Controller, line: &str) {
     controller.says("/metrics", &[line]);
 }
@@ -93,12 +104,7 @@ fn a_due_migration_is_made_owned_and_its_end_is_told() {
     server.delete(&path());
     until("its series to go", || !controller.ask("/metrics").unwrap_or_default().contains("name=\"nightly\""));
     controller.end();
-    for call in server.calls() {
-        let (line, query) = call.split_once('?').unwrap();
-        if line.contains("/namespaces/") {
-            rights::assert_allowed(line, query);
-        }
-    }
+    assert_all_allowed(&server);
 }
 
 /// Whatever was written when the process was killed, the next one makes no second child and loses no end.
@@ -168,6 +174,14 @@ fn has_pruned(server: &ApiServer, report: &Value) -> String {
     args.iter().map(|arg| arg.as_str().unwrap()).collect::<Vec<_>>().join(" ")
 }
 
+/// How many locks a schedule holds.
+fn locks(server: &ApiServer) -> usize {
+    let cluster = server.cluster();
+    let held = cluster.objects.iter().filter(|(path, _)| path.starts_with(LEASES));
+    let kind = "memory-migration.dev/holder-kind";
+    held.filter(|(_, lease)| lease["metadata"]["annotations"][kind] == "MemoryMigrationSchedule").count()
+}
+
 /// Under the target's lock, by Jobs, said before, with the rights that the chart gives.
 #[test]
 fn generations_are_written_found_said_and_removed() {
@@ -204,7 +218,7 @@ fn generations_are_written_found_said_and_removed() {
     ends(&server, &name, true);
 
     // The first Job only looks: an earlier schedule of that name has left a copy.
-    let old = "20261101T020000Z";
+    let old = "20241101T020000Z";
     let found = json!({"schema": 1, "found": [{"folder": old, "state": "Verified", "records": 5, "bytes": 9}]});
     let args = has_pruned(&server, &found);
     let flags =
@@ -218,24 +232,11 @@ fn generations_are_written_found_said_and_removed() {
     until("the old one to go", || status("generations").as_array().map_or(0, Vec::len) == 1);
     assert_eq!((&status("generations")[0]["folder"], &status("goodGenerations")), (&json!(folder), &json!(1)));
     until("the end", || status("pruning")["working"] == false);
-    let locks = |server: &ApiServer| {
-        let cluster = server.cluster();
-        let held = cluster.objects.iter().filter(|(path, _)| path.starts_with(LEASES));
-        held.filter(|(_, lease)| {
-            lease["metadata"]["annotations"]["memory-migration.dev/holder-kind"] == "MemoryMigrationSchedule"
-        })
-        .count()
-    };
     let left: Vec<String> = jobs(&server).into_iter().filter(|job| job.starts_with("nightly-prune-")).collect();
     assert_eq!((locks(&server), left), (0, Vec::<String>::new()));
     metric(&controller, "memory_migration_schedule_generations{name=\"nightly\",namespace=\"team\"} 1");
     controller.end();
-    for call in server.calls() {
-        let (line, query) = call.split_once('?').unwrap();
-        if line.contains("/namespaces/") {
-            rights::assert_allowed(line, query);
-        }
-    }
+    assert_all_allowed(&server);
 }
 
 /// An operator that was upgraded before its CRDs still looks after migrations, and says what is missing.

@@ -11,6 +11,8 @@ pub const HEADER_LEN: usize = 100;
 const FLAG_OFFSET: usize = 2;
 /// Rows are scanned in blocks of about this many bytes.
 const BLOCK: u64 = 1 << 20;
+/// Bytes of the longest row that is read: four million components, far more than any Chroma takes. A row is held as a whole.
+const ROW: u64 = 16 << 20;
 
 /// What `header.bin` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub fn header(bytes: &[u8]) -> Result<Header, String> {
         && count <= capacity
         && u32::try_from(capacity).is_ok()
         && label_offset.checked_add(8) == Some(row_len)
+        && row_len <= ROW
         && links.checked_mul(4).and_then(|len| len.checked_add(4)) == Some(data_offset);
     match dimension {
         Some(dimension) if sound => Ok(Header { count, capacity, row_len, label_offset, data_offset, dimension }),

@@ -39,6 +39,14 @@ impl Stamps {
         Ok(Self([stamp(HEADER)?, stamp(DATA)?, stamp(LENGTHS)?, stamp(PICKLE)?]))
     }
 
+    /// Whether the rows are in the same file, changed or not.
+    #[must_use]
+    pub fn is_same_data(&self, other: &Self) -> bool {
+        let [_, ours, ..] = &self.0;
+        let [_, theirs, ..] = &other.0;
+        ours.as_ref().zip(theirs.as_ref()).is_some_and(|(ours, theirs)| ours.is_same_file(theirs))
+    }
+
     /// Whether a file has changed so recently that it may be changing still.
     #[must_use]
     pub fn are_fresh(&self) -> bool {

@@ -77,7 +77,7 @@ impl Log {
 
     /// Replays all entries, record by record. `known` says what tables and index hold of an id.
     ///
-    /// Gives what they do, and the base for a later walk if all up to `floor` are explained.
+    /// Gives what they do, and the base for later walks: of the first one in which all up to `floor` are explained.
     ///
     /// # Errors
     /// When the scratch space fails, and those of `known`.
@@ -111,7 +111,8 @@ impl Log {
             made.take(&record)?;
         }
         let Made { effects, settled, overlay } = made;
-        let settles = overlay.changes.count == 0 && overlay.vectors.count == 0 && floor > base.settled;
+        // only once: a base of a later walk would lack what this one says
+        let settles = base.settled == 0 && floor > 0 && overlay.changes.count == 0 && overlay.vectors.count == 0;
         let lost = overlay.lost.clone();
         let next = settles.then(|| Base { settled: floor, vectors: Arc::new(settled.finish()), lost });
         Ok((Overlay { effects: effects.finish(), base: Arc::clone(&base.vectors), ..overlay }, next))
@@ -303,6 +304,19 @@ mod tests {
         assert_eq!(second.of("b").unwrap().vector, Some(VectorAt::Entry(4)));
         let changed: Vec<_> = second.changed().map(|one| one.unwrap().0).collect();
         assert_eq!(changed, ["b"]);
+    }
+
+    /// Each later walk left a base of its own, without what the one before had said: a vector that only the log has was lost.
+    #[test]
+    fn what_the_first_base_says_stays_after_a_later_walk_explains_more() {
+        let known = Known { row: Some(9), indexed: Some(true), whole_log: true };
+        let (_, base) = walk(&Base::default(), 2, &[(1, Operation::Add, "a"), (2, Operation::Upsert, "a")], known);
+        let base = base.unwrap();
+        let (second, next) = walk(&base, 4, &[(3, Operation::Add, "b"), (4, Operation::Upsert, "b")], known);
+        let either = Some(VectorAt::Either(2));
+        assert_eq!(second.of("a").unwrap().vector, either);
+        let (third, _) = walk(next.as_ref().unwrap_or(&base), 5, &[(5, Operation::Update, "c")], known);
+        assert_eq!(third.of("a").unwrap().vector, either);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-use super::state::{Indexes, State};
+use super::indexes::{Indexes, Keep};
+use super::state::State;
 use crate::model::{Collection, Distance, Metadata, distance};
 use crate::scratch::Table;
 use crate::store::Remarks;
@@ -118,6 +119,11 @@ fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Nothing was found yet.
+    pub(super) fn new(keep: Keep) -> Self {
+        Self { indexes: Indexes::new(keep), ..Self::default() }
+    }
+
     /// A census that still holds for a segment that has followed the log so far.
     #[must_use]
     pub fn census(&self, segment: &str, mark: i64) -> Option<Arc<Census>> {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::audit::{self, Shared};
-use super::state::{self, KEPT, Segments, Sequence, Shape, State};
-use super::{sizes, window};
-use crate::model::distance::SPACE;
-use crate::model::{Collection, Distance, Error, Fetched, Metadata, Result, Value, distance};
+use super::indexes::{Followed, KEPT, Sequence, Shape, moved};
+use super::state::{self, State};
+use super::window::Window;
+use super::{collections, sizes, window};
+use crate::model::{Collection, Distance, Error, Fetched, Result};
 use crate::scratch::SortedIds;
-use crate::store::files::sqlite::catalog::{Catalog, CollectionRow};
 use crate::store::files::sqlite::connection::{self, Opened, failure};
 use crate::store::files::sqlite::schema::{self, Columns, Layout};
 use crate::store::files::sqlite::tables;
@@ -26,6 +26,8 @@ use crate::store::{Budget, Remarks};
 
 /// How long a call goes on trying while the store's own server writes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How much of the time that indexes take to load does not count for that.
+const LOADING: Duration = Duration::from_secs(600);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -37,12 +39,30 @@ pub(super) struct Core {
     opened: Option<(Opened, Columns, Layout)>,
     pub(super) shared: Arc<Shared>,
     states: HashMap<String, State>,
+    /// How long the current call has waited for indexes.
+    loading: Duration,
+}
+
+/// Records of one window, and of which state of the store they are.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    pub(super) fetched: Vec<Fetched>,
+    pub(super) of: Option<Sequence>,
+    /// Ids that the index which was at hand is too old for: asked for again, a newer one is loaded.
+    pub(super) outdated: Vec<String>,
 }
 
 impl Core {
     pub(super) fn new(path: &Path, shared: Arc<Shared>) -> Result<Self> {
         place(path).into_store(path)?;
-        Ok(Self { path: path.to_owned(), file: path.join(DATABASE), opened: None, shared, states: HashMap::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            file: path.join(DATABASE),
+            opened: None,
+            shared,
+            states: HashMap::new(),
+            loading: Duration::ZERO,
+        })
     }
 
     pub(super) fn name(&self) -> String {
@@ -53,11 +73,14 @@ impl Core {
     pub(super) fn attempt<T>(&mut self, mut call: impl FnMut(&mut Self) -> Attempt<T>) -> Result<T> {
         let start = Instant::now();
         let mut pause = FIRST_PAUSE;
+        self.loading = Duration::ZERO;
         loop {
             match call(self) {
                 Ok(found) => return Ok(found),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Again(error)) if start.elapsed() >= PATIENCE => return Err(error),
+                Err(Failure::Again(error)) if start.elapsed() >= PATIENCE + self.loading.min(LOADING) => {
+                    return Err(error);
+                }
                 Err(Failure::Again(error)) => {
                     tracing::debug!(store = %self.path.display(), %error, "reading the local store again");
                     self.opened = None;
@@ -125,7 +148,7 @@ impl Core {
         let result = self.read(|db, columns, _| {
             let segments = State::segments(shared.catalog(db), &file, &collection.id, &collection.name)?;
             if segments != state.segments {
-                return Err(state::moved(&state.folder));
+                return Err(moved(&state.folder));
             }
             state.refresh(shared.catalog(db), &file, &collection.id, &shared.indexes)?;
             work(db, &file, columns, &mut state)
@@ -158,9 +181,19 @@ impl Core {
         self.with(collection, |db, file, _, state| window::ids(db, file, state, &collection.id, &shared))
     }
 
-    /// What is to be said of a collection, as far as it was read.
-    pub(super) fn remarks(&mut self, collection: &Collection) -> Attempt<Remarks> {
+    /// What is to be said of a collection, as far as it was read. An index that is kept does not see what is lost from its
+    /// files: for this it is loaded anew, once in all tries.
+    pub(super) fn remarks(&mut self, collection: &Collection, is_renewed: &mut bool) -> Attempt<Remarks> {
         let shared = Arc::clone(&self.shared);
+        if !*is_renewed {
+            self.with(collection, |_, _, _, state| {
+                if state.is_old() {
+                    state.outdate(&shared.indexes);
+                }
+                Ok(())
+            })?;
+            *is_renewed = true;
+        }
         self.with(collection, |db, file, _, state| {
             let space = shared.catalog(db).segment_space(&state.segments.vector).map_err(|e| failure(file, &e))?;
             Ok(audit::remarks(collection, state, &space.rows.into_iter().collect(), &shared))
@@ -179,60 +212,77 @@ impl Core {
         self.with(collection, |db, file, _, state| sizes::fitting(db, file, (state, collection), ids, budget))
     }
 
-    /// These records, and of which state of the store they are. What a damaged page holds is halved down to its records.
-    pub(super) fn fetch(
-        &mut self,
-        collection: &Collection,
-        ids: &[String],
-    ) -> Attempt<(Vec<Fetched>, Option<Sequence>)> {
+    /// These records. What a damaged page holds is halved down to its records.
+    pub(super) fn fetch(&mut self, collection: &Collection, ids: &[String]) -> Attempt<Answer> {
         match self.fetch_whole(collection, ids) {
             Err(Failure::Final(Error::Damaged { file, what, .. })) if file == self.file && !ids.is_empty() => {
                 let [id] = ids else {
                     let (left, right) = ids.split_at(ids.len() / 2);
-                    let (mut fetched, before) = self.fetch(collection, left)?;
-                    let (rest, after) = self.fetch(collection, right)?;
-                    fetched.extend(rest);
-                    return Ok((fetched, before.filter(|_| before == after)));
+                    let (mut both, rest) = (self.fetch(collection, left)?, self.fetch(collection, right)?);
+                    both.of = both.of.filter(|_| both.of == rest.of);
+                    both.fetched.extend(rest.fetched);
+                    both.outdated.extend(rest.outdated);
+                    return Ok(both);
                 };
                 let why = format!("{} cannot be read there: {what}", file.display());
-                Ok((vec![state::unreadable(id, why)], None))
+                Ok(Answer { fetched: vec![state::unreadable(id, why)], ..Answer::default() })
             }
             other => other,
         }
     }
 
-    fn fetch_whole(&mut self, collection: &Collection, ids: &[String]) -> Attempt<(Vec<Fetched>, Option<Sequence>)> {
+    fn fetch_whole(&mut self, collection: &Collection, ids: &[String]) -> Attempt<Answer> {
         let (audit, shared) = (self.shared.audit(&collection.id), Arc::clone(&self.shared));
         let window = self.with(collection, |db, file, columns, state| {
             window::read(db, file, columns, state, collection, (ids, &audit, &shared))
         })?;
         let state = self.states.get(&collection.id).ok_or_else(|| self.gone(&collection.name))?;
-        let fetched = window.finish(state);
+        let window = window.finish(state);
         // A file that changed explains an error, and spoils an answer.
         state.check()?;
-        let (fetched, said) = fetched?;
+        let Window { fetched, said, outdated } = window?;
+        if !outdated.is_empty() {
+            state.outdate(&shared.indexes);
+        }
         if !said.is_empty() {
             self.shared.amend(&collection.id, |audit| audit.take(said));
         }
-        Ok((fetched, state.sequence))
+        Ok(Answer { fetched, of: state.sequence, outdated })
+    }
+
+    /// These records changed faster than the index could be loaded.
+    pub(super) fn outrun(&self, ids: &[String]) -> Failure {
+        Failure::Again(Error::Unavailable {
+            store: self.name(),
+            attempt: format!("a read of {} records (the first is {:?})", ids.len(), ids.first().map_or("", |id| id)),
+            why: "they changed again each time before the index was read; try again when its server writes less"
+                .to_owned(),
+        })
     }
 
     fn load(&mut self, collection: &Collection) -> Attempt<()> {
         if let Some(state) = self.states.get(&collection.id)
-            && state.check().is_ok()
+            && state.is_current(&self.shared.indexes)
         {
             return Ok(());
         }
         self.states.remove(&collection.id);
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
-        let (segments, dimension) = self.read(|db, columns, _| {
-            let segments = State::segments(shared.catalog(db), &file, &collection.id, &collection.name)?;
-            let rows = shared.catalog(db).collections(columns).map_err(|e| failure(&file, &e))?;
-            Ok((segments, rows.into_iter().find(|row| row.id == collection.id).and_then(|row| row.dimension)))
+        let (segments, followed, dimension) = self.read(|db, columns, _| {
+            let (catalog, sql) = (shared.catalog(db), |e| failure(&file, &e));
+            let segments = State::segments(catalog, &file, &collection.id, &collection.name)?;
+            let mark = catalog.max_seq_id(&segments.vector).map_err(sql)?;
+            let followed = Followed { mark, last: tables::last_entry(db, catalog.pages).map_err(sql)? };
+            let rows = catalog.collections(columns).map_err(sql)?;
+            let dimension = rows.into_iter().find(|row| row.id == collection.id).and_then(|row| row.dimension);
+            Ok((segments, followed, dimension))
         })?;
         let dimension = dimension.and_then(|d| u32::try_from(d).ok());
         let shape = Shape { dimension, cosine: collection.distance == Distance::Cosine };
-        let state = State::load(&self.path, segments, shape, &self.shared.indexes)?;
+        let start = Instant::now();
+        let state = State::load(&self.path, segments, (shape, followed), &self.shared.indexes);
+        self.loading += start.elapsed();
+        let state = state?;
         if self.states.len() >= KEPT {
             self.states.clear();
         }
@@ -246,7 +296,7 @@ impl Core {
         self.read(|db, columns, _| {
             let catalog = shared.catalog(db);
             let rows = catalog.collections(columns).map_err(|e| failure(&file, &e))?;
-            rows.into_iter().map(|row| collection(catalog, &file, columns, row)).collect()
+            rows.into_iter().map(|row| collections::of_row(catalog, &file, columns, row)).collect()
         })
     }
 
@@ -337,59 +387,4 @@ fn unknown_layout(file: &Path) -> Error {
         what: "a page of the table migrations cannot be read, so nobody knows which Chroma may write it".to_owned(),
         readable: "it can be read as a source; migrate it into a new store".to_owned(),
     }
-}
-
-/// A collection by its row. What is wrong with the row is a matter of this collection alone: it is named, and the others
-/// are read.
-fn collection(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Collection> {
-    let sql = |e| failure(file, &e);
-    let mut wrong = Vec::new();
-    let mut json = |text: &Option<String>, column: &str| {
-        let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
-        parsed.unwrap_or_else(|e| {
-            wrong.push(format!("has a {column} that is no JSON ({e})"));
-            None
-        })
-    };
-    let configuration = json(&row.configuration, "config_json_str");
-    let schema = json(&row.schema, "schema_str");
-    let metadata = catalog.collection_metadata(columns, &row.id).map_err(sql)?.unwrap_or_else(|why| {
-        wrong.push(format!("has unreadable settings: {why}"));
-        Metadata::new()
-    });
-    let dimension = row.dimension.map(u32::try_from).transpose().unwrap_or_else(|_| {
-        wrong.push(format!("has the dimension {:?}", row.dimension));
-        None
-    });
-    let (space, is_known) = match Segments::of(&catalog.segments(&row.id).map_err(sql)?) {
-        Ok(segments) => {
-            let found = catalog.segment_space(&segments.vector).map_err(sql)?;
-            (found.rows.into_iter().collect(), found.whole)
-        }
-        Err(why) => {
-            wrong.push(why);
-            (Metadata::new(), true)
-        }
-    };
-    let declared = |space: &Metadata| distance::declared(schema.as_ref(), configuration.as_ref(), space);
-    let distance = declared(&space);
-    let would_be = |word: &str| declared(&Metadata::from([(SPACE.to_owned(), Value::Str(word.to_owned()))]));
-    if !is_known
-        && space.is_empty()
-        && [Distance::L2, Distance::Cosine, Distance::Ip].iter().any(|one| would_be(one.as_str()) != distance)
-    {
-        wrong.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
-    }
-    Ok(Collection {
-        id: row.id,
-        name: row.name,
-        tenant: row.tenant,
-        database: row.database,
-        dimension,
-        distance,
-        metadata,
-        configuration,
-        schema,
-        unreadable: (!wrong.is_empty()).then(|| wrong.join(", and ")),
-    })
 }

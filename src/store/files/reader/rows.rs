@@ -34,6 +34,15 @@ impl Found {
             Self::Missing | Self::Lost(_) => None,
         }
     }
+
+    /// The number of the record's last applied change.
+    #[must_use]
+    pub fn seq_id(&self) -> Option<i64> {
+        match self {
+            Self::Row(place) => place.seq_id,
+            Self::Missing | Self::Lost(_) => None,
+        }
+    }
 }
 
 /// Finds the rows of these ids, which are sorted and distinct, each with what the log does to it. Those that only a walk

@@ -1,12 +1,13 @@
-//! What is known of one collection between two windows: its index, what its log does, and the generation both are of.
+//! What is known of one collection between two windows: its index, what its log does, and which state of the files each is
+//! of. An index may be older than its files: then it answers only for records that have not changed since.
 //! Reads through the caller's transaction; decides nothing about retries.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::indexes::{Beside, Followed, Held, Indexes, Sequence, Shape, moved};
 use crate::model::{Error, Fetched};
 use crate::scratch;
 use crate::store::files::index::stamps::{PICKLE, Stamps};
@@ -46,98 +47,6 @@ impl Segments {
     }
 }
 
-/// How far each part has followed the log. Any change to the collection changes one of these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sequence {
-    /// The whole log's last entry.
-    pub last: i64,
-    /// What the tables have applied, by their own word.
-    pub metadata: i64,
-    /// What the index has applied, by its own word.
-    pub vector: i64,
-}
-
-/// How an index is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Components of a vector, if the collection says.
-    pub dimension: Option<u32>,
-    /// Whether norms are needed.
-    pub cosine: bool,
-}
-
-/// The indexes that all connections to one store use, by folder: whoever comes first loads one, the others wait for it.
-#[derive(Debug, Default)]
-pub struct Indexes {
-    loaded: Mutex<HashMap<PathBuf, Loaded>>,
-    /// What the first walk through a collection's log left for later ones.
-    bases: Mutex<HashMap<PathBuf, Base>>,
-}
-
-/// An index, what it was loaded from, and what the log does beside it.
-#[derive(Debug)]
-struct Loaded {
-    stamps: Stamps,
-    shape: Shape,
-    vectors: Arc<Vectors>,
-    overlay: Option<(Sequence, Arc<Overlay>)>,
-}
-
-/// Collections whose index and state are kept in memory.
-pub const KEPT: usize = 2;
-
-impl Indexes {
-    /// The index of a folder as these stamps are of; loaded unless it is known.
-    fn get(&self, folder: &Path, stamps: Stamps, shape: Shape) -> Attempt<Arc<Vectors>> {
-        let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(loaded) = known.get(folder).filter(|loaded| loaded.stamps == stamps && loaded.shape == shape) {
-            return Ok(Arc::clone(&loaded.vectors));
-        }
-        known.remove(folder);
-        let vectors = Vectors::load(folder, shape.dimension, shape.cosine);
-        let torn = vectors.as_ref().map_or(true, |vectors| vectors.wrong().is_some()) && !stamps.are_settled();
-        if torn || Stamps::of(folder)? != stamps {
-            return Err(moved(folder));
-        }
-        let vectors = Arc::new(vectors?);
-        if known.len() >= KEPT {
-            known.clear();
-        }
-        let loaded = Loaded { stamps, shape, vectors: Arc::clone(&vectors), overlay: None };
-        known.insert(folder.to_owned(), loaded);
-        Ok(vectors)
-    }
-
-    /// What the log does at this moment beside the index of a folder as these stamps are of; walked through unless it is
-    /// known.
-    fn overlay(
-        &self,
-        folder: &Path,
-        (stamps, now): (Stamps, Sequence),
-        walk: impl FnOnce(&Base) -> Attempt<(Overlay, Option<Base>)>,
-    ) -> Attempt<Arc<Overlay>> {
-        let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut loaded = known.get_mut(folder).filter(|loaded| loaded.stamps == stamps);
-        if let Some((_, overlay)) = loaded.as_ref().and_then(|l| l.overlay.as_ref()).filter(|(of, _)| *of == now) {
-            return Ok(Arc::clone(overlay));
-        }
-        let mut bases = self.bases.lock().unwrap_or_else(PoisonError::into_inner);
-        // what a sound index had applied stays applied; of a damaged one nobody knows
-        if loaded.as_ref().is_some_and(|loaded| !loaded.vectors.is_sound()) {
-            bases.remove(folder);
-        }
-        let (overlay, base) = walk(bases.get(folder).unwrap_or(&Base::default()))?;
-        let overlay = Arc::new(overlay);
-        if let Some(loaded) = &mut loaded {
-            loaded.overlay = Some((now, Arc::clone(&overlay)));
-            if let Some(base) = base {
-                bases.insert(folder.to_owned(), base);
-            }
-        }
-        Ok(overlay)
-    }
-}
-
 /// One collection's index and log.
 #[derive(Debug)]
 pub struct State {
@@ -145,10 +54,16 @@ pub struct State {
     pub segments: Segments,
     /// The index's folder.
     pub folder: PathBuf,
-    /// The files that the index was loaded from.
+    /// The files as they were when this state was made: the rows are read from these.
     pub stamps: Stamps,
+    /// The files that the index was loaded from.
+    loaded: Stamps,
     /// The index, which other connections to the store use too.
     pub vectors: Arc<Vectors>,
+    /// How far it had followed the log when it was loaded.
+    mark: i64,
+    /// Whether the log has all that happened since: what it does not say did not happen.
+    is_explained: bool,
     /// How the index is read.
     pub shape: Shape,
     /// What the overlay is of; None before the first look.
@@ -185,17 +100,49 @@ impl State {
     ///
     /// # Errors
     /// `Again` when a file changes meanwhile.
-    pub fn load(store: &Path, segments: Segments, shape: Shape, indexes: &Indexes) -> Attempt<Self> {
+    pub fn load(
+        store: &Path,
+        segments: Segments,
+        (shape, followed): (Shape, Followed),
+        indexes: &Indexes,
+    ) -> Attempt<Self> {
         let folder = store.join(&segments.vector);
-        let stamps = Stamps::of(&folder)?;
-        if stamps.are_fresh() {
+        let fresh = |stamps: Stamps| if stamps.are_fresh() { Err(moved(&folder)) } else { Ok(stamps) };
+        let stamps = fresh(Stamps::of(&folder)?)?;
+        let Held { stamps: loaded, vectors, mark, .. } = indexes.get(&folder, stamps, shape, followed)?;
+        // the load may have taken longer than a file stays as it is
+        let stamps = fresh(Stamps::of(&folder)?)?;
+        if stamps != loaded && !indexes.keeps(&folder, &loaded) {
             return Err(moved(&folder));
         }
-        let vectors = indexes.get(&folder, stamps, shape)?;
-        Ok(Self { segments, folder, stamps, vectors, shape, sequence: None, overlay: Arc::default() })
+        let (sequence, overlay) = (None, Arc::default());
+        Ok(Self { segments, folder, stamps, loaded, vectors, mark, is_explained: false, shape, sequence, overlay })
     }
 
-    /// Fails where the index's files are no longer those that were loaded.
+    /// Whether the files have changed since the index was loaded.
+    #[must_use]
+    pub fn is_old(&self) -> bool {
+        self.stamps != self.loaded
+    }
+
+    /// Whether the index cannot answer for a record: it is older than the record's last change.
+    #[must_use]
+    pub fn is_before(&self, row: Option<i64>) -> bool {
+        self.is_old() && !self.is_explained && row.is_none_or(|row| row > self.mark)
+    }
+
+    /// Whether this state can be used once more.
+    #[must_use]
+    pub fn is_current(&self, indexes: &Indexes) -> bool {
+        self.check().is_ok() && (!self.is_old() || indexes.keeps(&self.folder, &self.loaded))
+    }
+
+    /// Asks for a newer index than this one, which could not answer.
+    pub fn outdate(&self, indexes: &Indexes) {
+        indexes.outdate(&self.folder, &self.loaded);
+    }
+
+    /// Fails where the index's files are no longer as they were when this state was made.
     ///
     /// # Errors
     /// `Again` when they have changed.
@@ -220,9 +167,21 @@ impl State {
         let vector = catalog.max_seq_id(&self.segments.vector).map_err(sql)?;
         let vector = vector.or(self.vectors.max_seq_id()).unwrap_or(0);
         let now = Sequence { last: tables::last_entry(catalog.db, catalog.pages).map_err(sql)?, metadata, vector };
+        if self.is_old() && vector < self.mark {
+            // another store came into this one's place
+            self.outdate(indexes);
+            return Err(moved(&self.folder));
+        }
         if self.sequence != Some(now) {
-            let walk = |base: &Base| self.walk(catalog, collection, now, base).map_err(|stop| stop.failure(database));
-            self.overlay = indexes.overlay(&self.folder, (self.stamps, now), walk)?;
+            self.is_explained = tables::is_never_purged(catalog.db, catalog.pages).map_err(sql)?;
+            let beside = Beside { now, stamps: self.loaded, is_old: self.is_old() };
+            let whole = Base::default();
+            let walk = |base: &Base| {
+                // a log that is purged may have lost what came after the base
+                let base = if self.is_explained { base } else { &whole };
+                self.walk(catalog, collection, now, base).map_err(|stop| stop.failure(database))
+            };
+            self.overlay = indexes.overlay(&self.folder, beside, walk)?;
             self.sequence = Some(now);
             // an index that is just being kept may be behind its watermark for a moment
             if self.overlay.vectors.count > 0 && !self.stamps.are_settled() {
@@ -253,17 +212,20 @@ impl State {
         })?;
         damage.extend(lost);
         let synced = now.vector > 0;
-        let floor = if self.vectors.is_sound() { now.metadata.min(now.vector).min(now.last) } else { 0 };
+        // an old index is held against the log as it was when it was loaded
+        let applied = if self.is_old() { self.mark } else { now.vector };
+        let floor = if self.vectors.is_sound() { now.metadata.min(applied).min(now.last) } else { 0 };
         let whole_log = base.settled == 0 && tables::is_never_purged(db, pages)?;
-        let marks = Watermarks { metadata: now.metadata, vector: now.vector };
+        let marks = Watermarks { metadata: now.metadata, vector: applied };
         let (vectors, segment) = (&self.vectors, &self.segments.metadata);
         let (mut overlay, next) = log.replay(base, marks, floor, |id| {
             let row =
                 tables::row_seq_id(db, segment, id).or_else(|e| if is_corrupt(&e) { Ok(None) } else { Err(e) })?;
-            let indexed = vectors.holds(id, synced).map_err(Stop::Scratch)?;
+            let indexed = if self.is_before(row) { None } else { vectors.holds(id, synced).map_err(Stop::Scratch)? };
             Ok::<_, Stop>(Known { row, indexed, whole_log })
         })?;
-        let next = next.filter(|_| damage.is_empty());
+        // in a log that is purged, later entries may come and go unseen: what was settled would then be out of date
+        let next = next.filter(|_| damage.is_empty() && self.is_explained);
         overlay.damage = damage;
         self.tally_unlogged(db, now, &mut overlay)?;
         Ok((overlay, next))
@@ -339,16 +301,6 @@ impl From<std::io::Error> for Stop {
 /// A segment's id becomes a path: anything but a plain name could lead out of the store.
 fn is_name(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}
-
-/// The files of an index are being written.
-#[must_use]
-pub fn moved(folder: &Path) -> Failure {
-    Failure::Again(Error::Unavailable {
-        store: format!("local store {}", folder.display()),
-        attempt: "a read of its HNSW files".to_owned(),
-        why: "they changed each time they were read; try again when its server writes less".to_owned(),
-    })
 }
 
 /// An unreadable record.

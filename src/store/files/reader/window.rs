@@ -112,8 +112,20 @@ fn lost(state: &State, ids: &SortedIds) -> std::io::Result<(u64, usize)> {
 pub struct Pending {
     done: Vec<Fetched>,
     rows: Vec<Waiting>,
+    outdated: Vec<String>,
     /// What is to be said of these records.
     pub said: Said,
+}
+
+/// What a window has brought.
+#[derive(Debug, Default)]
+pub struct Window {
+    /// The records.
+    pub fetched: Vec<Fetched>,
+    /// What is to be said of them.
+    pub said: Said,
+    /// Ids of records that changed after the index was loaded, and that the log no longer tells of.
+    pub outdated: Vec<String>,
 }
 
 /// A record whose vector is in the index, and perhaps a newer one in the log.
@@ -158,6 +170,7 @@ pub fn read(
         Err(_) => Ok(Content::default()),
     };
     for ((id, place), effect) in wanted.into_iter().zip(places).zip(effects) {
+        let is_before = state.is_before(place.seq_id());
         let row = match place {
             Found::Row(place) => Some(take(place.number)),
             Found::Missing => None,
@@ -166,6 +179,9 @@ pub fn read(
         match replayed(db, &effect, row).map_err(sql)? {
             None => {}
             Some(Err(why)) => window.done.push(unreadable(id, why)),
+            Some(Ok(_)) if is_before && !matches!(effect.vector, Some(VectorAt::Entry(_))) => {
+                window.outdated.push(id.to_owned());
+            }
             Some(Ok(content)) => {
                 if !content.dropped.is_empty() {
                     window.said.dropped.push(id.to_owned());
@@ -261,18 +277,22 @@ impl Pending {
         Ok(())
     }
 
-    /// Reads the rows that are still missing, in the order of the file. Also gives what is to be said of the records.
+    /// Reads the rows that are still missing, in the order of the file.
     ///
     /// # Errors
     /// When the index's file cannot be read.
-    pub fn finish(mut self, state: &State) -> Attempt<(Vec<Fetched>, Said)> {
-        let mut said = std::mem::take(&mut self.said);
-        let Vectors::Index(index) = &*state.vectors else { return Ok((self.done, said)) };
+    pub fn finish(mut self, state: &State) -> Attempt<Window> {
+        let (mut said, mut outdated) = (std::mem::take(&mut self.said), self.outdated);
+        let Vectors::Index(index) = &*state.vectors else { return Ok(Window { fetched: self.done, said, outdated }) };
         self.rows.sort_unstable_by_key(|waiting| waiting.row.row.number);
         let numbers: Vec<IndexRow> = self.rows.iter().map(|waiting| waiting.row).collect();
         let mut rows = self.rows.into_iter();
-        index.vectors(&numbers, |vector| {
+        index.vectors(&numbers, state.is_old(), |vector| {
             let Some(Waiting { id, content, logged, .. }) = rows.next() else { return };
+            if state.is_old() && vector.is_err() {
+                outdated.push(id);
+                return;
+            }
             let is_newer = |newer: &Vec<f32>| !vector.as_ref().is_ok_and(|v| is_same(v, newer, state.shape.cosine));
             let (vector, origin) = match logged {
                 Some(Ok(newer)) if is_newer(&newer) => {
@@ -283,7 +303,7 @@ impl Pending {
             };
             self.done.push(finished(id, content, vector, origin));
         })?;
-        Ok((self.done, said))
+        Ok(Window { fetched: self.done, said, outdated })
     }
 }
 
