@@ -36,9 +36,9 @@ image: require-rust ## Makes the operator's image, without a container engine (I
 	IMAGE_ARCH="$(IMAGE_ARCH)" deploy/image.sh "$(IMAGE_TAR)" $(IMAGE)
 
 .PHONY: demo
-demo: require-rust ## Moves 500 memories from a local store to a Chroma server and back, and proves it
-	cargo build --locked
-	deploy/demo.sh "$$(cargo build --locked --quiet --message-format=json --bin memory-migration | \
+demo: require-rust ## Moves 500 memories from a local store to a Chroma server and back, and proves it (compiles first, once)
+	cargo build --locked --profile demo
+	deploy/demo.sh "$$(cargo build --locked --profile demo --quiet --message-format=json --bin memory-migration | \
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')"
 
 .PHONY: pictures
@@ -67,6 +67,7 @@ chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster, and Chromium
 	@tests/page/install.sh || echo "make test: the report's page is NOT looked at in a browser" >&2
 	cargo test --locked
+	python/test.sh
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \
 	  tests/workflows.sh; \
@@ -124,11 +125,22 @@ bench: require-rust ## Measures ours beside a plain loop and Chroma's own ceilin
 	  sed -n 's/.*"executable":"\([^"]*\)".*/\1/p'); \
 	"$$python" bench/bench.py --binary "$$binary" --server "$$server" --cache "$(CACHE)" $(BENCH)
 
+# PARTS are those of deploy/release.sh; DIST is where they go.
+.PHONY: release
+release: require-rust ## Makes parts of a release (PARTS="program wheel", DIST=FOLDER); publishes nothing
+	deploy/release.sh "$(or $(DIST),target/dist)" $(PARTS)
+
 .PHONY: release-check
-release-check: require-rust ## Makes and checks what of a release x86_64 Linux can make, and signs it with a throwaway key (needs Go)
-	rm -rf target/release-check
-	mkdir -p target
-	deploy/release.sh target/release-check
+release-check: require-rust ## Makes and checks what of a release this machine can make, signs it with a throwaway key (needs Go)
+	deploy/release.sh target/release-check check
+
+.PHONY: wheel
+wheel: require-rust ## Makes the Python wheel, in release mode (DIST=FOLDER)
+	python/wheel.sh "$(or $(DIST),target/dist)"
+
+.PHONY: python-test
+python-test: require-rust ## Installs the wheel of a debug build with each Python from 3.9 on, and tests it against real Chroma
+	python/test.sh
 
 .PHONY: fmt
 fmt: require-rust ## Formats the code
@@ -173,7 +185,7 @@ cluster-test: require-rust ## Runs the scenarios on a real cluster: this one, or
 	tests/cluster/test.sh $(SCENARIOS)
 
 .PHONY: cluster-demo
-cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up to look around
+cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up (25 minutes the first time)
 	tests/cluster/test.sh --demo
 
 .PHONY: cluster-idle

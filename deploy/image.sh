@@ -27,39 +27,11 @@ for bundle in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.cr
 done
 [ -n "$certificates" ] || fail "this machine has no CA certificates to put in: on Debian 'apt-get install ca-certificates'"
 
-# Sets program. A target is named also for this machine's, so that build scripts and macros, which the compiler loads, stay
-# dynamic.
-build() { # ARCHITECTURE
-  local machine target linker folder flags headers
-  case $1 in amd64) machine=x86_64 ;; arm64) machine=aarch64 ;; *) fail "IMAGE_ARCH: $1 is neither amd64 nor arm64" ;; esac
-  target=$(rustc -vV | sed -n 's/^host: //p')
-  if [ "${target%%-*}" != $machine ]; then
-    target=$machine-unknown-linux-gnu
-    [ -d "$(rustc --print target-libdir --target $target)" ] || fail "no standard library for $1: 'rustup target add $target'"
-    linker=CARGO_TARGET_$(tr a-z- A-Z_ <<<"$target")_LINKER
-    export "$linker=${!linker:-$machine-linux-gnu-gcc}"
-    command -v "${!linker}" >/dev/null ||
-      fail "no C compiler for $1, or set $linker: on Debian 'apt-get install gcc-${machine/_/-}-linux-gnu libc6-dev-$1-cross'"
-  fi
-  # Where the sources of the dependencies and the build output are, is in the program otherwise: places in messages.
-  folder=$(cargo metadata --manifest-path "$root/Cargo.toml" --locked --no-deps --format-version 1 |
-    sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-  flags=(--remap-path-prefix "$root=/src" --remap-path-prefix "$folder=/target"
-    --remap-path-prefix "${CARGO_HOME:-$HOME/.cargo}=/cargo" -C target-feature=+crt-static)
-  # shellcheck disable=SC2206 # several words, as cargo takes them
-  flags=(${RUSTFLAGS:-} "${flags[@]}")
-  program=$(CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}") cargo build --manifest-path "$root/Cargo.toml" \
-    --locked --release --bin memory-migration --target "$target" --message-format=json-render-diagnostics |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
-  headers=$(LC_ALL=C readelf --program-headers "$program")
-  case $headers in *INTERP*) fail "$program is not static: it would not start in an image that holds nothing else" ;; esac
-}
-
 case $(uname -m) in x86_64) here=amd64 ;; aarch64) here=arm64 ;; *) here=$(uname -m) ;; esac
 parts=()
 trap 'rm -f "$out".*.new "$out.new"' EXIT
 for architecture in ${IMAGE_ARCH:-$here}; do
-  build "$architecture"
+  program=$("$root/deploy/program.sh" "$architecture")
   part=$out.$architecture.new
   mkimage "$name" "$part" --architecture "$architecture" --entrypoint /usr/bin/memory-migration --user 65532:65532 \
     --dir /tmp:1777 "$program:/usr/bin/memory-migration" "$certificates:/etc/ssl/certs/ca-certificates.crt"

@@ -1,80 +1,205 @@
 #!/usr/bin/env bash
-# Makes what a release consists of, as far as one x86_64 Linux can, and checks it: image, charts, manifests, SBOM, the command,
-# checksums, and a signature by a key that is thrown away. Called by `make release-check`; publishes nothing.
-# Usage: release.sh NEW_FOLDER
-#        RELEASE_WITHOUT_BUILD=1   leaves out image and command, which compile for 10 minutes, and says so
+# Makes what a release consists of, and checks each part as it is made. Publishes nothing: .github/workflows/release.yml does.
+# Usage: release.sh FOLDER PART...    writes these parts into FOLDER
+#        release.sh FOLDER check      `make release-check`: all that this machine can make, twice where it has to be the same,
+#                                     and a signature by a key that is thrown away
+# Parts: notes      what is new, from CHANGELOG.md and changelog.d
+#        sbom       of the program, as SPDX
+#        program    the command for this machine, in a .tar.gz
+#        wheel      the same for Python
+#        image      for this machine's architecture, as an OCI archive
+#        charts     both charts, packaged; installs nothing but renders what is in the package
+#        manifests  crds.yaml and operator.yaml
+#        sums       SHA256SUMS of all files in FOLDER
+# RELEASE_IMAGE=REPOSITORY and RELEASE_DIGEST=sha256:… are set into charts and manifests. Without them there is no image in them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-out=${1:?usage: release.sh NEW_FOLDER}
-mkdir "$out"
+out=${1:?usage: release.sh FOLDER PART...}
+shift
+mkdir -p "$out"
 out=$(cd "$out" && pwd)
-PATH=$(tests/charts/install.sh):$PATH
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
+image=${RELEASE_IMAGE:-} digest=${RELEASE_DIGEST:-}
 
 step() { echo "== $*"; }
 fail() { echo "release.sh: $*" >&2; exit 1; }
 
-step "notes"
-awk -v version="$version" '/^## /{on = ($0 ~ "[[ ]" version "($|[] ])") || (!seen && /Unreleased/); if (on) seen = 1} on' CHANGELOG.md >"$out/NOTES.md"
-[ -s "$out/NOTES.md" ] || fail "CHANGELOG.md has no section for $version, and none for what is unreleased"
+notes() {
+  step "notes"
+  python3 deploy/changelog.py check
+  python3 deploy/changelog.py notes "$version" >"$out/NOTES.md"
+}
 
-step "charts, rendered from their packages"
-for chart in memory-migration-operator-crds memory-migration-operator; do
-  helm package "charts/$chart" --destination "$out" >/dev/null
-  helm template x "$out/$chart-$version.tgz" --set image.repository=registry.example.com/x >"$scratch/packaged" 2>"$scratch/why" ||
-    helm template x "$out/$chart-$version.tgz" >"$scratch/packaged"
-  helm template x "charts/$chart" --set image.repository=registry.example.com/x 2>/dev/null >"$scratch/folder" ||
-    helm template x "charts/$chart" >"$scratch/folder"
-  cmp -s "$scratch/packaged" "$scratch/folder" || fail "the package of $chart renders something else than its folder"
-done
+sbom() {
+  step "SBOM (SPDX 2.3)"
+  python3 deploy/sbom.py >"$out/sbom.spdx.json"
+  python3 -m venv "$scratch/venv"
+  "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check spdx-tools==0.8.5
+  "$scratch/venv/bin/pyspdxtools" -i "$out/sbom.spdx.json" || fail "the SBOM is not valid"
+}
 
-step "manifests"
-tests/charts/generate.sh --check
-cp deploy/crds.yaml deploy/operator.yaml "$out"
+program() {
+  local built name
+  step "command, packed"
+  name=memory-migration-$version-$(uname -m | sed 's/^arm64$/aarch64/')-$(uname -s | sed 's/Darwin/macos/; s/Linux/linux/')
+  built=$(deploy/program.sh)
+  python3 deploy/pack.py "$out/$name.tar.gz" "$built" LICENSE README.md
+  mkdir "$scratch/unpacked"
+  tar -x -z -f "$out/$name.tar.gz" -C "$scratch/unpacked"
+  "$scratch/unpacked/memory-migration" --version | grep -qF "$version" || fail "the packed command is not version $version"
+  step "the packed command moves 500 memories into a server and back"
+  deploy/demo.sh "$scratch/unpacked/memory-migration" >"$scratch/demo" 2>&1 || { cat "$scratch/demo"; fail "the packed command does not work"; }
+  tail -n 1 "$scratch/demo"
+}
 
-step "SBOM (SPDX 2.3)"
-python3 deploy/sbom.py >"$out/sbom.spdx.json"
-python3 -m venv "$scratch/venv"
-"$scratch/venv/bin/pip" install --quiet --disable-pip-version-check spdx-tools==0.8.5
-"$scratch/venv/bin/pyspdxtools" -i "$out/sbom.spdx.json" || fail "the SBOM is not valid"
+wheel() {
+  step "wheel"
+  python/wheel.sh "$out"
+  python/test.sh "$(ls "$out"/*.whl)"
+}
 
-if [ -n "${RELEASE_WITHOUT_BUILD:-}" ]; then
-  echo "not made here: image and command, as RELEASE_WITHOUT_BUILD asks"
-else
-  step "image, twice"
-  deploy/image.sh "$out/image-amd64.tar"
-  touch src/main.rs
-  deploy/image.sh "$scratch/again.tar"
-  cmp "$out/image-amd64.tar" "$scratch/again.tar" || fail "the image of the same source differs"
-  step "command"
-  cargo build --locked --release --bin memory-migration
-  folder=$(cargo metadata --locked --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-  tar -c -z --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -f "$out/memory-migration-$version-x86_64-linux.tar.gz" \
-    -C "$folder/release" memory-migration -C "$PWD" LICENSE README.md
-  tar -x -z -f "$out/memory-migration-$version-x86_64-linux.tar.gz" -C "$scratch" memory-migration
-  "$scratch/memory-migration" --version | grep -qF "$version" || fail "the packed command is not version $version"
-fi
+image_of_this_machine() {
+  case $(uname -m) in x86_64) echo image-amd64.tar ;; aarch64) echo image-arm64.tar ;; *) fail "no image for $(uname -m)" ;; esac
+}
 
-step "checksums, and a signature by a key that is thrown away"
-(cd "$out" && find . -type f ! -name SHA256SUMS -printf '%P\n' | sort | xargs sha256sum >SHA256SUMS)
-openssl genpkey -algorithm ed25519 -out "$scratch/key" 2>/dev/null
-openssl pkey -in "$scratch/key" -pubout -out "$scratch/key.pub"
-openssl pkeyutl -sign -inkey "$scratch/key" -rawin -in "$out/SHA256SUMS" -out "$out/SHA256SUMS.sig"
-verify() { openssl pkeyutl -verify -pubin -inkey "$scratch/key.pub" -rawin -in "$1" -sigfile "$out/SHA256SUMS.sig" >/dev/null 2>&1; }
-verify "$out/SHA256SUMS" || fail "the signature does not hold"
-(cd "$out" && sha256sum --check --quiet SHA256SUMS)
-{ cat "$out/SHA256SUMS"; echo; } >"$scratch/changed"
-if verify "$scratch/changed"; then fail "the signature holds for changed checksums, too"; fi
+image() {
+  step "image"
+  deploy/image.sh "$out/$(image_of_this_machine)"
+}
 
-ls -l "$out"
-cat <<'END'
-Not made here, and not run yet. A release workflow has to make these:
-  image for arm64, and one name for both       no workflow yet
-  cosign keyless signatures of image and charts no workflow yet
-  SLSA provenance                               no workflow yet
-  charts pushed as OCI artefacts                no workflow yet
-  command for arm64 Linux and macOS             no workflow yet
+digest_of() { tar -x -O -f "$1" index.json | python3 -c 'import json, sys; print(json.load(sys.stdin)["manifests"][0]["digest"])'; }
+
+# helm, and a Python that can read YAML
+tools() { PATH=$(tests/charts/install.sh):$PATH; }
+
+charts() {
+  local chart unset=()
+  tools
+  [ -n "$image" ] || unset=(--set image.repository=registry.example.com/x)
+  step "charts, rendered from their packages${image:+, with $image@$digest}"
+  for chart in memory-migration-operator-crds memory-migration-operator; do
+    python deploy/chart.py "charts/$chart" "$scratch/$chart" ${image:+"$image" "$digest"}
+    helm lint --quiet --strict "$scratch/$chart" "${unset[@]}" || fail "$chart: see above"
+    helm package "$scratch/$chart" --destination "$out" >/dev/null
+    # as from the folder, but for the image that a release sets
+    helm template mm "$out/$chart-$version.tgz" "${unset[@]}" >"$scratch/packaged.yaml"
+    helm template mm "charts/$chart" --set "image.repository=${image:-registry.example.com/x},image.digest=$digest" >"$scratch/folder.yaml"
+    diff "$scratch/folder.yaml" "$scratch/packaged.yaml" || fail "the package of $chart renders something else than its folder"
+    python tests/charts/validate.py --from 1.29 --crds crds/*.yaml --files "$scratch/packaged.yaml"
+  done
+}
+
+manifests() {
+  step "manifests${image:+, with $image@$digest}"
+  tools
+  tests/charts/generate.sh --check
+  cp deploy/crds.yaml "$out"
+  cp deploy/operator.yaml "$out"
+  if [ -n "$image" ]; then
+    # and the comment says no more how to set one
+    sed "s#image-not-set.invalid/memory-migration-operator:$version#$image@$digest#; /^# REGISTRY is where/d
+      s%^#   sed .*%#   kubectl apply --server-side -f operator.yaml%" deploy/operator.yaml >"$out/operator.yaml"
+    if grep -n 'image-not-set' "$out/operator.yaml"; then fail "operator.yaml: these images are not set"; fi
+  fi
+  python tests/charts/validate.py --from 1.29 --crds crds/*.yaml --files "$out/crds.yaml" "$out/operator.yaml"
+}
+
+sums() {
+  step "checksums"
+  (cd "$out" && rm -f SHA256SUMS && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$scratch/SHA256SUMS")
+  mv "$scratch/SHA256SUMS" "$out"
+  (cd "$out" && sha256sum --check --quiet SHA256SUMS)
+}
+
+# What the workflow does with cosign's keyless signatures and a public registry: here with a key that nobody keeps, without a
+# transparency log, in a registry that lives for this check.
+throwaway() {
+  local registry reference chart pushed
+  step "signatures by a key that is thrown away, in a registry of this check's own"
+  tools
+  PATH=$(deploy/signing.sh):$PATH
+  export COSIGN_PASSWORD= DOCKER_CONFIG=$scratch/docker
+  # SIGN and VERIFY go without the services of a public signature
+  local sign=(--yes --key cosign.key --use-signing-config=false --tlog-upload=false) verify=(--key cosign.pub --insecure-ignore-tlog)
+  cd "$scratch"
+  quietly cosign generate-key-pair
+
+  cp "$out/SHA256SUMS" sums
+  quietly cosign sign-blob "${sign[@]}" --bundle sums.bundle sums
+  quietly cosign verify-blob "${verify[@]}" --bundle sums.bundle sums
+  echo >>sums
+  refused cosign verify-blob "${verify[@]}" --bundle sums.bundle sums
+  echo "SHA256SUMS: signed, verified, refused once it is changed"
+
+  registry=localhost:$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  crane registry serve --address "127.0.0.1:${registry#*:}" >registry.log 2>&1 &
+  trap 'kill %1; rm -rf "$scratch"' EXIT
+  for _ in $(seq 100); do crane catalog "$registry" >/dev/null 2>&1 && break; sleep 0.1; done
+  mkdir layout
+  tar -x -f "$out/$(image_of_this_machine)" -C layout
+  reference=$(crane push layout "$registry/memory-migration-operator:$version" 2>push.log) || { cat push.log; fail "crane does not push the image"; }
+  [ "${reference#*@}" = "$digest" ] || fail "the image is pushed as $reference, and not as it was made, $digest"
+  signed "$reference"
+  quietly cosign attest "${sign[@]}" --allow-http-registry --type spdxjson --predicate "$out/sbom.spdx.json" "$reference"
+  quietly cosign verify-attestation "${verify[@]}" --allow-http-registry --type spdxjson "$reference"
+  echo "image: pushed by its digest, signed, verified; its SBOM is attested"
+  for chart in memory-migration-operator-crds memory-migration-operator; do
+    pushed=$(helm push "$out/$chart-$version.tgz" "oci://$registry/charts" --plain-http 2>&1 | sed -n 's/^Digest: *//p')
+    signed "$registry/charts/$chart@$pushed"
+    helm template mm "oci://$registry/charts/$chart" --version "$version" --plain-http >pulled.yaml 2>pull.log || { cat pull.log; fail "helm cannot pull $chart"; }
+    helm template mm "$out/$chart-$version.tgz" | diff - pulled.yaml || fail "$chart from the registry renders something else"
+    echo "$chart: pushed, signed, verified, rendered from the registry"
+  done
+  cd "$OLDPWD"
+}
+
+signed() { # REFERENCE
+  refused cosign verify "${verify[@]}" --allow-http-registry "$1"
+  quietly cosign sign "${sign[@]}" --allow-http-registry "$1"
+  quietly cosign verify "${verify[@]}" --allow-http-registry "$1"
+}
+
+quietly() { "$@" >said.log 2>&1 || { cat said.log; fail "$1 $2 failed"; }; }
+refused() { if "$@" >said.log 2>&1; then fail "$1 $2 takes what nobody signed"; fi; }
+
+check() {
+  rm -rf "${out:?}"/*
+  notes
+  sbom
+  image
+  step "image, again"
+  touch src/lib.rs
+  deploy/image.sh "$scratch/again.tar" >/dev/null
+  cmp "$out/$(image_of_this_machine)" "$scratch/again.tar" || fail "the image of the same source differs"
+  digest=$(digest_of "$scratch/again.tar")
+  echo "the same twice: $digest"
+  program
+  wheel
+  # a name that nobody can register (RFC 2606)
+  image=registry.example.com/memory-migration-operator
+  charts
+  manifests
+  sums
+  throwaway
+  cat "$out/SHA256SUMS"
+  cat <<'END'
+Not made here. These jobs of .github/workflows/release.yml make it, and no release has run them yet:
+  command and wheel for arm64 Linux and for macOS     programs
+  image for arm64, one name for both, pushed          image
+  image: keyless signature, SBOM, SLSA provenance     image
+  charts pushed as OCI artefacts, signed, provenance  charts
+  checksums: keyless signature; provenance of files   publish
+  wheels on PyPI                                      pypi
 END
+}
+
+[ $# -gt 0 ] || fail "name a part: see the head of this file"
+for part in "$@"; do
+  case $part in
+    notes | sbom | program | wheel | image | charts | manifests | sums | check) $part ;;
+    *) fail "there is no part $part: see the head of this file" ;;
+  esac
+done

@@ -328,11 +328,11 @@ fn kubectl_explain_says_what_a_field_does() {
     for (path, says) in [
         (
             "spec.mode",
-            "Migrate (default): copy, then compare every record. Verify: compare only; nothing is written, no lock is taken.",
+            "Migrate (default): copy, then compare every record. Verify: compare only. It writes nothing and takes no lock.",
         ),
         (
             "spec.pacing",
-            "How to pace writes. Default: `{mode: Fixed, batchSize: 10, delay: 1s}`. Editing it starts no run.",
+            "How to pace writes. An edit starts no run; it applies to the next Job. Default: `{mode: Fixed, batchSize: 10, delay: 1s}`.",
         ),
         (
             "spec.duplicates",
@@ -340,16 +340,16 @@ fn kubectl_explain_says_what_a_field_does() {
         ),
         (
             "spec.collections.match",
-            "All collections whose names match; `*` stands for any text. Exactly one of name and match is needed. Example: `user-memory-*`.",
+            "All collections whose names match this pattern; `*` is any text. Write exactly one of name and match. Example: `user-memory-*`.",
         ),
         (
             "spec.jobTTLSecondsAfterFinished",
-            "Seconds after which a finished run's Job and pod are removed; the object and its status stay. Default: never. Example: `86400`.",
+            "Seconds after which the Job and pod of a finished run are removed. The object and its status stay. Default: never. Example: `86400`.",
         ),
         ("spec.target.remote.auth.bearer.secretKeyRef.key", "Its key. Example: `token`."),
     ] {
         assert_eq!(explained(&schema, path), says, "{path}");
     }
-    assert!(explained(&schema, "spec.onConflict").contains("an object that is created again"));
+    assert!(explained(&schema, "spec.onConflict").contains("An object that is created again"));
     assert!(!schema.to_string().contains("\\n"), "kubectl breaks lines by itself");
 }

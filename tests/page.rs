@@ -16,8 +16,8 @@ const SAMPLE: &str = "tests/page/report.json";
 
 /// What `browser.py check` says of this page; None without Chromium, which is said.
 fn seen_in_a_browser(page: &Path) -> Option<Json> {
-    let named = std::env::var("CHROMIUM").ok();
-    let names = named.iter().map(String::as_str).chain(["chromium", "chromium-browser", "google-chrome"]);
+    let chosen = std::env::var("CHROMIUM").ok();
+    let names = chosen.iter().map(String::as_str).chain(["chromium", "chromium-browser", "google-chrome"]);
     let is_there = |name: &str| {
         let asked = Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         asked.is_ok_and(|status| status.success())

@@ -24,6 +24,7 @@
 //! | ingress-nginx#6005, chroma#5192 | a proxy answers 413 | `proxy413_batches_fit_through_a_proxy_and_the_limit_is_remembered` |
 //! | ingress-nginx#6005 | a proxy redirects to https | `a_server_behind_a_redirect_to_https_is_read_and_written_there` |
 //! | Velero, VolSync | a restored snapshot beside its original | `samestore_a_restored_snapshot_goes_back_into_the_live_server` |
+//! | srv500 | a server cannot count one of its collections | `a_collection_that_a_server_cannot_count_is_left_out_and_the_others_are_moved` |
 //! | fault 1 | a gateway caps its answers | `f1_a_gateway_that_caps_answers_or_listings_loses_nothing` |
 //! | fault 2 | a wrong entry of an index of `SQLite`'s | `a_wrong_entry_of_sqlite_s_index_hides_no_record` |
 //! | fault 3 | another client's record comes in the last moment | `f3_another_clients_record_in_the_last_moment_is_left_alone` |

@@ -44,6 +44,8 @@ mod readme;
 #[cfg(test)]
 mod regressions;
 #[cfg(test)]
+mod release;
+#[cfg(test)]
 mod rescue;
 #[cfg(test)]
 mod scenarios;

@@ -22,4 +22,12 @@ done
 for target in $(sed -nE 's/.*run: make ([a-z-]+).*/\1/p' .github/workflows/*.yml | sort -u); do
   grep -q "^$target:" Makefile || fail "there is no make target $target"
 done
+# Each part of a release that a workflow makes exists, and so does the job that release.sh names for what it does not make.
+release=.github/workflows/release.yml
+for part in $(sed -nE 's/.*(PARTS|parts): ([a-z ]+)$/\2/p' $release | tr ' ' '\n' | sort -u); do
+  grep -qE "^$part\(\) \{" deploy/release.sh || fail "$release: deploy/release.sh has no part $part"
+done
+for job in $(sed -n '/^Not made here/,/^END$/{/^  /p}' deploy/release.sh | awk '{print $NF}' | sort -u); do
+  grep -qx "  $job:" $release || fail "deploy/release.sh: $release has no job $job"
+done
 echo "workflows: all checks passed"

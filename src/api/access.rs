@@ -84,8 +84,8 @@ pub struct Tls {
     /// Example: `{configMapKeyRef: {name: chroma-ca, key: ca.crt}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<Authority>,
-    /// The name that the server's certificate must be for; the connection goes to the address as it is, past any proxy.
-    /// Default: the host of the address. Example: `chroma.example.com`.
+    /// The name that the server's certificate must have, if it is not the host of the address. The connection still
+    /// goes to the address, and to no proxy. Default: the host of the address. Example: `chroma.example.com`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?$') && !self.matches('^[0-9.]+$')").message("write a host name, as in chroma.example.com; an IP address is no server name"))]
     #[schemars(length(min = 1, max = 253))]
@@ -93,7 +93,7 @@ pub struct Tls {
     /// The certificate that the runner shows to the server (mutual TLS). Default: none. Example: `{secretName: runner-tls}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<ClientCertificate>,
-    /// Trust any certificate: whoever is on the way can read and change the memories. Default: false.
+    /// Trust any certificate. Then anyone on the network path can read and change the memories. Default: false.
     #[serde(default)]
     pub insecure_skip_verify: bool,
 }
@@ -103,11 +103,12 @@ pub struct Tls {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secretKeyRef) != has(self.configMapKeyRef)").message("write exactly one of secretKeyRef and configMapKeyRef"))]
 pub struct Authority {
-    /// A key of a Secret. Exactly one of secretKeyRef and configMapKeyRef is needed. Example: `{name: chroma-ca, key: ca.crt}`.
+    /// A key of a Secret. Write exactly one of secretKeyRef and configMapKeyRef. Example: `{name: chroma-ca, key:
+    /// ca.crt}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<KeyRef>,
-    /// A key of a `ConfigMap`. Exactly one of secretKeyRef and configMapKeyRef is needed.
-    /// Example: `{name: chroma-ca, key: ca.crt}`.
+    /// A key of a `ConfigMap`. Write exactly one of secretKeyRef and configMapKeyRef. Example: `{name: chroma-ca, key:
+    /// ca.crt}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_map_key_ref: Option<KeyRef>,
 }

@@ -67,7 +67,7 @@ impl MemoryMigrationSpec {
             && (!self.databases.is_empty() || source.database() == target.database());
         same.then(|| {
             "spec: source and target are the same database of the same server: write another server, tenant or \
-             database in one of them, for a copy beside its original is no second copy"
+             database in one of them"
                 .into()
         })
     }

@@ -197,7 +197,7 @@ mod tests {
             let theirs = is_kubernetes(&format!("{place}.x"));
             for (name, property) in schema["properties"].as_object().into_iter().flatten() {
                 let said = property["description"].as_str().unwrap_or_default();
-                let one_of = place.ends_with("auth") || said.contains("Exactly one of");
+                let one_of = place.ends_with("auth") || said.contains("exactly one of");
                 if !theirs && !required.contains(&name.as_str()) && !one_of && !said.to_lowercase().contains("default")
                 {
                     silent.push(format!("{place}.{name}"));

@@ -14,7 +14,7 @@ const PATH: &str =
     "!self.startsWith('/') && !self.contains('\\\\') && !self.contains(':') && !self.matches('(^|/)[.][.](/|$)')";
 const PATH_SAYS: &str = "write the folder as it is inside the claim, relative, without '..', ':' or '\\', as in chroma_db; leave it out for the claim's root";
 const URL: &str = "self.matches('^https?://[^/?#@ ]+(/[^?#@ ]*)?$')";
-const URL_SAYS: &str = "write http:// or https://, a host and perhaps a port and a path, as in https://chroma.example.com:8000; credentials belong into auth";
+const URL_SAYS: &str = "write http:// or https://, a host and perhaps a port and a path, as in https://chroma.example.com:8000; put credentials into auth";
 const ONE_OF: &str = "has(self.local) != has(self.remote)";
 const ONE_OF_SAYS: &str =
     "write exactly one of local (a store on a PersistentVolumeClaim) and remote (a Chroma server)";
@@ -24,12 +24,11 @@ const ONE_OF_SAYS: &str =
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(ONE_OF).message(ONE_OF_SAYS))]
 pub struct Source {
-    /// A Chroma store on a PersistentVolumeClaim, read from its files, also while its server runs.
-    /// Exactly one of local and remote is needed. Example: `{claimName: dev-memories, path: chroma_db}`.
+    /// A Chroma store on a PersistentVolumeClaim. The operator reads its files, even while a server uses them. Write
+    /// exactly one of local and remote. Example: `{claimName: dev-memories, path: chroma_db}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalSource>,
-    /// A Chroma server, read over HTTP (API v2, or v1 where it has none).
-    /// Exactly one of local and remote is needed. Example: `{service: {name: chroma}}`.
+    /// A Chroma server, read over HTTP. Write exactly one of local and remote. Example: `{service: {name: chroma}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<Remote>,
 }
@@ -39,13 +38,13 @@ pub struct Source {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(ONE_OF).message(ONE_OF_SAYS))]
 pub struct Target {
-    /// A Chroma store on a PersistentVolumeClaim. A Chroma server is started on it for the length of the migration, so
-    /// nothing else may write the claim meanwhile; readers may. Exactly one of local and remote is needed.
-    /// Example: `{claimName: prod-memories, path: chroma_db}`.
+    /// A Chroma store on a PersistentVolumeClaim. The operator starts a Chroma server on it for the length of the
+    /// migration. Meanwhile no other pod may write the claim. Write exactly one of local and remote. Example:
+    /// `{claimName: prod-memories, path: chroma_db}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalTarget>,
-    /// A Chroma server from version 0.5.16. Exactly one of local and remote is needed.
-    /// Example: `{service: {name: chroma, namespace: prod, port: 8000}}`.
+    /// A Chroma server, version 0.5.16 or newer. Write exactly one of local and remote. Example: `{service: {name:
+    /// chroma, namespace: prod, port: 8000}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<Remote>,
 }
@@ -54,13 +53,13 @@ pub struct Target {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalSource {
-    /// The PersistentVolumeClaim, in this object's namespace. It is mounted read-only, unless the target is on it, too:
-    /// then its mount for the target's Chroma server is writable. Example: `dev-memories`.
+    /// The PersistentVolumeClaim, in this object's namespace. It is mounted read-only. If the target is on the same
+    /// claim, the target's Chroma server gets it writable. Example: `dev-memories`.
     #[x_kube(validation = Rule::new(CLAIM).message(CLAIM_SAYS))]
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: String,
-    /// The store's folder (the one that holds chroma.sqlite3), relative to the claim's root.
-    /// Default: empty, the claim's root. Example: `chroma_db`.
+    /// The folder with chroma.sqlite3, relative to the claim's root. Default: empty, the root itself. Example:
+    /// `chroma_db`.
     #[serde(default)]
     #[x_kube(validation = Rule::new(PATH).message(PATH_SAYS))]
     #[schemars(length(max = 1024))]
@@ -79,14 +78,13 @@ pub struct LocalSource {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalTarget {
-    /// The PersistentVolumeClaim, in this object's namespace. No other pod may write it while the migration runs;
-    /// one that mounts it read-only may stay.
-    /// Example: `prod-memories`.
+    /// The PersistentVolumeClaim, in this object's namespace. While the migration runs, other pods may mount it
+    /// read-only. Example: `prod-memories`.
     #[x_kube(validation = Rule::new(CLAIM).message(CLAIM_SAYS))]
     #[schemars(length(min = 1, max = 253))]
     pub claim_name: String,
-    /// The store's folder, relative to the claim's root; made if it is not there.
-    /// Default: empty, the claim's root. Example: `chroma_db`.
+    /// The store's folder, relative to the claim's root. It is created if it does not exist. Default: empty, the root
+    /// itself. Example: `chroma_db`.
     #[serde(default)]
     #[x_kube(validation = Rule::new(PATH).message(PATH_SAYS))]
     #[schemars(length(max = 1024))]
@@ -99,10 +97,9 @@ pub struct LocalTarget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub database: Option<String>,
-    /// The image of the Chroma server that writes the store: the version that will use it afterwards. It is started
-    /// with the arguments `run --host … --path …`, so its entrypoint must be the command `chroma`: official images from
-    /// 1.0 on, or one of your own with Chroma 0.5.16 or newer (official images of 0.5 and 0.6 start something else).
-    /// Default: the one that the operator was installed with. Example: `chromadb/chroma:1.5.9`.
+    /// Image of the Chroma server that writes the store. Choose the version that will use the store afterwards. Its
+    /// entrypoint must be the command `chroma`, as in official images from 1.0 on; for 0.5.16 to 0.6 build your own.
+    /// Default: the chart's `chroma.image`. Example: `chromadb/chroma:1.5.9`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub image: Option<String>,
@@ -114,12 +111,12 @@ pub struct LocalTarget {
 #[x_kube(validation = Rule::new("has(self.service) != has(self.url)").message("write exactly one of service (a Service of this cluster) and url"))]
 #[x_kube(validation = Rule::new("!has(self.tls) || !has(self.url) || self.url.startsWith('https://')").message("tls is set, so the url must begin with https://; or remove tls"))]
 pub struct Remote {
-    /// A Service of this cluster. Exactly one of service and url is needed.
-    /// Example: `{name: chroma, namespace: prod, port: 8000}`.
+    /// A Service of this cluster. Write exactly one of service and url. Example: `{name: chroma, namespace: prod, port:
+    /// 8000}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceRef>,
-    /// The server's address, http or https. Exactly one of service and url is needed.
-    /// Example: `https://chroma.example.com`.
+    /// The server's address, http or https. Write exactly one of service and url. Example:
+    /// `https://chroma.example.com`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(URL).message(URL_SAYS))]
     #[schemars(length(min = 1, max = 2048))]
@@ -132,10 +129,10 @@ pub struct Remote {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub database: Option<String>,
-    /// How to log in, where a proxy or an older server asks for it. Default: not at all.
+    /// How to log in, if a proxy or the server asks for it. Default: no login.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
-    /// How to trust an https server. Setting it makes a `service` be addressed by https. Default: the public authorities.
+    /// How to trust an https server. With a `service`, it also switches to https. Default: the public authorities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 }

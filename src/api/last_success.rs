@@ -14,7 +14,7 @@ pub struct LastSuccess {
     /// Its `spec.runId`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub run_id: String,
-    /// Which run it was, as `status.runHash`.
+    /// Its `status.runHash`.
     pub run_hash: String,
     /// Where it wrote, as `status.targetName`.
     pub target_name: String,

@@ -192,7 +192,7 @@ mod tests {
             says(
                 &text,
                 "spec.target.remote.url: write http:// or https://, a host and perhaps a port and a path, as in \
-                 https://chroma.example.com:8000; credentials belong into auth",
+                 https://chroma.example.com:8000; put credentials into auth",
             );
         }
         let text = refused_with("{service: {name: chroma}}", "{url: \"http://chroma:99999\"}");
@@ -240,8 +240,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_pace() {
-        let fixed =
-            "spec.pacing: batchSize and delay are for mode: Fixed: remove them, for Adaptive finds both by itself";
+        let fixed = "spec.pacing: batchSize and delay are for mode: Fixed: remove them, Adaptive finds both by itself";
         for line in [
             "{mode: Adaptive, batchSize: 11}",
             "{mode: Adaptive, delay: 2s}",

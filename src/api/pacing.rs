@@ -22,20 +22,20 @@ const FITS_ADAPTIVE: &str = "self.mode != 'Adaptive' \
 /// How to pace writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new(FITS_ADAPTIVE).message("batchSize and delay are for mode: Fixed: remove them, for Adaptive finds both by itself"))]
+#[x_kube(validation = Rule::new(FITS_ADAPTIVE).message("batchSize and delay are for mode: Fixed: remove them, Adaptive finds both by itself"))]
 #[x_kube(validation = Rule::new("self.mode != 'Fixed' || !has(self.maxSlowdown)").message("maxSlowdown is for mode: Adaptive: remove it, or set mode: Adaptive"))]
 pub struct Pacing {
-    /// Fixed (default): `batchSize` and `delay` as written. Adaptive: as fast as the target takes it without errors and
-    /// without slowing down its other clients by more than `maxSlowdown`; not below 10 records a second.
+    /// Fixed (default): use `batchSize` and `delay`. Adaptive: go as fast as the target allows without errors, and
+    /// without slowing other clients' reads by more than `maxSlowdown`; at least 10 records a second.
     #[serde(default)]
     pub mode: PacingMode,
-    /// With Fixed: records in one request. Default: 10. A server's own maximum (5461 for Chroma 1.x) and 40 MiB cut it
-    /// further. Example: `1000`.
+    /// With Fixed: records in one request. A server's own maximum (5461 for Chroma 1.x) and 40 MiB limit it further.
+    /// Default: 10. Example: `1000`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 41666").message("write a number of records from 1 to 41666, the most that any Chroma server takes in one request; the default is 10"))]
     pub batch_size: Option<i32>,
-    /// With Fixed: the pause between two requests, a number and ms, s, m or h. Default: `1s`. Example: `500ms`; `0s` for
-    /// none.
+    /// With Fixed: the pause between two requests, as a number and ms, s, m or h. Default: `1s`. Example: `500ms`; `0s`
+    /// for no pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,9}(ms|s|m|h))+$')").message("write a duration, a number with ms, s, m or h, as in 500ms, 1s or 1m30s; 0s for no pause"))]
     #[schemars(length(min = 2, max = 32))]

@@ -17,12 +17,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Runner {
-    /// A part of a `PodTemplate`. Merged in this order: the chart's `runner.podTemplate`, this, what the operator sets.
+    /// A part of a `PodTemplate`. It goes over the chart's `runner.podTemplate`; what the operator sets goes over both.
     /// Default: none. Example: `{spec: {containers: [{name: mover, resources: {limits: {memory: 4Gi}}}]}}`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub pod_template: PodTemplate,
-    /// More labels for the Job; the operator's own cannot be replaced. Default: none.
-    /// Example: `{kueue.x-k8s.io/queue-name: batch}`.
+    /// More labels for the Job. They cannot replace the operator's own. Default: none. Example:
+    /// `{kueue.x-k8s.io/queue-name: batch}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub job_labels: BTreeMap<String, String>,
 }
@@ -43,12 +43,12 @@ pub struct PodTemplate {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PodMetadata {
-    /// More labels for the pod, for instance for a NetworkPolicy; the operator's own cannot be replaced. Default: none.
+    /// More labels for the pod, for example for a NetworkPolicy. They cannot replace the operator's own. Default: none.
     /// Example: `{sidecar.istio.io/inject: "false"}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// More annotations for the pod; the operator's own cannot be replaced. Default: none.
-    /// Example: `{linkerd.io/inject: disabled}`.
+    /// More annotations for the pod. They cannot replace the operator's own. Default: none. Example:
+    /// `{linkerd.io/inject: disabled}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -61,13 +61,14 @@ pub struct PodPart {
     /// that pod's node. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that the pod tolerates; those of the pod to whose node the runner is bound are added. Default: none.
+    /// Taints that the pod tolerates. If the runner must go to another pod's node, that pod's tolerations are added.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tolerations: Vec<Toleration>,
-    /// Rules of scheduling. Default: none.
+    /// Scheduling rules. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// How pods are spread over nodes and zones. Default: none.
+    /// How to spread pods over nodes and zones. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
     /// The pod's PriorityClass. Default: the cluster's.
@@ -86,12 +87,13 @@ pub struct PodPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,
-    /// Secrets for pulling the runner's and Chroma's images; those of the controller are not used here. Default: none.
+    /// Secrets to pull the images of the runner and of Chroma. The controller's are not used here. Default: none.
     /// Example: `[{name: registry}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// The pod's security context, field by field. Default: the restricted level, with user and groups of a pod that uses
-    /// the claim when the Job is made, unless it is root; else 65532. Example: `{runAsUser: 1000, fsGroup: 1000}`.
+    /// The pod's security context. Each field replaces the default for that field. Default: the restricted level, with
+    /// the user and groups of a pod that uses the claim when the Job starts. If there is none, or it runs as root:
+    /// 65532. Example: `{runAsUser: 1000, fsGroup: 1000}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_context: Option<PodSecurityContext>,
     /// More entries of the pod's hosts file. Default: none.
@@ -122,11 +124,11 @@ pub struct ContainerPart {
     /// the limit is 2Gi memory. Example: `{limits: {memory: 4Gi}}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
-    /// The container's security context, field by field. Default: the restricted level.
+    /// The container's security context. Each field replaces the default for that field. Default: the restricted level.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_context: Option<SecurityContext>,
-    /// More environment variables; the operator's own cannot be replaced. Default: none.
-    /// Example: `[{name: HTTPS_PROXY, value: "http://proxy:3128"}]`.
+    /// More environment variables. They cannot replace the operator's own. Default: none. Example: `[{name:
+    /// HTTPS_PROXY, value: "http://proxy:3128"}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<EnvVar>,
 }

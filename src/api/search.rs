@@ -17,16 +17,16 @@ const MIN_RECALL: &str = "0.9";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchCheck {
-    /// Report (default): what searches find stands in the report, and never changes the verdict. Require: the run ends with
-    /// `SearchDegraded` if they answer wrongly or find too little. Off: nothing is asked.
+    /// Report (default): put the result into the report; it never changes the verdict. Require: end with
+    /// `SearchDegraded` if searches answer wrongly or find too little. Off: ask nothing.
     #[serde(default)]
     pub mode: SearchMode,
-    /// Queries of a collection, at most; 1,000 in a run. Default: 50.
+    /// The most queries for one collection; a run asks at most 1,000. Default: 50.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 1000").message("write a number of queries from 1 to 1000; the default is 50"))]
     pub queries: Option<i32>,
-    /// With Require: the share of the exact nearest ten records that searches must find in the mean, or what the source's
-    /// own server finds less 0.05, if that is lower. Default: `"0.9"`.
+    /// With Require: the mean share of the exact nearest ten records that searches must find. If the source's own
+    /// server finds less, its share minus 0.05 is enough. Default: `"0.9"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^(0([.][0-9]{1,6})?|1([.]0{1,6})?)$')").message("write a share from 0 to 1 in quotes, as \"0.9\""))]
     #[schemars(length(min = 1, max = 8))]
@@ -65,13 +65,13 @@ impl SearchCheck {
 pub struct SearchStatus {
     /// Queries that were judged.
     pub queries: i64,
-    /// The share of the exact nearest ten records that was found, 0 to 1: the mean over all judged queries.
+    /// The mean share of the exact nearest ten records that was found, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recall_mean: Option<f64>,
-    /// The same of the source's own server.
+    /// The same for the source's own server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_recall_mean: Option<f64>,
-    /// Distances, ids and filters that were answered wrongly.
+    /// Wrong distances, ids and filters in answers.
     pub wrong: i64,
 }
 

@@ -17,22 +17,22 @@ const TARGET_NAME: &str = "self.contains('*') \
 #[x_kube(validation = Rule::new("!has(self.exclude) || has(self.match)").message("exclude is for match: remove exclude, or write match instead of name"))]
 #[x_kube(validation = Rule::new("!has(self.targetName) || !self.targetName.contains('*') || (has(self.match) && self.match.contains('*'))").message("the * of targetName stands for what the * of match matched: write match with a *, or a targetName without"))]
 pub struct Selected {
-    /// One collection, by its name in the source. Exactly one of name and match is needed. Example: `memory_collection`.
+    /// One collection, by its name in the source. Write exactly one of name and match. Example: `memory_collection`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub name: Option<String>,
-    /// All collections whose names match; `*` stands for any text. Exactly one of name and match is needed.
-    /// Example: `user-memory-*`.
+    /// All collections whose names match this pattern; `*` is any text. Write exactly one of name and match. Example:
+    /// `user-memory-*`.
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub pattern: Option<String>,
-    /// The name in the target; one `*` in it stands for what the `*` of `match` matched. Default: the same name.
+    /// The name in the target. A `*` in it stands for the text that the `*` of `match` matched. Default: the same name.
     /// Example: `mcp_imported_memories`, `prod-memory-*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(TARGET_NAME).message("write a collection name that Chroma takes: 3 to 512 of letters, digits, '.', '_' and '-', beginning and ending with a letter or digit, without '..'; with match, one * in it"))]
     #[schemars(length(min = 1, max = 512))]
     pub target_name: Option<String>,
-    /// What `match` leaves out, by the same patterns. Default: nothing. Example: `["*-tmp"]`.
+    /// Patterns of collections that `match` leaves out. Default: none. Example: `["*-tmp"]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
     pub exclude: Vec<String>,

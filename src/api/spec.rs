@@ -105,80 +105,82 @@ const VERIFY_COMPARES_ALL: &str = "self.mode != 'Verify' || self.verification.mo
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(SAME_CLAIM).message("source and target are the same store: write another claimName or path in one of them"))]
-#[x_kube(validation = Rule::new(SAME_SERVER).message("source and target are the same database of the same server: write another server, tenant or database in one of them, for a copy beside its original is no second copy"))]
-#[x_kube(validation = Rule::new(ONE_WAY_TO_NAME_DATABASES).message("databases and an endpoint's database are both set: remove database in source and target, for databases names those of both sides; or remove databases"))]
+#[x_kube(validation = Rule::new(SAME_SERVER).message("source and target are the same database of the same server: write another server, tenant or database in one of them"))]
+#[x_kube(validation = Rule::new(ONE_WAY_TO_NAME_DATABASES).message("databases and an endpoint's database are both set: remove database in source and target, or remove databases"))]
 #[x_kube(validation = Rule::new(VERIFY_WRITES_NOTHING).message("mode: Verify writes nothing: remove dryRun, onConflict and duplicates; or set mode: Migrate"))]
 #[x_kube(validation = Rule::new(VERIFY_COMPARES_ALL).message("mode: Verify compares every record: remove verification.mode: Counts"))]
 pub struct MemoryMigrationSpec {
-    /// Migrate (default): copy, then compare every record. Verify: compare only; nothing is written, no lock is taken.
+    /// Migrate (default): copy, then compare every record. Verify: compare only. It writes nothing and takes no lock.
     #[serde(default)]
     pub mode: Mode,
-    /// Where the memories are read: a store on a claim (`local`) or a server (`remote`). Nothing is written there.
+    /// Where to read: a store on a claim (`local`) or a server (`remote`). The operator never writes to it.
     pub source: Source,
-    /// Where they are written: a server (`remote`) or a store on a claim (`local`). The operator never removes a record.
-    /// To clear a document or uri, or to repair an unreadable record, it deletes that record and adds it again at once.
+    /// Where to write: a server (`remote`) or a store on a claim (`local`). The operator never removes a record. To
+    /// clear a document or uri, or to repair an unreadable record, it deletes that record and adds it again at once.
     pub target: Target,
-    /// Which databases of the source's tenant, each with all or the selected collections; names may hold `*`. They have
-    /// the same names in the target, and are created there if they are missing. Default: empty, the `database` of source
-    /// and target. Example: `["customer-a", "customer-b"]`, or `["*"]` for all.
+    /// Databases of the source's tenant, by name or by a pattern with `*`. They keep their names in the target, which
+    /// creates those that it lacks. Default: empty, the `database` of source and target. Example: `["customer-a",
+    /// "customer-b"]`, or `["*"]` for all.
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
     pub databases: Vec<String>,
-    /// Which collections. The first entry that matches a collection decides. Default: empty, all of the database.
-    /// Example: `[{name: memory_collection, targetName: mcp_imported_memories}, {match: "user-*", exclude: ["*-tmp"]}]`.
+    /// Collections to migrate. The first entry that matches a collection decides. Default: empty, all of the database.
+    /// Example: `[{name: memory_collection, targetName: mcp_imported_memories}, {match: "user-*", exclude:
+    /// ["*-tmp"]}]`.
     #[serde(default)]
     #[schemars(length(max = 256), extend("x-kubernetes-list-type" = "atomic"))]
     pub collections: Vec<Selected>,
-    /// What happens to an id that the target already has with other content. Skip (default): left alone, counted and
-    /// listed. Overwrite: replaced by the source's content, also where the target's is newer: an object that is created
-    /// again (as when a cluster is rebuilt from Git) is a new run and does it again. Fail: the run ends before its first
-    /// write, or when it finds a conflict that arose later.
+    /// For an id that the target already has with other content. Skip (default): keep the target's record; count and
+    /// list it. Overwrite: replace it, even if the target's is newer. An object that is created again, for example when
+    /// a cluster is rebuilt from Git, overwrites again. Fail: end the run before its first write, or when a conflict
+    /// appears later.
     #[serde(default)]
     pub on_conflict: OnConflict,
     /// How to detect duplicates. `ById` (default): same id. `ByContent`: same id, or same document under another id.
     /// Duplicates are listed, not copied.
     #[serde(default)]
     pub duplicates: Duplicates,
-    /// How to pace writes. Default: `{mode: Fixed, batchSize: 10, delay: 1s}`. Editing it starts no run.
+    /// How to pace writes. An edit starts no run; it applies to the next Job. Default: `{mode: Fixed, batchSize: 10,
+    /// delay: 1s}`.
     #[serde(default)]
     pub pacing: Pacing,
-    /// How the target is compared with the source. Default: `{mode: Full, extras: Allow}`.
+    /// How to compare the target with the source. Default: `{mode: Full, extras: Allow}`.
     #[serde(default)]
     pub verification: Verification,
-    /// Succeed with a source that holds no record. Default: false; the run waits (reason `SourceEmpty`).
+    /// Succeed if the source has no records. Default: false, the run waits with reason `SourceEmpty`.
     #[serde(default)]
     pub allow_empty: bool,
-    /// End after preflight, with the plan: how many records would be copied, are equal, conflict. Default: false.
+    /// Check everything, write nothing, and show the plan: how many records would be copied, are equal, or conflict.
+    /// Default: false.
     #[serde(default)]
     pub dry_run: bool,
-    /// Any text; change it to run a finished migration again. Default: empty. Example: `2`.
+    /// Change this text to run a finished migration again. Default: empty. Example: `2`.
     #[serde(default)]
     #[schemars(length(max = 63))]
     pub run_id: String,
-    /// Stop: the runner is removed. Set it to false to resume. Default: false.
+    /// Stop the run and remove its pod. Set it to false to resume. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// How often a run is tried again after something outside failed, over all its Jobs: 6 means 7 tries. Suspending
-    /// counts as no try and does not reset the count. Default: 6.
+    /// Retries after a failure outside the run (network, server, credentials), over all its Jobs: 6 means 7 attempts. A
+    /// suspension is no attempt and does not reset the count. Default: 6.
     #[serde(default = "default_backoff_limit")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 100").message("write a number of retries from 0 to 100; the default is 6"))]
     pub backoff_limit: i32,
-    /// Seconds after which a run that has not ended is stopped, counted from its start, retries included. Resuming a
-    /// suspended run restarts the count. Default: none. Example: `3600`.
+    /// Seconds after which an unfinished run is stopped, retries included. Resuming a suspended run restarts the count.
+    /// Default: none. Example: `3600`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 1").message("write a number of seconds from 1, or leave it out for no deadline"))]
     pub active_deadline_seconds: Option<i64>,
-    /// Seconds after which a finished run's Job and pod are removed; the object and its status stay. Default: never.
-    /// Example: `86400`.
+    /// Seconds after which the Job and pod of a finished run are removed. The object and its status stay. Default:
+    /// never. Example: `86400`.
     #[serde(rename = "jobTTLSecondsAfterFinished", skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 0").message("write a number of seconds from 0, or leave it out to keep the Job"))]
     pub job_ttl_seconds_after_finished: Option<i32>,
-    /// The report that the operator keeps in the `ConfigMap` `NAME-report`, up to 128 KiB. Editing it starts no run: it
+    /// The report that the operator keeps in the `ConfigMap` `NAME-report`, up to 128 KiB. An edit starts no run; it
     /// applies to the next Job. Default: `{values: false}`.
     #[serde(default)]
     pub report: ReportOptions,
-    /// The runner's pod and Job. Editing it starts no run: it applies to the next Job. Default: as the operator was
-    /// installed.
+    /// The runner's pod and Job. An edit starts no run; it applies to the next Job. Default: the chart's values.
     #[serde(default)]
     pub runner: Runner,
 }
@@ -205,16 +207,17 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
-    /// Full (default): every record is read back and compared. Counts: only numbers of records are compared, which is
-    /// weaker; the reason then is `CountsVerified`.
+    /// Full (default): read back and compare every record. Counts: compare only the numbers of records. That proves
+    /// less, and the reason is `CountsVerified`.
     #[serde(default)]
     pub mode: VerificationMode,
-    /// Whether the target may hold records that the source does not. Default: `Allow`, they are counted and listed.
-    /// `Fail`: the run ends with `VerificationFailed` if there are any; none is deleted.
+    /// For records that only the target has. `Allow` (default): count and list them. `Fail`: end with
+    /// `VerificationFailed`. Neither deletes them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Extras")]
     pub extras: Option<Extras>,
-    /// Whether searches in the target find what they should. Default: `{mode: Report}`, which never changes the verdict.
+    /// Whether to check that searches in the target find what they should. Default: `{mode: Report}`, which never
+    /// changes the verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SearchCheck")]
     pub search: Option<SearchCheck>,

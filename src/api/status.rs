@@ -18,9 +18,9 @@ pub const MAX_COLLECTIONS: usize = 50;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MemoryMigrationStatus {
-    /// The generation of the spec that this status is about; -1 before the controller has seen the object.
+    /// The generation of the spec that this status describes. -1: the controller has not seen the object yet.
     pub observed_generation: i64,
-    /// Which run this is about: a hash of what is moved. Another hash is another run.
+    /// Identifies the run: a hash of what is moved. Another hash is another run.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub run_hash: String,
     /// That run's `spec.runId`.
@@ -29,21 +29,21 @@ pub struct MemoryMigrationStatus {
     /// One word for people. Programs read the conditions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Where the memories are read, in one word: claim:path or namespace/service, and the database unless it is Chroma's
-    /// default.
+    /// The source in one word: claim:path, namespace/service or url, with port and database unless they are Chroma's
+    /// defaults. Example: `dev-memories:chroma_db`, `prod/chroma:8001#notes`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub source_name: String,
-    /// Where they are written, in one word.
+    /// The target in one word, in the same form.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub target_name: String,
-    /// Ready, Reconciling and Stalled. Wait for Ready=True, and beside it for Stalled=True, which a failure sets.
+    /// Ready, Reconciling and Stalled. Reconciling=False is the end, be it success or failure.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// When the run's first Job was made. A suspension does not change it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Time>,
-    /// Since when `activeDeadlineSeconds` counts: as startTime, but set anew when a suspended run goes on.
+    /// When `activeDeadlineSeconds` began to count: startTime, or when a suspended run resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_since: Option<Time>,
     /// When the run ended, by the runner's own clock.
@@ -51,29 +51,30 @@ pub struct MemoryMigrationStatus {
     pub completion_time: Option<Time>,
     /// How many Jobs this run has had.
     pub attempts: i32,
-    /// Tries of this run that failed, over all its Jobs. More than spec.backoffLimit end it; a suspension is none.
+    /// Failed attempts of this run, over all its Jobs. More than spec.backoffLimit end it. Suspensions do not count.
     pub failures: i32,
     /// The Job of the last attempt.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub job_name: String,
-    /// That Job's UID: another Job of its name says nothing about this run.
+    /// The UID of that Job. Another Job of the same name does not count.
     #[serde(rename = "jobUID", skip_serializing_if = "String::is_empty")]
     pub job_uid: String,
-    /// UID of the last Job whose removal is accounted for: the operator stopped it, or its loss is in failures.
+    /// UID of the last Job that the operator stopped, or whose loss is counted in failures.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub stopped_job: String,
     /// What the run's last attempt found in the source. The next attempt stops if a collection was replaced or emptied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed: Option<ListedStatus>,
-    /// The pod of the last try: `kubectl logs POD --all-containers`. After a retry `kubectl logs job/NAME` shows an older one.
+    /// The pod of the last attempt. Its logs: `kubectl logs POD --all-containers`; those of the Job may be an older
+    /// pod's.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pod_name: String,
-    /// Records of the source that the target has, of all, for people; after a dry run also what it found.
-    /// Example: `900/2000`, `900/2000: 1000 to copy, 100 conflict`.
+    /// How many of the source's records the target has. After a dry run also what it found. Example: `900/2000`,
+    /// `900/2000: 1000 to copy, 100 conflict`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub records: String,
-    /// Records of the target that the run replaces (`onConflict: Overwrite`). Said 30 seconds before the first one is:
-    /// until then `spec.suspend: true` stops the run before it has replaced any.
+    /// Records of the target that this run will replace (`onConflict: Overwrite`). It appears 30 seconds before the
+    /// first one is replaced: until then `spec.suspend: true` prevents it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overwrites: Option<i64>,
     /// How far the run is, about every 5 seconds.
@@ -82,11 +83,11 @@ pub struct MemoryMigrationStatus {
     /// Records by what became of them, over all collections. Set when the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
-    /// The same per collection, at most 50.
+    /// The counts of each collection, at most 50.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50))]
     pub collections: Vec<CollectionStatus>,
-    /// How many collections are not listed.
+    /// How many more collections there are.
     #[serde(skip_serializing_if = "is_zero")]
     pub collections_left_out: i64,
     /// What verification found. Set when the run ends.
@@ -95,7 +96,7 @@ pub struct MemoryMigrationStatus {
     /// Where the whole report of the run is. Set when the run ends, if the operator keeps reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportStatus>,
-    /// The last run of this object that succeeded, but for dry runs. No later run removes it.
+    /// The last run of this object that succeeded. Dry runs do not count. No later run removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
 }
@@ -147,10 +148,10 @@ pub struct Progress {
     pub percent: i32,
     /// Records per second, over the last seconds.
     pub records_per_second: i64,
-    /// Seconds left in this stage at this rate; absent when not known.
+    /// Seconds left in this stage at this rate. Absent if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<i64>,
-    /// When the runner said so. Older than a minute: it cannot be read at present.
+    /// When the runner reported this. Older than a minute: the runner's log cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub updated_at: Option<Time>,
 }
@@ -168,17 +169,17 @@ pub struct Counts {
     pub copied: i64,
     /// Already in the target with equal content.
     pub present: i64,
-    /// In the target with other content, and left alone.
+    /// In the target with other content, and kept as they are.
     pub conflicts_skipped: i64,
     /// In the target with other content, and replaced.
     pub overwritten: i64,
     /// Not copied because their document was in the target under another id.
     pub duplicates: i64,
-    /// Deleted from the source during the run; no part of source. The target may hold them.
+    /// Deleted from the source during the run; not part of source. The target may have them.
     pub gone_from_source: i64,
-    /// New in the source after the last pass that copied; no part of source. The next run copies them.
+    /// New in the source after the last copy pass; not part of source. The next run copies them.
     pub came_later: i64,
-    /// In the target at the end, and not in the source; no part of source. Nothing is done about them.
+    /// In the target at the end, but not in the source; not part of source. They are left alone.
     pub extra: i64,
     /// In the target at the end.
     pub target_after: i64,
@@ -188,9 +189,9 @@ pub struct Counts {
     pub different: i64,
     /// In the source and not in the target.
     pub missing: i64,
-    /// Changed in the source again and again while they were copied.
+    /// Kept changing in the source while they were copied.
     pub changed: i64,
-    /// In the source without content that can be read.
+    /// In the source, but their content cannot be read.
     pub unreadable: i64,
 }
 
@@ -279,7 +280,7 @@ pub struct CollectionStatus {
     /// SHA-256 over the verified records, the same for source and target of a correct copy.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
-    /// What searches in the target find; absent where that was not checked.
+    /// What searches in the target find. Absent if that was not checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchStatus>,
 }
@@ -305,18 +306,17 @@ impl From<&report::CollectionReport> for CollectionStatus {
 pub struct VerificationStatus {
     /// The reason with which the run ended, for instance Verified.
     pub result: String,
-    /// Whether source and target are identical: every record was compared and is equal, none was skipped, the target holds
-    /// no others, and all settings agree. If it is false, the condition's message says what stands in the way.
+    /// Whether source and target are identical: every record is equal, none was skipped, the target has no others, and
+    /// all settings agree. If false, the condition's message says why.
     pub identical: bool,
-    /// Whether the source stood still from its listing to the end of the comparison. A server never shows that it did.
+    /// Whether the source stayed unchanged from its listing to the end of the comparison. For a server it is never Yes.
     pub source_quiet: SourceQuiet,
-    /// The share of the exact nearest records that searches in the target find, 0 to 1, the mean over all queries of the
-    /// search check; absent where none was judged.
+    /// The mean share of the exact nearest records that searches find, 0 to 1. Absent if no query was judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recall: Option<f64>,
     /// SHA-256 over all collections' fingerprints; empty without a full verification.
     pub fingerprint: String,
-    /// The largest distance seen in a compared number, in units in the last place.
+    /// The largest difference between two compared numbers, in units in the last place (ULP).
     pub max_ulps: i64,
     /// When the comparison ended.
     #[serde(skip_serializing_if = "Option::is_none")]

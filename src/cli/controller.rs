@@ -12,34 +12,34 @@ use crate::telemetry;
 /// Reconcile MemoryMigration objects in a cluster
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The controller's own namespace: leader election and the locks on targets live there
+    /// The controller's own namespace, with the Leases of the leader and of targets
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     namespace: String,
     /// The controller's own name among its replicas
     #[arg(long, env = "POD_NAME", default_value = "memory-migration-controller")]
     identity: String,
-    /// Look at this namespace only; may be given more than once. Default: all
+    /// Watch only this namespace. Repeatable. Default: all
     #[arg(long = "watch-namespace", value_name = "NAMESPACE")]
     watch_namespaces: Vec<String>,
     /// Where /healthz, /readyz and /metrics are served. The default takes IPv6 and IPv4, or IPv4 alone on a node without IPv6
     #[arg(long, default_value = "[::]:8080")]
     listen: SocketAddr,
-    /// Objects looked at at the same time, in each namespace where some are named
+    /// How many objects to reconcile at the same time; with --watch-namespace, in each namespace
     #[arg(long, default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
     /// Image of the runner: the operator's own
     #[arg(long, env = "RUNNER_IMAGE")]
     runner_image: String,
-    /// Image of the Chroma server that writes a local target, where the spec names none
+    /// Image of the Chroma server that writes a local target, if the spec sets none
     #[arg(long, env = "CHROMA_IMAGE", default_value = "chromadb/chroma:1.5.9")]
     chroma_image: String,
-    /// The most that a runner may write to its scratch space
+    /// Size limit of a runner's scratch space
     #[arg(long, default_value = "10Gi")]
     scratch_limit: String,
-    /// The runner's pod as far as no migration says otherwise: JSON in the shape of spec.runner.podTemplate
+    /// Defaults for the runners' pods: JSON in the shape of spec.runner.podTemplate
     #[arg(long, env = "RUNNER_POD_TEMPLATE", value_name = "JSON", default_value = "{}", value_parser = parse_pod_template)]
     runner_pod_template: PodTemplate,
-    /// Whose rules about user ids hold
+    /// How pods get their user ids
     #[arg(long, value_enum, default_value = "kubernetes")]
     platform: PlatformFlag,
     /// Keep the report of each run in a `ConfigMap` beside its object
@@ -50,12 +50,12 @@ pub(super) struct Args {
     log_format: LogFormat,
 }
 
-/// Whose rules about user ids hold.
+/// How pods get their user ids.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum PlatformFlag {
-    /// Pods say their ids
+    /// From their spec
     Kubernetes,
-    /// The namespace gives pods their ids
+    /// From the namespace
     Openshift,
 }
 

@@ -21,7 +21,7 @@ pub(super) enum Kind {
 #[derive(Debug, Args)]
 #[command(after_help = CREDENTIALS)]
 pub(super) struct Endpoints {
-    /// Kind of the source; may be left out where the configuration says it
+    /// Kind of the source. Default: as the configuration says
     #[arg(long, value_enum)]
     pub(super) source_type: Option<Kind>,
     /// The source: a store's folder, a server's URL, JSON, or a file that holds JSON
@@ -30,7 +30,7 @@ pub(super) struct Endpoints {
     /// {"type": "local|remote", "config": {…}}.
     #[arg(long, value_name = "PATH_OR_JSON")]
     pub(super) source_config: String,
-    /// Kind of the target; may be left out where the configuration says it
+    /// Kind of the target. Default: as the configuration says
     #[arg(long, value_enum)]
     pub(super) target_type: Option<Kind>,
     /// The target, in the same forms
@@ -43,13 +43,13 @@ pub(super) struct Endpoints {
 /// Which collections of which databases.
 #[derive(Debug, Args)]
 pub(super) struct What {
-    /// A collection, or a pattern with *, and the name in the target where that differs; repeatable. Default: all
+    /// A collection or a pattern with *, and its name in the target if that differs. Repeatable. Default: all
     ///
-    /// The first one that matches a collection decides. A * in TARGET stands for what the only * of the pattern took:
+    /// The first entry that matches a collection decides. A * in TARGET stands for the text that the pattern's * matched:
     /// 'user-memory-*=prod-memory-*'.
     #[arg(long = "collection", value_name = "NAME[=TARGET]", value_parser = pair)]
     collections: Vec<(String, Option<String>)>,
-    /// Leave out collections that this pattern matches, from all patterns of --collection; repeatable
+    /// Leave out collections that match this pattern. Repeatable
     #[arg(long = "exclude", value_name = "PATTERN")]
     exclude: Vec<String>,
     #[command(flatten)]
@@ -59,8 +59,8 @@ pub(super) struct What {
 /// Several databases of one tenant.
 #[derive(Debug, Args)]
 pub(super) struct Databases {
-    /// A database of the source's tenant, or a pattern with *, into the one of its name in the target, which is made if it is
-    /// missing; repeatable. Default: the database of each configuration
+    /// A database of the source's tenant, or a pattern with *. It keeps its name in the target, where it is created if
+    /// necessary. Repeatable. Default: the database of each configuration
     #[arg(long = "database", value_name = "NAME")]
     pub(super) names: Vec<String>,
 }
@@ -119,11 +119,11 @@ pub(super) enum LogFormat {
 /// `--on-conflict`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ConflictFlag {
-    /// Leave the target's record alone; count and list it
+    /// Keep the target's record; count and list it
     Skip,
-    /// Make the target's record equal to the source's
+    /// Replace the target's record by the source's
     Overwrite,
-    /// Refuse before any write
+    /// Refuse before the first write
     Fail,
 }
 
@@ -140,9 +140,9 @@ impl From<ConflictFlag> for OnConflict {
 /// `--duplicates`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum DuplicatesFlag {
-    /// A record is a duplicate if the target has its id
+    /// Same id
     ById,
-    /// Also if the target has its document under another id
+    /// Same id, or same document under another id
     ByContent,
 }
 
@@ -160,7 +160,7 @@ impl From<DuplicatesFlag> for Duplicates {
 pub(super) enum VerificationFlag {
     /// Compare every record
     Full,
-    /// Compare counts only; the verdict says that it is less
+    /// Compare only counts; this proves less
     Counts,
 }
 
@@ -176,9 +176,9 @@ impl From<VerificationFlag> for Verification {
 /// `--extras`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum ExtrasFlag {
-    /// They are counted and listed
+    /// Count and list them
     Allow,
-    /// They are a failure (exit 5); none is deleted
+    /// Fail (exit code 5); none is deleted
     Fail,
 }
 
@@ -194,7 +194,7 @@ impl From<ExtrasFlag> for Extras {
 /// The search check.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct SearchFlags {
-    /// Whether searches in the target find what they should
+    /// Whether to check that searches in the target find what they should
     #[arg(long = "search", value_enum, default_value = "report")]
     mode: SearchFlag,
 }
@@ -202,11 +202,11 @@ pub(super) struct SearchFlags {
 /// `--search`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum SearchFlag {
-    /// It stands in the report, and never changes the verdict
+    /// Put the result into the report; it never changes the verdict
     Report,
-    /// Wrong or poor answers are a failure (exit 5)
+    /// Fail on wrong or poor answers (exit code 5)
     Require,
-    /// No query is asked
+    /// Ask nothing
     Off,
 }
 
@@ -226,7 +226,7 @@ impl From<SearchFlags> for Search {
 pub(super) enum OneStoreFlag {
     /// They are one store
     Yes,
-    /// Who serves one side does not have the other side's files; an id must differ, too
+    /// They are two: whoever serves one side does not have the other side's files. An id must differ, too
     No,
     /// Nobody knows
     Unknown,
@@ -245,9 +245,9 @@ impl From<OneStoreFlag> for Relation {
 /// `--pacing`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum PacingFlag {
-    /// The batch size and delay as given
+    /// Use --batch-size and --delay
     Fixed,
-    /// As much as the target takes without errors and slow reads
+    /// Go as fast as the target allows without errors and slow reads
     Adaptive,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// A store's folder, a server's URL, or the JSON configuration of one (see `migrate --help`)
     #[arg(value_name = "PATH_OR_JSON")]
     store: String,
-    /// Kind of the store; may be left out where its configuration says it
+    /// Kind of the store. Default: as its configuration says
     #[arg(long = "type", value_enum)]
     kind: Option<Kind>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// Read every record, and list those that cannot be read
     #[arg(long)]
     records: bool,
-    /// Answer with JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }

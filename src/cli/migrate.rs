@@ -34,25 +34,25 @@ pub(super) struct Args {
     /// For an id that the target has with other content
     #[arg(long, value_enum, default_value = "skip")]
     on_conflict: ConflictFlag,
-    /// What makes a record a duplicate
+    /// How to detect duplicates
     #[arg(long, value_enum, default_value = "by-id")]
     duplicates: DuplicatesFlag,
-    /// How much is proved
+    /// How to compare
     #[arg(long, value_enum, default_value = "full")]
     verification: VerificationFlag,
-    /// For records that the target holds and the source does not
+    /// For records that only the target has
     #[arg(long, value_enum, default_value = "allow")]
     extras: ExtrasFlag,
     #[command(flatten)]
     search: SearchFlags,
-    /// Succeed also if the source holds no record
+    /// Succeed if the source has no records
     #[arg(long)]
     allow_empty: bool,
-    /// Whether source and target are one store, where their collections have equal UUIDs: a restored copy has those of its
-    /// original. Default: found out from files and processes
+    /// If collections of both sides have equal UUIDs, as in a restored copy: whether the sides are one store. Default: find
+    /// out from files and processes
     #[arg(long, value_enum)]
     one_store: Option<OneStoreFlag>,
-    /// Make every check and show the plan; write nothing
+    /// Check everything and show the plan; write nothing
     #[arg(long)]
     dry_run: bool,
     /// The Chroma program that writes a local target. Default: chroma on PATH

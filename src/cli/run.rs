@@ -28,20 +28,20 @@ pub(super) struct Args {
     /// The manifest, YAML or JSON; - reads standard input
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Which folder stands for a claim of the manifest; repeatable
+    /// The folder for a claim of the manifest. Repeatable
     #[arg(long = "volume", value_name = "CLAIM=DIR", value_parser = volume)]
     volumes: Vec<(String, PathBuf)>,
-    /// Where the manifest's Secrets are: each key in a file DIR/SECRET/KEY
+    /// Folder of the manifest's Secrets: each key is a file DIR/SECRET/KEY
     #[arg(long, value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
-    /// Where the manifest's `ConfigMaps` are: each key in a file DIR/CONFIGMAP/KEY
+    /// Folder of the manifest's `ConfigMaps`: each key is a file DIR/CONFIGMAP/KEY
     #[arg(long, value_name = "DIR")]
     config_maps_dir: Option<PathBuf>,
     /// The Chroma program that writes a local target. Default: chroma on PATH
     #[arg(long, value_name = "FILE")]
     chroma_bin: Option<PathBuf>,
-    /// Whether source and target are one store, where their collections have equal UUIDs: a restored copy has those of its
-    /// original. Default: found out from files and processes
+    /// If collections of both sides have equal UUIDs, as in a restored copy: whether the sides are one store. Default: find
+    /// out from files and processes
     #[arg(long, value_enum)]
     one_store: Option<OneStoreFlag>,
     #[command(flatten)]
@@ -60,10 +60,10 @@ struct PodFlags {
     /// The run that the Job belongs to
     #[arg(long, value_name = "HASH", default_value = "", requires = "termination_log")]
     run_hash: String,
-    /// Make every check, write nothing, and leave the plan to the mover
+    /// Check everything, write nothing, and leave the plan to the mover
     #[arg(long, requires = "termination_log")]
     preflight_only: bool,
-    /// End with code 7 where nothing was written yet and something has to be there first, or to end
+    /// End with code 7 if the run waits for something and has written nothing
     #[arg(long, requires = "termination_log")]
     wait_exit: bool,
     /// What an earlier attempt of the run found in the source, as JSON

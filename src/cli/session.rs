@@ -169,7 +169,7 @@ async fn cancel_on_signal(stop: CancellationToken) {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::warn!("termination signal: ending after the write under way; run it again to go on");
+    tracing::warn!("termination signal: ending after the write under way; run it again to resume");
     stop.cancel();
 }
 

@@ -11,12 +11,12 @@ use crate::exit::Exit;
 pub(super) struct Args {
     #[command(flatten)]
     endpoints: Endpoints,
-    /// For records that the target holds and the source does not
+    /// For records that only the target has
     #[arg(long, value_enum, default_value = "allow")]
     extras: ExtrasFlag,
     #[command(flatten)]
     search: SearchFlags,
-    /// Succeed also if the source holds no record
+    /// Succeed if the source has no records
     #[arg(long)]
     allow_empty: bool,
     #[command(flatten)]

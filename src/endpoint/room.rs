@@ -89,7 +89,7 @@ async fn until_full(mut look: impl FnMut() -> Option<Room>) {
 fn explain(outcome: &mut Outcome, folder: &Path, room: Room, stopped: bool) {
     let kib = |bytes: u64| bytes / 1024;
     let full = format!(
-        "the disk of {} is full, {} of {} KiB are free: enlarge it or make room, then run again; it goes on where it stopped",
+        "the disk of {} is full, {} of {} KiB are free: enlarge it or make room, then run again; it resumes",
         folder.display(),
         kib(room.free),
         kib(room.all)

@@ -55,7 +55,7 @@ pub enum Halt {
     #[error("{0}")]
     Conflict(String),
     /// A termination signal.
-    #[error("interrupted by a termination signal; run it again, it goes on where it stopped")]
+    #[error("interrupted by a termination signal; run it again: it resumes")]
     Interrupted,
     /// The scratch space failed.
     #[error("scratch space failed: {0}; free space in the folder that TMPDIR names")]

@@ -23,7 +23,7 @@ containerd=github.com/containerd/containerd/v2/cmd
 plugins=github.com/containernetworking/plugins/plugins
 # The compiler ends before its memory matters: collecting garbage only takes time from it.
 build() {
-  CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB GOFLAGS="-p=2 ${GOFLAGS:-}" nice -n 19 \
+  CGO_ENABLED=0 GOGC=off GOMEMLIMIT=2GiB GOFLAGS="-p=2 ${GOFLAGS:-}" nice -n 5 \
     go build -trimpath -buildvcs=false -tags "no_btrfs no_devmapper no_zfs no_tracing" -ldflags "$flags" -o "$out/bin/" "$@" >&2
 }
 mkdir -p "$out/bin"

@@ -352,3 +352,35 @@ fn damage_of_the_whole_store_is_said_once() {
         assert_eq!(report.message().matches(text).count(), 1, "{text}: {}", report.message());
     }
 }
+
+/// A server that cannot apply its log to one collection, for an entry lacks its vector, fails on each count and listing of it.
+/// That ended the run, and nothing of any other collection was moved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_a_server_cannot_count_is_left_out_and_the_others_are_moved() {
+    let stores = [Store::absent(), Store::absent()];
+    let [mut source, target] = [&stores[0], &stores[1]].map(|store| ChromaServer::start("1.5.9", &store.path));
+    fill(&source, "drawers", 5, "text");
+    fill(&source, "memories", 5, "text");
+    source.stop();
+    let tables = rusqlite::Connection::open(stores[0].path.join("chroma.sqlite3")).unwrap();
+    let sql = "UPDATE embeddings_queue SET vector = NULL WHERE id = 'id-003' AND topic LIKE '%' || \
+               (SELECT id FROM collections WHERE name = 'drawers')";
+    assert_eq!(tables.execute(sql, []).unwrap(), 1, "the log has the entry still");
+    drop(tables);
+    source.restart();
+    let mut config = ServerConfig::new(source.url.parse().unwrap());
+    config.timeouts.retry = Duration::from_secs(2);
+    let request = Request {
+        source: Endpoint::Remote(Box::new(config)),
+        target: Endpoint::Remote(Box::new(ServerConfig::new(target.url.parse().unwrap()))),
+        options: Options { batch_size: 20, delay: Duration::ZERO, ..Options::default() },
+        writer: LocalWriter::Program(None),
+    };
+    let Outcome { report, .. } = migrate(request, Tracker::new().0, &CancellationToken::new()).await;
+    assert_eq!(report.reason, Reason::VerificationFailed, "{}", report.message);
+    for part in ["\"drawers\" was skipped", "Failed to apply logs", "read the store's files"] {
+        assert!(report.message.contains(part), "no {part:?} in {}", report.message);
+    }
+    assert_eq!(report.counts.verified, 5, "{}", report.message);
+    assert_eq!(document(&target, "memories", "id-003").as_deref(), Some("text id-003"));
+}

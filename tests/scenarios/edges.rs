@@ -280,7 +280,7 @@ fn the_cause_is_read_between_two_tries_and_at_the_end() {
         |phase| Case::to_server().running().ended(137, None, phase).see(|o| o.pods[0].cause = Some(memory.clone()));
     let plan = killed(None).plan();
     assert_eq!(reason(&plan), Reason::Retrying);
-    assert!(message(&plan).starts_with("killed; raise the limit; it is tried again"), "{}", message(&plan));
+    assert!(message(&plan).starts_with("killed; raise the limit; the next attempt resumes"), "{}", message(&plan));
     let plan = killed(Some(JobPhase::Failed("BackoffLimitExceeded".into()))).plan();
     assert_eq!(reason(&plan), Reason::OutOfMemory);
     assert!(message(&plan).contains("change runId"), "{}", message(&plan));
@@ -413,6 +413,22 @@ fn names_hold_the_database_where_it_is_not_chromas_own() {
     );
     assert_eq!(seen, ("dev:chroma_db#notes".into(), "prod/chroma#team/notes".into()));
     assert_eq!(names("{local: {claimName: dev}}", "{remote: {url: \"http://b\"}}"), ("dev".into(), "http://b".into()));
+}
+
+/// Both columns said `prod/chroma`: of two servers behind one Service, and of two databases of one server.
+#[test]
+fn source_and_target_never_look_the_same() {
+    let chroma = |more: &str| format!("{{remote: {{service: {{name: chroma, namespace: prod{more}}}}}}}");
+    let database = |more: &str| format!("{{remote: {{service: {{name: chroma, namespace: prod}}{more}}}}}");
+    for (source, target, expected) in [
+        (chroma(""), chroma(", port: 8001"), ["prod/chroma", "prod/chroma:8001"]),
+        (chroma(", port: 8000"), chroma(", port: 9000"), ["prod/chroma", "prod/chroma:9000"]),
+        (database(""), database(", database: b"), ["prod/chroma#default_database", "prod/chroma#b"]),
+        (database(", database: a"), database(", tenant: t, database: a"), ["prod/chroma#a", "prod/chroma#t/a"]),
+    ] {
+        let status = Case::of(object(&source, &target, "")).plan().status().unwrap();
+        assert_eq!([status.source_name.as_str(), status.target_name.as_str()], expected, "{source} {target}");
+    }
 }
 
 /// Records and percent rise once over the whole run; a pod that begins again does not say what the one before did.

@@ -146,11 +146,12 @@ fn a_controller_that_is_killed_between_two_writes_keeps_it_all_the_same() {
 
 #[test]
 fn a_log_is_read_as_the_kubelet_gives_it() {
-    let stamped: String = lines(&text())
+    let stamped: Vec<String> = lines(&text())
         .iter()
         .rev()
-        .map(|line| format!("2026-01-01T00:00:00.5Z {}\n", serde_json::to_string(line).unwrap()))
+        .map(|line| format!("2026-01-01T00:00:00.5Z {}", serde_json::to_string(line).unwrap()))
         .collect();
+    let stamped = stamped.join("\n");
     let log = facts::log(&format!("2026-01-01T00:00:00Z noise\n{stamped}"));
     assert_eq!(Digest::of(&text()).proved(&log.parts), Ok(text()));
     let flood: String = (1..1000)
@@ -159,7 +160,7 @@ fn a_log_is_read_as_the_kubelet_gives_it() {
     assert!(facts::log(&flood).parts.len() <= 64, "what is held has a bound");
 }
 
-/// A cluster in which the run has just ended, with this answer about the ConfigMap.
+/// A cluster in which the run has just ended, with this answer about the `ConfigMap`.
 fn server(map: Option<(u16, Value)>) -> (Case, Server) {
     let case = Case::to_server().running();
     let (verdict, _): (Summary, _) = with_report(summary(&case.hash(), report::Reason::Verified), &text());
@@ -184,7 +185,7 @@ fn there(owner: &str, data: &str) -> Value {
            "data": {"report.json": data}})
 }
 
-/// Calls about ConfigMaps, the ConfigMap that the status names, and the warning's note.
+/// Calls about `ConfigMap`s, the `ConfigMap` that the status names, and the warning's note.
 fn about(calls: &[Call]) -> (Vec<String>, Option<String>, Option<String>) {
     let maps = calls.iter().filter(|call| call.line.contains("/configmaps")).map(|call| call.line.clone()).collect();
     let event = calls.iter().find(|call| call.body["reason"] == "ReportNotKept");

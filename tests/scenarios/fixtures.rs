@@ -53,7 +53,7 @@ pub(crate) struct Case {
     pub(crate) migration: MemoryMigration,
     pub(crate) world: World,
     pub(crate) now: i64,
-    /// The text of the report's ConfigMap.
+    /// The text of the report's `ConfigMap`.
     pub(crate) report: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The age of evidence: `verification.validFor` and the condition VerificationStale, by the clock that is passed in.
+//! The age of evidence: `verification.validFor` and the condition `VerificationStale`, by the clock that is passed in.
 
 use std::time::Duration;
 

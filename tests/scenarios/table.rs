@@ -199,10 +199,10 @@ fn between_two_tries_it_waits_and_says_why() {
         let summary = summary(&case.hash(), reason);
         case.ended(4, Some(summary), None)
     };
-    says(&tried(report::Reason::Unavailable), Reason::Retrying, "goes on where it stopped");
-    says(&tried(report::Reason::SourceNotFound), Reason::SourceNotFound, "goes on where it stopped");
-    says(&tried(report::Reason::TargetNotFound), Reason::TargetNotFound, "tried again");
-    says(&tried(report::Reason::TargetBusy), Reason::TargetBusy, "tried again");
+    says(&tried(report::Reason::Unavailable), Reason::Retrying, "the next attempt resumes");
+    says(&tried(report::Reason::SourceNotFound), Reason::SourceNotFound, "the next attempt resumes");
+    says(&tried(report::Reason::TargetNotFound), Reason::TargetNotFound, "the next attempt resumes");
+    says(&tried(report::Reason::TargetBusy), Reason::TargetBusy, "the next attempt resumes");
     creates_nothing(&tried(report::Reason::Unavailable));
 }
 

@@ -73,7 +73,7 @@ pub fn in_use(spec: &MemoryMigrationSpec, world: &World) -> Option<String> {
 
 fn uses(user: &UserFact, why: &str) -> String {
     format!(
-        "pod {} uses claim {}, and {why}: scale its workload to 0; the migration goes on by itself when the pod is gone",
+        "pod {} uses claim {}, and {why}: scale its workload to 0; the migration resumes on its own when the pod is gone",
         user.pod, user.claim
     )
 }

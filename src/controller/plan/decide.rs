@@ -148,7 +148,7 @@ fn stop_others(reason: Reason, message: String) -> Decision {
 /// Suspended is what nothing works of any more.
 fn suspended(look: &Look<'_>) -> Decision {
     if look.world.is_quiet() {
-        let message = "spec.suspend is true: set it to false, and the migration goes on where it stopped";
+        let message = "spec.suspend is true: set it to false, and the migration resumes";
         return stop(Reason::Suspended, message.into(), None);
     }
     if let Some(lost) = look.world.alive().find_map(PodFact::lost) {
@@ -221,7 +221,7 @@ fn obstacle(look: &Look<'_>) -> Option<Decision> {
     if let Some(message) = placement::apart(spec, world) {
         return say(Reason::ClaimsOnDifferentNodes, message);
     }
-    let goes_on = "the migration goes on by itself when that one has ended";
+    let goes_on = "the migration resumes on its own when that one has ended";
     if let Some(holder) = look.other_writer() {
         return say(Reason::TargetBusy, format!("{holder} writes this target: {goes_on}"));
     }

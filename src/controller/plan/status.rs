@@ -16,17 +16,20 @@ const MAX_MESSAGE: usize = 1000;
 /// Chroma's own names for what nobody named.
 const DEFAULTS: [&str; 2] = ["default_tenant", "default_database"];
 
+const DEFAULT_PORT: i32 = 8000;
+
 /// The status of a run that goes on: what is known of it, with the log's progress.
 #[must_use]
 pub(super) fn next(look: &Look<'_>) -> MemoryMigrationStatus {
     let spec = look.spec();
     let before = &look.before;
+    let [source_name, target_name] = names(spec);
     let mut status = MemoryMigrationStatus {
         run_hash: look.run.clone(),
         run_id: if look.is_at_the_specs_run() { spec.run_id.clone() } else { before.run_id.clone() },
         failures: failures(look),
-        source_name: source_name(spec),
-        target_name: target_name(spec),
+        source_name,
+        target_name,
         pod_name: pod_name(&before.pod_name, look.job(), look.world),
         completion_time: None,
         counts: None,
@@ -161,45 +164,59 @@ pub(super) fn shorten(text: &str) -> String {
     kept.chain(['…']).collect()
 }
 
-/// Where the memories are read, in one word.
-fn source_name(spec: &MemoryMigrationSpec) -> String {
-    let local = spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database()));
-    place(local, spec.source.remote.as_ref(), &spec.databases)
+/// Where the memories are read and where they are written, in one word each: `claim:path`, `namespace/service` or the url, with
+/// the port where it is not Chroma's; with `#database`, or `#tenant/database`, where it is not Chroma's default. Two ends of one
+/// store or server both say their database: nothing else tells them apart.
+fn names(spec: &MemoryMigrationSpec) -> [String; 2] {
+    let local = [
+        spec.source.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database())),
+        spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database())),
+    ];
+    let remote = [spec.source.remote.as_ref(), spec.target.remote.as_ref()];
+    let [source, target] = [0, 1].map(|side| place(local[side], remote[side]));
+    let one = source.0 == target.0;
+    [source, target].map(|(store, tenant, database)| store + &within(tenant, database, &spec.databases, one))
 }
 
-/// Where they are written, in one word.
+/// The target's name of [`names`].
 #[must_use]
 pub(super) fn target_name(spec: &MemoryMigrationSpec) -> String {
-    let local = spec.target.local.as_ref().map(|l| (&l.claim_name, &l.path, &l.tenant, l.database()));
-    place(local, spec.target.remote.as_ref(), &spec.databases)
+    let [_, target] = names(spec);
+    target
 }
 
-/// `claim:path`, `namespace/service` or the url; with `#database`, or `#tenant/database`, where it is not Chroma's default.
-fn place(local: Option<(&String, &String, &String, &str)>, remote: Option<&Remote>, several: &[String]) -> String {
+/// The store or server, its tenant and its database.
+fn place<'a>(
+    local: Option<(&String, &String, &'a String, &'a str)>,
+    remote: Option<&'a Remote>,
+) -> (String, &'a str, &'a str) {
     if let Some((claim, path, tenant, database)) = local {
         let store = if path.is_empty() { claim.clone() } else { format!("{claim}:{path}") };
-        return store + &within(tenant, database, several);
+        return (store, tenant, database);
     }
-    let Some(remote) = remote else { return String::new() };
+    let Some(remote) = remote else { return (String::new(), DEFAULTS[0], DEFAULTS[1]) };
     let server = match (&remote.service, &remote.url) {
-        (Some(service), _) => match &service.namespace {
-            Some(namespace) => format!("{namespace}/{}", service.name),
-            None => service.name.clone(),
-        },
+        (Some(service), _) => {
+            let port = if service.port == DEFAULT_PORT { String::new() } else { format!(":{}", service.port) };
+            match &service.namespace {
+                Some(namespace) => format!("{namespace}/{}{port}", service.name),
+                None => format!("{}{port}", service.name),
+            }
+        }
         (None, url) => url.clone().unwrap_or_default(),
     };
-    server + &within(&remote.tenant, remote.database(), several)
+    (server, &remote.tenant, remote.database())
 }
 
 /// How many databases are named where a run goes over several.
 const NAMED: usize = 2;
 
-fn within(tenant: &str, database: &str, several: &[String]) -> String {
+fn within(tenant: &str, database: &str, several: &[String], always: bool) -> String {
     let more = if several.len() > NAMED { ",…" } else { "" };
     let names = several[..several.len().min(NAMED)].join(",") + more;
     let database = if several.is_empty() { database } else { names.as_str() };
     match [tenant, database] {
-        DEFAULTS => String::new(),
+        DEFAULTS if !always => String::new(),
         [tenant, database] if tenant == DEFAULTS[0] => format!("#{database}"),
         [tenant, database] => format!("#{tenant}/{database}"),
     }

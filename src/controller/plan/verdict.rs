@@ -218,18 +218,18 @@ fn remedy(reason: Reason) -> &'static str {
         Reason::PreflightRefused | Reason::InvalidSpec => {
             "; correct the spec or the data; if the spec stays, change runId to try again"
         }
-        Reason::RecordConflict => "; set onConflict to Skip or Overwrite, or mend the records and change runId",
+        Reason::RecordConflict => "; set onConflict to Skip or Overwrite, or correct the records and change runId",
         Reason::SearchDegraded => "; then change runId to check again",
         Reason::VerificationFailed => "; then change runId to compare again",
         Reason::SourceReplaced => "; if the source is as it should be, change runId to migrate what it holds now",
         Reason::SourceChanging => "; stop what writes the source, then change runId",
-        Reason::OutOfMemory => "; no retries are left (backoffLimit). Then change runId: it goes on where it stopped",
+        Reason::OutOfMemory => "; no retries are left (backoffLimit). Then change runId: it resumes",
         Reason::BackoffLimitExceeded => {
-            "; no retries are left (backoffLimit). Mend the cause, then change runId: it goes on where it stopped"
+            "; no retries are left (backoffLimit). Fix the cause, then change runId: it resumes"
         }
         Reason::DeadlineExceeded => {
             "; activeDeadlineSeconds have passed (the spec's, or the Job's own, where somebody has set one). Raise it, then \
-             change runId: it goes on where it stopped"
+             change runId: it resumes"
         }
         _ => "; report this as a bug, with that log, then change runId to try again",
     }
@@ -325,7 +325,7 @@ pub(super) fn between_tries(look: &Look<'_>, job: &JobFact) -> Option<(Reason, S
     let summary = valid(look, pod);
     let reason = summary.map(|s| of_report(s.reason)).filter(|reason| WAITS.contains(reason));
     let said = last_words(Some(pod), summary);
-    Some((reason.unwrap_or(Reason::Retrying), format!("{said}; it is tried again and goes on where it stopped")))
+    Some((reason.unwrap_or(Reason::Retrying), format!("{said}; the next attempt resumes")))
 }
 
 /// The pods that this Job made, by its UID.

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Once;
 
 use crate::model::{Error, Result};
 use crate::store::files::system::{self, io_error};
@@ -98,11 +99,15 @@ fn is_same(file: &File, path: &Path) -> bool {
     }
 }
 
-/// An error if another process has the folder open.
+/// An error if another process has the folder open; on a system that does not show that, if another process writes its
+/// database at this moment.
 ///
 /// # Errors
 /// [`Error::Busy`] naming the process.
 pub fn refuse_users(folder: &Path) -> Result<()> {
+    if !system::shows_users() {
+        return refuse_writer(folder);
+    }
     let users = system::users(system::below(folder));
     let Some(first) = users.first() else { return Ok(()) };
     Err(Error::Busy {
@@ -112,9 +117,28 @@ pub fn refuse_users(folder: &Path) -> Result<()> {
     })
 }
 
+/// Less than [`refuse_users`], and it says so: a Chroma that has the store open and does not write now holds no lock.
+fn refuse_writer(folder: &Path) -> Result<()> {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        let folder = folder.display();
+        tracing::warn!("this system does not show which processes use {folder}: make sure that no Chroma runs on it");
+    });
+    let database = folder.join("chroma.sqlite3");
+    if !database.exists() || !system::has_writer(&*system::database(&database)?, &database)? {
+        return Ok(());
+    }
+    Err(Error::Busy {
+        what: folder.display().to_string(),
+        by: "another process writes it".to_owned(),
+        remedy: "stop the Chroma that runs on it: two writers corrupt a store without an error to either".to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
     use std::process::{Command, Stdio};
 
     #[test]
@@ -168,5 +192,24 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(refuse_users(dir.path()).is_ok());
+    }
+
+    /// As on macOS: locks of one process do not show to itself, so another one holds them.
+    #[test]
+    fn without_proc_a_writer_shows_by_its_lock() {
+        const HOLD: &str = "import sqlite3, sys; db = sqlite3.connect(sys.argv[1], isolation_level=None); \
+            db.execute('create table t (a)'); db.execute('begin immediate'); print('!', flush=True); sys.stdin.read()";
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("chroma.sqlite3");
+        assert!(refuse_writer(dir.path()).is_ok());
+        let mut python = Command::new("python3");
+        python.args(["-c", HOLD]).arg(&file).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = python.spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let refused = refuse_writer(dir.path()).unwrap_err().to_string();
+        assert!(refused.contains("another process writes it"), "{refused}");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(refuse_writer(dir.path()).is_ok());
     }
 }

@@ -182,6 +182,12 @@ impl fmt::Display for User {
     }
 }
 
+/// Whether [`users`] can see anything: macOS has no /proc.
+#[must_use]
+pub fn shows_users() -> bool {
+    Path::new("/proc/self/fd").is_dir()
+}
+
 /// Other processes that have a file open which `is_meant` knows by its path in /proc, as [`below`] and [`one_of`] do. Those
 /// of other users show only to root, and those of other containers not at all.
 pub fn users(is_meant: impl Fn(&Path) -> bool) -> Vec<User> {

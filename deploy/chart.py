@@ -1,0 +1,79 @@
+"""Makes a copy of a chart as a release has it: with its image, and with what Artifact Hub shows. Needs PyYAML.
+
+Usage: chart.py CHART NEW_FOLDER [IMAGE DIGEST]    CHART is a folder of charts/, IMAGE a repository without a tag
+"""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXAMPLES = ("local-to-remote", "remote-to-local", "verify", "schedule")
+
+
+def resources():
+    """The custom resources as Artifact Hub lists them."""
+    for file in sorted((ROOT / "crds").glob("*.yaml")):
+        crd = yaml.safe_load(file.read_text(encoding="utf-8"))
+        version = next(each for each in crd["spec"]["versions"] if each["storage"])
+        text = version["schema"]["openAPIV3Schema"].get("description", crd["spec"]["names"]["kind"])
+        kind = crd["spec"]["names"]["kind"]
+        yield {
+            "kind": kind,
+            "version": version["name"],
+            "name": crd["metadata"]["name"],
+            "displayName": kind,
+            "description": re.split(r"(?<=\.)\s", text.strip())[0],
+        }
+
+
+def examples():
+    for name in EXAMPLES:
+        yield from yaml.safe_load_all((ROOT / "deploy" / "examples" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def annotations(chart, image):
+    command = [sys.executable, ROOT / "deploy" / "changelog.py", "changes", chart["version"]]
+    said = subprocess.run(command, check=True, capture_output=True)
+    found = {
+        "artifacthub.io/crds": list(resources()),
+        "artifacthub.io/crdsExamples": list(examples()),
+        "artifacthub.io/changes": json.loads(said.stdout),
+    }
+    if image:
+        found["artifacthub.io/images"] = [{"name": chart["name"], "image": image}]
+    version = chart["version"]
+    return {key: yaml.safe_dump(value, sort_keys=False, allow_unicode=True) for key, value in found.items()} | {
+        "artifacthub.io/prerelease": str("-" in version or version.startswith("0.")).lower()
+    }
+
+
+def set_image(values, repository, digest):
+    """Two lines of the file, so that its comments stay."""
+    text = values.read_text(encoding="utf-8")
+    for key, value in (("repository", repository), ("digest", digest)):
+        text, times = re.subn(rf'^  {key}: ""$', f"  {key}: {json.dumps(value)}", text, count=1, flags=re.MULTILINE)
+        if times != 1:
+            sys.exit(f"chart.py: {values}: has no line '  {key}: \"\"' to set")
+    values.write_text(text, encoding="utf-8")
+
+
+def main():
+    source, out, *image = sys.argv[1:]
+    folder = pathlib.Path(out)
+    shutil.copytree(source, folder)
+    file = folder / "Chart.yaml"
+    chart = yaml.safe_load(file.read_text(encoding="utf-8"))
+    has_image = image and chart["name"] == "memory-migration-operator"
+    if has_image:
+        set_image(folder / "values.yaml", *image)
+    chart["annotations"] |= annotations(chart, "@".join(image) if has_image else None)
+    file.write_text(yaml.safe_dump(chart, sort_keys=False, allow_unicode=True, width=1000), encoding="utf-8")
+
+
+main()

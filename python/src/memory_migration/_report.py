@@ -1,0 +1,140 @@
+"""The report of a run, as `memory-migration migrate --report FILE` writes it. Types only: a report is a plain dict.
+
+What may be absent stands in a class of its own: `NotRequired` is newer than the oldest Python that this package supports.
+"""
+
+from typing import List, TypedDict
+
+
+class Counts(TypedDict):
+    """Numbers of records, by what became of them.
+
+    After a full verification: source = verified + conflictsSkipped + duplicates + changed + different + missing +
+    unreadable.
+    """
+
+    source: int
+    targetBefore: int
+    copied: int
+    present: int
+    conflictsSkipped: int
+    overwritten: int
+    duplicates: int
+    goneFromSource: int
+    cameLater: int
+    extra: int
+    targetAfter: int
+    verified: int
+    different: int
+    missing: int
+    changed: int
+    unreadable: int
+
+
+class Check(TypedDict):
+    """One check before the first write."""
+
+    check: str
+    ok: bool
+    message: str
+    remedy: str
+
+
+class Difference(TypedDict):
+    """One record that is listed: different, missing, unreadable, skipped, duplicate, gone or extra."""
+
+    id: str
+    field: str
+    detail: str
+
+
+class Filters(TypedDict):
+    """What filters answer in the target."""
+
+    asked: int
+    wrong: int
+    known: int
+    notJudged: int
+
+
+class _SearchMayHave(TypedDict, total=False):
+    recallMean: float
+    recallP5: float
+    recallMin: float
+    selfFound: float
+    sourceRecallMean: float
+
+
+class Search(_SearchMayHave):
+    """What searches find in the target. Shares are from 0 to 1."""
+
+    queries: int
+    notJudged: int
+    wrongDistances: int
+    unknownIds: int
+    filters: Filters
+    notes: List[str]
+
+
+class _VerificationMayHave(TypedDict, total=False):
+    recall: float
+
+
+class Verification(_VerificationMayHave):
+    """What the comparison says of source and target as a whole. sourceQuiet is Yes, No or Unknown."""
+
+    identical: bool
+    sourceQuiet: str
+
+
+class _CollectionMayHave(TypedDict, total=False):
+    dimension: int
+    search: Search
+
+
+class CollectionReport(_CollectionMayHave):
+    """What became of one collection."""
+
+    database: str
+    name: str
+    targetName: str
+    distance: str
+    counts: Counts
+    fingerprint: str
+    maxUlps: int
+    vectorsFromWal: int
+    vectorsFromHnsw: int
+    differences: List[Difference]
+    differencesLeftOut: int
+
+
+class Report(TypedDict):
+    """The whole outcome of a run. verdict is Succeeded, Failed or DryRun; reason is one word, as Verified."""
+
+    schema: int
+    verdict: str
+    reason: str
+    message: str
+    direction: str
+    startedAt: str
+    finishedAt: str
+    preflight: List[Check]
+    counts: Counts
+    verification: Verification
+    collections: List[CollectionReport]
+
+
+class _ProgressMayHave(TypedDict, total=False):
+    etaSeconds: int
+
+
+class Progress(_ProgressMayHave):
+    """How far a run is. stage is Preflight, Copying, Verifying or Repairing; percent never falls."""
+
+    stage: str
+    records: int
+    total: int
+    done: int
+    of: int
+    percent: int
+    recordsPerSecond: float

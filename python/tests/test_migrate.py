@@ -1,0 +1,270 @@
+"""The installed module against real Chroma. `make python-test` runs it with every Python from 3.9 on."""
+
+import contextlib
+import http.server
+import io
+import logging
+import os
+import pathlib
+import pickle
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import typing
+import unittest
+from typing import Any, ClassVar, Iterator, List
+
+import chroma
+import memory_migration
+from memory_migration import Credentials, MigrationFailed, Progress, Report, migrate_memories
+from memory_migration import _migrate, _program
+
+TOKEN = "a-secret-that-nobody-may-print"
+MEMORIES = chroma.expected()
+FAST: Any = {"batch_size": 1000, "delay": 0, "chroma_bin": chroma.CHROMA}
+
+
+def setUpModule() -> None:
+    WithChroma.scratch = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(WithChroma.scratch.cleanup)
+    WithChroma.source = os.path.join(WithChroma.scratch.name, "chroma_db")
+    chroma.new_store(WithChroma.source)
+
+
+class WithChroma(unittest.TestCase):
+    """One store with memories for all tests, which only read it, and an empty folder for each."""
+
+    scratch: ClassVar["tempfile.TemporaryDirectory[str]"]
+    source: ClassVar[str]
+    folder: str
+
+    def setUp(self) -> None:
+        scratch = tempfile.TemporaryDirectory()
+        self.addCleanup(scratch.cleanup)
+        self.folder = scratch.name
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+
+class TheReplacedScriptsExamples(WithChroma):
+    """Its two calls, word for word but for names and places: at its own pace, and there and back."""
+
+    def test_local_to_remote_and_back(self) -> None:
+        with chroma.server(self.path("server")) as port:
+            report = migrate_memories(
+                source_type="local",
+                source_config=self.source,
+                target_type="remote",
+                target_config={"host": "localhost", "port": port},
+            )
+            self.assertEqual(report["reason"], "Verified")
+            self.assertEqual(report["counts"]["verified"], chroma.COUNT)
+            self.assertEqual(chroma.held(port), MEMORIES)
+            report = migrate_memories(
+                source_type="remote",
+                source_config={"host": "localhost", "port": port},
+                target_type="local",
+                target_config=self.path("restored"),
+                chroma_bin=chroma.CHROMA,
+            )
+            self.assertEqual(report["direction"], "remote-to-local")
+            self.assertTrue(report["verification"]["identical"])
+        with chroma.server(self.path("restored")) as port:
+            self.assertEqual(chroma.held(port), MEMORIES)
+
+
+class TheReadme(WithChroma):
+    def test_its_example_works(self) -> None:
+        with open(os.path.join(chroma.ROOT, "python", "README.md"), encoding="utf-8") as file:
+            example = file.read().split("```python\n")[1].split("```")[0]
+        with chroma.server(self.path("server")) as port, contextlib.redirect_stdout(io.StringIO()) as said:
+            exec(example.replace("./chroma_db", self.source).replace("8000", str(port)), {})
+        self.assertEqual(said.getvalue(), f"Verified {chroma.COUNT}\n")
+
+
+class Outcomes(WithChroma):
+    def test_the_report_is_what_its_types_say(self) -> None:
+        with chroma.server(self.path("server")) as port:
+            report = migrate_memories("local", self.source, "remote", f"http://localhost:{port}", **FAST)
+        self.assertEqual(list(_wrong(report, Report, "report")), [])
+
+    def test_a_failure_carries_the_report(self) -> None:
+        with chroma.server(self.path("server")) as port:
+            target = {"host": "localhost", "port": port}
+            migrate_memories("local", pathlib.Path(self.source), "remote", target, **FAST)
+            key = next(iter(MEMORIES))
+            chroma.edit(port, key, "another text")
+            with self.assertRaises(MigrationFailed) as failed:
+                migrate_memories("local", self.source, "remote", target, on_conflict="fail", **FAST)
+        failure = failed.exception
+        self.assertEqual((failure.exit_code, failure.resumable), (6, False))
+        assert failure.report is not None
+        self.assertEqual(failure.report["reason"], "RecordConflict")
+        self.assertIn("RecordConflict", str(failure))
+        again = pickle.loads(pickle.dumps(failure))
+        self.assertEqual((str(again), again.report, again.exit_code), (str(failure), failure.report, 6))
+
+    def test_what_is_not_there_yet_can_be_tried_again(self) -> None:
+        with chroma.server(self.path("server")) as port, self.assertRaises(MigrationFailed) as failed:
+            migrate_memories("local", self.path("nothing"), "remote", f"http://localhost:{port}", **FAST)
+        self.assertTrue(failed.exception.resumable)
+        assert failed.exception.report is not None
+        self.assertEqual(failed.exception.report["reason"], "SourceNotFound")
+
+    def test_the_programs_own_words_say_which_argument_is_wrong(self) -> None:
+        with self.assertRaises(MigrationFailed) as failed:
+            migrate_memories("local", self.source, "remote", "http://localhost:1", on_conflict="ask")
+        self.assertEqual((failed.exception.exit_code, failed.exception.report), (2, None))
+        self.assertIn("--on-conflict", str(failed.exception))
+
+    def test_progress_and_log_come_while_it_runs(self) -> None:
+        seen: List[Progress] = []
+        with chroma.server(self.path("server")) as port, self.assertLogs("memory_migration", logging.INFO):
+            options: Any = {"collections": {"memory_*": "prod_*"}, "on_progress": seen.append, **FAST}
+            migrate_memories(None, self.source, None, {"host": "localhost", "port": port}, **options)
+            self.assertEqual(chroma.held(port, "prod_collection"), MEMORIES)
+        self.assertEqual([word for each in seen for word in _wrong(each, Progress, "progress")], [])
+        self.assertIn("Verifying", [each["stage"] for each in seen])
+
+    def test_an_interrupt_ends_the_program_and_the_next_call_resumes(self) -> None:
+        def interrupt(progress: Progress) -> None:
+            if progress["stage"] == "Copying" and progress["records"] > 0:
+                raise KeyboardInterrupt
+
+        with chroma.server(self.path("server")) as port:
+            target = f"http://localhost:{port}"
+            with self.assertRaises(KeyboardInterrupt):
+                migrate_memories("local", self.source, "remote", target, batch_size=1, delay=0.5, on_progress=interrupt)
+            self.assertEqual(_children(), [])
+            report = migrate_memories("local", self.source, "remote", target, **FAST)
+        self.assertGreater(report["counts"]["present"], 0)
+        self.assertEqual(report["counts"]["verified"], chroma.COUNT)
+
+    def test_a_killed_program_is_said_to_be_killed(self) -> None:
+        def kill(_: Progress) -> None:
+            for child in _children():
+                os.kill(child, 9)
+
+        with chroma.server(self.path("server")) as port, self.assertRaises(MigrationFailed) as failed:
+            migrate_memories("local", self.source, "remote", f"http://localhost:{port}", on_progress=kill)
+        self.assertEqual((failed.exception.exit_code, failed.exception.report), (-9, None))
+        self.assertTrue(failed.exception.resumable)
+
+
+class Secrets(WithChroma):
+    def test_a_token_goes_by_the_environment_alone(self) -> None:
+        with _guarded() as guard:
+            os.environ["MEMORY_MIGRATION_TARGET_HEADER"] = "X-Of-Another-Server"
+            self.addCleanup(os.environ.pop, "MEMORY_MIGRATION_TARGET_HEADER")
+            credentials = Credentials(token=TOKEN)
+            with self.assertRaises(MigrationFailed) as failed, self.assertLogs("memory_migration") as logged:
+                url = f"http://127.0.0.1:{guard.server_port}"
+                migrate_memories("local", self.source, "remote", url, target_credentials=credentials, **FAST)
+        self.assertEqual(set(guard.authorizations), {f"Bearer {TOKEN}"})
+        self.assertEqual(guard.arguments_with_token, [])
+        for text in (str(failed.exception), repr(failed.exception.report), repr(credentials), "".join(logged.output)):
+            self.assertNotIn(TOKEN, text)
+
+    def test_a_token_in_the_wrong_place_is_refused_before_anything_starts(self) -> None:
+        wrong: List[Any] = [
+            {"host": "localhost", "token": TOKEN},
+            {"type": "remote", "config": {"host": "localhost", "headers": {"Authorization": TOKEN}}},
+            f"http://me:{TOKEN}@localhost:8000",
+            f'{{"host": "localhost", "token": "{TOKEN}"}}',
+        ]
+        for config in wrong:
+            with self.subTest(type(config)), self.assertRaises(ValueError) as refused:
+                migrate_memories("local", self.source, "remote", config)
+            self.assertNotIn(TOKEN, str(refused.exception))
+
+
+class Arguments(unittest.TestCase):
+    def test_every_flag_is_an_option_and_the_other_way_round(self) -> None:
+        text = subprocess.run([_program.program(), "migrate", "--help"], stdout=subprocess.PIPE, check=True).stdout.decode()
+        flags = set(re.findall(r"^ +(?:-\w, )?--([a-z-]+)", text, re.MULTILINE))
+        ours = {"source-type", "source-config", "target-type", "target-config", "report", "log-format", "help", "version"}
+        options = set(_migrate.Options.__annotations__) - {"source_credentials", "target_credentials", "on_progress"}
+        names = {"collections": "collection", "databases": "database"}
+        self.assertEqual(flags - ours, {names.get(option, option.replace("_", "-")) for option in options})
+
+    def test_a_wrong_option_is_named(self) -> None:
+        wrong: Any = {"batchsize": 5}
+        with self.assertRaisesRegex(TypeError, "batchsize.*batch_size"):
+            migrate_memories("local", "x", "remote", "y", **wrong)
+        wrong = {"collections": "memories"}
+        with self.assertRaisesRegex(TypeError, r"write \['memories'\]"):
+            migrate_memories("local", "x", "remote", "y", **wrong)
+
+    def test_the_command_is_that_of_this_package(self) -> None:
+        self.assertTrue(_program.program().startswith(sys.prefix))
+        command = [sys.executable, "-m", "memory_migration", "--version"]
+        said = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode()
+        self.assertRegex(said, r"^memory-migration \d+\.\d+\.\d+")
+
+    def test_what_is_exported_is_there(self) -> None:
+        for name in memory_migration.__all__:
+            self.assertTrue(hasattr(memory_migration, name), name)
+
+
+def _wrong(value: Any, kind: Any, place: str) -> Iterator[str]:
+    """Where a value is not what a type says. A key that no type has is one that nobody may use."""
+    if typing.get_origin(kind) is list:
+        for each in value:
+            yield from _wrong(each, typing.get_args(kind)[0], f"{place}[]")
+    elif hasattr(kind, "__required_keys__"):
+        kinds = typing.get_type_hints(kind)
+        for key in value.keys() - kinds.keys():
+            yield f"{place}.{key} has no type"
+        for key in kind.__required_keys__ - value.keys():
+            yield f"{place}.{key} is absent"
+        for key in kinds.keys() & value.keys():
+            yield from _wrong(value[key], kinds[key], f"{place}.{key}")
+    elif not isinstance(value, (int, float) if kind is float else kind):
+        yield f"{place} is {value!r}"
+
+
+def _children() -> List[int]:
+    """The programs of this package that this process started."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], stdout=subprocess.PIPE, check=True).stdout.decode()
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    program = _program.program()
+    return [int(pid) for pid, parent, *text in rows if int(parent) == os.getpid() and "".join(text).startswith(program)]
+
+
+class _Guarded(http.server.ThreadingHTTPServer):
+    authorizations: List[str]
+    arguments_with_token: List[str]
+
+
+class _Guard(http.server.BaseHTTPRequestHandler):
+    """Lets nobody in; keeps what was sent, and who shows the token in its arguments meanwhile."""
+
+    server: _Guarded
+
+    def do_GET(self) -> None:
+        self.server.authorizations.append(self.headers.get("Authorization", ""))
+        listed = subprocess.run(["ps", "-A", "-o", "args="], stdout=subprocess.PIPE, check=True).stdout.decode()
+        self.server.arguments_with_token += [line for line in listed.splitlines() if TOKEN in line]
+        self.send_response(401)
+        self.end_headers()
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def _guarded() -> Iterator[_Guarded]:
+    with _Guarded(("127.0.0.1", 0), _Guard) as guarded:
+        guarded.authorizations, guarded.arguments_with_token = [], []
+        threading.Thread(target=guarded.serve_forever, daemon=True).start()
+        yield guarded
+        guarded.shutdown()
+
+
+if __name__ == "__main__":
+    unittest.main()
