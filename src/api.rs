@@ -31,7 +31,9 @@ pub use manifest::{ManifestError, parse_manifest, parse_pod_template, parse_sche
 pub use pacing::{Pacing, PacingMode};
 pub use runner::{ContainerName, ContainerPart, PodMetadata, PodPart, PodTemplate, Runner};
 pub use schedule::status::MemoryMigrationScheduleStatus;
-pub use schedule::{ConcurrencyPolicy, MemoryMigrationSchedule, SCHEDULE_CRD_NAME, SCHEDULE_KIND};
+pub use schedule::{
+    ConcurrencyPolicy, MemoryMigrationSchedule, MemoryMigrationScheduleSpec, SCHEDULE_CRD_NAME, SCHEDULE_KIND,
+};
 pub use search::{SearchCheck, SearchMode, SearchStatus};
 pub use select::Selected;
 pub use spec::{

@@ -5,10 +5,12 @@ mod config;
 mod controller;
 mod crd;
 mod flags;
+mod generation;
 mod inspect;
 mod manifest;
 mod migrate;
 mod output;
+mod prune;
 mod report;
 mod run;
 mod session;
@@ -43,6 +45,8 @@ enum Command {
     Run(run::Args),
     /// Compare two stores record by record; writes nothing.
     Verify(verify::Args),
+    /// Remove generations of a schedule that are kept no longer.
+    Prune(Box<prune::Args>),
     /// Show what a store or server holds: collections, counts, dimension, distance, damage.
     Inspect(inspect::Args),
     /// Show a report, or make a page for a browser of it.
@@ -87,6 +91,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Crd => crd::run(),
         Command::Run(args) => Box::pin(run::run(args)).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Prune(args) => prune::run(&args),
         Command::Inspect(args) => inspect::run(args).await,
         Command::Report(args) => report::run(&args),
     }

@@ -239,6 +239,9 @@ pub struct Report {
     /// What the comparison says of both sides as a whole.
     #[serde(default)]
     pub verification: Verification,
+    /// Bytes of the target's files, where the run wrote a generation of a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_bytes: Option<u64>,
     /// One per collection, in the order they were migrated.
     pub collections: Vec<CollectionReport>,
     /// How many collections are not listed: none but in a report that was cut for a `ConfigMap`.

@@ -28,6 +28,8 @@ mod fuzz;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod generations;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod lies;

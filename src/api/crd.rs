@@ -300,7 +300,7 @@ mod tests {
         );
         let columns = schedule_crd().spec.versions[0].additional_printer_columns.clone().unwrap();
         let columns: Vec<String> = columns.into_iter().filter(|c| c.priority.is_none()).map(|c| c.name).collect();
-        let wanted = ["Schedule", "Suspended", "Active", "Last-Success", "Success-Age", "Up-To-Date", "Age"];
+        let wanted = ["Schedule", "Suspended", "Active", "Last-Success", "Success-Age", "Up-To-Date", "Kept", "Age"];
         assert_eq!(columns, wanted);
     }
 

@@ -23,6 +23,14 @@ pub struct LastSuccess {
     pub fingerprint: String,
     /// Records that its source held.
     pub records: i64,
+    /// Bytes of the store that it wrote, if that is a generation of a schedule; else 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub bytes: i64,
     /// Whether its target was identical to its source, as `status.verification.identical`.
     pub identical: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+const fn is_zero(number: &i64) -> bool {
+    *number == 0
 }

@@ -6,6 +6,7 @@
 
 pub mod calendar;
 pub mod check;
+pub mod generation;
 pub mod status;
 
 use std::collections::BTreeMap;
@@ -14,11 +15,14 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::generation::Generations;
 use self::status::MemoryMigrationScheduleStatus;
 use super::spec::MemoryMigrationSpec;
 
 /// What `kind` says of a schedule.
 pub const SCHEDULE_KIND: &str = "MemoryMigrationSchedule";
+/// Only a run that writes a claim makes a generation.
+const GENERATIONS: &str = "!has(self.generations) || (has(self.template.spec.target.local) && (!has(self.template.spec.mode) || self.template.spec.mode == 'Migrate') && (!has(self.template.spec.dryRun) || !self.template.spec.dryRun))";
 /// The CRD's own name.
 pub const SCHEDULE_CRD_NAME: &str = "memorymigrationschedules.memory-migration.dev";
 
@@ -71,6 +75,12 @@ pub const SCHEDULE_CRD_NAME: &str = "memorymigrationschedules.memory-migration.d
         description = "Whether it belongs to one of the two latest due times"
     ),
     printcolumn(
+        name = "Kept",
+        type_ = "integer",
+        json_path = ".status.goodGenerations",
+        description = "Generations whose run ended with Ready=True"
+    ),
+    printcolumn(
         name = "Missed",
         type_ = "integer",
         json_path = ".status.missed",
@@ -87,6 +97,7 @@ pub const SCHEDULE_CRD_NAME: &str = "memorymigrationschedules.memory-migration.d
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new(GENERATIONS).message("generations are for copies into a claim: set template.spec.target.local, remove mode: Verify and dryRun; or remove generations"))]
 pub struct MemoryMigrationScheduleSpec {
     /// When a migration is due: five fields (minute, hour, day of month, month, day of week), or `@hourly`, `@daily`,
     /// `@weekly`, `@monthly`, `@yearly`. Editing it starts no migration for times that have passed.
@@ -120,6 +131,11 @@ pub struct MemoryMigrationScheduleSpec {
     #[serde(default = "default_history")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 1000").message("write a number from 0 to 1000; the default is 3"))]
     pub failed_history_limit: i32,
+    /// Keep older copies: each due time gets a folder of its own on the claim of `template.spec.target.local`, as
+    /// `PATH/20261126T020000Z/chroma`. Default: none, every migration writes the same store.
+    /// Example: `{keep: {last: 3, daily: 7, weekly: 4, monthly: 12}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generations: Option<Generations>,
     /// The migration that is made at each due time.
     pub template: MigrationTemplate,
 }

@@ -158,6 +158,7 @@ mod tests {
             preflight: Vec::new(),
             counts: Counts::default(),
             verification: Verification::default(),
+            target_bytes: None,
             collections: vec![collection],
             collections_left_out: 0,
         };

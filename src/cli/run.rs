@@ -4,13 +4,18 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::flags::{OneStoreFlag, Telling};
+use super::generation::Generation;
 use super::manifest::{self, Mounts};
 use super::session::{self, Failure, Pod};
+use crate::api::schedule::generation::Origin;
 use crate::api::{self, Mode};
-use crate::endpoint::{self, Request};
+use crate::endpoint::{self, Endpoint, Request};
+use crate::engine::Outcome;
+use crate::engine::progress::Tracker;
 use crate::exit::Exit;
 use crate::report::Listed;
 
@@ -64,6 +69,12 @@ struct PodFlags {
     /// What an earlier attempt of the run found in the source, as JSON
     #[arg(long, value_name = "FILE", requires = "termination_log")]
     listed: Option<PathBuf>,
+    /// The schedule whose generation the run writes: it gets its record and report beside the store
+    #[arg(long, value_name = "NAMESPACE/NAME", requires = "migration_uid")]
+    generation_of: Option<String>,
+    /// The UID of the migration, for that record
+    #[arg(long, value_name = "UID", requires = "generation_of")]
+    migration_uid: Option<String>,
     /// The Chroma server of the pod that writes the local target
     #[arg(long, value_name = "URL", requires = "termination_log")]
     writer_url: Option<Url>,
@@ -72,7 +83,17 @@ struct PodFlags {
 /// Runs it.
 pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
-    let PodFlags { termination_log, run_hash, preflight_only, wait_exit, listed, writer_url } = args.pod;
+    let PodFlags {
+        termination_log,
+        run_hash,
+        preflight_only,
+        wait_exit,
+        listed,
+        generation_of,
+        migration_uid,
+        writer_url,
+    } = args.pod;
+    let origin = generation_of.zip(migration_uid).map(|(schedule, uid)| Origin { schedule, uid });
     let in_pod = termination_log.is_some();
     let read = read(&args.file);
     let migration =
@@ -98,9 +119,38 @@ pub(super) async fn run(args: Args) -> Exit {
             let Request { source, target, options, writer: _ } = request;
             return Ok(endpoint::verify(source, target, &options, tracker, &stop).await);
         }
-        Ok(Box::pin(endpoint::migrate(request, tracker, &stop)).await)
+        let generation = origin.map(|origin| generation_of_target(&origin, &request.target)).transpose()?;
+        migrate(request, generation.as_ref(), preflight_only, tracker, &stop).await
     });
     Box::pin(run).await
+}
+
+fn generation_of_target(origin: &Origin, target: &Endpoint) -> Result<Generation, Failure> {
+    match target {
+        Endpoint::Local(folder) => Generation::of_store(origin, &folder.path),
+        Endpoint::Remote(_) => Err(Failure::usage("--generation-of is for a target on a claim")),
+    }
+}
+
+/// A generation has its record before anything else is written, and its verdict when all is.
+async fn migrate(
+    request: Request,
+    generation: Option<&Generation>,
+    preflight_only: bool,
+    tracker: Tracker,
+    stop: &CancellationToken,
+) -> Result<Outcome, Failure> {
+    let Some(generation) = generation else { return Ok(Box::pin(endpoint::migrate(request, tracker, stop)).await) };
+    if !preflight_only {
+        generation.begin()?;
+        return generation.end(Box::pin(endpoint::migrate(request, tracker, stop)).await);
+    }
+    let outcome = Box::pin(endpoint::migrate(request, tracker, stop)).await;
+    if outcome.exit == Exit::Success {
+        // the pod's Chroma server starts after this, and writes
+        generation.begin()?;
+    }
+    Ok(outcome)
 }
 
 fn read(file: &Path) -> Result<String, String> {

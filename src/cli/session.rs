@@ -73,7 +73,8 @@ where
         Err(Failure { exit, message }) => {
             output::error(&message);
             if let Some(pod) = pod {
-                pod.tell(&Summary::refused(message));
+                let reason = if exit == Exit::Interrupted { Reason::Unavailable } else { Reason::InvalidSpec };
+                pod.tell(&Summary { reason, ..Summary::refused(message) });
             }
             exit
         }
@@ -119,7 +120,8 @@ fn report_lines(report: &Report) {
     }
 }
 
-fn fingerprint(report: &Report) -> String {
+/// SHA-256 over all collections' fingerprints; empty without a full verification.
+pub(super) fn fingerprint(report: &Report) -> String {
     if report.collections.iter().all(|c| c.fingerprint.is_empty()) {
         return String::new();
     }
@@ -133,6 +135,7 @@ fn fingerprint(report: &Report) -> String {
 }
 
 /// Why there is no outcome to tell.
+#[derive(Debug)]
 pub(super) struct Failure {
     /// The exit code.
     pub(super) exit: Exit,
@@ -144,6 +147,16 @@ impl Failure {
     /// Bad arguments or a bad manifest.
     pub(super) fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, message: message.into() }
+    }
+
+    /// Refused for what is there; nothing was written.
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Refused, message: message.into() }
+    }
+
+    /// Something outside failed: a rerun resumes.
+    pub(super) fn outside(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Interrupted, message: message.into() }
     }
 }
 

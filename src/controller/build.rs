@@ -4,15 +4,19 @@ pub mod job;
 pub mod mounted;
 pub mod placement;
 pub mod pod;
+pub mod prune;
 pub mod template;
 
 use self::placement::Pin;
 use super::observe::world::Ids;
 use crate::api::ContainerName;
+use crate::api::schedule::generation::Origin;
 use crate::report::Listed;
 
 /// On Jobs and pods: the object's name, which may be too long for a label.
 pub const ANNOTATION_NAME: &str = "memory-migration.dev/name";
+/// On Jobs and pods, and locks: the kind of the object that they belong to; absent: a `MemoryMigration`.
+pub const ANNOTATION_KIND: &str = "memory-migration.dev/holder-kind";
 /// On a Job: the node that its pods are bound to.
 pub const ANNOTATION_PIN: &str = "memory-migration.dev/pinned-node";
 /// On a Job: how many tries of the run had failed before it was made.
@@ -29,6 +33,8 @@ pub const PREFLIGHT: &str = ContainerName::Preflight.as_str();
 pub const MOVER: &str = ContainerName::Mover.as_str();
 /// The Chroma server that writes a local target.
 pub const SERVER: &str = ContainerName::Chroma.as_str();
+/// The container that removes generations.
+pub const PRUNER: &str = "prune";
 
 /// What a Job depends on besides the migration itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,4 +57,6 @@ pub struct Input {
     pub one_store: Option<bool>,
     /// What an earlier attempt found in the source.
     pub listed: Option<Listed>,
+    /// Whose generation it writes; None: none's.
+    pub generation: Option<Origin>,
 }

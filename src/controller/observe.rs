@@ -8,6 +8,7 @@ mod log;
 pub mod trouble;
 pub mod world;
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -15,7 +16,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{ApiResource, DynamicObject, ListParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -26,7 +28,9 @@ use super::plan::lock;
 use super::plan::look::Look;
 use super::process::memory::{self, Waits};
 use super::{Context, Error};
-use crate::api::{KIND, LABEL_UID, MemoryMigration, MemoryMigrationSpec, Remote};
+use crate::api::{
+    KIND, LABEL_UID, MemoryMigration, MemoryMigrationSchedule, MemoryMigrationSpec, Remote, SCHEDULE_KIND,
+};
 
 /// What only explains is not waited for any longer.
 pub(super) const ASIDE: Duration = Duration::from_secs(5);
@@ -179,7 +183,7 @@ async fn endpoints(
     Ok(())
 }
 
-async fn endpoint(
+pub(super) async fn endpoint(
     context: &Context,
     namespace: &str,
     claim: Option<&str>,
@@ -212,7 +216,7 @@ async fn endpoint(
 }
 
 /// Other pods that use a claim of this migration and have not ended.
-async fn users(
+pub(super) async fn users(
     pods: &Api<Pod>,
     spec: &MemoryMigrationSpec,
     uid: &str,
@@ -318,13 +322,18 @@ async fn beside(
     Ok(())
 }
 
-async fn lease_of(context: &Context, leases: &Api<Lease>, name: &str) -> Result<Option<Lease>, Error> {
+pub(super) async fn lease_of(context: &Context, leases: &Api<Lease>, name: &str) -> Result<Option<Lease>, Error> {
     leases.get_opt(name).await.map_err(failed(&format!("read Lease {}/{name}", context.namespace)))
 }
 
 async fn state(context: &Context, migration: &MemoryMigration, lease: &Lease) -> Result<Lock, Error> {
+    state_for(context, &migration.uid().unwrap_or_default(), lease).await
+}
+
+/// What a lock is to the object with this UID.
+pub(super) async fn state_for(context: &Context, uid: &str, lease: &Lease) -> Result<Lock, Error> {
     let holder = lock::holder(lease);
-    if Some(&holder.uid) == migration.uid().as_ref() {
+    if holder.uid == uid {
         return Ok(Lock::Ours);
     }
     if is_gone(context, &holder).await? {
@@ -340,15 +349,20 @@ async fn state(context: &Context, migration: &MemoryMigration, lease: &Lease) ->
 /// When the API server refused or did not answer.
 pub(super) async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<bool, Error> {
     let (namespace, name) = (holder.namespace.as_str(), holder.name.as_str());
-    if namespace.is_empty() || name.is_empty() || holder.kind != KIND {
+    if namespace.is_empty() || name.is_empty() {
         return Ok(false);
     }
-    let api: Api<MemoryMigration> = Api::namespaced(context.client.clone(), namespace);
-    let found = match api.get_metadata_opt(name).await {
-        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
-        answer => answer.map_err(failed(&format!("read MemoryMigration {namespace}/{name}")))?,
+    let (client, kind) = (context.client.clone(), holder.kind.as_str());
+    let found = match kind {
+        KIND => uid_of(&Api::<MemoryMigration>::namespaced(client, namespace), name).await,
+        SCHEDULE_KIND => uid_of(&Api::<MemoryMigrationSchedule>::namespaced(client, namespace), name).await,
+        _ => return Ok(false),
     };
-    if found.is_some_and(|found| found.uid().as_ref() == Some(&holder.uid)) {
+    let found = match found {
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
+        answer => answer.map_err(failed(&format!("read {kind} {namespace}/{name}")))?,
+    };
+    if found.as_ref() == Some(&holder.uid) {
         return Ok(false);
     }
     let theirs = ListParams::default().labels(&selector(&holder.uid));
@@ -361,6 +375,14 @@ pub(super) async fn is_gone(context: &Context, holder: &lock::Holder) -> Result<
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     let pods = pods.list(&theirs).await.map_err(failed("list the pods of a lock's former holder"))?;
     Ok(!pods.items.iter().any(facts::is_alive))
+}
+
+/// The UID of the object of this name; None: there is none.
+async fn uid_of<K>(api: &Api<K>, name: &str) -> kube::Result<Option<String>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    Ok(api.get_metadata_opt(name).await?.and_then(|found| found.uid()))
 }
 
 /// Events only explain: without them a condition says less, and nothing else changes.

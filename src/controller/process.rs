@@ -26,7 +26,7 @@ use self::caches::{Cache, Caches};
 use self::election::Election;
 use self::memory::Memory;
 use self::schedules::Bell;
-use super::build::ANNOTATION_NAME;
+use super::build::{ANNOTATION_KIND, ANNOTATION_NAME};
 use super::{Config, Context, Error, Found, error_policy, reconcile};
 use crate::api::conditions::Reason;
 use crate::api::{CRD_NAME, LABEL_MANAGED_BY, MANAGER};
@@ -254,7 +254,8 @@ where
 
 /// The migration that a Job or a runner's pod belongs to.
 fn object_of(owned: &impl ResourceExt) -> Option<ObjectRef<Found>> {
-    let name = owned.annotations().get(ANNOTATION_NAME)?;
+    let name =
+        owned.annotations().get(ANNOTATION_NAME).filter(|_| !owned.annotations().contains_key(ANNOTATION_KIND))?;
     Some(ObjectRef::new(name).within(&owned.namespace()?))
 }
 

@@ -6,6 +6,8 @@ pub mod child;
 pub mod history;
 pub mod observe;
 pub mod plan;
+pub mod prune_act;
+pub mod pruning;
 pub mod said;
 pub mod world;
 
@@ -22,6 +24,7 @@ use tracing::Instrument;
 
 use self::act::Done;
 use self::plan::Plan;
+use self::prune_act::NotPruned;
 use self::world::{Look, Pause};
 use super::process::memory::key;
 use super::{Context, Error};
@@ -40,6 +43,8 @@ const SOON: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: u64 = 10;
 /// The longest one.
 const LONGEST_PAUSE: u64 = 300;
+/// Seconds after which a refused write for pruning is tried again.
+const PRUNE_PAUSE: i64 = 300;
 
 /// What every look at a schedule shares.
 pub struct Shared {
@@ -53,6 +58,7 @@ pub struct Shared {
 struct Kept {
     failures: u32,
     pause: Option<Pause>,
+    prune_pause: Option<Pause>,
 }
 
 impl Shared {
@@ -68,6 +74,10 @@ impl Shared {
 
     fn pause(&self, key: &str) -> Option<Pause> {
         self.kept().get(key).and_then(|kept| kept.pause.clone())
+    }
+
+    fn prune_pause(&self, key: &str) -> Option<Pause> {
+        self.kept().get(key).and_then(|kept| kept.prune_pause.clone())
     }
 
     fn set_pause(&self, key: &str, pause: Option<Pause>) {
@@ -88,7 +98,7 @@ pub async fn reconcile(found: Arc<FoundSchedule>, shared: Arc<Shared>) -> Result
     let (namespace, name) = (found.namespace().unwrap_or_default(), found.name_any());
     let span = tracing::info_span!("reconcile", kind = "schedule", namespace, name);
     let started = Instant::now();
-    let looked = timeout(LIMIT, look(&found, &namespace, &name, &shared)).instrument(span).await;
+    let looked = timeout(LIMIT, Box::pin(look(&found, &namespace, &name, &shared))).instrument(span).await;
     let result = looked.unwrap_or_else(|_| Err(Error::Late { object: key(&namespace, &name), limit: LIMIT }));
     shared.context.metrics.reconciled(started.elapsed().as_secs_f64());
     if result.is_ok() {
@@ -118,6 +128,7 @@ async fn look(found: &FoundSchedule, namespace: &str, name: &str, shared: &Share
         };
         let mut world = observe::observe(&shared.context, &schedule).await?;
         world.pause = shared.pause(&key(namespace, name));
+        world.prune_pause = shared.prune_pause(&key(namespace, name));
         let now = now();
         let mut plan = plan::plan(&Look { schedule: &schedule, world: &world, now });
         let mut done = act::act(&shared.context, &schedule, &plan).await?;
@@ -129,6 +140,12 @@ async fn look(found: &FoundSchedule, namespace: &str, name: &str, shared: &Share
             done = act::act(&shared.context, &schedule, &plan).await?;
         } else if plan.makes() {
             shared.set_pause(&key(namespace, name), None);
+        }
+        if let Done::NotPruned(NotPruned { said, deletes }) = &done {
+            let until = now.as_second() + PRUNE_PAUSE;
+            let pause = Pause { until, times: 1, said: said.clone(), deletes: *deletes };
+            shared.kept().entry(key(namespace, name)).or_default().prune_pause = Some(pause);
+            continue;
         }
         if done == Done::All && !plan.again {
             return Ok(requeue(&plan));

@@ -114,6 +114,7 @@ fn finished(run: Option<&Run>, direction: Direction, started: SystemTime, said: 
         preflight: run.map(checks).unwrap_or_default(),
         counts,
         verification: run.map(|run| identity::of(run, reason, &counts, quiet::of(run))).unwrap_or_default(),
+        target_bytes: None,
         collections,
         collections_left_out: 0,
     };

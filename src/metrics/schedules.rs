@@ -14,6 +14,8 @@ pub struct ShownSchedule {
     pub last_success: Option<i64>,
     /// Due times without a migration.
     pub missed: u64,
+    /// Generations whose run ended with Ready=True; None: it keeps none.
+    pub generations: Option<i64>,
     /// Whether the last success belongs to one of the two latest due times; None: that is not known yet.
     pub up_to_date: Option<bool>,
 }
@@ -22,6 +24,7 @@ pub struct ShownSchedule {
 pub(super) struct Schedules {
     last_success: IntGaugeVec,
     missed: IntCounterVec,
+    generations: IntGaugeVec,
     up_to_date: IntGaugeVec,
     shown: Mutex<BTreeSet<Key>>,
 }
@@ -38,6 +41,7 @@ impl Schedules {
                 Opts::new("schedule_missed_total", "Due times of the schedule without a migration."),
                 &OBJECT,
             )?,
+            generations: gauge("schedule_generations", "Generations on the claim whose run ended with Ready=True.")?,
             up_to_date: gauge(
                 "schedule_up_to_date",
                 "1 while the schedule's last success belongs to one of its two latest due times, else 0.",
@@ -46,6 +50,7 @@ impl Schedules {
         };
         registry.register(Box::new(all.last_success.clone()))?;
         registry.register(Box::new(all.missed.clone()))?;
+        registry.register(Box::new(all.generations.clone()))?;
         registry.register(Box::new(all.up_to_date.clone()))?;
         Ok(all)
     }
@@ -58,6 +63,7 @@ impl Schedules {
             None => drop(gauge.remove_label_values(&labels)),
         };
         set(&self.last_success, shown.last_success);
+        set(&self.generations, shown.generations);
         set(&self.up_to_date, shown.up_to_date.map(i64::from));
         // The status holds the number: it goes on after a restart.
         let missed = self.missed.with_label_values(&labels);
@@ -75,6 +81,7 @@ impl Schedules {
                 let labels = [key.0.as_str(), key.1.as_str()];
                 let _ = self.last_success.remove_label_values(&labels);
                 let _ = self.missed.remove_label_values(&labels);
+                let _ = self.generations.remove_label_values(&labels);
                 let _ = self.up_to_date.remove_label_values(&labels);
             }
             exists

@@ -32,6 +32,7 @@ fn saying(text: &str) -> Report {
         preflight: vec![Check { check: text.clone(), ok: false, message: text.clone(), remedy: text.clone() }],
         counts: Counts { source: 10, verified: 4, missing: 1, different: 2, ..Counts::default() },
         verification: Verification::default(),
+        target_bytes: None,
         collections: vec![collection("one"), collection(&text)],
         collections_left_out: 0,
     }

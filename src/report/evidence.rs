@@ -124,6 +124,7 @@ fn without_collections(report: &Report) -> Report {
         preflight: Vec::new(),
         counts: report.counts,
         verification: report.verification,
+        target_bytes: report.target_bytes,
         collections: Vec::new(),
         collections_left_out: 0,
     };
@@ -218,6 +219,7 @@ mod tests {
             preflight,
             counts: Counts { source: 7, ..Counts::default() },
             verification: Verification::default(),
+            target_bytes: None,
             collections,
             collections_left_out: 0,
         }

@@ -31,6 +31,9 @@ pub struct Summary {
     /// See [`super::CollectionReport::max_ulps`].
     #[serde(default)]
     pub max_ulps: u32,
+    /// See [`super::Report::target_bytes`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_bytes: Option<u64>,
     /// What proves the report in the log; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<Digest>,
@@ -53,6 +56,7 @@ impl Summary {
             verification: report.verification,
             fingerprint,
             max_ulps: report.collections.iter().map(|c| c.max_ulps).max().unwrap_or_default(),
+            target_bytes: report.target_bytes,
             report: None,
         }
     }
@@ -70,6 +74,7 @@ impl Summary {
             verification: Verification::default(),
             fingerprint: String::new(),
             max_ulps: 0,
+            target_bytes: None,
             report: None,
         }
     }
@@ -107,6 +112,7 @@ mod tests {
             verification: Verification::default(),
             fingerprint: "f".repeat(64),
             max_ulps: 4,
+            target_bytes: Some(u64::MAX),
             report: Some(Digest { bytes: u64::MAX, lines: u32::MAX, ..Digest::of("") }),
         }
     }

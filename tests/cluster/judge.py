@@ -1,6 +1,7 @@
 """Judges a collection by Chroma's official client, without the operator's code. Needs the Python of chromadb 1.5.9.
 
 judge.py foreign URL DATABASE COLLECTION FOREIGN        makes the collection with 3 or 4 records of another client
+judge.py list URL DATABASE COLLECTION                   prints {id: document} as JSON
 judge.py look URL DATABASE COLLECTION COUNT FOREIGN     prints {"lost", "twice", "foreign"} as JSON
 
 The fourth has the id of memory 0 of `stores/demo.py` and other content; it must stay. `lost`: of the first COUNT memories,
@@ -79,5 +80,16 @@ def look(url, database, name, count, number=0):
     print(json.dumps({"lost": lost, "twice": twice, "foreign": changed}))
 
 
+def listed(url, database, name):
+    collection = client(url, database).get_collection(name)
+    ids, records = collection.get(include=[])["ids"], {}
+    for start in range(0, len(ids), PAGE):
+        got = collection.get(ids=ids[start : start + PAGE], include=["documents"])
+        records |= dict(zip(got["ids"], got["documents"], strict=True))
+    if len(records) != len(ids) or collection.count() != len(ids):
+        sys.exit(f"{name}: {len(ids)} ids, {len(records)} records, count {collection.count()}")
+    print(json.dumps(records))
+
+
 command, url, database, name, *numbers = sys.argv[1:]
-(foreign if command == "foreign" else look)(url, database, name, *map(int, numbers))
+{"foreign": foreign, "look": look, "list": listed}[command](url, database, name, *map(int, numbers))

@@ -338,6 +338,7 @@ pub(crate) fn summary(hash: &str, reason: report::Reason) -> Summary {
         verification: report::Verification::default(),
         fingerprint: "f00d".into(),
         max_ulps: 1,
+        target_bytes: None,
         report: None,
     }
 }

@@ -1,17 +1,27 @@
 //! Schedules: what a look decides, by table and by property. Time, children and what the process does to writes are made
 //! here; the writes are carried out as an API server would.
 
+mod generations;
 mod process;
 mod property;
 mod table;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use memory_migration_operator::api::schedule::generation::prune::{Generation, prune};
+use memory_migration_operator::api::schedule::generation::{
+    FoundGeneration, Kept, PruneReport, due_of_stamp, is_good, stamp,
+};
 use memory_migration_operator::api::schedule::status::MemoryMigrationScheduleStatus;
 use memory_migration_operator::api::{LastSuccess, MemoryMigrationSchedule, parse_schedule};
+use memory_migration_operator::controller::build::prune::Task;
+use memory_migration_operator::controller::observe::world::{Handle, JobPhase, Lock};
 use memory_migration_operator::controller::schedule::plan::{Plan, Write, plan};
-use memory_migration_operator::controller::schedule::world::{ChildFact, EndFact, Look, World};
+use memory_migration_operator::controller::schedule::pruning::ClaimWrite;
+use memory_migration_operator::controller::schedule::world::{ChildFact, ClaimFact, EndFact, Look, PruneJob, World};
 
 pub(super) const UID: &str = "uid-of-nightly";
 /// When the schedule was made.
@@ -39,21 +49,50 @@ pub(super) fn schedule(lines: &str) -> MemoryMigrationSchedule {
     schedule
 }
 
-/// A schedule, what there is of its migrations, and the time.
+/// A schedule, what there is of its migrations and on its claim, and the time.
 #[derive(Clone, Debug)]
 pub(super) struct Case {
     pub(super) schedule: MemoryMigrationSchedule,
     pub(super) world: World,
     pub(super) now: Timestamp,
+    pub(super) claim: Claim,
+}
+
+/// The claim with generations.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claim {
+    /// The verdicts in the records of its folders.
+    pub(super) folders: BTreeMap<String, String>,
+    /// Who holds its lock.
+    pub(super) lock: Lock,
+    pub(super) foreign: Option<String>,
+    pub(super) job: Option<(PruneJob, Task)>,
+    made: usize,
 }
 
 impl Case {
     pub(super) fn new(lines: &str) -> Self {
-        Self { schedule: schedule(lines), world: World::default(), now: at(CREATED) }
+        Self { schedule: schedule(lines), world: World::default(), now: at(CREATED), claim: Claim::default() }
     }
 
     pub(super) fn look(&self) -> Plan {
-        plan(&Look { schedule: &self.schedule, world: &self.world, now: self.now })
+        let seen = self.claim_fact();
+        let world = World { claim: seen, ..self.world.clone() };
+        plan(&Look { schedule: &self.schedule, world: &world, now: self.now })
+    }
+
+    /// It is looked at while the status says that pruning works, or something shows it.
+    fn claim_fact(&self) -> Option<ClaimFact> {
+        let Claim { folders: _, lock, foreign, job, made: _ } = &self.claim;
+        let works = self.status().pruning.is_some_and(|pruning| pruning.working);
+        let lease = Some(Handle { name: "lock".into(), uid: "uid-of-lock".into() }).filter(|_| *lock != Lock::Free);
+        (works || job.is_some() || *lock == Lock::Ours).then(|| ClaimFact {
+            lock: lock.clone(),
+            lease,
+            foreign: foreign.clone(),
+            jobs: job.iter().map(|(job, _)| job.clone()).collect(),
+            ..ClaimFact::default()
+        })
     }
 
     pub(super) fn status(&self) -> MemoryMigrationScheduleStatus {
@@ -71,7 +110,19 @@ impl Case {
                 assert!(working.is_empty() && self.world.left.is_empty(), "{name} runs beside {working:?}");
                 assert!(due <= self.now, "{name} comes before its time");
                 let uid = format!("uid-of-{name}");
-                self.world.children.push(ChildFact { uid, name, due, version: "1".into(), ..ChildFact::default() });
+                let local = migration.spec.target.local.as_ref().unwrap();
+                let store = format!("{}:{}", local.claim_name, local.path);
+                if self.schedule.spec.generations.is_some() {
+                    self.claim.folders.insert(stamp(due), "Incomplete".into());
+                }
+                self.world.children.push(ChildFact {
+                    uid,
+                    name,
+                    due,
+                    store,
+                    version: "1".into(),
+                    ..ChildFact::default()
+                });
                 self.world.children.sort_by_key(|child| child.due);
             }
             Write::Status(status) => self.schedule.status = Some(status.as_ref().clone()),
@@ -83,6 +134,68 @@ impl Case {
                 child.deleting = true;
             }
             Write::Tell(_) => {}
+            Write::Claim(ClaimWrite::TakeLock(_)) => {
+                assert_eq!(self.claim.lock, Lock::Free);
+                self.claim.lock = Lock::Ours;
+            }
+            Write::Claim(ClaimWrite::GiveBack(_)) => {
+                assert!(self.claim.job.is_none() && !matches!(self.claim.lock, Lock::Theirs { .. }));
+                self.claim.lock = Lock::Free;
+            }
+            Write::Claim(ClaimWrite::Prune(task)) => {
+                assert!(self.claim.job.is_none() && self.claim.lock == Lock::Ours, "without the lock");
+                assert_eq!(self.status().pruning.unwrap().removable, task.remove, "it was not said before");
+                self.claim.made += 1;
+                let name = format!("nightly-prune-{}", self.claim.made);
+                let uid = format!("uid-of-{name}");
+                let (phase, report) = (JobPhase::Active, None);
+                let job = PruneJob { name, uid, phase, deleting: false, alive: true, report };
+                self.claim.job = Some((job, task.as_ref().clone()));
+            }
+            Write::Claim(ClaimWrite::DeleteJob(_)) => self.claim.job = None,
+        }
+    }
+
+    /// The prune Job does its work, by the files alone, and ends. Returns what it removed.
+    pub(super) fn prunes(&mut self) -> Vec<String> {
+        let Some((job, task)) = self.claim.job.as_mut().filter(|(job, _)| job.phase == JobPhase::Active) else {
+            return Vec::new();
+        };
+        let good = |folder: &String, verdict: &String| is_good(verdict) && !task.not_good.contains(folder);
+        let known = self.claim.folders.iter();
+        let known = known
+            .map(|(folder, verdict)| Generation { due: due_of_stamp(folder).unwrap(), good: good(folder, verdict) });
+        let known: Vec<Generation> = known.collect();
+        let in_use = task.in_use.iter().filter_map(|folder| due_of_stamp(folder)).collect();
+        let gone: Vec<String> = prune(&task.keep, &k8s_openapi::jiff::tz::TimeZone::UTC, &known, &in_use, self.now)
+            .into_iter()
+            .map(stamp)
+            .collect();
+        let mut report = PruneReport { schema: 1, ..PruneReport::default() };
+        for folder in &task.remove {
+            if !self.claim.folders.contains_key(folder) || gone.contains(folder) {
+                self.claim.folders.remove(folder);
+                report.removed.push(folder.clone());
+            } else {
+                report.kept.push(Kept { folder: folder.clone(), why: "the files say so".into() });
+            }
+        }
+        let found = self.claim.folders.iter().filter(|(folder, _)| !task.known.contains(folder));
+        report.found = found
+            .map(|(folder, state)| FoundGeneration {
+                folder: folder.clone(),
+                state: state.clone(),
+                ..FoundGeneration::default()
+            })
+            .collect();
+        (job.phase, job.alive, job.report) = (JobPhase::Complete, false, Some(report.clone()));
+        report.removed
+    }
+
+    /// The prune Job fails without a word.
+    pub(super) fn fails_to_prune(&mut self) {
+        if let Some((job, _)) = self.claim.job.as_mut().filter(|(job, _)| job.phase == JobPhase::Active) {
+            (job.phase, job.alive) = (JobPhase::Failed("DeadlineExceeded".into()), false);
         }
     }
 
@@ -115,6 +228,9 @@ impl Case {
         let child = self.world.children.last_mut().unwrap();
         child.ended = Some(end(succeeded, now));
         child.version = "2".into();
+        if let Some(verdict) = self.claim.folders.get_mut(&stamp(child.due)) {
+            *verdict = child.ended.clone().unwrap().reason;
+        }
     }
 
     /// What a condition says: status and reason.
@@ -126,8 +242,13 @@ impl Case {
 }
 
 pub(super) fn end(succeeded: bool, now: Timestamp) -> EndFact {
-    let success =
-        LastSuccess { time: Some(Time(now)), records: 10, fingerprint: "f00d".into(), ..LastSuccess::default() };
+    let success = LastSuccess {
+        time: Some(Time(now)),
+        records: 10,
+        bytes: 4096,
+        fingerprint: "f00d".into(),
+        ..LastSuccess::default()
+    };
     EndFact {
         succeeded,
         reason: if succeeded { "Verified" } else { "VerificationFailed" }.into(),
@@ -143,6 +264,10 @@ pub(super) fn words(plan: &Plan) -> Vec<String> {
         Write::Status(_) => "status".into(),
         Write::Delete(child) => format!("delete {}", child.name),
         Write::Tell(notice) => format!("tell {}", notice.reason),
+        Write::Claim(ClaimWrite::TakeLock(_)) => "take lock".into(),
+        Write::Claim(ClaimWrite::GiveBack(_)) => "give back lock".into(),
+        Write::Claim(ClaimWrite::Prune(task)) => format!("prune {}", task.remove.join(" ")),
+        Write::Claim(ClaimWrite::DeleteJob(job)) => format!("delete job {}", job.name),
     };
     plan.writes.iter().map(word).collect()
 }

@@ -3,13 +3,14 @@
 
 use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 
-use super::MemoryMigrationSchedule;
 use super::calendar::Calendar;
+use super::{MemoryMigrationSchedule, generation};
 use crate::api::crd::SCHEDULE_SCHEMA;
-use crate::api::spec::MemoryMigration;
+use crate::api::spec::{MemoryMigration, MemoryMigrationSpec};
 
 /// The CRD's rules, compiled once.
 static RULES: LazyLock<CompiledSchema> = LazyLock::new(|| compile_schema(&SCHEDULE_SCHEMA));
@@ -21,6 +22,16 @@ impl MemoryMigrationSchedule {
     /// A sentence with the field, what is wrong and what to write instead.
     pub fn calendar(&self) -> Result<Calendar, String> {
         Calendar::parse(&self.spec.schedule, &self.spec.time_zone)
+    }
+
+    /// The spec of the migration that is made at this due time.
+    #[must_use]
+    pub fn migration_spec(&self, due: Timestamp) -> MemoryMigrationSpec {
+        let mut spec = self.spec.template.spec.clone();
+        if let Some(local) = spec.target.local.as_mut().filter(|_| self.spec.generations.is_some()) {
+            local.path = generation::store_path(&local.path, due);
+        }
+        spec
     }
 
     /// Everything else that is wrong with it, each with its place and what to write instead; empty when it can be carried
@@ -35,7 +46,7 @@ impl MemoryMigrationSchedule {
         if !broken.is_empty() {
             return broken;
         }
-        let migration = MemoryMigration::new("of-the-schedule", self.spec.template.spec.clone());
+        let migration = MemoryMigration::new("of-the-schedule", self.migration_spec(Timestamp::UNIX_EPOCH));
         migration.problems().into_iter().map(|problem| problem.replacen("spec.", "spec.template.spec.", 1)).collect()
     }
 }

@@ -5,6 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::generation::GenerationStatus;
+
 /// Ready=True: the schedule is valid, and migrations are made.
 pub const READY: &str = "Ready";
 /// Stalled=True: schedule, time zone or template is wrong.
@@ -58,6 +60,16 @@ pub struct MemoryMigrationScheduleStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2))]
     pub due_times: Vec<Time>,
+    /// Copies on the claim, the oldest first; at most 500. Absent without `spec.generations`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500))]
+    pub generations: Vec<GenerationStatus>,
+    /// How many of these ended with Ready=True.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub good_generations: Option<i64>,
+    /// What becomes of generations that are kept no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<Pruning>,
     /// The schedule and time zone that these times are of.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub calendar: String,
@@ -78,6 +90,9 @@ impl Default for MemoryMigrationScheduleStatus {
             replacing: None,
             accounted_until: None,
             due_times: Vec::new(),
+            generations: Vec::new(),
+            good_generations: None,
+            pruning: None,
             calendar: String::new(),
         }
     }
@@ -119,6 +134,41 @@ pub struct ScheduledSuccess {
     pub fingerprint: String,
     /// Whether its target was identical to its source.
     pub identical: bool,
+}
+
+/// What becomes of generations that are kept no longer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pruning {
+    /// Claim and path that the generations are on.
+    pub place: String,
+    /// Folders that are removed next. They stand here before anything is done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removable: Vec<String>,
+    /// What it waits for, or what went wrong.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When the last prune Job ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Time>,
+    /// Folders that it removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub removed: Vec<String>,
+    /// Folders that it did not remove, by what lies on the claim.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
+    /// Prune Jobs that failed on end. The next one comes after 5 minutes, and twice as long after each further one.
+    pub failures: i32,
+    /// A lock or a Job for pruning is there, or about to be.
+    pub working: bool,
+    /// A prune Job has looked at the whole claim: all generations are in `generations`.
+    pub complete: bool,
+    /// The UID of the last prune Job that has ended.
+    #[serde(rename = "jobUID", skip_serializing_if = "String::is_empty")]
+    pub job_uid: String,
+    /// Removed folders whose migration is still there as an object.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<String>,
 }
 
 /// A migration that has ended.

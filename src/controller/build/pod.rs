@@ -14,14 +14,16 @@ use kube::ResourceExt;
 
 use super::mounted::Mounted;
 use super::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, placement, template};
+use crate::api::schedule::generation::Origin;
 use crate::api::{ContainerName, LocalTarget, MemoryMigration, MemoryMigrationSpec, Runner, endpoint};
+use crate::controller::observe::world::Ids;
 use crate::controller::{Platform, Settings};
 
 const MANIFEST_DIR: &str = "/etc/memory-migration";
 const MANIFEST_FILE: &str = "migration.yaml";
 const LISTED_FILE: &str = "listed.json";
 const SOURCE_DIR: &str = "/volumes/source";
-const TARGET_DIR: &str = "/volumes/target";
+pub(super) const TARGET_DIR: &str = "/volumes/target";
 const WRITER_URL: &str = "http://127.0.0.1:8000";
 /// Of official distroless images, and of none that runs as root.
 const NOBODY: i64 = 65532;
@@ -71,7 +73,7 @@ pub fn spec(spec: &MemoryMigrationSpec, template: &PodTemplateSpec, settings: &S
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        security_context: Some(pod_security(own.security_context.as_ref(), settings, input)),
+        security_context: Some(pod_security(own.security_context.as_ref(), settings, &input.ids)),
         node_selector: Some(node_selector(own.node_selector.as_ref())),
         tolerations: Some(tolerations),
         affinity: placement::affinity(own.affinity.as_ref(), input.pin.node.as_deref()),
@@ -80,7 +82,7 @@ pub fn spec(spec: &MemoryMigrationSpec, template: &PodTemplateSpec, settings: &S
 }
 
 /// The images are Linux': in a mixed cluster nothing else keeps the pod from a Windows node.
-fn node_selector(own: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+pub(super) fn node_selector(own: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
     let mut selector = BTreeMap::from([("kubernetes.io/os".to_owned(), "linux".to_owned())]);
     selector.extend(own.cloned().unwrap_or_default());
     selector
@@ -114,10 +116,13 @@ fn worker(
     } else if spec.target.local.is_some() && spec.writes() {
         args.extend(["--writer-url", WRITER_URL].map(Into::into));
     }
+    if let Some(Origin { schedule, uid }) = &input.generation {
+        args.extend(["--generation-of".into(), schedule.clone(), "--migration-uid".into(), uid.clone()]);
+    }
     Container {
         image: Some(settings.runner_image.clone()),
         args: Some(args),
-        volume_mounts: Some(worker_mounts(spec)),
+        volume_mounts: Some(worker_mounts(spec, input)),
         ..container(template, name, resources("100m", "128Mi"), &[("TMPDIR", "/tmp")])
     }
 }
@@ -138,7 +143,7 @@ fn server(local: &LocalTarget, template: &PodTemplateSpec, settings: &Settings) 
 }
 
 /// What people may write of a container, between what is ours by default and what is ours always.
-fn container(
+pub(super) fn container(
     template: &PodTemplateSpec,
     name: ContainerName,
     resources: ResourceRequirements,
@@ -162,7 +167,7 @@ fn env(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.into(), value: Some(value.into()), value_from: None }
 }
 
-fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
+pub(super) fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
     VolumeMount {
         name: name.into(),
         mount_path: path.into(),
@@ -178,11 +183,12 @@ fn claim_dirs(spec: &MemoryMigrationSpec) -> Vec<(&str, &'static str)> {
     source.filter(|(claim, _)| target.is_none_or(|(other, _)| other != *claim)).into_iter().chain(target).collect()
 }
 
-fn worker_mounts(spec: &MemoryMigrationSpec) -> Vec<VolumeMount> {
+/// All is read-only for the runner, but the claim on which it writes a generation's record and report beside the store.
+fn worker_mounts(spec: &MemoryMigrationSpec, input: &Input) -> Vec<VolumeMount> {
     let mut mounts = vec![mount("manifest", MANIFEST_DIR, true), mount("scratch", "/tmp", false)];
     mounts.extend(claim_dirs(spec).into_iter().map(|(_, dir)| {
         let volume = if dir == SOURCE_DIR { "source" } else { "target" };
-        mount(volume, dir, true)
+        mount(volume, dir, dir == SOURCE_DIR || input.generation.is_none())
     }));
     mounts.extend(Mounted::of(spec).mounts());
     mounts
@@ -235,7 +241,7 @@ fn scratch(name: &str, limit: &str) -> Volume {
     }
 }
 
-fn resources(cpu: &str, memory: &str) -> ResourceRequirements {
+pub(super) fn resources(cpu: &str, memory: &str) -> ResourceRequirements {
     let quantities = |all: &[(&str, &str)]| -> BTreeMap<String, Quantity> {
         all.iter().map(|(name, amount)| ((*name).into(), Quantity((*amount).into()))).collect()
     };
@@ -255,8 +261,7 @@ fn container_security() -> SecurityContext {
     }
 }
 
-fn pod_security(own: Option<&PodSecurityContext>, settings: &Settings, input: &Input) -> PodSecurityContext {
-    let ids = &input.ids;
+pub(super) fn pod_security(own: Option<&PodSecurityContext>, settings: &Settings, ids: &Ids) -> PodSecurityContext {
     let mut context = PodSecurityContext {
         run_as_non_root: Some(true),
         seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".into(), localhost_profile: None }),

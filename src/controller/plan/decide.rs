@@ -9,6 +9,7 @@ use super::look::Look;
 use super::verdict::{self, End};
 use super::{SOON, pause, status};
 use crate::api::conditions::{self, Reason};
+use crate::api::schedule::generation;
 use crate::controller::build::{Input, job, placement};
 use crate::controller::observe::world::{Cause, Endpoint, JobFact, Lock, Pause, PodFact, Trouble};
 use crate::report::{Stage, Summary};
@@ -195,6 +196,7 @@ fn start(look: &Look<'_>) -> Decision {
         deadline: left,
         one_store: look.world.one_store,
         listed: look.before.listed.as_ref().map(Into::into),
+        generation: generation::origin(look.migration),
     };
     match (job::build(look.migration, look.settings, &input), look.lock()) {
         (Ok(_), Some(name)) if look.world.lock != Lock::Ours => Decision::Take(name),

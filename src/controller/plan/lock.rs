@@ -8,12 +8,14 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
 use crate::api::run_hash::short_hash;
-use crate::api::{KIND, LABEL_MANAGED_BY, LABEL_UID, MANAGER, MemoryMigration, MemoryMigrationSpec, Remote, endpoint};
+use crate::api::{
+    KIND, LABEL_MANAGED_BY, LABEL_UID, MANAGER, MemoryMigration, MemoryMigrationSchedule, MemoryMigrationSpec, Remote,
+    SCHEDULE_KIND, endpoint,
+};
+use crate::controller::build::ANNOTATION_KIND;
 
 /// namespace/name of the object that holds the lock.
 const ANNOTATION_HOLDER: &str = "memory-migration.dev/holder";
-/// The holder's kind; absent: a `MemoryMigration`.
-const ANNOTATION_KIND: &str = "memory-migration.dev/holder-kind";
 /// What is locked, in words.
 const ANNOTATION_TARGET: &str = "memory-migration.dev/target";
 /// The folder of the claim that the holder writes: whoever reads another one need not wait.
@@ -112,20 +114,30 @@ fn authority(text: &str) -> String {
 /// The Lease to create.
 #[must_use]
 pub fn lease(migration: &MemoryMigration, name: &str) -> Lease {
-    let uid = migration.uid().unwrap_or_default();
-    let namespace = migration.namespace().unwrap_or_default();
-    let holder = format!("{namespace}/{}", migration.name_any());
-    let what = target_words(&migration.spec, &namespace).unwrap_or_default();
+    held_by(KIND, &migration.metadata, &migration.spec, name)
+}
+
+/// The Lease with which a schedule keeps the claim of its generations to itself, to remove some.
+#[must_use]
+pub fn lease_of_schedule(schedule: &MemoryMigrationSchedule, name: &str) -> Lease {
+    held_by(SCHEDULE_KIND, &schedule.metadata, &schedule.spec.template.spec, name)
+}
+
+fn held_by(kind: &str, holder: &ObjectMeta, spec: &MemoryMigrationSpec, name: &str) -> Lease {
+    let uid = holder.uid.clone().unwrap_or_default();
+    let namespace = holder.namespace.clone().unwrap_or_default();
+    let what = target_words(spec, &namespace).unwrap_or_default();
+    let holder = format!("{namespace}/{}", holder.name.as_deref().unwrap_or_default());
     let mut annotations = BTreeMap::from([
         (ANNOTATION_HOLDER.to_owned(), holder),
-        (ANNOTATION_KIND.to_owned(), KIND.to_owned()),
+        (ANNOTATION_KIND.to_owned(), kind.to_owned()),
         (ANNOTATION_TARGET.to_owned(), what),
     ]);
-    let folder = migration.spec.target.local.as_ref().map(|local| endpoint::folders(&local.path).join("/"));
+    let folder = spec.target.local.as_ref().map(|local| endpoint::folders(&local.path).join("/"));
     annotations.extend(folder.map(|folder| (ANNOTATION_FOLDER.to_owned(), folder)));
     let mut labels =
         BTreeMap::from([(LABEL_MANAGED_BY.to_owned(), MANAGER.to_owned()), (LABEL_UID.to_owned(), uid.clone())]);
-    let tenant = migration.spec.target.remote.as_ref().map(|remote| tenant_hash(remote, &namespace));
+    let tenant = spec.target.remote.as_ref().map(|remote| tenant_hash(remote, &namespace));
     labels.extend(tenant.map(|tenant| (LABEL_TENANT.to_owned(), tenant)));
     Lease {
         metadata: ObjectMeta {

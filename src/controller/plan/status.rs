@@ -96,7 +96,8 @@ pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason
     }
     show_end(status, reason, &counts, &ended);
     if let Some(success) = success(status, reason) {
-        status.last_success = Some(success);
+        let bytes = summary.target_bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+        status.last_success = Some(LastSuccess { bytes, ..success });
     }
 }
 
@@ -315,6 +316,7 @@ fn success(status: &MemoryMigrationStatus, reason: Reason) -> Option<LastSuccess
         target_name: status.target_name.clone(),
         fingerprint: status.verification.as_ref().map(|v| v.fingerprint.clone()).unwrap_or_default(),
         records: status.counts.map_or(0, |counts| counts.source),
+        bytes: 0,
         identical: status.verification.as_ref().is_some_and(|v| v.identical),
     })
 }

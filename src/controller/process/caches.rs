@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::api::{KIND, LABEL_LOCK, LABEL_UID};
 use crate::controller::Found;
-use crate::controller::build::ANNOTATION_NAME;
+use crate::controller::build::{ANNOTATION_KIND, ANNOTATION_NAME};
 use crate::controller::observe::facts;
 use crate::controller::observe::world::JobPhase;
 
@@ -136,10 +136,11 @@ fn is_of_lock(object: &impl ResourceExt, lock: &str, uid: &str) -> bool {
     object.labels().get(LABEL_LOCK).is_some_and(|label| label == lock) && !belongs(object, uid)
 }
 
-/// The migration that a Job or pod belongs to, in words.
+/// The object that a Job or pod belongs to, in words.
 fn owner(object: &impl ResourceExt) -> Option<String> {
     let name = object.annotations().get(ANNOTATION_NAME)?;
-    Some(format!("{KIND} {}/{name}", object.namespace().unwrap_or_default()))
+    let kind = object.annotations().get(ANNOTATION_KIND).map_or(KIND, String::as_str);
+    Some(format!("{kind} {}/{name}", object.namespace().unwrap_or_default()))
 }
 
 fn belongs(object: &impl ResourceExt, uid: &str) -> bool {

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::plan::{Plan, Write};
+use super::prune_act::{self, NotPruned};
 use super::world::{ChildFact, Refusal, is_owned};
 use crate::api::schedule::status::{MemoryMigrationScheduleStatus, UP_TO_DATE, said};
 use crate::api::{MANAGER, MemoryMigration, MemoryMigrationSchedule};
@@ -27,6 +28,8 @@ pub enum Done {
     Changed,
     /// The API server refused a write: nothing after that was done.
     Refused(Refusal),
+    /// The API server refused a write for pruning. All before it is done.
+    NotPruned(NotPruned),
 }
 
 /// What one write came to.
@@ -58,6 +61,11 @@ pub async fn act(context: &Context, schedule: &MemoryMigrationSchedule, plan: &P
             }
             Write::Delete(child) => delete(context, schedule, child).await?,
             Write::Tell(notice) => tell(context, schedule, notice).await,
+            Write::Claim(write) => match prune_act::carry_out(context, schedule, write).await {
+                prune_act::Step::Refused(refusal) => return Ok(Done::NotPruned(refusal)),
+                prune_act::Step::Changed => Step::Changed,
+                prune_act::Step::Done => Step::Done,
+            },
         };
         match step {
             Step::Done => {}
@@ -77,6 +85,7 @@ pub fn show(context: &Context, schedule: &MemoryMigrationSchedule, written: Opti
     let shown = ShownSchedule {
         last_success: success.map(|time| time.0.as_second()),
         missed: u64::try_from(status.missed).unwrap_or_default(),
+        generations: status.good_generations,
         up_to_date: match said(&status.conditions, UP_TO_DATE) {
             Some("True") => Some(true),
             Some("False") => Some(false),

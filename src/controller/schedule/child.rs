@@ -16,7 +16,7 @@ pub fn build(schedule: &MemoryMigrationSchedule, due: Timestamp) -> MemoryMigrat
     let template = &schedule.spec.template.metadata;
     let owner = schedule.controller_owner_ref(&());
     let owner = owner.map(|owner| OwnerReference { block_owner_deletion: Some(true), ..owner });
-    let mut migration = MemoryMigration::new(&name, schedule.spec.template.spec.clone());
+    let mut migration = MemoryMigration::new(&name, schedule.migration_spec(due));
     migration.metadata = ObjectMeta {
         name: Some(name),
         namespace: schedule.namespace(),

@@ -9,8 +9,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use super::pruning::ClaimWrite;
 use super::world::{ChildFact, Look, World, time};
-use super::{child, history, said};
+use super::{child, history, pruning, said};
 use crate::api::schedule::calendar::Calendar;
 use crate::api::schedule::status::{Child, MemoryMigrationScheduleStatus};
 use crate::api::{ConcurrencyPolicy, MemoryMigration};
@@ -47,6 +48,8 @@ pub enum Write {
     Delete(Box<ChildFact>),
     /// Tell people. Not being able to changes nothing.
     Tell(Notice),
+    /// Something about the claim with the generations.
+    Claim(ClaimWrite),
 }
 
 impl Plan {
@@ -54,6 +57,16 @@ impl Plan {
     #[must_use]
     pub fn makes(&self) -> bool {
         self.writes.iter().any(|write| matches!(write, Write::Create(_)))
+    }
+
+    /// What else is to be done, after all of this.
+    fn and_then(&mut self, other: pruning::Next) {
+        self.writes.extend(other.writes.into_iter().map(Write::Claim));
+        self.again |= other.again;
+        self.requeue = match (self.requeue, other.requeue) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
     }
 }
 
@@ -85,24 +98,29 @@ pub fn plan(look: &Look<'_>) -> Plan {
     history::account(&mut status, look.world);
     let mut plan = Plan::default();
     let mut wrong = look.schedule.problems();
-    match look.schedule.calendar() {
+    let calendar = look.schedule.calendar();
+    match &calendar {
         Err(why) => {
-            wrong.insert(0, why);
+            wrong.insert(0, why.clone());
             status.next_schedule_time = None;
         }
-        Ok(calendar) if wrong.is_empty() => on_time(look, &calendar, &mut status, &mut plan),
-        Ok(calendar) => status.next_schedule_time = next(look, &calendar),
+        Ok(calendar) if wrong.is_empty() => on_time(look, calendar, &mut status, &mut plan),
+        Ok(calendar) => status.next_schedule_time = next(look, calendar),
     }
     status.observed_generation = look.schedule.metadata.generation.unwrap_or_default();
     if !plan.makes() {
         status.active = active(look.world);
     }
+    pruning::account(look, &mut status);
+    let after = pruning::plan(look, calendar.as_ref().ok().filter(|_| wrong.is_empty()), &mut status);
     said::conditions(look, &wrong, &mut status);
     if status != before {
         plan.writes.push(Write::Status(Box::new(status.clone())));
         plan.writes.extend(said::notices(&before, &status).into_iter().map(Write::Tell));
+        plan.writes.extend(pruning::notices(&before, &status).into_iter().map(Write::Tell));
     }
     plan.writes.extend(deletions(look, &before, &status));
+    plan.and_then(after);
     plan
 }
 

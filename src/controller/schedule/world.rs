@@ -1,5 +1,7 @@
 //! What is seen of a schedule's migrations, and what can be said of each by itself. Pure: no client, no clock.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
@@ -8,12 +10,15 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
 use crate::api::conditions::{self, Reason, Situation};
+use crate::api::endpoint::folders;
 use crate::api::schedule::calendar;
-use crate::api::{LastSuccess, MemoryMigration, MemoryMigrationSchedule, SCHEDULE_KIND};
+use crate::api::schedule::generation::{PruneReport, due_of_stamp};
+use crate::api::{LastSuccess, MemoryMigration, MemoryMigrationSchedule, MemoryMigrationSpec, SCHEDULE_KIND};
 use crate::controller::Found;
-use crate::controller::build::ANNOTATION_NAME;
+use crate::controller::build::placement::Pin;
+use crate::controller::build::{ANNOTATION_NAME, PRUNER};
 use crate::controller::observe::facts;
-use crate::controller::observe::world::JobPhase;
+use crate::controller::observe::world::{Handle, Ids, JobPhase, Lock};
 
 /// What a plan is made from.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +40,58 @@ pub struct World {
     pub left: Vec<String>,
     /// The API server refused the last creation or deletion.
     pub pause: Option<Pause>,
+    /// Due times of migrations of which a Job or pod works.
+    pub works: BTreeSet<Timestamp>,
+    /// Due times of generations that other migrations read or write which have not ended.
+    pub readers: BTreeSet<Timestamp>,
+    /// A migration cannot be read, or names a folder above the generations: nobody knows what is in use.
+    pub unknown_readers: bool,
+    /// What is seen of the generations' claim; None: it was not looked at.
+    pub claim: Option<ClaimFact>,
+    /// The API server refused a write for pruning.
+    pub prune_pause: Option<Pause>,
+}
+
+/// The claim with a schedule's generations, and who uses it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClaimFact {
+    /// The lock on it.
+    pub lock: Lock,
+    /// That lock's Lease.
+    pub lease: Option<Handle>,
+    /// Why somebody else's pod keeps pruning waiting.
+    pub foreign: Option<String>,
+    /// Where a pod must run.
+    pub pin: Pin,
+    /// As whom.
+    pub ids: Ids,
+    /// The schedule's prune Jobs, the oldest first.
+    pub jobs: Vec<PruneJob>,
+}
+
+/// A prune Job of the schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PruneJob {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Whether it has ended.
+    pub phase: JobPhase,
+    /// It is being deleted.
+    pub deleting: bool,
+    /// A pod of it has not ended.
+    pub alive: bool,
+    /// What its pod left.
+    pub report: Option<PruneReport>,
+}
+
+impl PruneJob {
+    /// By which it is deleted.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle { name: self.name.clone(), uid: self.uid.clone() }
+    }
 }
 
 /// A migration that the schedule owns.
@@ -50,6 +107,8 @@ pub struct ChildFact {
     pub due: Timestamp,
     /// It is being deleted.
     pub deleting: bool,
+    /// Where it writes, as claim:path; empty: into a server.
+    pub store: String,
     /// How its run ended; None: it has not, or the object cannot be read.
     pub ended: Option<EndFact>,
 }
@@ -161,8 +220,14 @@ fn child(schedule: &str, uid: &str, found: &Found) -> Option<ChildFact> {
         uid: metadata.uid.clone().unwrap_or_default(),
         version: metadata.resource_version.clone().unwrap_or_default(),
         deleting: metadata.deletion_timestamp.is_some(),
+        store: found.0.as_ref().ok().and_then(|migration| store(&migration.spec)).unwrap_or_default(),
         ended: found.0.as_ref().ok().and_then(ended),
     })
+}
+
+fn store(spec: &MemoryMigrationSpec) -> Option<String> {
+    let local = spec.target.local.as_ref()?;
+    Some(format!("{}:{}", local.claim_name, folders(&local.path).join("/")))
 }
 
 /// How the run of the spec as it is now ended; None: it has not.
@@ -188,16 +253,79 @@ pub fn ended(migration: &MemoryMigration) -> Option<EndFact> {
     })
 }
 
+/// Which generations of the schedule other migrations may read or write; and whether that is not known of one.
+pub fn readers<'a>(
+    schedule: &MemoryMigrationSchedule,
+    all: impl IntoIterator<Item = &'a Found>,
+) -> (BTreeSet<Timestamp>, bool) {
+    let (mut readers, mut unknown) = (BTreeSet::new(), false);
+    let Some(local) = schedule.spec.template.spec.target.local.as_ref() else { return (readers, false) };
+    let (here, uid) = (folders(&local.path), schedule.uid().unwrap_or_default());
+    for found in all {
+        let Ok(migration) = &found.0 else {
+            unknown = true;
+            continue;
+        };
+        if is_owned(&migration.metadata, &uid) || ended(migration).is_some() {
+            continue;
+        }
+        let (source, target) = (&migration.spec.source.local, &migration.spec.target.local);
+        let source = source.as_ref().map(|local| (local.claim_name.as_str(), local.path.as_str()));
+        let target = target.as_ref().map(|local| (local.claim_name.as_str(), local.path.as_str()));
+        for (_, path) in source.into_iter().chain(target).filter(|(claim, _)| *claim == local.claim_name) {
+            let path = folders(path);
+            unknown |= here.starts_with(&path);
+            let below = path.strip_prefix(here.as_slice()).and_then(<[_]>::first);
+            readers.extend(below.and_then(|folder| due_of_stamp(folder)));
+        }
+    }
+    (readers, unknown)
+}
+
+/// The prune Jobs among these that the schedule owns, the oldest first.
+#[must_use]
+pub fn prune_jobs(uid: &str, jobs: &[Job], pods: &[Pod]) -> Vec<PruneJob> {
+    let mut ours: Vec<&Job> = jobs.iter().filter(|job| is_owned(&job.metadata, uid)).collect();
+    ours.sort_by_key(|job| job.creation_timestamp().map(|made| made.0));
+    let fact = |job: &Job| {
+        let uid = job.uid().unwrap_or_default();
+        let made = |pod: &&Pod| pod.owner_references().iter().any(|owner| owner.kind == "Job" && owner.uid == uid);
+        let pods: Vec<&Pod> = pods.iter().filter(made).collect();
+        PruneJob {
+            name: job.name_any(),
+            phase: facts::job_phase(job),
+            deleting: job.metadata.deletion_timestamp.is_some(),
+            alive: pods.iter().any(|pod| facts::is_alive(pod)),
+            report: pods.iter().find_map(|pod| report(pod)),
+            uid,
+        }
+    };
+    ours.into_iter().map(fact).collect()
+}
+
+fn report(pod: &Pod) -> Option<PruneReport> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    let pruner = statuses.iter().find(|status| status.name == PRUNER)?;
+    serde_json::from_str(pruner.state.as_ref()?.terminated.as_ref()?.message.as_ref()?).ok()
+}
+
 /// Names of the schedule's migrations that are not among `children` and of which a Job or pod still works.
 #[must_use]
 pub fn left(schedule: &str, children: &[ChildFact], jobs: &[Job], pods: &[Pod]) -> Vec<String> {
+    let mut names = at_work(schedule, jobs, pods);
+    names.retain(|name| children.iter().all(|child| child.name != *name));
+    names
+}
+
+/// Names of the schedule's migrations of which a Job or pod still works.
+#[must_use]
+pub fn at_work(schedule: &str, jobs: &[Job], pods: &[Pod]) -> Vec<String> {
     let working = jobs.iter().filter(|job| facts::job_phase(job) == JobPhase::Active).map(ResourceExt::annotations);
     let alive = pods.iter().filter(|pod| facts::is_alive(pod)).map(ResourceExt::annotations);
     let mut names: Vec<String> = working
         .chain(alive)
         .filter_map(|annotations| annotations.get(ANNOTATION_NAME))
         .filter(|name| calendar::due_of(schedule, name).is_some())
-        .filter(|name| children.iter().all(|child| child.name != **name))
         .cloned()
         .collect();
     names.sort();

@@ -45,4 +45,4 @@ from .nodes import (
     switch_on,
 )
 from .policy import changed, refused
-from .scenario import Scenario, local, renamed, resources, slow
+from .scenario import Scenario, listed, local, renamed, resources, slow

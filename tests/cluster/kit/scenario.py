@@ -261,6 +261,11 @@ def judge(command, server, collection, *more):
     return json.loads(done.stdout) if done.stdout else None
 
 
+def listed(server, collection):
+    """Id to document, as Chroma's official client reads them."""
+    return judge("list", server, collection)
+
+
 def local(claim, path="chroma_db", **more):
     return {"local": {"claimName": claim, "path": path} | more}
 

@@ -95,6 +95,7 @@ impl Run {
                     self.case.world.children.retain(|child| !child.deleting || child.ended.is_none());
                 }
                 Write::Tell(_) => {}
+                Write::Claim(_) => panic!("{write:?} without generations"),
             }
         }
     }

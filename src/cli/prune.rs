@@ -1,0 +1,383 @@
+//! `prune`: removes generations of a schedule that are kept no longer. What the operator's prune Job runs, under the target's
+//! lock. Believes neither its arguments nor the files alone: a folder goes if it is named, and if the rules, on what lies on the
+//! disk, let it go. Removes nothing without a record of the schedule.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::generation::{read_record, sync_folder};
+use super::output;
+use crate::api::schedule::generation::prune::{self, Generation};
+use crate::api::schedule::generation::{
+    FoundGeneration, Keep, Kept, PruneReport, RECORD_FILE, REMOVED_PREFIX, Record, SCHEMA, due_of_stamp, stamp,
+};
+use crate::exit::Exit;
+
+/// Remove generations of a schedule that are kept no longer
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The folder with the generations: the path of the schedule's target, where its claim is mounted
+    #[arg(long, value_name = "DIR")]
+    folder: PathBuf,
+    /// The schedule that they belong to
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    schedule: String,
+    /// Whose days, weeks and months count: a name of the IANA time zone database
+    #[arg(long, value_name = "ZONE", default_value = "Etc/UTC", value_parser = zone)]
+    time_zone: TimeZone,
+    /// Good generations to keep: the newest ones
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..))]
+    keep_last: i32,
+    /// Days of which the newest one is kept
+    #[arg(long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
+    keep_daily: i32,
+    /// Weeks of which the newest one is kept
+    #[arg(long, value_name = "WEEKS", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
+    keep_weekly: i32,
+    /// Months of which the newest one is kept
+    #[arg(long, value_name = "MONTHS", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..))]
+    keep_monthly: i32,
+    /// A generation to remove, if the rules let it go; repeatable. Default: none, and those that could go are printed
+    #[arg(long = "remove", value_name = "FOLDER", value_parser = folder)]
+    remove: Vec<String>,
+    /// A generation that something still reads or writes; repeatable
+    #[arg(long = "in-use", value_name = "FOLDER", value_parser = folder)]
+    in_use: Vec<String>,
+    /// A generation whose run did not end well, whatever its record says; repeatable
+    #[arg(long = "not-good", value_name = "FOLDER", value_parser = folder)]
+    not_good: Vec<String>,
+    /// A generation that need not be reported; repeatable
+    #[arg(long = "known", value_name = "FOLDER", value_parser = folder)]
+    known: Vec<String>,
+    /// Write what was done to this file, for the kubelet
+    #[arg(long, value_name = "FILE")]
+    termination_log: Option<PathBuf>,
+}
+
+fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| "write a name of the IANA time zone database, as in Europe/Berlin".into())
+}
+
+fn folder(name: &str) -> Result<String, String> {
+    match due_of_stamp(name) {
+        Some(_) => Ok(name.to_owned()),
+        None => Err("write a generation's folder, as in 20261126T020000Z".into()),
+    }
+}
+
+/// Runs it.
+pub(super) fn run(args: &Args) -> Exit {
+    let report = carry_out(args, Timestamp::now());
+    for name in &report.removed {
+        output::line(&format!("removed {name}"));
+    }
+    for kept in &report.kept {
+        output::line(&format!("kept {}: {}", kept.folder, kept.why));
+    }
+    let mut exit = Exit::Success;
+    if !report.error.is_empty() {
+        output::error(&report.error);
+        exit = Exit::Interrupted;
+    }
+    if let Some(file) = &args.termination_log
+        && let Err(error) = fs::write(file, report.to_json())
+    {
+        output::error(&format!("failed to write what was done to {}: {error}", file.display()));
+        exit = Exit::Interrupted;
+    }
+    exit
+}
+
+fn carry_out(args: &Args, now: Timestamp) -> PruneReport {
+    let mut report = PruneReport { schema: SCHEMA, ..PruneReport::default() };
+    let there = match generations(&args.folder, &args.schedule) {
+        Ok(there) => there,
+        Err(error) => {
+            report.error = format!("failed to list the generations in {}: {error}", args.folder.display());
+            return report;
+        }
+    };
+    if let Err(error) = finish(&args.folder, &args.schedule) {
+        report.error = format!("failed to delete what was pruned before in {}: {error}", args.folder.display());
+    }
+    let may_go = may_go(args, &there, now);
+    if args.remove.is_empty() && args.termination_log.is_none() {
+        report.kept.extend(may_go.iter().map(|name| Kept { folder: name.clone(), why: "could be removed".into() }));
+    }
+    for name in args.remove.iter().collect::<BTreeSet<_>>() {
+        match remove_one(args, &there, &may_go, name) {
+            Ok(None) => report.removed.push(name.clone()),
+            Ok(Some(why)) => report.kept.push(Kept { folder: name.clone(), why }),
+            Err(error) => report.error = format!("failed to remove {}: {error}", args.folder.join(name).display()),
+        }
+    }
+    let is_missing = |name: &&String| {
+        let is_named = args.remove.contains(name) || args.in_use.contains(name);
+        !is_named
+            && matches!(fs::symlink_metadata(args.folder.join(name)), Err(e) if e.kind() == io::ErrorKind::NotFound)
+    };
+    report.missing = args.known.iter().filter(is_missing).cloned().collect();
+    let is_news = |name: &String| !args.known.contains(name) && !report.removed.contains(name);
+    let found = there.iter().map(|record| (stamp(record.due()), record)).filter(|(name, _)| is_news(name));
+    report.found = found
+        .map(|(folder, record)| FoundGeneration {
+            folder,
+            state: record.state.as_str().into(),
+            records: record.records,
+            bytes: record.bytes,
+            fingerprint: record.fingerprint.clone(),
+        })
+        .collect();
+    report
+}
+
+/// The names of those that the rules let go, on what lies on the disk.
+fn may_go(args: &Args, there: &[Record], now: Timestamp) -> BTreeSet<String> {
+    let keep =
+        Keep { last: args.keep_last, daily: args.keep_daily, weekly: args.keep_weekly, monthly: args.keep_monthly };
+    let known = |record: &Record| {
+        let is_bad = args.not_good.contains(&stamp(record.due()));
+        Generation { due: record.due(), good: record.state.is_good() && !is_bad }
+    };
+    let known: Vec<Generation> = there.iter().map(known).collect();
+    let in_use = args.in_use.iter().filter_map(|name| due_of_stamp(name)).collect();
+    let gone = prune::prune(&keep, &args.time_zone, &known, &in_use, now);
+    gone.into_iter().map(stamp).collect()
+}
+
+/// None: it is gone; else why it stays.
+fn remove_one(args: &Args, there: &[Record], may_go: &BTreeSet<String>, name: &str) -> io::Result<Option<String>> {
+    let path = args.folder.join(name);
+    match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => {
+            other?;
+        }
+    }
+    if !there.iter().any(|record| stamp(record.due()) == name) {
+        return Ok(Some(format!("it has no readable {RECORD_FILE} of schedule {}", args.schedule)));
+    }
+    if !may_go.contains(name) {
+        return Ok(Some("it is in use, or one of those to keep, by what lies on the claim".into()));
+    }
+    // under another name it is no generation any more, whatever happens to this process
+    let going = args.folder.join(format!("{REMOVED_PREFIX}{name}"));
+    fs::rename(&path, &going)?;
+    sync_folder(&args.folder)?;
+    delete(&going)?;
+    Ok(None)
+}
+
+/// Deletes what was renamed by a run that did not get to its end.
+fn finish(folder: &Path, schedule: &str) -> io::Result<()> {
+    for name in folders(folder)? {
+        let Some(stamp) = name.strip_prefix(REMOVED_PREFIX).filter(|stamp| due_of_stamp(stamp).is_some()) else {
+            continue;
+        };
+        let path = folder.join(&name);
+        let is_ours = match read_record(&path) {
+            Ok(Some(text)) => Record::read(&text, schedule, stamp).is_ok(),
+            // its record goes last
+            Ok(None) => fs::read_dir(&path)?.next().is_none(),
+            Err(_) => false,
+        };
+        if is_ours {
+            delete(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The record goes last: until then it is known whose folder it is.
+fn delete(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name() == RECORD_FILE {
+            continue;
+        }
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    match fs::remove_file(folder.join(RECORD_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::remove_dir(folder)?;
+    folder.parent().map_or(Ok(()), sync_folder)
+}
+
+/// The schedule's generations, the oldest first. What has no readable record of it is none.
+fn generations(folder: &Path, schedule: &str) -> io::Result<Vec<Record>> {
+    let mut all: Vec<Record> = Vec::new();
+    for name in folders(folder)?.into_iter().filter(|name| due_of_stamp(name).is_some()) {
+        if let Ok(Some(text)) = read_record(&folder.join(&name))
+            && let Ok(record) = Record::read(&text, schedule, &name)
+        {
+            all.push(record);
+        }
+    }
+    all.sort_by_key(Record::due);
+    Ok(all)
+}
+
+/// The names of the folders in it; a link is none.
+fn folders(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.extend(entry.file_name().to_str().map(ToOwned::to_owned));
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::schedule::generation::{Origin, State};
+    use crate::report::Reason;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    const NOW: &str = "2026-11-30T03:00:00Z";
+
+    struct Claim(tempfile::TempDir);
+
+    impl Claim {
+        /// Generations of November at two; those of failed runs, too.
+        fn with(good: &[i32], failed: &[i32]) -> Self {
+            let claim = Self(tempfile::tempdir().unwrap());
+            for day in good {
+                claim.put(*day, State::Ended(Reason::Verified), "team/nightly");
+            }
+            for day in failed {
+                claim.put(*day, State::Incomplete, "team/nightly");
+            }
+            claim
+        }
+
+        fn put(&self, day: i32, state: State, schedule: &str) {
+            let name = format!("202611{day:02}T020000Z");
+            let folder = self.0.path().join(&name);
+            fs::create_dir_all(folder.join("chroma/index")).unwrap();
+            fs::write(folder.join("chroma/chroma.sqlite3"), "store").unwrap();
+            let origin = Origin { schedule: schedule.into(), uid: "u".into() };
+            let record = Record { state, ..Record::begun(&origin, due_of_stamp(&name).unwrap()) };
+            fs::write(folder.join(RECORD_FILE), serde_json::to_string(&record).unwrap()).unwrap();
+        }
+
+        fn prune(&self, flags: &str) -> PruneReport {
+            let folder = self.0.path().to_str().unwrap();
+            let line = ["prune", "--folder", folder, "--schedule", "team/nightly", "--keep-last", "1"];
+            let line = Line::try_parse_from(line.into_iter().chain(flags.split_whitespace())).unwrap();
+            carry_out(&line.args, NOW.parse().unwrap())
+        }
+
+        fn left(&self) -> Vec<String> {
+            let mut left: Vec<String> =
+                fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            left.sort();
+            left
+        }
+    }
+
+    fn removes(days: &[i32]) -> String {
+        days.iter().fold(String::new(), |flags, day| flags + &format!(" --remove 202611{day:02}T020000Z"))
+    }
+
+    #[test]
+    fn what_is_named_and_may_go_goes_with_all_its_files() {
+        let claim = Claim::with(&[25, 26, 27], &[24]);
+        let report = claim.prune(&removes(&[24, 25]));
+        assert_eq!(report.removed, ["20261124T020000Z", "20261125T020000Z"]);
+        assert_eq!(claim.left(), ["20261126T020000Z", "20261127T020000Z"], "{report:?}");
+        // what is gone already is gone
+        assert_eq!(claim.prune(&removes(&[25])).removed, ["20261125T020000Z"]);
+        let found: Vec<String> = claim.prune("").found.into_iter().map(|found| found.folder).collect();
+        assert_eq!(found, ["20261126T020000Z", "20261127T020000Z"]);
+        let report = claim.prune(
+            "--known 20261126T020000Z --known 20261101T020000Z --known 20261102T020000Z --in-use 20261102T020000Z",
+        );
+        assert_eq!((report.found.len(), report.missing), (1, vec!["20261101T020000Z".to_owned()]));
+    }
+
+    /// Whatever is asked for: each of these stays, and the report says why.
+    #[test]
+    fn what_has_to_stay_stays_though_it_is_named() {
+        let all = removes(&[24, 25, 26, 27, 28]);
+        let claim = Claim::with(&[25, 26], &[24, 28]);
+        claim.put(27, State::Ended(Reason::Verified), "team/other");
+        let report = claim.prune(&format!("{all} --in-use 20261124T020000Z"));
+        assert_eq!(report.removed, ["20261125T020000Z"], "{report:?}");
+        let why: Vec<&str> = report.kept.iter().map(|kept| kept.why.as_str()).collect();
+        assert!(why[2].contains("no readable generation.json of schedule team/nightly"), "{why:?}");
+        assert_eq!(claim.left().len(), 4);
+        // the only good one, if the operator knows that the newer one is none
+        let claim = Claim::with(&[25, 26], &[]);
+        let report = claim.prune(&format!("{} --not-good 20261126T020000Z", removes(&[25, 26])));
+        assert_eq!((report.removed.len(), claim.left().len()), (0, 2));
+        // without a good one
+        let claim = Claim::with(&[], &[24, 25]);
+        assert_eq!(claim.prune(&removes(&[24, 25])).removed, Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_goes_that_was_not_named() {
+        let claim = Claim::with(&[25, 26, 27], &[]);
+        let report = claim.prune("");
+        assert_eq!((report.removed.len(), claim.left().len()), (0, 3));
+        let could: Vec<&str> = report.kept.iter().map(|kept| kept.folder.as_str()).collect();
+        assert_eq!(could, ["20261125T020000Z", "20261126T020000Z"]);
+    }
+
+    #[test]
+    fn what_is_no_generation_is_never_touched() {
+        let claim = Claim::with(&[26, 27], &[]);
+        let root = claim.0.path();
+        // no record, one that is no JSON, a link to a folder elsewhere, a file, and somebody's own folder
+        fs::create_dir_all(root.join("20261120T020000Z/chroma")).unwrap();
+        fs::create_dir_all(root.join("20261121T020000Z")).unwrap();
+        fs::write(root.join("20261121T020000Z").join(RECORD_FILE), "{").unwrap();
+        std::os::unix::fs::symlink(root.join("20261126T020000Z"), root.join("20261122T020000Z")).unwrap();
+        fs::write(root.join("20261123T020000Z"), "a file").unwrap();
+        fs::create_dir_all(root.join(".removed-20261119T020000Z/mine")).unwrap();
+        fs::create_dir_all(root.join("chroma_db")).unwrap();
+        let report = claim.prune(&removes(&[20, 21, 22, 23, 26]));
+        assert_eq!(report.removed, ["20261126T020000Z"], "{report:?}");
+        assert_eq!((report.kept.len(), report.error.as_str()), (4, ""));
+        assert_eq!(claim.left().len(), 7, "{:?}", claim.left());
+    }
+
+    /// Killed between the rename and the end of the deletion.
+    #[test]
+    fn what_was_renamed_is_deleted_by_the_next_run() {
+        let claim = Claim::with(&[25, 26], &[]);
+        let root = claim.0.path();
+        fs::rename(root.join("20261125T020000Z"), root.join(".removed-20261125T020000Z")).unwrap();
+        fs::remove_dir_all(root.join(".removed-20261125T020000Z/chroma")).unwrap();
+        let report = claim.prune(&removes(&[25]));
+        assert_eq!((report.removed.len(), claim.left()), (1, vec!["20261126T020000Z".to_owned()]));
+    }
+
+    #[test]
+    fn a_claim_without_the_folder_has_no_generations() {
+        let claim = Claim::with(&[], &[]);
+        fs::remove_dir(claim.0.path()).unwrap();
+        let report = claim.prune(&removes(&[25]));
+        assert_eq!((report.error.as_str(), report.removed.len()), ("", 1));
+    }
+}
