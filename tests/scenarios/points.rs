@@ -16,6 +16,8 @@ use super::kubernetes::{Step, come_to, jobs};
 /// Every call of a run, and at how many of its visits it fails.
 const POINTS: &[(&str, usize)] = &[
     ("list memorymigrations", 2),
+    ("list memorymigrationschedules", 1),
+    ("watch memorymigrationschedules", 1),
     ("watch memorymigrations", 1),
     ("get memorymigrations", 3),
     ("patch memorymigrations/status", 3),
