@@ -8,7 +8,7 @@ set -euo pipefail
 
 out=${1:?usage: image.sh OUT.tar [NAME]}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-limit=40000000
+limit=45000000
 
 fail() { echo "image.sh: $*" >&2; exit 1; }
 mkimage() { python3 "$root/tests/cluster/mkimage.py" "$@"; }
