@@ -148,7 +148,7 @@ def behind_a_proxy_with_a_token(s):
     target = {"service": {"name": "gateway", "port": 8000}, "database": s.namespace}
     target["auth"] = {"bearer": {"secretKeyRef": {"name": "chroma", "key": "token"}}}
     m = s.migrate("token", local("dev"), {"remote": target})
-    until("the message speaks of credentials", lambda: ("credentials" in m.say(), m.say()))
+    until("the message speaks of the token", lambda: ("check the bearer token" in m.say(), m.say()))
     s.secret("chroma", token="s3cret-of-the-gateway")
     m.patch(runId="with the right token")
     m.verified(300)
