@@ -482,6 +482,11 @@ async fn a_lock_whose_holder_may_not_be_looked_at_is_held() {
     assert!(said.conditions[0].message.starts_with("MemoryMigration away/gone writes this target"));
     let mut server = Server::with(&case.migration);
     server.answer(&format!("GET {LEASES}/{}", case.lock_name()), 200, lease("MemoryMigrationSchedule"));
+    server.answer(
+        "GET /apis/memory-migration.dev/v1alpha1/namespaces/away/memorymigrationschedules/gone",
+        403,
+        status(403),
+    );
     let (_, calls) = server.look(&case.migration).await;
     assert!(written_status(&calls).conditions[0].message.starts_with("MemoryMigrationSchedule away/gone"));
 }

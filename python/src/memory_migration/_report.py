@@ -89,6 +89,7 @@ class Verification(_VerificationMayHave):
 
 class _CollectionMayHave(TypedDict, total=False):
     dimension: int
+    ulps: List[int]
     search: Search
 
 
