@@ -7,6 +7,7 @@ use super::answer_tests::{asked_ids, ids, page, records_of, unreadable};
 use super::reader::{HttpStore, open};
 use super::scripted::{Scripted, answer, collection};
 use crate::model::{Error, Fetched};
+use crate::store::Reader as _;
 
 /// A server that fails on the vectors of these ids, and answers for everything else of them.
 async fn without_vectors(is_bad: impl Fn(usize, &str) -> bool + Send + Sync + 'static) -> (Scripted, HttpStore) {
