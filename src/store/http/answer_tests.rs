@@ -13,7 +13,7 @@ use crate::model::{Distance, Error, Fetched, Glob};
 use crate::store::Reader;
 
 /// What of a `get` for ids a request asks for: from which one on, and at most how many.
-fn page(request: &str) -> Option<(usize, usize)> {
+pub(super) fn page(request: &str) -> Option<(usize, usize)> {
     let body: serde_json::Value = serde_json::from_str(request.split("\r\n\r\n").nth(1)?).ok()?;
     let number = |key: &str| usize::try_from(body[key].as_u64()?).ok();
     Some((number("offset")?, number("limit")?))
@@ -190,13 +190,13 @@ async fn only_the_collections_that_are_asked_for_are_probed() {
 }
 
 /// Ids that a request asks for.
-fn asked_ids(request: &str) -> Vec<String> {
+pub(super) fn asked_ids(request: &str) -> Vec<String> {
     let body = request.split("\r\n\r\n").nth(1).and_then(|body| serde_json::from_str(body).ok());
     let ids = body.as_ref().and_then(|body: &serde_json::Value| body["ids"].as_array());
     ids.map(|ids| ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
 }
 
-fn records_of(ids: &[String], vectors: usize) -> Act {
+pub(super) fn records_of(ids: &[String], vectors: usize) -> Act {
     let column = |cell: &str, n: usize| vec![cell; n].join(",");
     let named: Vec<String> = ids.iter().map(|id| format!("{id:?}")).collect();
     let (nulls, count) = (column("null", ids.len()), named.join(","));
@@ -226,11 +226,11 @@ async fn failing(
     (server, store)
 }
 
-fn ids(count: usize) -> Vec<String> {
+pub(super) fn ids(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{n:04}")).collect()
 }
 
-fn unreadable(fetched: &[Fetched]) -> Vec<&str> {
+pub(super) fn unreadable(fetched: &[Fetched]) -> Vec<&str> {
     fetched.iter().filter(|f| matches!(f, Fetched::Unreadable { .. })).map(Fetched::id).collect()
 }
 
@@ -275,49 +275,6 @@ async fn twenty_records_on_end_are_the_server_and_nineteen_are_not() {
             Err(error) => assert!(is_server && matches!(error, Error::Failing { .. }), "{bad}: {error}"),
         }
     }
-}
-
-/// A server that fails on the vectors of these ids, and answers for everything else of them.
-async fn without_vectors(
-    is_bad: impl Fn(usize, &str) -> bool + Send + Sync + 'static,
-) -> (Scripted, super::reader::HttpStore) {
-    let server = Scripted::chroma(move |n, request| {
-        let ids = asked_ids(request);
-        let fails = request.contains("\"embeddings\"") && ids.iter().any(|id| is_bad(n, id));
-        if fails { answer(500, r#"{"error":"Error finding id"}"#) } else { records_of(&ids, ids.len()) }
-    })
-    .await;
-    let mut config = server.config();
-    config.timeouts.request = Duration::from_secs(5);
-    config.timeouts.retry = Duration::from_millis(300);
-    config.timeouts.apart = Duration::from_millis(1);
-    let store = open(config).await.unwrap();
-    (server, store)
-}
-
-/// 500 vectors were lost on end, and the run called that the server's trouble.
-#[tokio::test]
-async fn many_records_on_end_are_unreadable_where_the_server_answers_but_for_their_vectors() {
-    let (server, store) = without_vectors(|_, id| id >= "0100").await;
-    let fetched = store.fetch(&collection(), &ids(600)).await.unwrap();
-    assert_eq!((fetched.len(), unreadable(&fetched).len()), (600, 500));
-    assert!(unreadable(&fetched).iter().all(|id| *id >= "0100"));
-    let why = |one: &Fetched| matches!(one, Fetched::Unreadable { why, .. } if why.contains("fails on its vector"));
-    assert!(fetched.iter().filter(|one| unreadable(std::slice::from_ref(*one)).len() == 1).all(why));
-    let requests = server.sent().len();
-    assert!(requests < 2200, "four requests a record, and few beside: {requests}");
-    let again = store.fetch(&collection(), &ids(600)).await.unwrap();
-    assert_eq!(unreadable(&again).len(), 500);
-    assert!(server.sent().len() - requests < 510, "{}", server.sent().len() - requests);
-}
-
-#[tokio::test]
-async fn many_records_on_end_are_the_server_once_no_neighbour_comes() {
-    // it gives records without vectors all the time, and no vector at all after a while
-    let (server, store) = without_vectors(|n, id| id >= "0100" || n > 60).await;
-    let error = store.fetch(&collection(), &ids(600)).await.unwrap_err();
-    assert!(matches!(&error, Error::Failing { .. }), "{error}");
-    assert!(server.sent().len() < 1500, "{}", server.sent().len());
 }
 
 #[tokio::test]

@@ -11,6 +11,9 @@ use crate::model::{Collection, Fetched, Result};
 /// The parts without which a server may still answer for a record, in a person's words.
 const LACKING: [(&str, &str); 2] = [("its vector", "embeddings"), ("its metadata", "metadatas")];
 
+/// Places all over a collection that are looked at for a record that can be read.
+const PLACES: u64 = 8;
+
 /// What came of a search.
 pub(super) enum Found {
     /// The records; those that cannot be read among them.
@@ -151,15 +154,34 @@ impl<'a> Search<'a> {
         self.named().await
     }
 
-    /// Whether a record that was read before can be read now; None where the search has taken all that it may.
+    /// Whether a record that was read before can be read now, or any other one, if none was; None where the search has taken all
+    /// that it may.
     async fn neighbour(&mut self) -> Result<Option<Neighbour>> {
         let known = self.api.known().of(&self.collection.id).neighbour.clone();
-        let Some(id) = known else { return Ok(Some(Neighbour::None)) };
+        let Some(id) = known else { return Ok(Some(self.sought().await?)) };
         Ok(match self.ask(&[id], &PARTS).await? {
             None => None,
-            Some(Came::Records(records)) if records.iter().any(|r| readable(r).is_some()) => Some(Neighbour::Answered),
+            Some(came) if gives(&came) => Some(Neighbour::Answered),
             Some(_) => Some(Neighbour::Failed),
         })
+    }
+
+    /// Looks for a record that can be read: those that are read first may be the range that was lost.
+    async fn sought(&mut self) -> Result<Neighbour> {
+        let Ok(count) = self.api.count(self.collection).await else { return Ok(Neighbour::None) };
+        for place in 0..PLACES {
+            let Ok(Some(id)) = self.api.id_at(self.collection, count * place / PLACES).await else {
+                return Ok(Neighbour::None);
+            };
+            let ids = [id];
+            let Some(came) = self.ask(&ids, &PARTS).await? else { return Ok(Neighbour::None) };
+            if gives(&came) {
+                let [id] = ids;
+                self.api.known().of(&self.collection.id).neighbour = Some(id);
+                return Ok(Neighbour::Answered);
+            }
+        }
+        Ok(Neighbour::None)
     }
 
     /// Everything that was found, with what of each unreadable record cannot be read.
@@ -199,4 +221,9 @@ impl<'a> Search<'a> {
         }
         Ok(None)
     }
+}
+
+/// Whether a record came whole.
+fn gives(came: &Came) -> bool {
+    matches!(came, Came::Records(records) if records.iter().any(|record| readable(record).is_some()))
 }
