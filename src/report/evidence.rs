@@ -125,6 +125,7 @@ fn without_collections(report: &Report) -> Report {
         counts: report.counts,
         verification: report.verification,
         target_bytes: report.target_bytes,
+        rate: report.rate.clone(),
         collections: Vec::new(),
         collections_left_out: 0,
     };
@@ -205,9 +206,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::{Counts, Direction, Reason, SCHEMA, Search, Verdict, Verification};
+    use crate::report::{Counts, Direction, Rate, RatePoint, Reason, SCHEMA, Search, Verdict, Verification};
 
     fn report(collections: Vec<CollectionReport>, preflight: Vec<Check>, message: String) -> Report {
+        // as large as it gets
+        let many = u64::MAX;
+        let busy = RatePoint { preflight: many, copying: many, verifying: many, repairing: many };
         Report {
             schema: SCHEMA,
             verdict: Verdict::Failed,
@@ -220,6 +224,7 @@ mod tests {
             counts: Counts { source: 7, ..Counts::default() },
             verification: Verification::default(),
             target_bytes: None,
+            rate: Some(Rate { seconds: 0.25, points: vec![busy; Rate::MOST] }),
             collections,
             collections_left_out: 0,
         }
