@@ -13,7 +13,7 @@ type Stage = (&'static str, &'static str, fn(&RatePoint) -> u64);
 
 const STAGES: [Stage; 4] = [
     ("rest", "preflight: read", |point| point.preflight),
-    ("present", "copied, or found there", |point| point.copying),
+    ("present", "copied", |point| point.copying),
     ("verified", "verification: compared", |point| point.verifying),
     ("overwritten", "repair: sent once more", |point| point.repairing),
 ];

@@ -24,7 +24,7 @@ pub struct RatePoint {
     /// Read by preflight.
     #[serde(skip_serializing_if = "is_zero")]
     pub preflight: u64,
-    /// Written, or found to be there.
+    /// Written.
     #[serde(skip_serializing_if = "is_zero")]
     pub copying: u64,
     /// Compared.

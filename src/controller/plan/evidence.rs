@@ -52,7 +52,8 @@ pub(super) fn again(
         Some(digest) => attempt(look, status, digest, until),
         None => lost(look.now, &look.run, status, until, "its pod is gone, and the log with it", false),
     };
-    if status.owes_report() {
+    // a write that fails leaves it owed
+    if status.owes_report() || matches!(write, Some(Write::Report(_))) {
         *requeue = Some(requeue.map_or(AGAIN, |there| there.min(AGAIN)));
     }
     write
