@@ -215,6 +215,10 @@ def _report_outlives_its_pod(s, child, beside):
     equal("where the report is", child["status"]["report"], {"configMap": f"{name}-report"})
     kept = s.k("get", "configmap", f"{name}-report", "-o", "json")
     report = json.loads(json.loads(kept)["data"]["report.json"])
+    differences = [d for c in report["collections"] for d in c["differences"]]
+    equal("values in the ConfigMap", [d for d in differences if d["detail"]], [])
+    for collection in beside["collections"]:
+        collection["differences"] = [d | {"detail": ""} for d in collection["differences"]]
     equal("the report in the ConfigMap, and that beside the copy", report, beside)
     counts = {key: value for key, value in report["counts"].items() if value}
     equal("its counts, and those of the status", counts, {k: v for k, v in child["status"]["counts"].items() if v})
