@@ -9,6 +9,8 @@ mod body;
 mod bounded;
 mod config;
 mod decision;
+mod get;
+mod halving;
 mod held;
 mod known;
 mod list;

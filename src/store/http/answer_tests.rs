@@ -277,6 +277,49 @@ async fn twenty_records_on_end_are_the_server_and_nineteen_are_not() {
     }
 }
 
+/// A server that fails on the vectors of these ids, and answers for everything else of them.
+async fn without_vectors(
+    is_bad: impl Fn(usize, &str) -> bool + Send + Sync + 'static,
+) -> (Scripted, super::reader::HttpStore) {
+    let server = Scripted::chroma(move |n, request| {
+        let ids = asked_ids(request);
+        let fails = request.contains("\"embeddings\"") && ids.iter().any(|id| is_bad(n, id));
+        if fails { answer(500, r#"{"error":"Error finding id"}"#) } else { records_of(&ids, ids.len()) }
+    })
+    .await;
+    let mut config = server.config();
+    config.timeouts.request = Duration::from_secs(5);
+    config.timeouts.retry = Duration::from_millis(300);
+    config.timeouts.apart = Duration::from_millis(1);
+    let store = open(config).await.unwrap();
+    (server, store)
+}
+
+/// 500 vectors were lost on end, and the run called that the server's trouble.
+#[tokio::test]
+async fn many_records_on_end_are_unreadable_where_the_server_answers_but_for_their_vectors() {
+    let (server, store) = without_vectors(|_, id| id >= "0100").await;
+    let fetched = store.fetch(&collection(), &ids(600)).await.unwrap();
+    assert_eq!((fetched.len(), unreadable(&fetched).len()), (600, 500));
+    assert!(unreadable(&fetched).iter().all(|id| *id >= "0100"));
+    let why = |one: &Fetched| matches!(one, Fetched::Unreadable { why, .. } if why.contains("fails on its vector"));
+    assert!(fetched.iter().filter(|one| unreadable(std::slice::from_ref(*one)).len() == 1).all(why));
+    let requests = server.sent().len();
+    assert!(requests < 2200, "four requests a record, and few beside: {requests}");
+    let again = store.fetch(&collection(), &ids(600)).await.unwrap();
+    assert_eq!(unreadable(&again).len(), 500);
+    assert!(server.sent().len() - requests < 510, "{}", server.sent().len() - requests);
+}
+
+#[tokio::test]
+async fn many_records_on_end_are_the_server_once_no_neighbour_comes() {
+    // it gives records without vectors all the time, and no vector at all after a while
+    let (server, store) = without_vectors(|n, id| id >= "0100" || n > 60).await;
+    let error = store.fetch(&collection(), &ids(600)).await.unwrap_err();
+    assert!(matches!(&error, Error::Failing { .. }), "{error}");
+    assert!(server.sent().len() < 1500, "{}", server.sent().len());
+}
+
 #[tokio::test]
 async fn a_server_that_stops_answering_in_the_middle_of_a_search_says_nothing_of_records() {
     // the neighbour fails, too, once the halving is done
@@ -319,10 +362,10 @@ async fn v057_an_answer_with_fewer_vectors_than_ids_is_halved_down_to_the_record
 async fn a_search_that_takes_too_much_leaves_the_rest_unread_and_a_target_is_not_touched() {
     let is_bad = |ids: &[String]| ids.iter().any(|id| id.ends_with('7'));
     let (_, store) = failing(move |_, ids| is_bad(ids)).await;
-    let fetched = store.fetch(&collection(), &ids(3000)).await.unwrap();
-    assert_eq!(fetched.len(), 3000);
+    let fetched = store.fetch(&collection(), &ids(9999)).await.unwrap();
+    assert_eq!(fetched.len(), 9999);
     let unread = store.remarks(&collection()).await.unwrap().unread.unwrap();
-    assert!(unread.contains("records were not read") && unread.contains("after 200"), "{unread}");
+    assert!(unread.contains("records were not read") && unread.contains("after 1000"), "{unread}");
     let writer = store.into_writer().await.unwrap();
     let error = writer.fetch(&collection(), &ids(30)).await.unwrap_err();
     assert!(matches!(error, Error::Failing { .. }), "{error}");
