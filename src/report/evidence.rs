@@ -298,6 +298,8 @@ mod tests {
         assert!(why(&|parts| parts.clear()).contains("lines are not in the log"));
         assert!(why(&|parts| drop(parts.insert(1, "{}".into()))).contains("digest"));
         assert!(why(&|parts| parts.get_mut(&1).unwrap().push(' ')).contains("digest"));
+        let forge = |part: &String| part.replacen("VerificationFailed", "Verification_ailed", 1);
+        assert!(why(&|parts| drop(parts.insert(1, forge(&parts[&1])))).contains("digest"), "of the same length");
         let mut more = parts.clone();
         more.insert(99, "more".into());
         assert_eq!(digest.proved(&more), Ok(whole), "a line beyond the last one says nothing");

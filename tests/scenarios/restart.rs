@@ -1,6 +1,6 @@
 //! A controller that starts beside many finished migrations: what it reads, and that it writes nothing but what is due.
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use memory_migration_operator::report::evidence::{Digest, lines};
 use serde_json::{Value, json};
 
@@ -132,7 +132,8 @@ fn a_report_that_is_owed_is_kept_after_a_restart() {
     let text = json!({"schema": 2, "message": "the whole report"}).to_string();
     let object = format!("{MIGRATIONS}/done-0000");
     let mut owes = server.get(&object);
-    let until_then = Timestamp::now() + SignedDuration::from_secs(600);
+    // in whole seconds, as the controller writes it
+    let until_then = Timestamp::from_second(Timestamp::now().as_second() + 600).unwrap();
     owes["status"]["report"] = json!({"message": "the log cannot be read", "retryUntil": until_then.to_string()});
     server.put(&object, owes);
     let path = format!("{PODS}/job-of-done-0000-pod");

@@ -91,6 +91,21 @@ fn what_is_to_go_is_said_then_locked_then_read_again_then_removed() {
     assert_eq!(case.claim.lock, Lock::Free);
 }
 
+#[test]
+fn what_becomes_removable_while_it_waits_is_said_before_the_lock_is_taken() {
+    let mut case = Case::new(HOURLY);
+    hours(&mut case, &[true, true]);
+    case.claim.lock = Lock::Theirs { holder: "team/restore".into() };
+    hours_from(&mut case, 3, &[true]);
+    assert_eq!(case.status().pruning.unwrap().removable, ["20261126T010000Z"]);
+    case.comes_to("2026-11-26T04:00:00Z");
+    case.ends(true);
+    case.claim.lock = Lock::Free;
+    assert_eq!(words(&case.look()), ["status", "tell RunSucceeded", "tell Removable"]);
+    done(&mut case);
+    assert_eq!(folders(&case), ["03", "04"]);
+}
+
 /// Whoever reads the list of migrations takes each success for a copy.
 #[test]
 fn a_removed_generation_takes_its_migration_with_it() {
