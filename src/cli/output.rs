@@ -173,6 +173,7 @@ mod tests {
             counts: Counts::default(),
             verification: Verification::default(),
             target_bytes: None,
+            rate: None,
             collections: vec![collection],
             collections_left_out: 0,
         };
