@@ -109,7 +109,27 @@ class CollectionReport(_CollectionMayHave):
     differencesLeftOut: int
 
 
-class Report(TypedDict):
+class RatePoint(TypedDict, total=False):
+    """Records that each stage did within one point's time; one that did none is left out."""
+
+    preflight: int
+    copying: int
+    verifying: int
+    repairing: int
+
+
+class Rate(TypedDict):
+    """Records over the run's time. seconds is what each point covers."""
+
+    seconds: float
+    points: List[RatePoint]
+
+
+class _ReportMayHave(TypedDict, total=False):
+    rate: Rate
+
+
+class Report(_ReportMayHave):
     """The whole outcome of a run. verdict is Succeeded, Failed or DryRun; reason is one word, as Verified."""
 
     schema: int
