@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     StatusAfter(u16),
     /// This status with these words as the message, and the server sees nothing.
     Says(u16, &'static str),
+    /// This status with this body, whatever it is, and the server sees nothing.
+    Tells(u16, &'static str),
     /// No answer, and the server sees nothing.
     SilenceBefore,
     /// The server answers, and nothing is told.
@@ -149,6 +151,13 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
             Fault::StatusBefore(status) | Fault::Says(status, _) => {
                 let words = if let Fault::Says(_, words) = fault { words } else { MADE };
                 if tell(&mut client, status, words).await.is_none() {
+                    return;
+                }
+                continue;
+            }
+            Fault::Tells(status, body) => {
+                let head = format!("HTTP/1.1 {status} Made By A Test\r\ncontent-length: {}\r\n\r\n", body.len());
+                if client.write_all((head + body).as_bytes()).await.is_err() {
                     return;
                 }
                 continue;
