@@ -23,6 +23,8 @@ mod reader;
 mod records;
 mod redact;
 #[cfg(test)]
+mod refused_tests;
+#[cfg(test)]
 mod scripted;
 mod stream;
 mod suspect;

@@ -164,8 +164,8 @@ mod tests {
     /// Beyond a hundred the text named the first ones, and "more": who pasted it moved only those, and read `Verified`.
     #[test]
     fn the_mapping_of_many_leaves_none_out() {
-        let names: Vec<String> = (0..150).map(|n| format!("user-{n}")).chain(["user-a b".to_owned()]).collect();
-        let selected: Vec<_> = names.iter().map(|name| collection(name)).collect();
+        let all: Vec<String> = (0..150).map(|n| format!("user-{n}")).chain(["user-a b".to_owned()]).collect();
+        let selected: Vec<_> = all.iter().map(|name| collection(name)).collect();
         let glob = |exclude: &[&str]| {
             let exclude: Vec<String> = exclude.iter().map(|pattern| (*pattern).to_owned()).collect();
             Entry::matching("user-*", None, &exclude).unwrap()

@@ -53,8 +53,9 @@ impl<'a> Search<'a> {
             // a refusal of everything is seen by one request, and not by as many as halving takes
             let is_refused = self.failure.refusal.is_some();
             if is_refused && !std::mem::replace(&mut is_asked_for, true) {
-                if self.neighbour().await? == Some(Neighbour::Failed) {
-                    return self.server();
+                let neighbour = self.neighbour().await?;
+                if neighbour == Some(Neighbour::Failed) {
+                    return self.server(Neighbour::Failed);
                 }
             }
             match (came, part) {
@@ -67,7 +68,7 @@ impl<'a> Search<'a> {
                 (Some(Came::Fails(_)), [id]) => {
                     let evidence = self.suspect(id);
                     if rule(evidence) == Ruling::Server {
-                        return self.server();
+                        return self.too_many().await;
                     }
                 }
                 (Some(Came::TooLong | Came::Fails(_)), _) => {
@@ -122,15 +123,27 @@ impl<'a> Search<'a> {
         Evidence { tries: 1, neighbour: Neighbour::Answered, on_end: self.on_end }
     }
 
-    /// It is about the server: it is in trouble, or refuses whatever it is asked.
-    fn server(&mut self) -> Result<Found> {
+    /// So many records fail on end that it is about the server.
+    async fn too_many(&mut self) -> Result<Found> {
+        let failure = std::mem::replace(&mut self.failure, Fails { words: String::new(), refusal: None });
+        let is_refused = failure.refusal.is_some();
+        let neighbour = if is_refused { self.neighbour().await?.unwrap_or(Neighbour::None) } else { Neighbour::None };
+        self.failure = failure;
+        self.server(neighbour)
+    }
+
+    /// It is about the server: it refuses whatever it is asked, or it is in trouble, as one is that refuses many records and
+    /// answers for others.
+    fn server(&mut self, neighbour: Neighbour) -> Result<Found> {
         let Fails { words, refusal } = &mut self.failure;
-        if let Some(refusal) = refusal.take() {
-            return Err(refusal);
-        }
         let count = self.suspects.len();
         let first = self.suspects.first().map(|(id, _)| format!(" ({count} records fail alone, the first is {id:?})"));
-        Ok(Found::Server(format!("{words}{}", first.unwrap_or_default())))
+        let why = format!("{words}{}", first.unwrap_or_default());
+        match refusal.take() {
+            None => Ok(Found::Server(why)),
+            Some(_) if neighbour == Neighbour::Answered => Err(self.api.failing(self.collection, why)),
+            Some(refusal) => Err(refusal),
+        }
     }
 
     /// Asks for each suspect again, with pauses and a neighbour in between.
@@ -144,7 +157,7 @@ impl<'a> Search<'a> {
             };
             match rule(Evidence { tries, neighbour, on_end: self.on_end }) {
                 Ruling::Unreadable => break,
-                Ruling::Server => return self.server(),
+                Ruling::Server => return self.server(neighbour),
                 Ruling::Again => {}
             }
             tokio::time::sleep(self.api.transport.apart).await;

@@ -8,20 +8,15 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A cell.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Part<T> {
     /// What is wanted.
     Is(T),
     /// `null`, or the column was not asked for.
+    #[default]
     Absent,
     /// JSON of another kind, in a person's words.
     Odd(&'static str),
-}
-
-impl<T> Default for Part<T> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 impl<T> Part<T> {

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, redirect};
 use tokio::time::Instant;
 use url::Url;
@@ -100,6 +100,8 @@ impl Transport {
         let mut headers = HeaderMap::new();
         // without it a server may choose any coding, and an answer's bound is one of bytes
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // an answer that a cache kept says nothing of now
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if let Some((name, value)) = config.auth.header().map_err(|why| unusable(why, "correct the credentials"))? {
             headers.insert(name, value);
         }

@@ -130,10 +130,9 @@ async fn one_part_of_another_kind_over_http_is_a_matter_of_its_record() {
     let told = cells.clone();
     let proxy = Proxy::telling(&server.url, move |line, _, answer| {
         let is_read = line.contains("/get ") || line.ends_with("/get");
-        let changed = told.iter().filter(|_| is_read).fold(None::<Vec<u8>>, |now, (id, column, cell, _)| {
+        told.iter().filter(|_| is_read).fold(None::<Vec<u8>>, |now, (id, column, cell, _)| {
             with_cell(now.as_deref().unwrap_or(answer), id, column, cell).or(now)
-        });
-        changed
+        })
     })
     .await;
     let (from, to) = (proxy.url.clone(), remote(&target, DEFAULT));
