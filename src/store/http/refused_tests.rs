@@ -184,3 +184,30 @@ async fn a_422_of_a_server_with_uris_speaks_of_its_record() {
     assert_eq!(unreadable(&fetched), ["0003"]);
     assert_eq!(store.remarks(&collection()).await.unwrap().notes, Vec::<String>::new());
 }
+
+/// A target that refuses an id was taken to hold it: the record was not sent, and counted as another client's.
+#[tokio::test]
+async fn an_id_that_is_refused_is_held_only_if_it_is_listed() {
+    for listed in [false, true] {
+        let server = Scripted::chroma(move |_, request| {
+            let asked = asked_ids(request);
+            match () {
+                () if request.contains("/count ") => answer(200, if listed { "2" } else { "1" }),
+                () if asked.contains(&"0003".to_owned()) => answer(400, "no"),
+                () if asked.is_empty() => {
+                    answer(200, if listed { r#"{"ids":["0001","0003"]}"# } else { r#"{"ids":["0001"]}"# })
+                }
+                () => records_of(&asked.into_iter().filter(|id| id == "0001").collect::<Vec<_>>(), 1),
+            }
+        })
+        .await;
+        let mut config = server.config();
+        config.timeouts.apart = Duration::from_millis(1);
+        let store = open(config).await.unwrap();
+        // a record that was read is the neighbour
+        assert_eq!(store.fetch(&collection(), &["0001".to_owned()]).await.unwrap().len(), 1);
+        let mut held = store.held(&collection(), &["0001".to_owned(), "0003".to_owned()]).await.unwrap();
+        held.sort();
+        assert_eq!(held, if listed { vec!["0001", "0003"] } else { vec!["0001"] });
+    }
+}

@@ -104,6 +104,25 @@ async fn a_server_that_refuses_every_read_is_told_in_its_words_and_not_asked_for
     }
 }
 
+/// A target's proxy that refuses an id: the record was taken to be there, was never sent, and the run succeeded, with a skip.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_target_refuses_to_show_is_sent_and_never_called_skipped() {
+    let (folder, into) = (Store::absent(), Store::absent());
+    let server = ChromaServer::start("1.5.9", &folder.path);
+    filled(&server);
+    let target = ChromaServer::start("1.5.9", &into.path);
+    let proxy = Proxy::start(&target.url, move |seen| {
+        let is_bad = reads(seen) && seen.body.contains("id33");
+        if is_bad { Fault::Says(400, "not this one") } else { Fault::Pass }
+    })
+    .await;
+    let (from, to) = (remote(&server, DEFAULT), proxy.url.clone());
+    let report = tokio::task::spawn_blocking(move || Migration::new(&from, &to).ends(5)).await.unwrap();
+    assert_eq!((report.count("verified"), report.count("conflictsSkipped")), (61, 0), "{}", report.json);
+    assert_eq!(report.listed("notes").first().map(|(id, _)| *id), Some("id33"), "{}", report.json);
+    assert!(snapshot(&target, DEFAULT).iter().any(|one| one[1]["ids"].to_string().contains("id33")));
+}
+
 /// Changes one cell of an answer with this id.
 fn with_cell(answer: &[u8], id: &str, column: &str, cell: &Json) -> Option<Vec<u8>> {
     let mut json: Json = serde_json::from_slice(answer).ok()?;
