@@ -11,6 +11,8 @@ mod config;
 mod decision;
 mod get;
 mod halving;
+#[cfg(test)]
+mod halving_tests;
 mod held;
 mod known;
 mod list;

@@ -180,14 +180,6 @@ impl Api {
         None
     }
 
-    /// The id of one record; None where there is none.
-    pub(super) async fn first_id(&self, collection: &Collection) -> Result<Option<String>> {
-        let body = Bytes::from_static(br#"{"limit":1,"offset":0,"include":[]}"#);
-        let request = self.read(&self.at(collection).collection(&collection.id, "get"), Some(body), words(collection));
-        let IdsAnswer { ids } = self.json(&request, DOCUMENT).await?;
-        Ok(ids.into_iter().next())
-    }
-
     /// What the probe and the last list of ids have shown.
     pub(super) fn remarks(&self, collection: &Collection) -> Remarks {
         self.known().remarks(&collection.id)
@@ -261,6 +253,15 @@ impl Api {
             }
             before = ids;
         }
+    }
+
+    /// The id at this place in the server's own order; None at its end.
+    pub(super) async fn id_at(&self, collection: &Collection, offset: u64) -> Result<Option<String>> {
+        let body = json!({"limit": 1, "offset": offset, "include": []}).to_string();
+        let path = self.at(collection).collection(&collection.id, "get");
+        let request = self.read(&path, Some(body.into()), words(collection));
+        let IdsAnswer { ids } = self.json(&request, RECORDS).await?;
+        Ok(ids.into_iter().next())
     }
 
     pub(super) fn unsupported(&self, why: String) -> Error {

@@ -11,6 +11,9 @@ use super::transport::{Request, Stopped};
 use super::wire::{self, GetAnswer};
 use crate::model::{Collection, Error, Fetched, Result};
 
+/// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
+/// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
+pub(super) const FETCH: usize = 1000;
 /// The parts of a record, as `get` names them.
 pub(super) const PARTS: [&str; 4] = ["documents", "metadatas", "embeddings", "uris"];
 /// The first version with uris (by the packages of it and the one before).
@@ -33,6 +36,7 @@ pub(super) enum Came {
 }
 
 /// A `get` that comes to nothing, perhaps because of single records.
+#[derive(Default)]
 pub(super) struct Fails {
     /// In the server's words.
     pub(super) words: String,

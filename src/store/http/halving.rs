@@ -4,11 +4,17 @@ use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::bounded::RECORD;
-use super::get::{Came, Fails, PARTS, readable};
-use super::suspect::{Evidence, Neighbour, Ruling, rule};
+use super::get::{Came, FETCH, Fails, PARTS, readable};
+use super::known::Last;
+use super::suspect::{Evidence, Neighbour, ON_END, Ruling, rule};
 use crate::model::{Collection, Fetched, Result};
 
-/// Collections in which a record is looked for that can be read.
+/// The parts without which a server may still answer for a record, in a person's words.
+const LACKING: [(&str, &str); 2] = [("its vector", "embeddings"), ("its metadata", "metadatas")];
+
+/// Places all over a collection that are looked at for a record that can be read.
+const PLACES: u64 = 8;
+/// Other collections in which one is looked for then.
 const OTHERS: usize = 5;
 
 /// What came of a search.
@@ -29,6 +35,8 @@ pub(super) struct Search<'a> {
     /// Ids that fail alone, with the server's words, in id order.
     suspects: Vec<(String, String)>,
     on_end: usize,
+    /// Whether the server answers for a suspect, but for one part of it.
+    in_part: bool,
     /// Whether the server has failed in this search, and not only answered at length.
     has_failed: bool,
     /// The last failure.
@@ -39,9 +47,9 @@ impl<'a> Search<'a> {
     /// A search in this collection; `is_known`: for records that failed alone before, as often as it takes.
     pub(super) fn new(api: &'a Api, collection: &'a Collection, is_known: bool) -> Self {
         let on_end = if is_known { 0 } else { api.known().of(&collection.id).on_end };
-        let failure = Fails { words: String::new(), refusal: None };
         let (read, suspects) = (Vec::new(), Vec::new());
-        Self { api, collection, is_known, read, suspects, on_end, has_failed: is_known, failure }
+        let (in_part, has_failed, failure) = (false, is_known, Fails::default());
+        Self { api, collection, is_known, read, suspects, on_end, in_part, has_failed, failure }
     }
 
     /// Reads these, down to each by itself. An error: the server refuses all of them, or does not answer.
@@ -51,8 +59,7 @@ impl<'a> Search<'a> {
         while let Some(part) = waiting.pop() {
             let came = self.ask(self.collection, part, &PARTS).await?;
             // a refusal of everything is seen by one request, and not by as many as halving takes
-            let is_refused = self.failure.refusal.is_some();
-            if is_refused && !std::mem::replace(&mut is_asked_for, true) {
+            if self.failure.refusal.is_some() && !std::mem::replace(&mut is_asked_for, true) {
                 let neighbour = self.neighbour().await?;
                 if neighbour == Some(Neighbour::Failed) {
                     return self.server(Neighbour::Failed);
@@ -66,9 +73,9 @@ impl<'a> Search<'a> {
                     self.read.push(Fetched::Unreadable { id: id.clone(), why });
                 }
                 (Some(Came::Fails(_)), [id]) => {
-                    let evidence = self.suspect(id);
+                    let evidence = self.suspect(id).await?;
                     if rule(evidence) == Ruling::Server {
-                        return self.too_many().await;
+                        return self.server(evidence.neighbour);
                     }
                 }
                 (Some(Came::TooLong | Came::Fails(_)), _) => {
@@ -116,20 +123,17 @@ impl<'a> Search<'a> {
         self.read.extend(ids.iter().map(|id| Fetched::Unreadable { id: id.clone(), why: why.to_owned() }));
     }
 
-    fn suspect(&mut self, id: &str) -> Evidence {
+    /// A record that failed alone. Whether a neighbour comes is asked after the halving, and each time that so many more failed
+    /// on end: a server in trouble is not asked for thousands.
+    async fn suspect(&mut self, id: &str) -> Result<Evidence> {
         self.suspects.push((id.to_owned(), self.failure.words.clone()));
         self.on_end += usize::from(!self.is_known);
-        // whether a neighbour comes is asked once, after the halving
-        Evidence { tries: 1, neighbour: Neighbour::Answered, on_end: self.on_end }
-    }
-
-    /// So many records fail on end that it is about the server.
-    async fn too_many(&mut self) -> Result<Found> {
-        let failure = std::mem::replace(&mut self.failure, Fails { words: String::new(), refusal: None });
-        let is_refused = failure.refusal.is_some();
-        let neighbour = if is_refused { self.neighbour().await?.unwrap_or(Neighbour::None) } else { Neighbour::None };
-        self.failure = failure;
-        self.server(neighbour)
+        let mut neighbour = Neighbour::Answered;
+        if self.on_end >= ON_END && (!self.in_part || self.on_end.is_multiple_of(ON_END)) {
+            self.in_part = self.lacking(&[id.to_owned()]).await?.is_some();
+            neighbour = self.neighbour().await?.unwrap_or(neighbour);
+        }
+        Ok(Evidence { tries: 1, neighbour, on_end: self.on_end, in_part: self.in_part })
     }
 
     /// It is about the server: it refuses whatever it is asked, or it is in trouble, as one is that refuses many records and
@@ -155,7 +159,7 @@ impl<'a> Search<'a> {
                 self.leave(&ids);
                 break;
             };
-            match rule(Evidence { tries, neighbour, on_end: self.on_end }) {
+            match rule(Evidence { tries, neighbour, on_end: self.on_end, in_part: self.in_part }) {
                 Ruling::Unreadable => break,
                 Ruling::Server => return self.server(neighbour),
                 Ruling::Again => {}
@@ -175,56 +179,77 @@ impl<'a> Search<'a> {
         self.named().await
     }
 
-    /// Whether a record that was read before can be read now: one of this collection, or else of another one. None where the
-    /// search has taken all that it may.
+    /// Whether a record that was read before can be read now, or any other one, if none was: of this collection, or else of
+    /// another one. None where the search has taken all that it may. What fails here is no failure of a suspect.
     async fn neighbour(&mut self) -> Result<Option<Neighbour>> {
-        let neighbours = self.neighbours();
-        if neighbours.is_empty() {
-            return self.elsewhere().await;
+        let before = std::mem::take(&mut self.failure);
+        let neighbour = self.any_neighbour().await?;
+        if neighbour != Some(Neighbour::Failed) {
+            self.failure = before;
         }
-        for (collection, id) in neighbours {
-            match self.ask(&collection, &[id], &PARTS).await? {
+        Ok(neighbour)
+    }
+
+    async fn any_neighbour(&mut self) -> Result<Option<Neighbour>> {
+        for id in self.own_neighbours() {
+            match self.ask(self.collection, &[id], &PARTS).await? {
                 None => return Ok(None),
-                Some(Came::Records(records)) if records.iter().any(|record| readable(record).is_some()) => {
-                    return Ok(Some(Neighbour::Answered));
-                }
+                Some(came) if gives(&came) => return Ok(Some(Neighbour::Answered)),
                 // it may have been deleted since
                 Some(Came::Records(_)) => {}
                 Some(_) => return Ok(Some(Neighbour::Failed)),
             }
         }
-        Ok(Some(Neighbour::None))
+        Ok(Some(match self.sought().await? {
+            Neighbour::None => self.elsewhere().await?,
+            found => found,
+        }))
     }
 
-    /// Reads a record of another collection, where none was read before.
-    async fn elsewhere(&mut self) -> Result<Option<Neighbour>> {
-        let Ok(all) = self.api.declared().await else { return Ok(Some(Neighbour::None)) };
-        let own = std::mem::replace(&mut self.failure, Fails { words: String::new(), refusal: None });
-        let mut neighbour = Some(Neighbour::None);
-        for collection in all.into_iter().filter(|other| other.id != self.collection.id).take(OTHERS) {
-            let Ok(Some(id)) = self.api.first_id(&collection).await else { continue };
-            neighbour = match self.ask(&collection, &[id], &PARTS).await? {
-                None => None,
-                Some(Came::Records(records)) if records.iter().any(|record| readable(record).is_some()) => {
-                    self.api.came(&collection, &records);
-                    Some(Neighbour::Answered)
-                }
-                Some(_) => continue,
-            };
-            break;
+    /// Records of this collection that were read, in the order in which they are asked for.
+    fn own_neighbours(&self) -> Vec<String> {
+        let before = self.api.known().of(&self.collection.id).neighbour.clone();
+        before.into_iter().chain(self.read.iter().rev().find_map(readable).map(str::to_owned)).collect()
+    }
+
+    /// Looks for a record of another collection that can be read: the one that was read last, or the first of some others.
+    async fn elsewhere(&mut self) -> Result<Neighbour> {
+        let last = self.api.known().last.clone().filter(|last| last.collection.id != self.collection.id);
+        if let Some(Last { collection, id }) = last {
+            let came = self.ask(&collection, &[id], &PARTS).await?;
+            if came.is_some_and(|came| gives(&came)) {
+                return Ok(Neighbour::Answered);
+            }
         }
-        self.failure = own;
-        Ok(neighbour)
+        let Ok(all) = self.api.declared().await else { return Ok(Neighbour::None) };
+        for collection in all.into_iter().filter(|other| other.id != self.collection.id).take(OTHERS) {
+            let Ok(Some(id)) = self.api.id_at(&collection, 0).await else { continue };
+            if let Some(Came::Records(records)) = self.ask(&collection, &[id], &PARTS).await?
+                && records.iter().any(|record| readable(record).is_some())
+            {
+                self.api.came(&collection, &records);
+                return Ok(Neighbour::Answered);
+            }
+        }
+        Ok(Neighbour::None)
     }
 
-    /// Records that were read, in the order in which they are asked for.
-    fn neighbours(&self) -> Vec<(Collection, String)> {
-        let own = |id: &str| (self.collection.clone(), id.to_owned());
-        let mut known = self.api.known();
-        let before = known.of(&self.collection.id).neighbour.as_deref().map(own);
-        let last = known.last.clone().filter(|last| last.collection.id != self.collection.id);
-        let other = last.map(|last| (last.collection, last.id));
-        before.into_iter().chain(self.read.iter().rev().find_map(readable).map(own)).chain(other).collect()
+    /// Looks for a record that can be read: those that are read first may be the range that was lost.
+    async fn sought(&mut self) -> Result<Neighbour> {
+        let Ok(count) = self.api.count(self.collection).await else { return Ok(Neighbour::None) };
+        for place in 0..PLACES {
+            let Ok(Some(id)) = self.api.id_at(self.collection, count * place / PLACES).await else {
+                return Ok(Neighbour::None);
+            };
+            let ids = [id];
+            let Some(came) = self.ask(self.collection, &ids, &PARTS).await? else { return Ok(Neighbour::None) };
+            if gives(&came) {
+                let [id] = ids;
+                self.api.known().of(&self.collection.id).neighbour = Some(id);
+                return Ok(Neighbour::Answered);
+            }
+        }
+        Ok(Neighbour::None)
     }
 
     /// Everything that was found, with what of each unreadable record cannot be read.
@@ -233,26 +258,44 @@ impl<'a> Search<'a> {
         if self.read.is_empty() && !self.is_known {
             self.api.known().of(&self.collection.id).on_end = self.on_end;
         }
-        for (id, words) in std::mem::take(&mut self.suspects) {
-            let what = self.lacking(&id).await?;
-            self.api.known().of(&self.collection.id).is_unreadable(&id);
-            let why = format!("the server fails on {what}, also when asked for it alone: {words}");
-            self.read.push(Fetched::Unreadable { id, why });
+        let suspects = std::mem::take(&mut self.suspects);
+        for suspects in suspects.chunks(FETCH) {
+            let ids: Vec<String> = suspects.iter().map(|(id, _)| id.clone()).collect();
+            // mostly one part is lost of all of them
+            let together = self.lacking(&ids).await?;
+            for (id, words) in suspects {
+                let what = match together {
+                    Some(what) => what,
+                    None if ids.len() == 1 => "it",
+                    None => self.lacking(std::slice::from_ref(id)).await?.unwrap_or("it"),
+                };
+                self.api.known().of(&self.collection.id).is_unreadable(id);
+                let why = format!("the server fails on {what}, also when asked for it alone: {words}");
+                self.read.push(Fetched::Unreadable { id: id.clone(), why });
+            }
         }
         Ok(Found::All(self.read))
     }
 
-    /// The part of a record without which the server can answer for it.
-    async fn lacking(&mut self, id: &str) -> Result<&'static str> {
-        let ids = [id.to_owned()];
-        for (what, part) in [("its vector", "embeddings"), ("its metadata", "metadatas")] {
+    /// The part without which the server answers for all of these records.
+    async fn lacking(&mut self, ids: &[String]) -> Result<Option<&'static str>> {
+        let before = std::mem::take(&mut self.failure);
+        let mut lacking = None;
+        for (what, part) in LACKING {
             let parts: Vec<&'static str> = PARTS.into_iter().filter(|other| *other != part).collect();
-            if let Some(Came::Records(records)) = self.ask(self.collection, &ids, &parts).await?
-                && !records.is_empty()
+            if let Some(Came::Records(records)) = self.ask(self.collection, ids, &parts).await?
+                && records.len() == ids.len()
             {
-                return Ok(what);
+                lacking = Some(what);
+                break;
             }
         }
-        Ok("it")
+        self.failure = before;
+        Ok(lacking)
     }
+}
+
+/// Whether a record came whole.
+fn gives(came: &Came) -> bool {
+    matches!(came, Came::Records(records) if records.iter().any(|record| readable(record).is_some()))
 }

@@ -1,8 +1,7 @@
 //! Which ids a server answers for, asked for by id and without content. Writes nothing.
 
 use super::api::Api;
-use super::get::Came;
-use super::records::FETCH;
+use super::get::{Came, FETCH};
 use crate::model::{Collection, Fetched, Result};
 use crate::scratch;
 

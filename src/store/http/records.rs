@@ -5,14 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::bounded::{RECORD, RECORDS};
-use super::get::{Came, Fails, PARTS};
+use super::get::{Came, FETCH, Fails, PARTS};
 use super::halving::{Found, Search};
 use crate::model::{Collection, Error, Fetched, Result};
 use crate::store::Budget;
 
-/// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
-/// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
-pub(super) const FETCH: usize = 1000;
 /// Bytes of an answer for one of content: a vector's number takes four bytes, and twenty in JSON.
 const JSON: usize = 8;
 /// So many times fewer are asked for after an answer that was too long.
