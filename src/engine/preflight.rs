@@ -25,7 +25,8 @@ pub(super) use source::LEFT_OUT;
 
 /// Makes every check and fills `run.pairs` with the plan.
 pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
-    let selected = source::readable(selected(context, run).await?, run)?;
+    let asked = selected(context, run).await?;
+    let selected = source::readable(asked.clone(), run)?;
     let capabilities = context.until_stopped(target.capabilities()).await?.map_err(Halt::Target)?;
     let there = match target.current() {
         Some(reader) => context.until_stopped(reader.collections()).await?.map_err(Halt::Target)?,
@@ -50,7 +51,8 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
         let known = there.iter().map(|c| c.database.clone()).chain(listed.unwrap_or_default()).collect();
         run.findings.push(findings::databases(&selected, &known, &capabilities));
     }
-    run.findings.extend(findings::collections(&selected, &there, &capabilities));
+    let mapped = mapping::Asked { all: &asked, selection: &context.options.selection };
+    run.findings.extend(findings::collections(&selected, &mapped, &there, &capabilities));
     run.findings.extend(findings::search(context.options));
     findings::refuse(&run.findings)?;
 
@@ -98,8 +100,8 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
     findings::refuse(&run.findings)
 }
 
-/// A pair with the source's ids; None where damage hides them all, or a server fails on this collection for as long as it is tried
-/// and answers for another one: that collection is named, and the others are moved.
+/// A pair with the source's ids; None where damage hides them all, or a server refuses this collection, or fails on it for as
+/// long as it is tried, and answers for another one: that collection is named, and the others are moved.
 async fn listed(
     context: &Context<'_>,
     run: &mut Run,
@@ -114,12 +116,16 @@ async fn listed(
             source::leave_out(run, &selected.source_words(), &error.to_string());
             Ok(None)
         }
-        Err(error @ Error::Failing { .. }) => {
+        Err(error @ (Error::Failing { .. } | Error::Rejected { .. } | Error::Unsupported { .. })) => {
             let read_before = run.pairs.last().map(|pair| &pair.source);
             let other = read_before.or_else(|| sources.iter().find(|one| one.id != selected.source.id));
-            let answers = match other {
-                Some(other) => context.until_stopped(context.source.count(other)).await?.is_ok(),
-                None => false,
+            let answers = match (other, &error) {
+                (Some(other), Error::Failing { .. }) => {
+                    context.until_stopped(context.source.count(other)).await?.is_ok()
+                }
+                // what refuses this one may refuse every list
+                (Some(other), _) => context.until_stopped(context.source.ids(other)).await?.is_ok(),
+                (None, _) => false,
             };
             if !answers {
                 return Err(Halt::Source(error));
@@ -135,7 +141,8 @@ async fn listed(
 async fn selected(context: &Context<'_>, run: &mut Run) -> Result<Vec<Selected>, Halt> {
     let all = context.until_stopped(context.source.collections()).await?.map_err(Halt::Source)?;
     let selection = &context.options.selection;
-    let Resolved { selected, missing: absent, idle } = selection.resolve(&all);
+    let Resolved { selected, missing: absent, mut idle } = selection.resolve(&all);
+    idle.extend(selection.idle_databases(&context.options.databases, &selected));
     if let Some(name) = absent.first() {
         return Err(Halt::Source(missing(context.source, format!("collection {name:?}"), &all)));
     }

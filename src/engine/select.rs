@@ -94,12 +94,46 @@ impl Entry {
         })
     }
 
+    /// How it is written.
+    fn written(&self) -> Written {
+        let target = self.target.as_ref().map(Glob::to_string);
+        match &self.source {
+            Source::Named(name) => Written { source: name.clone(), is_pattern: false, target, exclude: Vec::new() },
+            Source::Matching { glob, exclude } => {
+                let exclude = exclude.iter().map(Glob::to_string).collect();
+                Written { source: glob.to_string(), is_pattern: true, target, exclude }
+            }
+        }
+    }
+
     /// What it matches, in a person's words.
     fn words(&self) -> String {
         match &self.source {
             Source::Named(name) => format!("{name:?}"),
             Source::Matching { glob, .. } => format!("\"{glob}\""),
         }
+    }
+}
+
+/// An entry as a person writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// A name or a pattern.
+    pub source: String,
+    /// Whether it is a pattern.
+    pub is_pattern: bool,
+    /// The name in the target; None: the source's.
+    pub target: Option<String>,
+    /// Patterns of what is left out.
+    pub exclude: Vec<String>,
+}
+
+impl Written {
+    /// One collection by its name, and by that in the target.
+    #[must_use]
+    pub fn named(source: &str, target: &str) -> Self {
+        let other = (target != source).then(|| target.to_owned());
+        Self { source: source.to_owned(), is_pattern: false, target: other, exclude: Vec::new() }
     }
 }
 
@@ -282,6 +316,40 @@ impl Selection {
             }
         }
         Resolved { selected: found.into_iter().map(|(_, selected)| selected).collect(), missing, idle }
+    }
+
+    /// What of the databases that a run goes over no collection was left for, in a person's words.
+    #[must_use]
+    pub fn idle_databases(&self, databases: &[String], selected: &[Selected]) -> Vec<String> {
+        let is_in = |database: &str, name: Option<&str>| {
+            let mut of_it = selected.iter().filter(|one| one.source.database == database);
+            of_it.any(|one| name.is_none_or(|name| one.source.name == name))
+        };
+        let unmatched = self.databases.iter().filter(|glob| !databases.iter().any(|name| glob.matches(name)));
+        let mut idle: Vec<String> = unmatched.map(|glob| format!("database \"{glob}\"")).collect();
+        for database in databases {
+            if !is_in(database, None) {
+                idle.push(format!("database {database:?}"));
+                continue;
+            }
+            for entry in &self.entries {
+                if let Source::Named(name) = &entry.source
+                    && !is_in(database, Some(name))
+                {
+                    idle.push(words(Some(database), name));
+                }
+            }
+        }
+        idle
+    }
+
+    /// The entries as a person writes them: for all collections a pattern that matches each.
+    #[must_use]
+    pub fn written(&self) -> Vec<Written> {
+        if self.entries.is_empty() {
+            return vec![Written { source: "*".to_owned(), is_pattern: true, target: None, exclude: Vec::new() }];
+        }
+        self.entries.iter().map(Entry::written).collect()
     }
 
     /// What the entries match, in a person's words.

@@ -10,9 +10,6 @@ use crate::model::{Fetched, Record};
 
 /// Why this record must not be sent to the target.
 pub(super) fn problem(record: &Record, pair: &Pair, capabilities: &Capabilities) -> Option<String> {
-    if let Some(expected) = pair.source.dimension.filter(|d| *d as usize != record.embedding.len()) {
-        return Some(format!("its vector has {} components, the collection {expected}", record.embedding.len()));
-    }
     let bytes = rules::body_len(record, capabilities.base64);
     if bytes > capabilities.max_body {
         return Some(format!("{bytes} bytes as sent; the target takes {} in one body", capabilities.max_body));

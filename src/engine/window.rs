@@ -80,7 +80,21 @@ type Came = (Vec<String>, Vec<Fetched>, usize);
 async fn within(context: &Context<'_>, source: &Collection, ids: Vec<String>, budget: Budget) -> Result<Came, Halt> {
     let answer = context.until_stopped(context.source.fetch_within(source, &ids, budget)).await?;
     let (found, count) = answer.map_err(Halt::Source)?;
-    Ok((ids, found, count))
+    Ok((ids, found.into_iter().map(|one| fitting(one, source.dimension)).collect(), count))
+}
+
+/// A record whose vector has another number of components than its collection cannot be read: no Chroma takes it.
+fn fitting(fetched: Fetched, dimension: Option<u32>) -> Fetched {
+    match (fetched, dimension) {
+        (Fetched::Record { record: Record { id, embedding, .. }, .. }, Some(dimension))
+            if embedding.len() != dimension as usize =>
+        {
+            let why =
+                format!("its vector has {} components, its collection has dimension {dimension}", embedding.len());
+            Fetched::Unreadable { id, why }
+        }
+        (fetched, _) => fetched,
+    }
 }
 
 /// A window of the source's records while it is read.

@@ -16,6 +16,7 @@ mod halving_tests;
 mod held;
 mod known;
 mod list;
+mod part;
 mod paths;
 mod payload;
 mod probe;
@@ -23,6 +24,8 @@ mod query;
 mod reader;
 mod records;
 mod redact;
+#[cfg(test)]
+mod refused_tests;
 #[cfg(test)]
 mod scripted;
 mod stream;

@@ -14,12 +14,12 @@ fn inspect(store: &Store, args: &[&str]) -> Output {
     TestCommand::new().args(["inspect", store.path()]).args(args).run()
 }
 
-fn change(store: &Store, sql: &str) {
+pub(super) fn change(store: &Store, sql: &str) {
     let tables = rusqlite::Connection::open(store.path.join("chroma.sqlite3")).unwrap();
     tables.execute_batch(&format!("pragma foreign_keys = off; {sql}")).unwrap();
 }
 
-const IN_DEFAULT: &str = "select c.id from collections c join databases d on d.id = c.database_id where d.name = \
+pub(super) const IN_DEFAULT: &str = "select c.id from collections c join databases d on d.id = c.database_id where d.name = \
                           'default_database' and d.tenant_id = 'default_tenant' and c.name = ";
 
 /// chroma#2104, chroma#2928: Chroma 0.4 made a collection and its segments in two transactions. One that was killed in

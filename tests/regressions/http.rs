@@ -1,6 +1,7 @@
 //! What was found wrong with servers: their distance, their answers, and whose server it is.
 
 mod records;
+mod refused;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

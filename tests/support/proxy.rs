@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     StatusAfter(u16),
     /// This status with these words as the message, and the server sees nothing.
     Says(u16, &'static str),
+    /// This status with this body, whatever it is, and the server sees nothing.
+    Tells(u16, &'static str),
     /// No answer, and the server sees nothing.
     SilenceBefore,
     /// The server answers, and nothing is told.
@@ -146,9 +148,13 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) {
             Fault::ResetBefore => return,
             Fault::SilenceBefore => return silence().await,
             Fault::Delay(millis) => tokio::time::sleep(Duration::from_millis(millis)).await,
-            Fault::StatusBefore(status) | Fault::Says(status, _) => {
-                let words = if let Fault::Says(_, words) = fault { words } else { MADE };
-                if tell(&mut client, status, words).await.is_none() {
+            Fault::StatusBefore(status) | Fault::Says(status, _) | Fault::Tells(status, _) => {
+                let told = match fault {
+                    Fault::Tells(_, body) => client.write_all(told_as(status, body).as_bytes()).await.ok(),
+                    Fault::Says(_, words) => tell(&mut client, status, words).await,
+                    _ => tell(&mut client, status, MADE).await,
+                };
+                if told.is_none() {
                     return;
                 }
                 continue;
@@ -249,6 +255,11 @@ async fn silence() {
 
 /// What a status says where nothing else is given.
 const MADE: &str = "made by a test";
+
+/// An answer of this status with this body.
+fn told_as(status: u16, body: &str) -> String {
+    format!("HTTP/1.1 {status} Made By A Test\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
 
 async fn tell(client: &mut BufReader<TcpStream>, status: u16, words: &str) -> Option<()> {
     let body = serde_json::json!({"error": MADE, "message": words}).to_string();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::mapping;
+use super::mapping::{self, Asked};
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
@@ -93,8 +93,13 @@ pub(super) fn target_state(damage: Option<String>, refused: &[String], notes: &[
 }
 
 /// The checks of names and of collections that exist on both sides.
-pub(super) fn collections(selected: &[Selected], there: &[Collection], capabilities: &Capabilities) -> Vec<Finding> {
-    vec![names(selected, capabilities), compatible(selected, there), settings(selected, there, capabilities)]
+pub(super) fn collections(
+    selected: &[Selected],
+    asked: &Asked<'_>,
+    there: &[Collection],
+    capabilities: &Capabilities,
+) -> Vec<Finding> {
+    vec![names(selected, asked, capabilities), compatible(selected, there), settings(selected, there, capabilities)]
 }
 
 /// The databases that will be made in the target.
@@ -116,7 +121,7 @@ pub(super) fn databases(selected: &[Selected], there: &BTreeSet<String>, capabil
     passed("databases", message)
 }
 
-fn names(selected: &[Selected], capabilities: &Capabilities) -> Finding {
+fn names(selected: &[Selected], asked: &Asked<'_>, capabilities: &Capabilities) -> Finding {
     let mut taken: HashMap<(Option<&str>, &str), &str> = HashMap::new();
     let mut bad = Vec::new();
     for one in selected {
@@ -131,7 +136,7 @@ fn names(selected: &[Selected], capabilities: &Capabilities) -> Finding {
     if bad.is_empty() {
         passed("names", format!("{} target names are free or in use by one collection each", selected.len()))
     } else {
-        failed("names", first(&bad), &mapping::remedy(selected, capabilities))
+        failed("names", first(&bad), &mapping::remedy(asked, capabilities))
     }
 }
 

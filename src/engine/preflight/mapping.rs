@@ -2,46 +2,80 @@
 
 use std::collections::HashSet;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::chroma::{Capabilities, rules};
-use crate::engine::select::Selected;
+use crate::engine::select::{Selected, Selection, Written};
 
-/// Collections that the mapping names.
+/// Collections that the mapping names, each. Of more it names those that need another name, and keeps the entries asked with.
 const NAMED: usize = 100;
 
-/// What to paste so that each collection goes to a name of its own that the target takes: all others keep theirs.
-pub(super) fn remedy(selected: &[Selected], capabilities: &Capabilities) -> String {
+/// All that a run was asked to move, also what cannot be read: a mapping without it would leave it out unseen.
+pub(super) struct Asked<'a> {
+    pub(super) all: &'a [Selected],
+    pub(super) selection: &'a Selection,
+}
+
+/// What to paste so that each collection goes to a name of its own that the target takes: all others keep theirs, and none is
+/// left out.
+pub(super) fn remedy(asked: &Asked<'_>, capabilities: &Capabilities) -> String {
+    let moves = moves(asked.all, capabilities);
+    let is_short = moves.len() <= NAMED;
+    let renamed = |source: &str| moves.iter().any(|(name, _, is_renamed)| *is_renamed && *name == source);
+    let listed = moves.iter().filter(|(_, _, is_renamed)| is_short || *is_renamed);
+    let mut entries: Vec<Written> = listed.map(|(source, target, _)| Written::named(source, target)).collect();
+    if !is_short {
+        entries
+            .extend(asked.selection.written().into_iter().filter(|entry| entry.is_pattern || !renamed(&entry.source)));
+    }
+    let items: Vec<String> = entries.iter().map(|entry| item(entry).to_string()).collect();
+    let manifest = format!("in the manifest collections: [{}]", items.join(", "));
+    let pasted = flags(&entries).map_or_else(|| manifest.clone(), |flags| format!("{flags}, or {manifest}"));
+    format!("choose other target names; these do, and the others keep theirs: {pasted}")
+}
+
+/// Each collection with its name in the target, and whether that is another one than was asked for.
+fn moves<'a>(all: &'a [Selected], capabilities: &Capabilities) -> Vec<(&'a str, String, bool)> {
     // an entry is for all databases alike
     let mut known = HashSet::new();
-    let names = selected.iter().map(|one| (&one.source.name, &one.target_name));
-    let selected: Vec<(&String, &String)> = names.filter(|names| known.insert(*names)).collect();
-    let is_taken = |name: &str| rules::name_problem(name, capabilities).is_none();
+    let names = all.iter().map(|one| (one.source.name.as_str(), one.target_name.as_str()));
+    let all: Vec<(&str, &str)> = names.filter(|names| known.insert(*names)).collect();
     let mut used: HashSet<String> = HashSet::new();
-    let mut keeps = vec![false; selected.len()];
-    for (at, (_, name)) in selected.iter().enumerate() {
-        keeps[at] = is_taken(name) && used.insert((*name).clone());
+    let mut keeps = vec![false; all.len()];
+    for (at, (_, name)) in all.iter().enumerate() {
+        keeps[at] = rules::name_problem(name, capabilities).is_none() && used.insert((*name).to_owned());
     }
-    let (mut flags, mut items) = (Vec::new(), Vec::new());
-    for ((source, name), keeps) in selected.iter().zip(keeps) {
-        let target = if keeps { (*name).clone() } else { fresh(name, capabilities, &mut used) };
-        if target == **source {
-            flags.push(format!("--collection {}", quoted(source)));
-            items.push(json!({"name": source}).to_string());
-        } else {
-            flags.push(format!("--collection {}", quoted(&format!("{source}={target}"))));
-            items.push(json!({"name": source, "targetName": target}).to_string());
-        }
+    let mut target = |name: &str, keeps| if keeps { name.to_owned() } else { fresh(name, capabilities, &mut used) };
+    all.into_iter().zip(keeps).map(|((source, name), keeps)| (source, target(name, keeps), !keeps)).collect()
+}
+
+/// An entry of a manifest.
+fn item(entry: &Written) -> Json {
+    let Written { source, is_pattern, target, exclude } = entry;
+    let mut item = json!({ if *is_pattern { "match" } else { "name" }: source });
+    if let Some(target) = target {
+        item["targetName"] = json!(target);
     }
-    let left_out = selected.len().saturating_sub(NAMED);
-    let more = if left_out > 0 { format!(" and {left_out} more, each by its name") } else { String::new() };
-    flags.truncate(NAMED);
-    items.truncate(NAMED);
-    format!(
-        "choose other target names; these do, and the others keep theirs: {}{more}, or in the manifest collections: [{}]{more}",
-        flags.join(" "),
-        items.join(", ")
-    )
+    if !exclude.is_empty() {
+        item["exclude"] = json!(exclude);
+    }
+    item
+}
+
+/// The entries as flags; None where flags cannot say it: a name with a sign of theirs, or patterns that exclude differently.
+fn flags(entries: &[Written]) -> Option<String> {
+    let patterns: Vec<&Written> = entries.iter().filter(|entry| entry.is_pattern).collect();
+    let exclude = patterns.first().map(|entry| entry.exclude.as_slice()).unwrap_or_default();
+    let is_sayable = |entry: &Written| !entry.source.contains('=') && (entry.is_pattern == entry.source.contains('*'));
+    if !entries.iter().all(is_sayable) || patterns.iter().any(|entry| entry.exclude != exclude) {
+        return None;
+    }
+    let flag = |Written { source, target, .. }: &Written| {
+        let word = target.as_ref().map_or_else(|| source.clone(), |target| format!("{source}={target}"));
+        format!("--collection {}", quoted(&word))
+    };
+    let excluded = exclude.iter().map(|pattern| format!("--exclude {}", quoted(pattern)));
+    Some(entries.iter().map(flag).chain(excluded).collect::<Vec<_>>().join(" "))
 }
 
 /// A name like this one that the target takes and nobody else has.
@@ -80,7 +114,12 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::select::Entry;
     use crate::model::{Collection, Distance, Metadata};
+
+    fn of(all: &[Selected], selection: &Selection) -> String {
+        remedy(&Asked { all, selection }, &Capabilities::newest())
+    }
 
     fn collection(name: &str) -> Selected {
         let source = Collection {
@@ -102,7 +141,7 @@ mod tests {
     fn every_collection_gets_a_name_of_its_own_and_only_those_in_need_another() {
         let selected: Vec<_> =
             ["notes\n", "notes", "a b", "it's", "ok-1", "é"].iter().map(|name| collection(name)).collect();
-        let text = remedy(&selected, &Capabilities::newest());
+        let text = of(&selected, &Selection::default());
         for expected in [
             r"--collection $'notes\n=notes-2' --collection notes --collection 'a b=a-b'",
             r"--collection 'it'\''s=it-s' --collection ok-1",
@@ -118,7 +157,40 @@ mod tests {
     fn two_collections_for_one_name_are_told_apart() {
         let mut selected = vec![collection("one"), collection("two")];
         selected[1].target_name = "one".into();
-        let text = remedy(&selected, &Capabilities::newest());
+        let text = of(&selected, &Selection::default());
         assert!(text.contains("--collection one --collection two=one-2"), "{text}");
+    }
+
+    /// Beyond a hundred the text named the first ones, and "more": who pasted it moved only those, and read `Verified`.
+    #[test]
+    fn the_mapping_of_many_leaves_none_out() {
+        let all: Vec<String> = (0..150).map(|n| format!("user-{n}")).chain(["user-a b".to_owned()]).collect();
+        let selected: Vec<_> = all.iter().map(|name| collection(name)).collect();
+        let glob = |exclude: &[&str]| {
+            let exclude: Vec<String> = exclude.iter().map(|pattern| (*pattern).to_owned()).collect();
+            Entry::matching("user-*", None, &exclude).unwrap()
+        };
+        let named = |name| Entry::named(name, None).unwrap();
+        for (entries, expected, item) in [
+            (vec![], "--collection '*'", r#"{"match":"*"}"#),
+            (
+                vec![named("user-a b"), glob(&["*-tmp"]), named("user-1")],
+                "--collection 'user-*' --collection user-1 --exclude '*-tmp'",
+                r#"{"match":"user-*","exclude":["*-tmp"]}, {"name":"user-1"}"#,
+            ),
+            (vec![glob(&["*-tmp"]), glob(&[])], "", r#"{"match":"user-*","exclude":["*-tmp"]}, {"match":"user-*"}"#),
+        ] {
+            let text = of(&selected, &Selection::new(&[], entries).unwrap());
+            let flags = format!("--collection 'user-a b=user-a-b' {expected}");
+            assert_eq!(text.contains(&flags), !expected.is_empty(), "{text}");
+            assert!(text.contains(&format!(r#"[{{"name":"user-a b","targetName":"user-a-b"}}, {item}]"#)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_flag_can_say_stands_in_the_manifest() {
+        let text = of(&["a=b", "c*"].map(collection), &Selection::default());
+        assert!(!text.contains("--collection"), "{text}");
+        assert!(text.contains(r#"[{"name":"a=b","targetName":"a-b"}, {"name":"c*","targetName":"c-2"}]"#), "{text}");
     }
 }

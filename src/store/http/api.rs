@@ -30,6 +30,8 @@ const IDS_PAGE: usize = 1000;
 /// Bytes of a list of ids beside those of the ids that the server counts, and for each of those.
 const IDS_SPARE: u64 = 16 << 20;
 const ID_BYTES: u64 = 64 << 10;
+/// Vectors that are asked for to learn a dimension: several, for one may differ; then one, for a server may fail on another.
+const DIMENSIONS: [usize; 2] = [5, 1];
 /// Probes under way at once.
 const PROBES: usize = 4;
 /// How long one query of a probe is tried again.
@@ -164,12 +166,18 @@ impl Api {
         }
     }
 
-    /// The components of the first record's vector; None where there is none, or none can be read.
+    /// The components of the first records' vectors; None where there is none, or none can be read.
     async fn dimension(&self, collection: &Collection) -> Option<usize> {
-        let body = Bytes::from_static(br#"{"limit":1,"offset":0,"include":["embeddings"]}"#);
-        let request = self.read(&self.at(collection).collection(&collection.id, "get"), Some(body), words(collection));
-        let take = |response| async move { wire::parse::<VectorAnswer>(&whole(response, DOCUMENT).await?) };
-        self.transport.try_call(PROBE_RETRIES, &request, take).await.ok()?.dimension()
+        let path = self.at(collection).collection(&collection.id, "get");
+        for limit in DIMENSIONS {
+            let body = json!({"limit": limit, "offset": 0, "include": ["embeddings"]}).to_string();
+            let request = self.read(&path, Some(body.into()), words(collection));
+            let take = |response| async move { wire::parse::<VectorAnswer>(&whole(response, DOCUMENT).await?) };
+            if let Ok(answer) = self.transport.try_call(PROBE_RETRIES, &request, take).await {
+                return answer.dimension();
+            }
+        }
+        None
     }
 
     /// What the probe and the last list of ids have shown.

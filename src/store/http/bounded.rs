@@ -1,6 +1,7 @@
 //! Bodies of answers, read up to a bound: whatever answers there may not stop. Knows no JSON.
 
 use reqwest::Response;
+use reqwest::header::CONTENT_ENCODING;
 use tokio_util::bytes::{Bytes, BytesMut};
 
 use super::decision::{Failed, Failure};
@@ -18,6 +19,7 @@ pub(super) const RECORD: usize = 512 << 20;
 
 /// The whole body of a success, or a failure as soon as it is longer than `limit` bytes.
 pub(super) async fn whole(mut response: Response, limit: usize) -> Result<Bytes, Failed> {
+    is_plain(&response)?;
     let told = response.content_length().and_then(|length| usize::try_from(length).ok());
     if told.is_some_and(|length| length > limit) {
         return Err(too_long(limit));
@@ -31,6 +33,20 @@ pub(super) async fn whole(mut response: Response, limit: usize) -> Result<Bytes,
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// A failure where an answer is encoded, which no request asks for.
+pub(super) fn is_plain(response: &Response) -> Result<(), Failed> {
+    let coding = response.headers().get(CONTENT_ENCODING).and_then(|coding| coding.to_str().ok());
+    match coding.filter(|coding| !coding.trim().is_empty() && !coding.trim().eq_ignore_ascii_case("identity")) {
+        None => Ok(()),
+        Some(coding) => {
+            let why = format!(
+                "the answer is compressed ({coding:?}) though the request forbids it: turn that off in the proxy"
+            );
+            Err(Failed::new(Failure::Foreign, why))
+        }
+    }
 }
 
 /// The failure of an answer beyond its bound.

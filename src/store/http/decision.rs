@@ -38,6 +38,8 @@ pub(super) enum Failure {
     TimedOut,
     /// The connection broke before the answer was complete.
     Broken,
+    /// The answer's body, or the JSON in it, ends in the middle.
+    Short,
     /// A complete answer that no Chroma gives.
     Foreign,
     /// An answer that contradicts what was asked, as a record that nobody asked for.
@@ -77,14 +79,14 @@ pub(super) fn true_status(status: u16, text: &str) -> u16 {
     }
 }
 
-/// Whether the server itself failed on the request, and says so: a 500 with a text. Servers of 0.5 and 0.6 answer a
+/// Whether the server itself failed on the request, and says so: a 500 with a text, and of records any 500. Servers of 0.5 and 0.6 answer a
 /// `TypeError` of their own with 400, as if the request were at fault: 0.6.3 does so for a `get` whose record is deleted
 /// between its two reads, of the metadata and of the vector (by its source, and seen while a source changed). Of a write
 /// nobody can tell from that whether it was refused or half done, so there it stays what it was.
 pub(super) fn is_own_error(kind: Kind, status: u16, text: &str) -> bool {
     let is_type_error = || ["'NoneType' object", "of type 'NoneType'"].iter().any(|words| text.contains(words));
     match status {
-        500 => !text.trim().is_empty(),
+        500 => matches!(kind, Kind::Records) || !text.trim().is_empty(),
         400 => !matches!(kind, Kind::Write) && is_type_error(),
         _ => false,
     }
@@ -110,7 +112,7 @@ pub(super) enum Reason {
     Busy,
     /// 408 or 5xx on a read.
     ServerError,
-    /// The server's own error, or an uneven answer, for these records.
+    /// The server's own error, or an uneven or short answer, for these records.
     Failing,
     /// No answer in time, on a read.
     TimedOut,
@@ -149,7 +151,7 @@ pub(super) const fn decide(kind: Kind, outcome: Outcome) -> Decision {
         (Outcome::Status(404 | 410), _) => Stop(Reason::Missing),
         (Outcome::Status(413), _) => Stop(Reason::TooLarge),
         (Outcome::Status(429), _) => Retry(Reason::Busy),
-        (Outcome::OwnError | Outcome::Failed(Failure::Uneven), Kind::Records) => Stop(Reason::Failing),
+        (Outcome::OwnError | Outcome::Failed(Failure::Uneven | Failure::Short), Kind::Records) => Stop(Reason::Failing),
         (Outcome::OwnError, Kind::Read) | (Outcome::Status(408), Kind::Read | Kind::Records) => {
             Retry(Reason::ServerError)
         }
@@ -160,7 +162,8 @@ pub(super) const fn decide(kind: Kind, outcome: Outcome) -> Decision {
         (Outcome::Failed(Failure::Unreached), _) => Retry(Reason::Unreached),
         (Outcome::Failed(Failure::Tls), _) => Stop(Reason::Tls),
         (Outcome::Failed(Failure::TimedOut), Kind::Read | Kind::Records) => Retry(Reason::TimedOut),
-        (Outcome::Failed(Failure::Broken), Kind::Read | Kind::Records) => Retry(Reason::Broken),
+        (Outcome::Failed(Failure::Broken), Kind::Read | Kind::Records)
+        | (Outcome::Failed(Failure::Short), Kind::Read) => Retry(Reason::Broken),
         (Outcome::Failed(Failure::Contradictory | Failure::Uneven), Kind::Read)
         | (Outcome::Failed(Failure::Contradictory), Kind::Records) => Retry(Reason::Contradictory),
         (Outcome::Failed(Failure::TooLong), Kind::Read | Kind::Records) => Stop(Reason::TooLong),
@@ -242,10 +245,12 @@ mod tests {
             assert_eq!(decide(Kind::Records, outcome), read, "records, {outcome:?}");
             assert_eq!(decide(Kind::Write, outcome), write, "write, {outcome:?}");
         }
-        // only these two speak of the records that were asked for
-        for (outcome, read) in
-            [(Outcome::OwnError, Retry(Reason::ServerError)), (Failed(Failure::Uneven), Retry(Reason::Contradictory))]
-        {
+        // only these speak at once of the records that were asked for
+        for (outcome, read) in [
+            (Outcome::OwnError, Retry(Reason::ServerError)),
+            (Failed(Failure::Uneven), Retry(Reason::Contradictory)),
+            (Failed(Failure::Short), Retry(Reason::Broken)),
+        ] {
             assert_eq!(decide(Kind::Read, outcome), read, "read, {outcome:?}");
             assert_eq!(decide(Kind::Records, outcome), Stop(Reason::Failing), "records, {outcome:?}");
             assert_eq!(decide(Kind::Write, outcome), Stop(Reason::MaybeApplied), "write, {outcome:?}");
@@ -262,12 +267,13 @@ mod tests {
             (400, slip("Expected metadata value to be a str, got None which is a <class 'NoneType'>"), false, false),
             (400, slip("Expected metadata value to be a str, got None which is a NoneType"), false, false),
             (500, slip("'NoneType' object is not subscriptable"), true, true),
-            (500, " ".to_owned(), false, false),
             (422, slip("'NoneType' object is not subscriptable"), false, false),
         ] {
             let found = [Kind::Read, Kind::Records, Kind::Write].map(|kind| is_own_error(kind, status, &text));
             assert_eq!(found, [of_read, of_read, of_write], "{status} {text}");
         }
+        let found = [Kind::Read, Kind::Records, Kind::Write].map(|kind| is_own_error(kind, 500, " "));
+        assert_eq!(found, [false, true, false]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One `get` of records by their ids, and what came of it. Writes nothing.
+//! One `get` of records by id: what comes, or why none does. Halves nothing and writes nothing.
 
 use serde::Serialize;
 
@@ -6,15 +6,18 @@ use super::api::{Api, words};
 use super::bounded::{RECORD, RECORDS, whole};
 use super::decision::{Failed, Failure, Kind, Reason};
 use super::paths::Dialect;
+use super::reader::numbers;
 use super::transport::{Request, Stopped};
 use super::wire::{self, GetAnswer};
-use crate::model::{Collection, Fetched, Result};
+use crate::model::{Collection, Error, Fetched, Result};
 
 /// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
 /// records of 3072 components are 30 MB of JSON, and more in one call is hardly faster.
 pub(super) const FETCH: usize = 1000;
 /// The parts of a record, as `get` names them.
 pub(super) const PARTS: [&str; 4] = ["documents", "metadatas", "embeddings", "uris"];
+/// The first version with uris (by the packages of it and the one before).
+const FIRST_WITH_URIS: [u32; 3] = [0, 4, 16];
 
 /// The body of a `get` by ids.
 #[derive(Serialize)]
@@ -26,21 +29,29 @@ struct ByIds<'a> {
 /// What came of one `get`.
 pub(super) enum Came {
     Records(Vec<Fetched>),
-    /// The answer would be beyond its bound.
+    /// The answer, or the request, would be beyond its bound.
     TooLong,
-    /// The server fails on one or some of these, in its words.
-    Fails(Stopped),
+    /// The server fails on one or some of these, or refuses them.
+    Fails(Fails),
+}
+
+/// A `get` that comes to nothing, perhaps because of single records.
+#[derive(Default)]
+pub(super) struct Fails {
+    /// In the server's words.
+    pub(super) words: String,
+    /// What it means if it is not about single records: the server refuses all. None: it is in trouble, and is tried again.
+    pub(super) refusal: Option<Error>,
 }
 
 impl Api {
     /// Learns from records that came.
     pub(super) fn came(&self, collection: &Collection, records: &[Fetched]) {
         let mut known = self.known();
-        let of = known.of(&collection.id);
         if let Some(id) = records.iter().find_map(readable) {
-            of.neighbour = Some(id.to_owned());
-            of.on_end = 0;
+            known.was_read(collection, id);
         }
+        let of = known.of(&collection.id);
         for record in records {
             of.unreadable.remove(record.id());
         }
@@ -63,43 +74,66 @@ impl Api {
         loop {
             let has_uris = self.known().without_uris.is_none();
             let include: Vec<&'static str> = parts.iter().copied().filter(|part| has_uris || *part != "uris").collect();
-            match self.asked(collection, ids, &include, limit).await {
+            let request = self.by_ids(collection, ids, &include);
+            if ids.len() > 1 && self.known().refused.is_some_and(|bytes| request.body_len() >= bytes) {
+                return Ok(Came::TooLong);
+            }
+            match self.asked(&request, ids, &include, limit).await {
                 Ok((records, dropped)) => {
                     if !dropped.is_empty() {
                         self.known().of(&collection.id).dropped(dropped);
                     }
                     return Ok(Came::Records(records));
                 }
-                Err((_, stopped)) if has_uris && self.knows_no_uris(&stopped) => {
+                Err(stopped) if has_uris && self.knows_no_uris(&stopped) => {
                     let words = "the server has no uris, which came with 0.4.16: its records were read without";
                     self.known().without_uris = Some(words.to_owned());
                 }
-                Err((_, stopped)) if stopped.reason == Reason::Failing => return Ok(Came::Fails(stopped)),
-                Err((_, stopped)) if matches!(stopped.reason, Reason::TooLong | Reason::TooLarge) => {
+                Err(stopped) if stopped.reason == Reason::Failing => {
+                    return Ok(Came::Fails(Fails { words: stopped.words(), refusal: None }));
+                }
+                Err(stopped) if stopped.reason == Reason::TooLong => return Ok(Came::TooLong),
+                Err(stopped) if stopped.reason == Reason::TooLarge && ids.len() > 1 => {
+                    self.known().too_large(request.body_len());
                     return Ok(Came::TooLong);
                 }
-                Err((request, stopped)) => return Err(self.transport.error(&request, &stopped)),
+                Err(stopped) => {
+                    if stopped.reason == Reason::TooLarge {
+                        // not even this: it is no matter of length
+                        self.known().refused = None;
+                    }
+                    let error = self.transport.error(&request, &stopped);
+                    if !may_be_of_records(&stopped) {
+                        return Err(error);
+                    }
+                    return Ok(Came::Fails(Fails { words: stopped.words(), refusal: Some(error) }));
+                }
             }
         }
     }
 
-    /// Whether a server refuses a `get` for the uris in it: 0.4.15 has none, 0.4.16 has them (by the packages of both).
+    /// Whether a server refuses a `get` for the uris in it. One of a later version refuses the records.
     fn knows_no_uris(&self, stopped: &Stopped) -> bool {
-        self.place.dialect == Dialect::V1 && stopped.reason == Reason::Refused && stopped.refusal.status == 422
+        let is_old = numbers(&self.version).is_none_or(|version| version < FIRST_WITH_URIS);
+        let is_invalid = stopped.reason == Reason::Refused && stopped.refusal.status == 422;
+        is_old && is_invalid && self.place.dialect == Dialect::V1
     }
 
-    /// One `get`, sent as often as a fault on the way asks for.
-    async fn asked(
-        &self,
-        collection: &Collection,
-        ids: &[String],
-        include: &[&'static str],
-        limit: usize,
-    ) -> Result<(Vec<Fetched>, Vec<String>), (Request<'static>, Stopped)> {
+    fn by_ids(&self, collection: &Collection, ids: &[String], include: &[&'static str]) -> Request<'static> {
         // ids and names are text: it cannot fail
         let body = serde_json::to_vec(&ByIds { ids, include }).unwrap_or_default();
         let path = self.at(collection).collection(&collection.id, "get");
-        let request = Request { kind: Kind::Records, ..self.read(&path, Some(body.into()), words(collection)) };
+        Request { kind: Kind::Records, ..self.read(&path, Some(body.into()), words(collection)) }
+    }
+
+    /// One `get`, sent as often as a fault on the way asks for; with the ids of records that came without a value.
+    async fn asked(
+        &self,
+        request: &Request<'_>,
+        ids: &[String],
+        include: &[&'static str],
+        limit: usize,
+    ) -> Result<(Vec<Fetched>, Vec<String>), Stopped> {
         let take = |response| async move {
             let body = whole(response, limit).await?;
             // Megabytes of decimals: not on a thread that serves connections.
@@ -107,8 +141,17 @@ impl Api {
             let answer = answer.map_err(|e| Failed::new(Failure::Broken, e.to_string()))??;
             answer.into_fetched(ids, include)
         };
-        let came = self.transport.try_call(self.transport.retry, &request, take).await;
-        came.map_err(|stopped| (request, stopped))
+        self.transport.try_call(self.transport.retry, request, take).await
+    }
+}
+
+/// Whether an answer other than the server's own error may be about single records: a refusal, or no answer of a Chroma. A proxy
+/// that dislikes a text in the request answers 403. 401 is about who asks.
+fn may_be_of_records(stopped: &Stopped) -> bool {
+    match stopped.reason {
+        Reason::Refused | Reason::Missing | Reason::TooLarge | Reason::Foreign | Reason::Contradictory => true,
+        Reason::Denied => stopped.refusal.status == 403,
+        _ => false,
     }
 }
 

@@ -1,10 +1,11 @@
-//! Halves what a server fails on, down to the record; `suspect` rules on that one. Writes nothing.
+//! Halves what a server fails on, or refuses, down to the record; `suspect` rules on that one. Writes nothing.
 
 use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::bounded::RECORD;
-use super::get::{Came, FETCH, PARTS, readable};
+use super::get::{Came, FETCH, Fails, PARTS, readable};
+use super::known::Last;
 use super::suspect::{Evidence, Neighbour, ON_END, Ruling, rule};
 use crate::model::{Collection, Fetched, Result};
 
@@ -13,6 +14,8 @@ const LACKING: [(&str, &str); 2] = [("its vector", "embeddings"), ("its metadata
 
 /// Places all over a collection that are looked at for a record that can be read.
 const PLACES: u64 = 8;
+/// Other collections in which one is looked for then.
+const OTHERS: usize = 5;
 
 /// What came of a search.
 pub(super) enum Found {
@@ -36,19 +39,32 @@ pub(super) struct Search<'a> {
     in_part: bool,
     /// Whether the server has failed in this search, and not only answered at length.
     has_failed: bool,
+    /// The last failure.
+    failure: Fails,
 }
 
 impl<'a> Search<'a> {
+    /// A search in this collection; `is_known`: for records that failed alone before, as often as it takes.
     pub(super) fn new(api: &'a Api, collection: &'a Collection, is_known: bool) -> Self {
         let on_end = if is_known { 0 } else { api.known().of(&collection.id).on_end };
         let (read, suspects) = (Vec::new(), Vec::new());
-        Self { api, collection, is_known, read, suspects, on_end, in_part: false, has_failed: is_known }
+        let (in_part, has_failed, failure) = (false, is_known, Fails::default());
+        Self { api, collection, is_known, read, suspects, on_end, in_part, has_failed, failure }
     }
 
+    /// Reads these, down to each by itself. An error: the server refuses all of them, or does not answer.
     pub(super) async fn run(mut self, ids: &[String]) -> Result<Found> {
         let mut waiting: Vec<&[String]> = if self.is_known { ids.chunks(1).rev().collect() } else { vec![ids] };
+        let mut is_asked_for = self.is_known;
         while let Some(part) = waiting.pop() {
-            let came = self.ask(part, &PARTS).await?;
+            let came = self.ask(self.collection, part, &PARTS).await?;
+            // a refusal of everything is seen by one request, and not by as many as halving takes
+            if self.failure.refusal.is_some() && !std::mem::replace(&mut is_asked_for, true) {
+                let neighbour = self.neighbour().await?;
+                if neighbour == Some(Neighbour::Failed) {
+                    return self.server(Neighbour::Failed);
+                }
+            }
             match (came, part) {
                 (None, _) => self.leave(part),
                 (Some(Came::Records(records)), _) => self.take(records),
@@ -56,10 +72,10 @@ impl<'a> Search<'a> {
                     let why = format!("the server's answer for it alone is longer than {RECORD} bytes");
                     self.read.push(Fetched::Unreadable { id: id.clone(), why });
                 }
-                (Some(Came::Fails(stopped)), [id]) => {
-                    let evidence = self.suspect(id, stopped.words()).await?;
+                (Some(Came::Fails(_)), [id]) => {
+                    let evidence = self.suspect(id).await?;
                     if rule(evidence) == Ruling::Server {
-                        return Ok(self.server(&stopped.words()));
+                        return self.server(evidence.neighbour);
                     }
                 }
                 (Some(Came::TooLong | Came::Fails(_)), _) => {
@@ -72,13 +88,16 @@ impl<'a> Search<'a> {
     }
 
     /// One request of the search; None where it has taken all that it may.
-    async fn ask(&mut self, ids: &[String], parts: &[&'static str]) -> Result<Option<Came>> {
+    async fn ask(&mut self, collection: &Collection, ids: &[String], parts: &[&'static str]) -> Result<Option<Came>> {
         if self.has_failed && !self.api.known().of(&self.collection.id).spent.allows_more() {
             return Ok(None);
         }
         let started = Instant::now();
-        let came = self.api.get(self.collection, ids, parts).await?;
-        self.has_failed |= matches!(came, Came::Fails(_));
+        let mut came = self.api.get(collection, ids, parts).await?;
+        if let Came::Fails(fails) = &mut came {
+            self.has_failed = true;
+            self.failure = Fails { words: fails.words.clone(), refusal: fails.refusal.take() };
+        }
         if self.has_failed {
             self.spend(1, started.elapsed());
         }
@@ -106,8 +125,8 @@ impl<'a> Search<'a> {
 
     /// A record that failed alone. Whether a neighbour comes is asked after the halving, and each time that so many more failed
     /// on end: a server in trouble is not asked for thousands.
-    async fn suspect(&mut self, id: &str, why: String) -> Result<Evidence> {
-        self.suspects.push((id.to_owned(), why));
+    async fn suspect(&mut self, id: &str) -> Result<Evidence> {
+        self.suspects.push((id.to_owned(), self.failure.words.clone()));
         self.on_end += usize::from(!self.is_known);
         let mut neighbour = Neighbour::Answered;
         if self.on_end >= ON_END && (!self.in_part || self.on_end.is_multiple_of(ON_END)) {
@@ -117,9 +136,18 @@ impl<'a> Search<'a> {
         Ok(Evidence { tries: 1, neighbour, on_end: self.on_end, in_part: self.in_part })
     }
 
-    fn server(&self, why: &str) -> Found {
-        let first = self.suspects.first().map(|(id, _)| id.as_str()).unwrap_or_default();
-        Found::Server(format!("{why} ({} records fail alone, the first is {first:?})", self.suspects.len()))
+    /// It is about the server: it refuses whatever it is asked, or it is in trouble, as one is that refuses many records and
+    /// answers for others.
+    fn server(&mut self, neighbour: Neighbour) -> Result<Found> {
+        let Fails { words, refusal } = &mut self.failure;
+        let count = self.suspects.len();
+        let first = self.suspects.first().map(|(id, _)| format!(" ({count} records fail alone, the first is {id:?})"));
+        let why = format!("{words}{}", first.unwrap_or_default());
+        match refusal.take() {
+            None => Ok(Found::Server(why)),
+            Some(_) if neighbour == Neighbour::Answered => Err(self.api.failing(self.collection, why)),
+            Some(refusal) => Err(refusal),
+        }
     }
 
     /// Asks for each suspect again, with pauses and a neighbour in between.
@@ -133,10 +161,7 @@ impl<'a> Search<'a> {
             };
             match rule(Evidence { tries, neighbour, on_end: self.on_end, in_part: self.in_part }) {
                 Ruling::Unreadable => break,
-                Ruling::Server => {
-                    let why = self.suspects.first().map(|(_, why)| why.as_str()).unwrap_or_default();
-                    return Ok(self.server(why));
-                }
+                Ruling::Server => return self.server(neighbour),
                 Ruling::Again => {}
             }
             tokio::time::sleep(self.api.transport.apart).await;
@@ -144,7 +169,7 @@ impl<'a> Search<'a> {
             tries += 1;
             for (id, why) in std::mem::take(&mut self.suspects) {
                 let ids = [id];
-                match self.ask(&ids, &PARTS).await? {
+                match self.ask(self.collection, &ids, &PARTS).await? {
                     None => self.leave(&ids),
                     Some(Came::Records(records)) => self.take(records),
                     Some(Came::TooLong | Came::Fails(_)) => self.suspects.extend(ids.map(|id| (id, why.clone()))),
@@ -154,16 +179,59 @@ impl<'a> Search<'a> {
         self.named().await
     }
 
-    /// Whether a record that was read before can be read now, or any other one, if none was; None where the search has taken all
-    /// that it may.
+    /// Whether a record that was read before can be read now, or any other one, if none was: of this collection, or else of
+    /// another one. None where the search has taken all that it may. What fails here is no failure of a suspect.
     async fn neighbour(&mut self) -> Result<Option<Neighbour>> {
-        let known = self.api.known().of(&self.collection.id).neighbour.clone();
-        let Some(id) = known else { return Ok(Some(self.sought().await?)) };
-        Ok(match self.ask(&[id], &PARTS).await? {
-            None => None,
-            Some(came) if gives(&came) => Some(Neighbour::Answered),
-            Some(_) => Some(Neighbour::Failed),
-        })
+        let before = std::mem::take(&mut self.failure);
+        let neighbour = self.any_neighbour().await?;
+        if neighbour != Some(Neighbour::Failed) {
+            self.failure = before;
+        }
+        Ok(neighbour)
+    }
+
+    async fn any_neighbour(&mut self) -> Result<Option<Neighbour>> {
+        for id in self.own_neighbours() {
+            match self.ask(self.collection, &[id], &PARTS).await? {
+                None => return Ok(None),
+                Some(came) if gives(&came) => return Ok(Some(Neighbour::Answered)),
+                // it may have been deleted since
+                Some(Came::Records(_)) => {}
+                Some(_) => return Ok(Some(Neighbour::Failed)),
+            }
+        }
+        Ok(Some(match self.sought().await? {
+            Neighbour::None => self.elsewhere().await?,
+            found => found,
+        }))
+    }
+
+    /// Records of this collection that were read, in the order in which they are asked for.
+    fn own_neighbours(&self) -> Vec<String> {
+        let before = self.api.known().of(&self.collection.id).neighbour.clone();
+        before.into_iter().chain(self.read.iter().rev().find_map(readable).map(str::to_owned)).collect()
+    }
+
+    /// Looks for a record of another collection that can be read: the one that was read last, or the first of some others.
+    async fn elsewhere(&mut self) -> Result<Neighbour> {
+        let last = self.api.known().last.clone().filter(|last| last.collection.id != self.collection.id);
+        if let Some(Last { collection, id }) = last {
+            let came = self.ask(&collection, &[id], &PARTS).await?;
+            if came.is_some_and(|came| gives(&came)) {
+                return Ok(Neighbour::Answered);
+            }
+        }
+        let Ok(all) = self.api.declared().await else { return Ok(Neighbour::None) };
+        for collection in all.into_iter().filter(|other| other.id != self.collection.id).take(OTHERS) {
+            let Ok(Some(id)) = self.api.id_at(&collection, 0).await else { continue };
+            if let Some(Came::Records(records)) = self.ask(&collection, &[id], &PARTS).await?
+                && records.iter().any(|record| readable(record).is_some())
+            {
+                self.api.came(&collection, &records);
+                return Ok(Neighbour::Answered);
+            }
+        }
+        Ok(Neighbour::None)
     }
 
     /// Looks for a record that can be read: those that are read first may be the range that was lost.
@@ -174,7 +242,7 @@ impl<'a> Search<'a> {
                 return Ok(Neighbour::None);
             };
             let ids = [id];
-            let Some(came) = self.ask(&ids, &PARTS).await? else { return Ok(Neighbour::None) };
+            let Some(came) = self.ask(self.collection, &ids, &PARTS).await? else { return Ok(Neighbour::None) };
             if gives(&came) {
                 let [id] = ids;
                 self.api.known().of(&self.collection.id).neighbour = Some(id);
@@ -211,15 +279,19 @@ impl<'a> Search<'a> {
 
     /// The part without which the server answers for all of these records.
     async fn lacking(&mut self, ids: &[String]) -> Result<Option<&'static str>> {
+        let before = std::mem::take(&mut self.failure);
+        let mut lacking = None;
         for (what, part) in LACKING {
             let parts: Vec<&'static str> = PARTS.into_iter().filter(|other| *other != part).collect();
-            if let Some(Came::Records(records)) = self.ask(ids, &parts).await?
+            if let Some(Came::Records(records)) = self.ask(self.collection, ids, &parts).await?
                 && records.len() == ids.len()
             {
-                return Ok(Some(what));
+                lacking = Some(what);
+                break;
             }
         }
-        Ok(None)
+        self.failure = before;
+        Ok(lacking)
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::answer_tests::{asked_ids, ids, page, records_of, unreadable};
+use super::answer_tests::page;
 use super::reader::{HttpStore, open};
-use super::scripted::{Scripted, answer, collection};
+use super::scripted::{Scripted, answer, asked_ids, collection, ids, records_of, unreadable};
 use crate::model::{Error, Fetched};
 use crate::store::Reader as _;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::probe::Verdict;
 use super::suspect::Spent;
+use crate::model::Collection;
 use crate::store::Remarks;
 
 /// Ids of a kind that are kept of a collection; of more it is only said that there are more.
@@ -20,6 +21,17 @@ pub(super) struct Known {
     pub(super) read: HashMap<String, Read>,
     /// The server has no uris, in words.
     pub(super) without_uris: Option<String>,
+    /// Bytes of the smallest body of a read that something before the server did not take; None: it took all.
+    pub(super) refused: Option<usize>,
+    /// A record that was read, of any collection.
+    pub(super) last: Option<Last>,
+}
+
+/// Where a record is that was read: its collection, and its id.
+#[derive(Clone, Debug)]
+pub(super) struct Last {
+    pub(super) collection: Collection,
+    pub(super) id: String,
 }
 
 /// What reading the records of one collection has shown.
@@ -78,6 +90,22 @@ impl Read {
 }
 
 impl Known {
+    /// Learns that a record of this collection was read.
+    pub(super) fn was_read(&mut self, collection: &Collection, id: &str) {
+        let of = self.of(&collection.id);
+        of.neighbour = Some(id.to_owned());
+        of.on_end = 0;
+        match &mut self.last {
+            Some(last) if last.collection.id == collection.id => id.clone_into(&mut last.id),
+            last => *last = Some(Last { collection: collection.clone(), id: id.to_owned() }),
+        }
+    }
+
+    /// Learns that a body of so many bytes was not taken.
+    pub(super) fn too_large(&mut self, bytes: usize) {
+        self.refused = Some(self.refused.map_or(bytes, |known| known.min(bytes)));
+    }
+
     /// What reading the records of a collection has shown.
     pub(super) fn of(&mut self, collection: &str) -> &mut Read {
         self.read.entry(collection.to_owned()).or_default()

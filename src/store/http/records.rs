@@ -1,10 +1,11 @@
-//! Reads records by id, and again what the server fails on (`halving`). Writes nothing.
+//! Reads records by id: together, fewer where that is too much, and by a search where the server fails on some of them.
+//! Writes nothing.
 
 use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::bounded::{RECORD, RECORDS};
-use super::get::{Came, FETCH, PARTS};
+use super::get::{Came, FETCH, Fails, PARTS};
 use super::halving::{Found, Search};
 use crate::model::{Collection, Error, Fetched, Result};
 use crate::store::Budget;
@@ -100,7 +101,8 @@ impl Api {
                     self.came(collection, &records);
                     return Ok(Some(records));
                 }
-                Came::TooLong => return Ok(None),
+                // what is refused is not asked for again
+                Came::TooLong | Came::Fails(Fails { refusal: Some(_), .. }) => return Ok(None),
                 Came::Fails(_) => {
                     let Some(pause) = pauses.next() else { return Ok(None) };
                     tokio::time::sleep(pause.min(self.transport.apart)).await;

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::config::ServerConfig;
 use super::reader::{HttpStore, open};
 use super::writer::HttpWriter;
-use crate::model::{Collection, Distance, Metadata, Record};
+use crate::model::{Collection, Distance, Fetched, Metadata, Record};
 
 /// What the scripted server does with a request.
 #[derive(Clone, Debug)]
@@ -156,4 +156,36 @@ pub(super) fn collection() -> Collection {
 
 pub(super) fn record() -> Record {
     Record { id: "a".into(), embedding: vec![1.0, 2.0], document: None, uri: None, metadata: Metadata::new() }
+}
+
+/// The answer to a `get` of one record, `b`.
+pub(super) const ONE: &str =
+    r#"{"ids":["b"],"embeddings":[[1.0]],"documents":[null],"uris":[null],"metadatas":[null]}"#;
+
+/// Ids that a request asks for.
+pub(super) fn asked_ids(request: &str) -> Vec<String> {
+    let body = request.split("\r\n\r\n").nth(1).and_then(|body| serde_json::from_str(body).ok());
+    let ids = body.as_ref().and_then(|body: &serde_json::Value| body["ids"].as_array());
+    ids.map(|ids| ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
+}
+
+pub(super) fn records_of(ids: &[String], vectors: usize) -> Act {
+    let column = |cell: &str, n: usize| vec![cell; n].join(",");
+    let named: Vec<String> = ids.iter().map(|id| format!("{id:?}")).collect();
+    let (nulls, count) = (column("null", ids.len()), named.join(","));
+    let vectors = column("[1.0]", vectors);
+    answer(
+        200,
+        &format!(
+            "{{\"ids\":[{count}],\"embeddings\":[{vectors}],\"documents\":[{nulls}],\"uris\":[{nulls}],\"metadatas\":[{nulls}]}}"
+        ),
+    )
+}
+
+pub(super) fn ids(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{n:04}")).collect()
+}
+
+pub(super) fn unreadable(fetched: &[Fetched]) -> Vec<&str> {
+    fetched.iter().filter(|f| matches!(f, Fetched::Unreadable { .. })).map(Fetched::id).collect()
 }

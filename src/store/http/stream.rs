@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use tokio::sync::mpsc;
 use tokio_util::bytes::{Buf, Bytes};
 
-use super::bounded::too_long;
+use super::bounded::{is_plain, too_long};
 use super::decision::{Failed, Failure};
 use crate::scratch::IdList;
 
@@ -20,6 +20,7 @@ const CHUNKS: usize = 8;
 
 /// The ids of a `get` answer in its order, or a failure as soon as it is longer than `limit` bytes.
 pub(super) async fn ids(mut response: Response, limit: u64) -> Result<IdList, Failed> {
+    is_plain(&response)?;
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let parser = tokio::task::spawn_blocking(move || parse(Chunks { receiver, current: Bytes::new() }));
     let mut bounds = Bounds { left: limit, unquoted: 0 };

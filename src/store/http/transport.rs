@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use reqwest::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Method, Response, redirect};
 use tokio::time::Instant;
 use url::Url;
@@ -17,7 +17,7 @@ use super::decision::{
 use super::paths::Path;
 use super::payload::Payload;
 use super::tls;
-use super::words::{chain, explained, is_tls, shortened};
+use super::words::{chain, ends_early, explained, is_tls, shortened};
 use crate::model::{Error, Result};
 
 /// Bytes of an error's answer that are read.
@@ -98,6 +98,10 @@ impl Transport {
             remedy: remedy.to_owned(),
         };
         let mut headers = HeaderMap::new();
+        // without it a server may choose any coding, and an answer's bound is one of bytes
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        // an answer that a cache kept says nothing of now
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         if let Some((name, value)) = config.auth.header().map_err(|why| unusable(why, "correct the credentials"))? {
             headers.insert(name, value);
         }
@@ -300,7 +304,8 @@ impl Transport {
 }
 
 impl Request<'_> {
-    fn body_len(&self) -> usize {
+    /// Bytes of its body; 0 for none.
+    pub(super) fn body_len(&self) -> usize {
         self.body.as_ref().map_or(0, Payload::len)
     }
 }
@@ -311,6 +316,7 @@ impl From<reqwest::Error> for Failed {
             () if error.is_connect() && is_tls(&error) => Failure::Tls,
             () if error.is_connect() => Failure::Unreached,
             () if error.is_timeout() => Failure::TimedOut,
+            () if ends_early(&error) => Failure::Short,
             () => Failure::Broken,
         };
         let late = error.is_connect() && error.is_timeout();

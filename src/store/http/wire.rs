@@ -1,7 +1,7 @@
 //! The JSON that Chroma servers answer, and what it means: statuses, collections, records.
 //! Sends nothing and picks no version: what is told apart here is told apart by its shape.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -9,6 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer, IgnoredAny, MapAccess, SeqAccess
 use serde_json::Value as Json;
 
 use super::decision::{Failed, Failure};
+use super::part::{Part, Shape, Text};
 use crate::model::{Collection, Fetched, Metadata, Origin, Record, Value, distance};
 
 /// Bytes of a foreign answer that are kept to be quoted. Less is shown, after secrets were blanked.
@@ -20,7 +21,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failed> {
 }
 
 fn foreign(error: &serde_json::Error, body: &[u8]) -> Failed {
-    let failure = if error.is_eof() { Failure::Broken } else { Failure::Foreign };
+    let failure = if error.is_eof() { Failure::Short } else { Failure::Foreign };
     let beginning = String::from_utf8_lossy(&body[..body.len().min(QUOTED)]).into_owned();
     Failed { failure, detail: format!("the answer is not Chroma's ({error})"), quoted: Some(beginning) }
 }
@@ -30,7 +31,8 @@ fn foreign(error: &serde_json::Error, body: &[u8]) -> Failed {
 pub(super) struct CollectionAnswer {
     id: String,
     name: String,
-    metadata: Option<Pairs>,
+    #[serde(default)]
+    metadata: Part<Pairs>,
     #[serde(default)]
     dimension: Option<u32>,
     #[serde(default)]
@@ -45,16 +47,17 @@ impl CollectionAnswer {
         &self.id
     }
 
-    /// The collection; an error names a metadata value that none of our types can hold.
-    pub(super) fn into_collection(self, tenant: &str, database: &str) -> Result<Collection, String> {
+    /// The collection; one with a metadata value that none of our types can hold is unreadable.
+    pub(super) fn into_collection(self, tenant: &str, database: &str) -> Collection {
         let Self { id, name, metadata, dimension, configuration_json, schema } = self;
-        let metadata = metadata.map_or(Ok(Metadata::new()), Pairs::into_metadata);
-        let metadata = metadata.map_err(|why| format!("collection {name:?}: {why}"))?;
+        let held = metadata.held("its metadata");
+        let held = held.and_then(|pairs| pairs.map_or(Ok(Metadata::new()), Pairs::into_metadata));
+        let unreadable = held.as_ref().err().map(|why| format!("cannot be copied as it is: {why}"));
+        let metadata = held.unwrap_or_default();
         let configuration = configuration_json.filter(|c| !c.is_null());
         let distance = distance::declared(schema.as_ref(), configuration.as_ref(), &metadata);
         let (tenant, database) = (tenant.to_owned(), database.to_owned());
-        let unreadable = None;
-        Ok(Collection { id, name, tenant, database, dimension, distance, metadata, configuration, schema, unreadable })
+        Collection { id, name, tenant, database, dimension, distance, metadata, configuration, schema, unreadable }
     }
 }
 
@@ -68,10 +71,10 @@ pub(super) struct DatabaseAnswer {
 #[derive(Debug, Deserialize)]
 pub(super) struct GetAnswer {
     ids: Vec<String>,
-    embeddings: Option<Vec<Option<Vector>>>,
-    documents: Option<Vec<Option<String>>>,
-    uris: Option<Vec<Option<String>>>,
-    metadatas: Option<Vec<Option<Pairs>>>,
+    embeddings: Option<Vec<Part<Vector>>>,
+    documents: Option<Vec<Part<Text>>>,
+    uris: Option<Vec<Part<Text>>>,
+    metadatas: Option<Vec<Part<Pairs>>>,
 }
 
 impl GetAnswer {
@@ -103,22 +106,23 @@ impl GetAnswer {
             let (Some(embedding), Some(document), Some(uri), Some(metadata)) = row else {
                 return Err(contradiction("the answer's columns have different lengths".to_owned()));
             };
-            dropped.extend(metadata.as_ref().is_some_and(Pairs::has_null).then(|| id.clone()));
+            let has_null = matches!(&metadata, Part::Is(pairs) if pairs.has_null());
+            dropped.extend(has_null.then(|| id.clone()));
             fetched.push(one(id, embedding, document, uri, metadata));
         }
         Ok((fetched, dropped))
     }
 }
 
-/// A column of so many cells: each is None where the part was not asked for.
+/// A column of so many cells: each is absent where the part was not asked for.
 fn column<T>(
     name: &str,
-    column: Option<Vec<Option<T>>>,
+    column: Option<Vec<Part<T>>>,
     count: usize,
     is_wanted: bool,
-) -> Result<std::vec::IntoIter<Option<T>>, Failed> {
+) -> Result<std::vec::IntoIter<Part<T>>, Failed> {
     if !is_wanted {
-        return Ok((0..count).map(|_| None).collect::<Vec<_>>().into_iter());
+        return Ok((0..count).map(|_| Part::Absent).collect::<Vec<_>>().into_iter());
     }
     let column = column.ok_or_else(|| Failed::new(Failure::Contradictory, format!("the answer has no {name}")))?;
     if column.len() == count {
@@ -128,21 +132,28 @@ fn column<T>(
     Err(Failed::new(Failure::Uneven, why))
 }
 
-fn one(
-    id: String,
-    embedding: Option<Vector>,
-    document: Option<String>,
-    uri: Option<String>,
-    metadata: Option<Pairs>,
-) -> Fetched {
-    let embedding = embedding.map_or(Err("the server has no vector for it".to_owned()), Vector::into_components);
-    let metadata = metadata.map_or(Ok(Metadata::new()), Pairs::into_metadata);
-    match (embedding, metadata) {
-        (Ok(embedding), Ok(metadata)) => {
+fn one(id: String, embedding: Part<Vector>, document: Part<Text>, uri: Part<Text>, metadata: Part<Pairs>) -> Fetched {
+    match content(embedding, document, uri, metadata) {
+        Ok((embedding, document, uri, metadata)) => {
             Fetched::Record { record: Record { id, embedding, document, uri, metadata }, origin: Origin::Server }
         }
-        (Err(why), _) | (_, Err(why)) => Fetched::Unreadable { id, why },
+        Err(why) => Fetched::Unreadable { id, why },
     }
+}
+
+type Content = (Vec<f32>, Option<String>, Option<String>, Metadata);
+
+/// What a record holds; an error says which part of it no record can hold.
+fn content(
+    embedding: Part<Vector>,
+    document: Part<Text>,
+    uri: Part<Text>,
+    metadata: Part<Pairs>,
+) -> Result<Content, String> {
+    let embedding = embedding.held("its vector")?.ok_or("the server has no vector for it")?.into_components()?;
+    let [document, uri] = [(document, "its document"), (uri, "its uri")].map(|(text, what)| text.held(what));
+    let metadata = metadata.held("its metadata")?.map_or(Ok(Metadata::new()), Pairs::into_metadata)?;
+    Ok((embedding, document?.map(|text| text.0), uri?.map(|text| text.0), metadata))
 }
 
 /// The answer to a `get` of which only ids are asked for.
@@ -151,16 +162,22 @@ pub(super) struct IdsAnswer {
     pub(super) ids: Vec<String>,
 }
 
-/// The answer to a `get` of one record's vector.
+/// The answer to a `get` of some records' vectors.
 #[derive(Debug, Deserialize)]
 pub(super) struct VectorAnswer {
-    embeddings: Option<Vec<Option<Vector>>>,
+    embeddings: Option<Vec<Part<Vector>>>,
 }
 
 impl VectorAnswer {
-    /// How many components the first vector has; None where there is none.
+    /// How many components most of the vectors have: one record may have another number. None where there is no vector.
     pub(super) fn dimension(self) -> Option<usize> {
-        self.embeddings?.into_iter().flatten().next().map(|vector| vector.components.len())
+        let mut counts = BTreeMap::new();
+        for part in self.embeddings? {
+            if let Part::Is(vector) = part {
+                *counts.entry(vector.components.len()).or_insert(0_usize) += 1;
+            }
+        }
+        counts.into_iter().max_by_key(|(_, count)| *count).map(|(components, _)| components)
     }
 }
 
@@ -200,27 +217,35 @@ impl Vector {
     }
 }
 
+impl Shape for Vector {
+    fn of_array<'de, A: SeqAccess<'de>>(array: A) -> Result<Option<Self>, A::Error> {
+        Components.visit_seq(array).map(Some)
+    }
+}
+
 impl<'de> Deserialize<'de> for Vector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Components;
-        impl<'de> Visitor<'de> for Components {
-            type Value = Vector;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of numbers")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vector, A::Error> {
-                let mut vector = Vector { components: Vec::new(), lost: 0 };
-                // Read as f32 at once: by way of f64 a decimal could be rounded twice.
-                while let Some(component) = seq.next_element::<Option<f32>>()? {
-                    vector.lost += usize::from(!component.is_some_and(f32::is_finite));
-                    vector.components.push(component.unwrap_or(f32::NAN));
-                }
-                Ok(vector)
-            }
-        }
         deserializer.deserialize_seq(Components)
+    }
+}
+
+struct Components;
+
+impl<'de> Visitor<'de> for Components {
+    type Value = Vector;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of numbers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vector, A::Error> {
+        let mut vector = Vector { components: Vec::new(), lost: 0 };
+        // Read as f32 at once: by way of f64 a decimal could be rounded twice.
+        while let Some(component) = seq.next_element::<Option<f32>>()? {
+            vector.lost += usize::from(!component.is_some_and(f32::is_finite));
+            vector.components.push(component.unwrap_or(f32::NAN));
+        }
+        Ok(vector)
     }
 }
 
@@ -243,25 +268,33 @@ impl Pairs {
     }
 }
 
+impl Shape for Pairs {
+    fn of_object<'de, A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        Object.visit_map(object).map(Some)
+    }
+}
+
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a metadata object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
         deserializer.deserialize_map(Object)
+    }
+}
+
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Pairs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a metadata object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
     }
 }
 
@@ -395,12 +428,28 @@ mod tests {
     fn what_cannot_be_copied_is_unreadable_by_id() {
         let Fetched::Unreadable { id, why } = record(r#"{"v":{"indices":[1],"values":[0.5]}}"#) else { panic!() };
         assert!(id == "a" && why.contains("\"v\""), "{why}");
-        for vector in ["null", "[1.0,null]"] {
-            let json = format!(
-                r#"{{"ids":["a"],"embeddings":[{vector}],"documents":[null],"uris":[null],"metadatas":[null]}}"#
-            );
-            assert!(matches!(&fetched(&json, &["a"]).unwrap()[0], Fetched::Unreadable { id, .. } if id == "a"));
+        let whole = r#"{"ids":["b","a"],"embeddings":[[1.0],VECTOR],"documents":["x",TEXT],"uris":[null,URI],"metadatas":[{},DATA]}"#;
+        for (vector, text, uri, data, expected) in [
+            ("null", "null", "null", "null", "no vector"),
+            ("[1.0,null]", "null", "null", "null", "not finite"),
+            ("7", "null", "null", "null", "a number as its vector"),
+            ("\"x\"", "null", "null", "null", "a text as its vector"),
+            ("[1.0]", "7", "null", "null", "a number as its document"),
+            ("[1.0]", "[\"x\"]", "null", "null", "an array as its document"),
+            ("[1.0]", "null", "{\"x\":1}", "null", "an object as its uri"),
+            ("[1.0]", "null", "null", "[1,{\"x\":[]}]", "an array as its metadata"),
+            ("[1.0]", "null", "null", "\"x\"", "a text as its metadata"),
+        ] {
+            let cells = [("VECTOR", vector), ("TEXT", text), ("URI", uri), ("DATA", data)];
+            let json = cells.iter().fold(whole.to_owned(), |json, (cell, value)| json.replace(cell, value));
+            let found = fetched(&json, &["a", "b"]).unwrap();
+            assert!(matches!(&found[0], Fetched::Record { .. }), "{json}");
+            let Fetched::Unreadable { id, why } = &found[1] else { panic!("{json}") };
+            assert!(id == "a" && why.contains(expected), "{json}: {why}");
         }
+        let of = |vectors: &str| serde_json::from_str::<VectorAnswer>(vectors).unwrap().dimension();
+        assert_eq!(of(r#"{"embeddings":[[1],[1,2],null,[3,4],7]}"#), Some(2));
+        assert_eq!(of(r#"{"embeddings":[]}"#), None);
     }
 
     #[test]
@@ -421,7 +470,7 @@ mod tests {
     #[test]
     fn a_cut_body_is_told_from_a_foreign_one() {
         let failure = |text: &str| parse::<GetAnswer>(text.as_bytes()).map(|_| ()).unwrap_err().failure;
-        assert_eq!(failure(r#"{"ids":["a"],"emb"#), Failure::Broken);
+        assert_eq!(failure(r#"{"ids":["a"],"emb"#), Failure::Short);
         assert_eq!(failure("<!DOCTYPE html><html>"), Failure::Foreign);
         assert_eq!(failure(r#"{"status":"ok"}"#), Failure::Foreign);
     }

@@ -37,6 +37,12 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// Whether a body ended before it was whole, though nobody reset the connection.
+pub(super) fn ends_early(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_end = |error: &std::io::Error| error.kind() == std::io::ErrorKind::UnexpectedEof;
+    error.downcast_ref::<std::io::Error>().map_or_else(|| error.source().is_some_and(ends_early), is_end)
+}
+
 /// Whether TLS itself failed, as opposed to the connection under it.
 pub(super) fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     // An I/O error carries another one that its `source` passes over.

@@ -274,8 +274,8 @@ impl Writer for HttpWriter {
         let body = Payload::Kept(self.encoded(body::create(new))?);
         let answer = self.write(Method::POST, &place.collections(), body, subject).await?;
         let collection = wire::parse::<CollectionAnswer>(&answer)
-            .map_err(|failed| failed.detail)
-            .and_then(|answer| answer.into_collection(&place.tenant, &place.database));
+            .map(|answer| answer.into_collection(&place.tenant, &place.database))
+            .map_err(|failed| failed.detail);
         collection.map_err(|why| Error::Uncertain {
             store: self.name(),
             attempt: format!("the creation of collection {:?}", new.name),
