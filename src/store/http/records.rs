@@ -206,7 +206,7 @@ impl Api {
         ids: &[String],
         include: &[&'static str],
         limit: usize,
-    ) -> Result<(Vec<Fetched>, Vec<String>), (Request<'static>, Stopped)> {
+    ) -> Result<(Vec<Fetched>, Vec<(String, String)>), (Request<'static>, Stopped)> {
         // ids and names are text: it cannot fail
         let body = serde_json::to_vec(&ByIds { ids, include }).unwrap_or_default();
         let path = self.at(collection).collection(&collection.id, "get");

@@ -75,14 +75,13 @@ pub(super) struct GetAnswer {
 }
 
 impl GetAnswer {
-    /// The records, checked against what was asked for, and the ids of those that came without a value that is NaN or
-    /// infinite. A part that was not asked for is absent in each of them. An answer of another shape is an error, never a
+    /// The records, checked against what was asked for, and the ids and keys of metadata values that came as null. A part that was not asked for is absent in each of them. An answer of another shape is an error, never a
     /// shorter result.
     pub(super) fn into_fetched(
         self,
         asked: &[String],
         parts: &[&'static str],
-    ) -> Result<(Vec<Fetched>, Vec<String>), Failed> {
+    ) -> Result<(Vec<Fetched>, Vec<(String, String)>), Failed> {
         let Self { ids, embeddings, documents, uris, metadatas } = self;
         let count = ids.len();
         let wants = |part: &str| parts.contains(&part);
@@ -103,7 +102,7 @@ impl GetAnswer {
             let (Some(embedding), Some(document), Some(uri), Some(metadata)) = row else {
                 return Err(contradiction("the answer's columns have different lengths".to_owned()));
             };
-            dropped.extend(metadata.as_ref().is_some_and(Pairs::has_null).then(|| id.clone()));
+            dropped.extend(metadata.iter().flat_map(Pairs::nulls).map(|key| (id.clone(), key.to_owned())));
             fetched.push(one(id, embedding, document, uri, metadata));
         }
         Ok((fetched, dropped))
@@ -229,9 +228,9 @@ impl<'de> Deserialize<'de> for Vector {
 pub(super) struct Pairs(Vec<(String, Cell)>);
 
 impl Pairs {
-    /// Whether a value is null: Chroma keeps none, so it is one that JSON cannot write (measured on 0.6.3).
-    fn has_null(&self) -> bool {
-        self.0.iter().any(|(_, cell)| matches!(cell, Cell::Null))
+    /// Keys whose value is null: Chroma keeps none, so it is one that JSON cannot write (measured on 0.6.3 and 1.5.9).
+    fn nulls(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, cell)| matches!(cell, Cell::Null)).map(|(key, _)| key.as_str())
     }
 
     fn into_metadata(self) -> Result<Metadata, String> {
