@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::probe::Verdict;
 use super::suspect::Spent;
+use super::wire::IdAndKey;
 use crate::store::Remarks;
 use crate::store::odd::{Odd, Odds};
 
@@ -42,7 +43,7 @@ pub(super) struct Read {
 
 impl Read {
     /// Notes that these records came without a value, each with its key.
-    pub(super) fn dropped(&mut self, values: Vec<(String, String)>) {
+    pub(super) fn dropped(&mut self, values: Vec<IdAndKey>) {
         for (id, key) in values {
             self.odd.take(id, key, Odd::null());
         }

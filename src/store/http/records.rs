@@ -11,7 +11,7 @@ use super::decision::{Failed, Failure, Kind, Reason};
 use super::paths::Dialect;
 use super::suspect::{Evidence, Neighbour, Ruling, rule};
 use super::transport::{Request, Stopped};
-use super::wire::{self, GetAnswer};
+use super::wire::{self, GetAnswer, IdAndKey};
 use crate::model::{Collection, Error, Fetched, Result};
 use crate::store::Budget;
 
@@ -206,7 +206,7 @@ impl Api {
         ids: &[String],
         include: &[&'static str],
         limit: usize,
-    ) -> Result<(Vec<Fetched>, Vec<(String, String)>), (Request<'static>, Stopped)> {
+    ) -> Result<(Vec<Fetched>, Vec<IdAndKey>), (Request<'static>, Stopped)> {
         // ids and names are text: it cannot fail
         let body = serde_json::to_vec(&ByIds { ids, include }).unwrap_or_default();
         let path = self.at(collection).collection(&collection.id, "get");

@@ -74,6 +74,9 @@ pub(super) struct GetAnswer {
     metadatas: Option<Vec<Option<Pairs>>>,
 }
 
+/// A record's id, and a key of its metadata.
+pub(super) type IdAndKey = (String, String);
+
 impl GetAnswer {
     /// The records, checked against what was asked for, and the ids and keys of metadata values that came as null. A part that was not asked for is absent in each of them. An answer of another shape is an error, never a
     /// shorter result.
@@ -81,7 +84,7 @@ impl GetAnswer {
         self,
         asked: &[String],
         parts: &[&'static str],
-    ) -> Result<(Vec<Fetched>, Vec<(String, String)>), Failed> {
+    ) -> Result<(Vec<Fetched>, Vec<IdAndKey>), Failed> {
         let Self { ids, embeddings, documents, uris, metadatas } = self;
         let count = ids.len();
         let wants = |part: &str| parts.contains(&part);

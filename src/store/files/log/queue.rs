@@ -164,7 +164,7 @@ fn finite(json: &str) -> Option<String> {
         in_string ^= head == "\"";
         found |= word.is_some();
         match word {
-            Some(word) => text.push_str(&format!("{{\"\\u0000\": \"{word}\"}}")),
+            Some(word) => text.extend(["{\"\\u0000\": \"", word, "\"}"]),
             None => text.push_str(head),
         }
         rest = tail;

@@ -180,10 +180,9 @@ pub fn list(
     };
     let (walked, page) = match walked {
         Ok(walked) => (Some(walked), None),
-        Err(Error::Sql(rusqlite::Error::QueryReturnedNoRows)) => (None, None),
+        // an id that is no text is found and named by the walk through the table
+        Err(Error::Sql(rusqlite::Error::QueryReturnedNoRows) | Error::NoText) => (None, None),
         Err(Error::Sql(e)) if is_corrupt(&e) => (None, Some(unreadable(&e))),
-        // the walk through the table finds and names it
-        Err(Error::NoText) => (None, None),
         Err(other) => return Err(other),
     };
     if let Some((list, rows)) = walked {
@@ -223,10 +222,7 @@ fn by_index(
     let mut found = statement.query([segment])?;
     let (mut list, mut rows) = (IdList::new(), Rows::default());
     while let Some(row) = found.next()? {
-        let id = match row.get_ref(1)? {
-            ValueRef::Text(bytes) => bytes,
-            _ => return Err(Error::NoText),
-        };
+        let ValueRef::Text(id) = row.get_ref(1)? else { return Err(Error::NoText) };
         rows.take(row.get(0)?, id);
         let id = std::str::from_utf8(id).map_err(|_| Error::NoText)?;
         if keep(id)? {

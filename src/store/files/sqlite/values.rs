@@ -12,13 +12,13 @@ pub(super) type Read<T> = std::result::Result<T, String>;
 
 /// A key and its value, as Chroma's own client reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Keyed {
+pub(super) struct Keyed {
     /// The key.
-    pub key: String,
+    pub(super) key: String,
     /// Its value; None where the record is read without it.
-    pub value: Option<Value>,
+    pub(super) value: Option<Value>,
     /// What is odd about it.
-    pub odd: Option<Odd>,
+    pub(super) odd: Option<Odd>,
 }
 
 /// The typed columns of a value, in the order in which Chroma looks at them.
@@ -77,8 +77,8 @@ fn odd(columns: [ValueRef<'_>; 4], client: Client) -> Read<(Option<Value>, Odd)>
     let read = match client {
         Client::Python => held().next().map(|(column, held)| match held {
             _ if is_bool(column) => {
-                let is_one = matches!(held, ValueRef::Integer(1)) || matches!(held, ValueRef::Real(x) if x == 1.0);
-                Ok(Some(Value::Bool(is_one)))
+                // the column makes an integer of 1.0
+                Ok(Some(Value::Bool(held == ValueRef::Integer(1))))
             }
             // SQLite's Python module fails on the whole answer
             ValueRef::Text(bytes) => {
