@@ -191,27 +191,30 @@ class Bench:
 
     def search(self):
         """Verification with the search check and without, in turns; then the same where the target holds many records more."""
-        rows = []
+        rows, load = [], machine()["loadBefore"]
         for count, extras in ((self.sizes[-1], 0), (self.sizes[0], self.extras)):
             source = self.store(count)
             with self.scratch(count + extras) as folder, self.server(folder) as server:
                 arguments = [self.options.binary, "verify", "--source-config", str(source), "--target-config", server.url]
-                runs = {"off": [], "report": []}
+                runs, cpu = {"off": [], "report": []}, {"off": [], "report": []}
                 # the first run of each also warms the server
                 for turn in range(self.pairs + 1):
                     for mode, kept in runs.items():
+                        before = server.cpu()
                         measured = run([*arguments, "--collection", records.NAME, "--search", mode])
                         if turn:
                             kept.append(measured)
+                            cpu[mode].append(measured.cpu + server.cpu() - before)
             row = {"records": count, "extras": extras}
             for mode, kept in runs.items():
                 row[mode] = spread([one.seconds for one in kept]) | {"peakMiB": statistics.median(one.peak_mib for one in kept)}
+                row[mode] |= {"cpu": statistics.median(cpu[mode])}
             told = runs["report"][-1].report["collections"][0]["search"]
             row |= {key: told.get(key) for key in ("queries", "notJudged", "recallMean")} | {"filters": told["filters"]}
             rows.append(row)
             with_it, without = row["report"], row["off"]
             self.say(f"search check, {count} records and {extras} more in the target: {with_it['median']:.1f} s, without {without['median']:.1f} s")
-        self.results["search"] = {"rows": rows, "loadBefore": machine()["loadBefore"]}
+        self.results["search"] = {"rows": rows, "loadBefore": load, "date": time.strftime("%Y-%m-%d")}
 
     def growth(self):
         rows = []
@@ -237,9 +240,9 @@ class Bench:
 
     def search_alone(self):
         """The search check, beside the figures of the last whole run."""
-        self.search()
         if not self.options.quick:
-            self.results = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8")) | {"search": self.results["search"]}
+            self.results = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
+        self.search()
         return self.results
 
     def all(self):

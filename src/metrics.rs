@@ -490,12 +490,15 @@ mod tests {
         let show = |shown| metrics.show_schedule("ns", "nightly", &shown);
         show(ShownSchedule::default());
         assert_eq!(seen(), ["memory_migration_schedule_missed_total 0"]);
-        let shown = ShownSchedule { last_success: Some(7), missed: 3, generations: Some(4), up_to_date: Some(false) };
+        let (generations, prune_failures) = (Some(4), Some(2));
+        let shown =
+            ShownSchedule { last_success: Some(7), missed: 3, generations, prune_failures, up_to_date: Some(false) };
         show(shown.clone());
         let all = [
             "memory_migration_schedule_generations 4",
             "memory_migration_schedule_last_success_timestamp_seconds 7",
             "memory_migration_schedule_missed_total 3",
+            "memory_migration_schedule_prune_failures 2",
             "memory_migration_schedule_up_to_date 0",
         ];
         assert_eq!(seen(), all);

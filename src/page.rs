@@ -4,6 +4,7 @@
 
 mod chart;
 mod parts;
+mod rate;
 mod words;
 
 use base64::Engine as _;
@@ -65,6 +66,7 @@ fn sections(report: &Report) -> Markup {
     html! {
         section aria-labelledby="compared" { h2 #compared { "What was compared" } (parts::compared(report)) }
         section aria-labelledby="counts" { h2 #counts { "Records" } (parts::counts(report)) }
+        (rate::section(report))
         (parts::distances(report))
         (parts::search(report))
         section aria-labelledby="collections" { h2 #collections { "Collections" } (parts::collections(report)) }

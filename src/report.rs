@@ -3,12 +3,14 @@
 
 mod counts;
 pub mod evidence;
+mod rate;
 mod search;
 mod summary;
 
 use serde::{Deserialize, Serialize};
 
 pub use counts::Counts;
+pub use rate::{Rate, RatePoint};
 pub use search::{Filters, Search};
 pub use summary::Summary;
 
@@ -242,6 +244,9 @@ pub struct Report {
     /// Bytes of the target's files, where the run wrote a generation of a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_bytes: Option<u64>,
+    /// How fast it was over its time; absent where no record was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// One per collection, in the order they were migrated.
     pub collections: Vec<CollectionReport>,
     /// How many collections are not listed: none but in a report that was cut for a `ConfigMap`.

@@ -255,7 +255,13 @@ fn exposed() -> String {
         };
         metrics.show("ns", name, &Phase::ALL.map(Phase::as_str), &shown);
     }
-    let schedule = ShownSchedule { last_success: Some(1), missed: 0, generations: Some(1), up_to_date: Some(true) };
+    let schedule = ShownSchedule {
+        last_success: Some(1),
+        missed: 0,
+        generations: Some(1),
+        prune_failures: Some(0),
+        up_to_date: Some(true),
+    };
     metrics.show_schedule("ns", "nightly", &schedule);
     metrics.text().unwrap()
 }

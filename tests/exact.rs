@@ -35,6 +35,17 @@ fn is_identical(report: &Report, expected: bool) {
     assert_eq!(report.message().contains("source and target are identical"), expected, "{}", report.message());
 }
 
+/// What the table of a run shows of its only collection in a column.
+#[track_caller]
+fn cell(report: &Report, column: &str) -> String {
+    let text = report.output.stdout_text();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let head = text.lines().position(|line| line.contains("COLLECTION")).expect("a table");
+    let rows: Vec<Vec<String>> = text.lines().skip(head).take(2).map(words).collect();
+    assert_eq!(rows[0].len(), rows[1].len(), "{text}");
+    rows[1][rows[0].iter().position(|name| name == column).expect(column)].clone()
+}
+
 #[test]
 fn a_stranger_in_the_target_is_named_and_never_deleted() {
     for version in WRITABLE {
@@ -44,11 +55,12 @@ fn a_stranger_in_the_target_is_named_and_never_deleted() {
         let migrate = || Migration::new(&from, &to).only(&[COLLECTION]);
         let compare = || Migration::verify(&from, &to).only(&[COLLECTION]);
         let first = migrate().args(["--extras", "fail"]).verified();
-        assert_eq!(first.count("extra"), 0, "{version}");
+        assert_eq!((first.count("extra"), cell(&first, "EXTRA")), (0, "0".to_owned()), "{version}");
         stranger(&target, "zz stranger");
         for report in [migrate().verified(), compare().verified()] {
             is_identical(&report, false);
             assert_eq!((report.count("extra"), report.count("verified")), (1, 45), "{version}");
+            assert_eq!((cell(&report, "EXTRA"), cell(&report, "WRONG")), ("1".to_owned(), "0".to_owned()), "{version}");
             assert_eq!(report.listed(COLLECTION).last(), Some(&("zz stranger", "extra")), "{version}");
             report.says(&["ot identical: the target holds 1 records that the source does not", "zz stranger"]);
         }

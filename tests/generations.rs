@@ -15,7 +15,7 @@ use super::support::stores::{Store, committed};
 const FIRST: &str = "20241125T020000Z";
 const SECOND: &str = "20241126T020000Z";
 
-fn copy(server: &ChromaServer, claim: &Path, due: &str, uid: &str) -> TestCommand {
+fn copy(version: &str, server: &ChromaServer, claim: &Path, due: &str, uid: &str) -> TestCommand {
     let manifest = json!({
         "apiVersion": "memory-migration.dev/v1alpha1", "kind": "MemoryMigration", "metadata": {"name": "nightly"},
         "spec": {
@@ -27,7 +27,7 @@ fn copy(server: &ChromaServer, claim: &Path, due: &str, uid: &str) -> TestComman
     let volume = format!("backup={}", claim.display());
     let generation = ["--generation-of", "team/nightly", "--migration-uid", uid];
     let command = TestCommand::new().args(["run", "-f", "-", "--volume", &volume]).args(generation);
-    command.args(["--chroma-bin"]).args([env("1.5.9").chroma()]).stdin(manifest.to_string())
+    command.args(["--chroma-bin"]).args([env(version).chroma()]).stdin(manifest.to_string())
 }
 
 fn record(claim: &Path, due: &str) -> Json {
@@ -43,16 +43,23 @@ fn prune(claim: &Path, flags: &[&str]) -> Output {
 
 #[test]
 fn a_copy_has_its_record_can_be_restored_and_goes_only_when_a_newer_one_is_good() {
-    let store = committed("1.5.9");
+    for version in ["1.0.20", "1.5.9"] {
+        of_version(version);
+    }
+}
+
+/// Everything of one version: the source, the server that writes the copy, and the one that a restore goes into.
+fn of_version(version: &str) {
+    let store = committed(version);
     let folder = Store::absent();
-    let server = ChromaServer::start("1.5.9", &folder.path);
+    let server = ChromaServer::start(version, &folder.path);
     let from = local(&store.path, DEFAULT);
     let only = ["synced_l2", "synced_cosine"];
     Migration::new(&from, &remote(&server, DEFAULT)).only(&only).verified();
 
     let claim = tempfile::tempdir().unwrap();
     let claim = claim.path();
-    copy(&server, claim, FIRST, "u1").run().code(0).stdout("Succeeded (Verified)");
+    copy(version, &server, claim, FIRST, "u1").run().code(0).stdout("Succeeded (Verified)");
     let first = record(claim, FIRST);
     assert_eq!(
         (&first["state"], &first["schedule"], &first["uid"]),
@@ -65,22 +72,22 @@ fn a_copy_has_its_record_can_be_restored_and_goes_only_when_a_newer_one_is_good(
     assert_eq!((&report["reason"], &report["targetBytes"]), (&json!("Verified"), &first["bytes"]));
 
     // Another migration never writes into a good copy, and the only one is never removed.
-    copy(&server, claim, FIRST, "u2").run().code(3).stderr("another migration (u1) has verified");
+    copy(version, &server, claim, FIRST, "u2").run().code(3).stderr("another migration (u1) has verified");
     assert_eq!(record(claim, FIRST), first);
     prune(claim, &["--remove", FIRST]).stdout(&format!("kept {FIRST}"));
 
-    copy(&server, claim, SECOND, "u3").run().code(0).stdout("Succeeded (Verified)");
+    copy(version, &server, claim, SECOND, "u3").run().code(0).stdout("Succeeded (Verified)");
     prune(claim, &[]).stdout(&format!("kept {FIRST}: could be removed"));
     prune(claim, &["--remove", FIRST, "--in-use", FIRST]).stdout(&format!("kept {FIRST}: it is in use"));
 
     // The restore of the guide: from the older copy into a new server, which then answers as production does.
     let restored = Store::absent();
-    let other = ChromaServer::start("1.5.9", &restored.path);
+    let other = ChromaServer::start(version, &restored.path);
     let copied = claim.join("copies").join(FIRST).join("chroma");
     let to = remote(&other, DEFAULT);
     Migration::new(&local(&copied, DEFAULT), &to).args(["--on-conflict", "fail"]).verified();
     let (tenant, database) = DEFAULT;
-    let all = |server: &ChromaServer| dump("1.5.9", &server.url, tenant, database);
+    let all = |server: &ChromaServer| dump(version, &server.url, tenant, database);
     assert_same(&all(&server), &all(&other), Tolerance { cosine: 8, doubles: 8 });
 
     prune(claim, &["--remove", FIRST]).stdout(&format!("removed {FIRST}"));
@@ -97,7 +104,7 @@ fn a_run_that_is_killed_leaves_an_incomplete_generation_that_its_next_attempt_co
     Migration::new(&local(&store.path, DEFAULT), &remote(&server, DEFAULT)).only(&["synced_l2"]).verified();
     let claim = tempfile::tempdir().unwrap();
     let file = claim.path().join("copies").join(FIRST).join("generation.json");
-    let mut running = copy(&server, claim.path(), FIRST, "u1").start();
+    let mut running = copy("1.5.9", &server, claim.path(), FIRST, "u1").start();
     let start = std::time::Instant::now();
     while !file.exists() {
         assert!(start.elapsed().as_secs() < 60, "no record within a minute");
@@ -107,6 +114,6 @@ fn a_run_that_is_killed_leaves_an_incomplete_generation_that_its_next_attempt_co
     drop(running.wait());
     assert_eq!(record(claim.path(), FIRST)["state"], "Incomplete");
     prune(claim.path(), &["--remove", FIRST]).stdout(&format!("kept {FIRST}"));
-    copy(&server, claim.path(), FIRST, "u1").run().code(0).stdout("Succeeded (Verified)");
+    copy("1.5.9", &server, claim.path(), FIRST, "u1").run().code(0).stdout("Succeeded (Verified)");
     assert_eq!(record(claim.path(), FIRST)["state"], "Verified");
 }

@@ -49,11 +49,17 @@ fn a_page_reads_well_in_a_browser() {
         seen["keyboard"].as_array().unwrap().iter().map(|reached| reached.as_str().unwrap()).collect();
     assert_eq!(keyboard.first(), Some(&"skip"), "the first key leads to the content: {keyboard:?}");
     assert!(keyboard.contains(&"filter"), "{keyboard:?}");
-    assert_eq!(keyboard.iter().filter(|reached| **reached == "scroll").count(), 6, "tables scroll by keyboard");
+    assert_eq!(keyboard.iter().filter(|reached| **reached == "scroll").count(), 7, "tables scroll by keyboard");
     assert_eq!((&seen["rows"], &seen["left"]), (&json!(34), &json!(0)));
     assert_eq!(seen["shown"], "0 of 34 shown");
-    let headings =
-        ["Failed: VerificationFailed", "What was compared", "Records", "How far numbers are apart", "Searches"];
+    let headings = [
+        "Failed: VerificationFailed",
+        "What was compared",
+        "Records",
+        "Rate over time",
+        "How far numbers are apart",
+        "Searches",
+    ];
     for heading in headings {
         assert!(
             seen["headings"].as_array().unwrap().iter().any(|there| there.as_str().unwrap().contains(heading)),
@@ -61,9 +67,10 @@ fn a_page_reads_well_in_a_browser() {
         );
     }
     let images = seen["images"].as_array().unwrap();
-    assert_eq!(images.len(), 1, "bars of rows are decoration: {images:?}");
+    assert_eq!(images.len(), 2, "bars of rows are decoration: {images:?}");
+    assert!(images[1].as_str().unwrap().starts_with("Records per second over 1m 42s: at most 7,224"), "{images:?}");
     assert!(images[0].as_str().unwrap().starts_with("Of 49,524 records: 49,494 verified"), "{images:?}");
-    assert_eq!(seen["tables"], 6);
+    assert_eq!(seen["tables"], 7);
     assert_eq!(seen["pdf"], "%PDF", "it can be printed");
     assert_eq!((&seen["rows_without_script"], &seen["filter_without_script"]), (&json!(34), &json!(false)));
     assert_eq!(seen["dark"], "rgb(13, 17, 23)");
@@ -88,6 +95,10 @@ fn a_report_file_is_a_page_where_its_name_says_so() {
     assert!(run("verify", &[], "b.HTM").contains("Succeeded: Verified"));
     let json = run("verify", &[], "c.json");
     let parsed: Json = serde_json::from_str(&json).unwrap();
+    let done = |stage: &str| -> u64 {
+        parsed["rate"]["points"].as_array().unwrap().iter().filter_map(|point| point[stage].as_u64()).sum()
+    };
+    assert_eq!((done("verifying"), done("copying")), (45, 0), "each record once: {}", parsed["rate"]);
     let ulps = parsed["collections"][0]["ulps"].as_array().unwrap();
     assert_eq!(
         (ulps.len(), ulps.iter().map(|n| n.as_u64().unwrap()).sum::<u64>()),

@@ -93,12 +93,20 @@ pub struct MemoryMigrationStatus {
     /// What verification found. Set when the run ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationStatus>,
-    /// Where the whole report of the run is. Set when the run ends, if the operator keeps reports.
+    /// Where the whole report of the run is, or why it is not there. Set when the run ends, if the operator keeps reports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReportStatus>,
     /// The last run of this object that succeeded. Dry runs do not count. No later run removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_success: Option<LastSuccess>,
+}
+
+impl MemoryMigrationStatus {
+    /// Whether the run has ended, and the operator still tries to keep its report.
+    #[must_use]
+    pub fn owes_report(&self) -> bool {
+        self.report.as_ref().is_some_and(ReportStatus::is_owed)
+    }
 }
 
 impl Default for MemoryMigrationStatus {

@@ -152,6 +152,20 @@ mod tests {
     use crate::exit::Exit;
     use crate::report::{Difference, Direction, Reason, SCHEMA, Verification};
 
+    /// Every number of its own, so that a column with another one's number shows.
+    #[test]
+    fn each_column_has_its_own_number() {
+        let mut counts = Counts { source: 1, target_before: 2, copied: 3, present: 4, ..Counts::default() };
+        (counts.conflicts_skipped, counts.overwritten, counts.duplicates) = (10, 20, 40);
+        (counts.gone_from_source, counts.came_later, counts.extra) = (80, 160, 320);
+        (counts.target_after, counts.verified) = (640, 1280);
+        (counts.different, counts.missing, counts.changed, counts.unreadable) = (2000, 4000, 8000, 16_000);
+        let collection = CollectionReport { counts, ..CollectionReport::default() };
+        let cells = |is_comparison| row(&collection, false, is_comparison)[4..].to_vec();
+        assert_eq!(cells(false), ["1", "23", "4", "50", "1280", "30000", "320", ""]);
+        assert_eq!(cells(true), ["1", "11280", "1280", "30000", "320", ""]);
+    }
+
     #[test]
     fn a_person_sees_the_first_differences_and_a_pods_log_holds_all() {
         let differences =
@@ -173,6 +187,7 @@ mod tests {
             counts: Counts::default(),
             verification: Verification::default(),
             target_bytes: None,
+            rate: None,
             collections: vec![collection],
             collections_left_out: 0,
         };

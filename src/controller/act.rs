@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::observe::world::Handle;
 use super::observe::{ASIDE, facts, failed, key_of};
 use super::plan::look::Look;
-use super::plan::notices::{self, Notice};
+use super::plan::notices::Notice;
 use super::plan::{Asked, Outcome, Plan, Refusal, Told, Write};
 use super::plan::{crd_gap, evidence, lock};
 use super::{Context, Error};
@@ -61,7 +61,7 @@ pub async fn act(context: &Context, look: &Look<'_>, read: &Value, plan: &Plan) 
     let namespace = look.namespace();
     let mut job_uid = None;
     let mut written = None;
-    let mut is_kept = true;
+    let mut lost = None;
     for write in &plan.writes {
         let step = match write {
             Write::BreakLock(lease) => delete_lease(context, lease, Asked::Lock).await?,
@@ -69,19 +69,23 @@ pub async fn act(context: &Context, look: &Look<'_>, read: &Value, plan: &Plan) 
             Write::TakeLock(name) => take(context, migration, name).await?,
             Write::Create(job) => create(context, migration, &namespace, job).await?,
             Write::Report(map) => {
-                if let Err(why) = report::keep(context, migration, map).await {
-                    is_kept = false;
-                    // of the run that ended: after an edit it is not the spec's
-                    let run = map.labels().get(LABEL_RUN).map(String::as_str).unwrap_or_default();
-                    let notice = notices::warning(evidence::NOT_KEPT, &evidence::not_kept(run, &why));
-                    tell(context, migration, None, &notice).await;
-                }
+                // of the run that ended: after an edit it is not the spec's
+                let run = map.labels().get(LABEL_RUN).cloned().unwrap_or_default();
+                lost = report::keep(context, migration, map).await.err().map(|lost| (run, lost));
                 Step::Done
             }
             Write::Status(told) => {
                 let mut told = with_job(told, job_uid.as_ref());
-                told.status.report = told.status.report.take().filter(|_| is_kept);
-                let step = write_status(context, migration, read, &told.status).await?;
+                if let Some((run, report::NotKept { why, may_change })) = lost.take() {
+                    let before = migration.status.as_ref().and_then(|status| status.report.as_ref());
+                    let notice = evidence::unwritten(look.now, &run, before, &mut told.status, &why, may_change);
+                    if let Some(notice) = notice {
+                        tell(context, migration, None, &notice).await;
+                    }
+                }
+                let is_said = migration.status.as_ref() == Some(&told.status) && told.outcome.is_none();
+                let step =
+                    if is_said { Step::Done } else { write_status(context, migration, read, &told.status).await? };
                 if matches!(step, Step::Done) {
                     count(context, migration, told.outcome.as_ref());
                     written = Some(told.status);

@@ -29,7 +29,8 @@ use super::plan::look::Look;
 use super::process::memory::{self, Waits};
 use super::{Context, Error};
 use crate::api::{
-    KIND, LABEL_UID, MemoryMigration, MemoryMigrationSchedule, MemoryMigrationSpec, Remote, SCHEDULE_KIND,
+    KIND, LABEL_UID, MemoryMigration, MemoryMigrationSchedule, MemoryMigrationSpec, MemoryMigrationStatus, Remote,
+    SCHEDULE_KIND,
 };
 
 /// What only explains is not waited for any longer.
@@ -80,6 +81,9 @@ pub async fn observe(context: &Context, migration: &MemoryMigration, now: &Time)
     let finished = Look::new(migration, &world, &context.settings, now).finish().is_some();
     if finished && world.is_quiet() {
         context.memory.waits_for(&key_of(migration), Waits::default());
+        if migration.status.as_ref().is_some_and(MemoryMigrationStatus::owes_report) {
+            world.log = log::read(context, &pods, migration, &world).await;
+        }
         return Ok(world);
     }
     let works = world.present().any(|job| job.phase == JobPhase::Active && !job.deleting);

@@ -1,11 +1,14 @@
 //! Counts what a run does and publishes it on a watch channel. Knows no terminal and no log.
 
+mod rates;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::report::{Listed, Progress, Stage};
+use self::rates::Rates;
+use crate::report::{Listed, Progress, Rate, Stage};
 
 /// How far back the rate looks.
 const HORIZON: Duration = Duration::from_secs(15);
@@ -26,6 +29,11 @@ pub struct Tracker {
     only_compares: bool,
     samples: VecDeque<(Instant, u64)>,
     now: Progress,
+    /// Where the comparison was when a repair began.
+    interrupted: Option<Progress>,
+    /// When the first record was done.
+    started: Option<Instant>,
+    rates: Rates,
 }
 
 impl Tracker {
@@ -41,6 +49,9 @@ impl Tracker {
             only_compares: false,
             samples: VecDeque::new(),
             now: Progress::default(),
+            interrupted: None,
+            started: None,
+            rates: Rates::default(),
         };
         (tracker, receiver)
     }
@@ -73,6 +84,7 @@ impl Tracker {
     /// A stage with so many records to do begins.
     pub fn begin(&mut self, stage: Stage, total: u64) {
         self.samples.clear();
+        self.interrupted = self.interrupted.or(Some(self.now)).filter(|_| stage == Stage::Repairing);
         let Progress { of, percent, .. } = self.now;
         // Preflight lists the whole source; `verify` begins with the comparison.
         self.only_compares |= stage == Stage::Verifying && of == 0;
@@ -87,13 +99,30 @@ impl Tracker {
         self.publish(Instant::now());
     }
 
+    /// A repair is over: the comparison goes on where it was.
+    pub(super) fn repaired(&mut self) {
+        let Some(before) = self.interrupted.take() else { return };
+        self.samples.clear();
+        let Progress { done, of, percent, .. } = self.now;
+        self.now = Progress { done, of, percent, records_per_second: 0.0, eta_seconds: None, ..before };
+        self.publish(Instant::now());
+    }
+
+    /// How fast it was over its time.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.rates.until(self.started?.elapsed())
+    }
+
     /// So many more records are done.
     pub fn advance(&mut self, records: u64) {
+        let now = Instant::now();
+        let started = *self.started.get_or_insert(now);
+        self.rates.count(self.now.stage, records, now.duration_since(started));
         self.now.records += records;
         if self.now.stage == Stage::Copying || self.only_compares {
             self.now.done = (self.now.done + records).min(self.now.of);
         }
-        self.publish(Instant::now());
+        self.publish(now);
     }
 
     /// So many more records are to do in this stage.
@@ -199,6 +228,31 @@ mod tests {
         tracker.begin(Stage::Repairing, 10);
         tracker.begin(Stage::Verifying, 2100);
         assert_eq!(seen(), (2100, 2100, 99));
+    }
+
+    /// With several collections, a comparison goes on after a repair.
+    #[test]
+    fn a_repair_interrupts_the_comparison() {
+        let (mut tracker, receiver) = Tracker::new();
+        let seen = || {
+            let Progress { stage, records, total, .. } = *receiver.borrow();
+            (stage, records, total)
+        };
+        tracker.begin(Stage::Preflight, 100);
+        tracker.repaired();
+        assert_eq!(seen(), (Stage::Preflight, 0, 100), "none was made");
+        tracker.begin(Stage::Verifying, 100);
+        tracker.advance(40);
+        tracker.begin(Stage::Repairing, 3);
+        tracker.advance(3);
+        tracker.begin(Stage::Repairing, 1);
+        tracker.repaired();
+        assert_eq!(seen(), (Stage::Verifying, 40, 100));
+        tracker.advance(60);
+        assert_eq!(seen(), (Stage::Verifying, 100, 100));
+        let points = tracker.rate().unwrap().points;
+        let sum = |of: fn(&crate::report::RatePoint) -> u64| points.iter().map(of).sum::<u64>();
+        assert_eq!((sum(|point| point.verifying), sum(|point| point.repairing)), (100, 3));
     }
 
     #[test]

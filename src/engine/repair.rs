@@ -41,6 +41,7 @@ pub(super) async fn verified(
         mend(&mut sender, &capabilities, pair, is_open, tracker).await?;
         verify::pass(context, sides, pair, is_open, |_| ()).await?;
     }
+    tracker.repaired();
     Ok(())
 }
 

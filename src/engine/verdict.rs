@@ -115,6 +115,7 @@ fn finished(run: Option<&Run>, direction: Direction, started: SystemTime, said: 
         counts,
         verification: run.map(|run| identity::of(run, reason, &counts, quiet::of(run))).unwrap_or_default(),
         target_bytes: None,
+        rate: run.and_then(|run| run.tracker.rate()),
         collections,
         collections_left_out: 0,
     };

@@ -16,6 +16,8 @@ pub struct ShownSchedule {
     pub missed: u64,
     /// Generations whose run ended with Ready=True; None: it keeps none.
     pub generations: Option<i64>,
+    /// Prune Jobs that failed on end; None: it keeps no generations.
+    pub prune_failures: Option<i64>,
     /// Whether the last success belongs to one of the two latest due times; None: that is not known yet.
     pub up_to_date: Option<bool>,
 }
@@ -25,6 +27,7 @@ pub(super) struct Schedules {
     last_success: IntGaugeVec,
     missed: IntCounterVec,
     generations: IntGaugeVec,
+    prune_failures: IntGaugeVec,
     up_to_date: IntGaugeVec,
     shown: Mutex<BTreeSet<Key>>,
 }
@@ -42,6 +45,10 @@ impl Schedules {
                 &OBJECT,
             )?,
             generations: gauge("schedule_generations", "Generations on the claim whose run ended with Ready=True.")?,
+            prune_failures: gauge(
+                "schedule_prune_failures",
+                "Jobs on end that failed to remove generations that are kept no longer; 0 after one that did.",
+            )?,
             up_to_date: gauge(
                 "schedule_up_to_date",
                 "1 while the schedule's last success belongs to one of its two latest due times, else 0.",
@@ -51,6 +58,7 @@ impl Schedules {
         registry.register(Box::new(all.last_success.clone()))?;
         registry.register(Box::new(all.missed.clone()))?;
         registry.register(Box::new(all.generations.clone()))?;
+        registry.register(Box::new(all.prune_failures.clone()))?;
         registry.register(Box::new(all.up_to_date.clone()))?;
         Ok(all)
     }
@@ -64,6 +72,7 @@ impl Schedules {
         };
         set(&self.last_success, shown.last_success);
         set(&self.generations, shown.generations);
+        set(&self.prune_failures, shown.prune_failures);
         set(&self.up_to_date, shown.up_to_date.map(i64::from));
         // The status holds the number: it goes on after a restart.
         let missed = self.missed.with_label_values(&labels);
@@ -82,6 +91,7 @@ impl Schedules {
                 let _ = self.last_success.remove_label_values(&labels);
                 let _ = self.missed.remove_label_values(&labels);
                 let _ = self.generations.remove_label_values(&labels);
+                let _ = self.prune_failures.remove_label_values(&labels);
                 let _ = self.up_to_date.remove_label_values(&labels);
             }
             exists

@@ -32,6 +32,41 @@ pub(super) fn stacked(parts: &[Part], label: &str) -> Markup {
     }
 }
 
+/// Columns side by side, each of its parts one on the other; one of `most` is as high as the picture.
+pub(super) fn columns(columns: &[Vec<Part>], most: u64, label: &str) -> Markup {
+    html! {
+        svg.plot viewBox={ "0 0 " (columns.len() * 10) " " (WIDTH) } preserveAspectRatio="none" role="img" aria-label=(label) {
+            @for (at, column) in columns.iter().enumerate() {
+                @for (class, top, height) in stack(column, most) {
+                    rect class=(class) x=(at * 10) y=(top) width="10" height=(height) {}
+                }
+            }
+        }
+    }
+}
+
+/// Class, top and height of each part that is not 0, from the bottom up.
+fn stack(column: &[Part], most: u64) -> Vec<(&'static str, u64, u64)> {
+    let mut top = WIDTH;
+    let of =
+        |number: u64| u64::try_from(u128::from(number) * u128::from(WIDTH) / u128::from(most.max(1))).unwrap_or(WIDTH);
+    let parts = column.iter().filter(|part| part.number > 0);
+    parts
+        .map(|part| {
+            let height = of(part.number).max(LEAST).min(top);
+            top -= height;
+            (part.class, top, height)
+        })
+        .collect()
+}
+
+/// The colour of a row, before its words.
+pub(super) fn key(class: &str) -> Markup {
+    html! {
+        svg.key viewBox="0 0 1 1" aria-hidden="true" focusable="false" { rect class=(class) width="1" height="1" {} }
+    }
+}
+
 /// One bar of a row, `number` of `most`. What it shows stands beside it, so that it is no image of its own.
 pub(super) fn row(class: &str, number: u64, most: u64) -> Markup {
     let rest = most.saturating_sub(number);
@@ -63,6 +98,15 @@ fn widths(numbers: &[u64]) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_stand_one_on_the_other_and_stay_in_the_picture() {
+        let part = |number| Part { class: "x", number };
+        assert_eq!(stack(&[part(25), part(0), part(50)], 100), [("x", 750, 250), ("x", 250, 500)]);
+        assert_eq!(stack(&[part(1)], u64::MAX), [("x", WIDTH - LEAST, LEAST)], "one record is seen");
+        assert_eq!(stack(&[part(u64::MAX), part(u64::MAX)], u64::MAX), [("x", 0, 1000), ("x", 0, 0)]);
+        assert_eq!(stack(&[part(0)], 0), []);
+    }
 
     #[test]
     fn widths_fill_the_bar_and_hide_nothing() {

@@ -123,7 +123,7 @@ pub(super) fn counts(report: &Report) -> Markup {
                     @for (class, words, number) in &rows {
                         tr {
                             th scope="row" {
-                                svg.key viewBox="0 0 1 1" aria-hidden="true" focusable="false" { rect class=(class) width="1" height="1" {} }
+                                (chart::key(class))
                                 (words)
                             }
                             td.n { (grouped(*number)) }

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::{Check, CollectionReport, Counts, Difference, Direction, Reason, SCHEMA, Search, Verification};
+use crate::report::{
+    Check, CollectionReport, Counts, Difference, Direction, Rate, RatePoint, Reason, SCHEMA, Search, Verification,
+};
 
 /// A report with this text in every place that takes one.
 fn saying(text: &str) -> Report {
@@ -33,9 +35,15 @@ fn saying(text: &str) -> Report {
         counts: Counts { source: 10, verified: 4, missing: 1, different: 2, ..Counts::default() },
         verification: Verification::default(),
         target_bytes: None,
+        rate: Some(Rate { seconds: 2.0, points: points() }),
         collections: vec![collection("one"), collection(&text)],
         collections_left_out: 0,
     }
+}
+
+fn points() -> Vec<RatePoint> {
+    let copying = |copying| RatePoint { copying, ..RatePoint::default() };
+    vec![RatePoint { preflight: 10, ..copying(30) }, RatePoint::default(), RatePoint { verifying: 9, ..copying(1) }]
 }
 
 /// The page without style and script, which are ours.
@@ -120,6 +128,30 @@ fn every_number_that_matters_is_said_in_words() {
     {
         assert!(page.contains(words), "{words}");
     }
+}
+
+#[test]
+fn the_rate_over_time_is_said_in_words_and_numbers() {
+    let page = of(&saying("x"));
+    for words in [
+        "<h2 id=\"rate\">Rate over time</h2>",
+        "Records per second over 6s: at most 20, in the first 2s",
+        "31</td>",
+        "15 records/s",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let own = own_markup(&page);
+    let plot = own.split_once("class=\"plot\"").unwrap().1.split_once("</svg>").unwrap().0;
+    assert_eq!(plot.matches("<rect").count(), 4, "one for each stage that did something: {plot}");
+    let without = |rate| of(&Report { rate, ..saying("x") });
+    for nothing in [None, Some(Rate::default()), Some(Rate { seconds: f64::NAN, points: points() })] {
+        assert!(!without(nothing).contains("Rate over time"));
+    }
+    let endless = Rate { seconds: 1.0, points: vec![points()[0]; 100_000] };
+    assert!(without(Some(endless)).len() < 200_000, "a file that no run has written is drawn in part");
+    let huge = RatePoint { preflight: u64::MAX, copying: u64::MAX, ..RatePoint::default() };
+    assert!(without(Some(Rate { seconds: 1e-300, points: vec![huge] })).contains("Rate over time"));
 }
 
 #[test]

@@ -125,6 +125,7 @@ fn without_collections(report: &Report) -> Report {
         counts: report.counts,
         verification: report.verification,
         target_bytes: report.target_bytes,
+        rate: report.rate.clone(),
         collections: Vec::new(),
         collections_left_out: 0,
     };
@@ -205,9 +206,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::{Counts, Direction, Reason, SCHEMA, Search, Verdict, Verification};
+    use crate::report::{Counts, Direction, Rate, RatePoint, Reason, SCHEMA, Search, Verdict, Verification};
 
     fn report(collections: Vec<CollectionReport>, preflight: Vec<Check>, message: String) -> Report {
+        // as large as it gets
+        let many = u64::MAX;
+        let busy = RatePoint { preflight: many, copying: many, verifying: many, repairing: many };
         Report {
             schema: SCHEMA,
             verdict: Verdict::Failed,
@@ -220,6 +224,7 @@ mod tests {
             counts: Counts { source: 7, ..Counts::default() },
             verification: Verification::default(),
             target_bytes: None,
+            rate: Some(Rate { seconds: 0.25, points: vec![busy; Rate::MOST] }),
             collections,
             collections_left_out: 0,
         }
@@ -293,6 +298,8 @@ mod tests {
         assert!(why(&|parts| parts.clear()).contains("lines are not in the log"));
         assert!(why(&|parts| drop(parts.insert(1, "{}".into()))).contains("digest"));
         assert!(why(&|parts| parts.get_mut(&1).unwrap().push(' ')).contains("digest"));
+        let forge = |part: &String| part.replacen("VerificationFailed", "Verification_ailed", 1);
+        assert!(why(&|parts| drop(parts.insert(1, forge(&parts[&1])))).contains("digest"), "of the same length");
         let mut more = parts.clone();
         more.insert(99, "more".into());
         assert_eq!(digest.proved(&more), Ok(whole), "a line beyond the last one says nothing");

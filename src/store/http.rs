@@ -9,6 +9,10 @@ mod body;
 mod bounded;
 mod config;
 mod decision;
+mod get;
+mod halving;
+#[cfg(test)]
+mod halving_tests;
 mod held;
 mod known;
 mod list;

@@ -53,6 +53,8 @@ else
     flock --nonblock 9 || { echo "test.sh: waits for another run on this machine's cluster to end" >&2; flock 9; }
     mkdir -p "$(dirname "$image")"
     "$here/../../deploy/image.sh" "$image" localhost/memory-migration:test
+    PROGRAM=$("$here/../../deploy/program.sh")
+    export PROGRAM
     images="$("$here/images.sh" more) $image"
     IMAGE_DIGEST=sha256-$(sha256sum "$image" | cut -c1-12)
     export IMAGE_DIGEST

@@ -2,6 +2,7 @@
 //! that is killed between any two writes.
 
 use k8s_openapi::api::core::v1::ConfigMap;
+use memory_migration_operator::api::MemoryMigration;
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::controller::observe::facts;
 use memory_migration_operator::controller::plan::look::Look;
@@ -37,7 +38,7 @@ fn warned(plan: &Plan) -> Option<String> {
 }
 
 fn config_map(plan: &Plan) -> Option<String> {
-    plan.status().unwrap().report.map(|report| report.config_map)
+    plan.status().unwrap().report.map(|report| report.config_map).filter(|name| !name.is_empty())
 }
 
 #[test]
@@ -81,21 +82,15 @@ fn what_the_digest_does_not_prove_is_not_kept() {
         let mut case = ended();
         edit(&mut case);
         let plan = case.plan();
-        assert!(kept(&plan).is_none() && config_map(&plan).is_none());
         assert_eq!(reason(&plan), Reason::Verified, "a report proves nothing, and its loss disproves nothing");
-        let told = warned(&plan).unwrap();
-        assert!(told.contains(words) && told.contains("change runId"), "{told}");
-        let done = case.after(&plan);
-        assert!(done.plan().writes.is_empty(), "told once: {:?}", done.plan());
+        given_up(&plan, words);
+        let done = case.done();
+        assert!(done.plan().writes.is_empty() && done.plan().requeue.is_none(), "told once: {:?}", done.plan());
     };
     let parts = |case: &mut Case, edit: &dyn Fn(&mut std::collections::BTreeMap<u32, String>)| {
         edit(&mut case.world.log.as_mut().unwrap().parts);
     };
-    lost(&|case| parts(case, &|parts| drop(parts.remove(&1))), "1 of its ");
-    lost(&|case| parts(case, &|parts| parts.clear()), "lines are not in the log");
     lost(&|case| parts(case, &|parts| drop(parts.insert(2, "forged".into()))), "are not those of which");
-    lost(&|case| case.world.log = None, "the log cannot be read");
-    lost(&|case| case.world.log.as_mut().unwrap().job_uid = "another".into(), "the log cannot be read");
     lost(
         &|case| {
             let summary = case.world.pods[0].summary.as_mut().unwrap();
@@ -103,6 +98,100 @@ fn what_the_digest_does_not_prove_is_not_kept() {
         },
         "are not those of which",
     );
+}
+
+/// It is not kept, and will not be: status and event say why.
+#[track_caller]
+fn given_up(plan: &Plan, words: &str) {
+    let told = warned(plan).unwrap();
+    assert!(told.contains(words) && told.contains("change runId"), "{told}");
+    let said = plan.status().unwrap().report.unwrap();
+    assert!(kept(plan).is_none() && !said.is_owed() && said.config_map.is_empty(), "{said:?}");
+    assert!(said.message.contains(words), "{said:?}");
+}
+
+/// It is not kept yet: nobody is told, the status says why, and until when it is tried.
+#[track_caller]
+fn owed(plan: &Plan, until: &str, words: &str) {
+    let said = plan.status().unwrap().report.unwrap();
+    assert!(kept(plan).is_none() && warned(plan).is_none() && said.is_owed(), "{plan:?}");
+    assert_eq!(said.retry_until.unwrap().0.to_string(), until);
+    assert!(said.message.contains(words), "{}", said.message);
+}
+
+const FIVE_MINUTES_LATER: &str = "2023-11-14T22:18:20Z";
+
+type Edit = fn(&mut Case);
+
+/// What is not in the log, or not yet, may be there a moment later.
+const UNREAD: [(Edit, &str); 4] = [
+    (|case| case.world.log = None, "the log cannot be read"),
+    (|case| case.world.log.as_mut().unwrap().job_uid = "another".into(), "the log cannot be read"),
+    (|case| drop(case.world.log.as_mut().unwrap().parts.remove(&1)), "1 of its "),
+    (|case| case.world.log.as_mut().unwrap().parts.clear(), "lines are not in the log"),
+];
+
+#[test]
+fn a_log_that_cannot_be_read_is_read_again_and_the_verdict_does_not_wait() {
+    for (edit, words) in UNREAD {
+        let whole = ended();
+        let mut case = whole.clone().edit(|m| m.spec.job_ttl_seconds_after_finished = Some(7));
+        edit(&mut case);
+        owed(&case.plan(), FIVE_MINUTES_LATER, words);
+        assert_eq!(reason(&case.plan()), Reason::Verified);
+        let mut case = case.done();
+        for _ in 0..4 {
+            case = case.later(60);
+            let plan = case.plan();
+            assert!(plan.writes.is_empty(), "nothing is new, and the pod stays: {plan:?}");
+            assert_eq!(plan.requeue, Some(std::time::Duration::from_secs(60)));
+        }
+        case.world.log.clone_from(&whole.world.log);
+        let plan = case.plan();
+        assert_eq!((config_map(&plan), warned(&plan)), (Some("move-report".into()), None));
+        assert!(kept(&plan).is_some() && plan.outcome().is_none(), "a run is counted once: {plan:?}");
+        assert_eq!(plan.ttl().unwrap().1, Some(7), "now its Job may go");
+        let case = case.done();
+        assert_eq!(case.report.as_deref(), Some(text().as_str()));
+        let said = case.migration.status.as_ref().unwrap().report.clone().unwrap();
+        assert!(
+            !said.is_owed()
+                && said.message.is_empty()
+                && case.plan().writes.iter().all(|w| matches!(w, Write::Ttl(..)))
+        );
+    }
+}
+
+#[test]
+fn it_is_given_up_after_five_minutes_or_when_the_pod_is_gone() {
+    for (edit, words) in UNREAD {
+        let mut case = ended();
+        edit(&mut case);
+        let late = case.done().later(300);
+        given_up(&late.plan(), words);
+        let late = late.done();
+        assert!(late.plan().writes.is_empty() && late.plan().requeue.is_none(), "told once: {:?}", late.plan());
+        // a controller that was away has tried as long as one that was not
+        let mut case = ended().later(86_400);
+        edit(&mut case);
+        owed(&case.plan(), "2023-11-15T22:18:20Z", words);
+        let gone = case.done().later(60).see(|o| (o.jobs, o.pods, o.log) = (vec![], vec![], None));
+        given_up(&gone.plan(), "its pod is gone");
+        assert!(gone.done().plan().writes.is_empty());
+    }
+}
+
+#[test]
+fn what_is_owed_ends_with_an_edit_and_where_no_reports_are_kept() {
+    let mut case = ended();
+    case.world.log = None;
+    let case = case.done();
+    let next = case.clone().edit(|m| m.spec.run_id = "2".into());
+    assert_eq!(next.plan().status().and_then(|status| status.report), None);
+    let settings = memory_migration_operator::controller::Settings { report_config_map: false, ..settings() };
+    let now = at(60);
+    let plan = plan::plan(&Look::new(&case.migration, &case.world, &settings, &now));
+    assert!(plan.status().unwrap().report.is_none() && plan.requeue.is_none() && warned(&plan).is_none(), "{plan:?}");
 }
 
 #[test]
@@ -193,7 +282,8 @@ fn about(calls: &[Call]) -> (Vec<String>, Option<String>, Option<String>) {
         assert_eq!(event.body["type"], "Warning");
         event.body["note"].as_str().unwrap().to_owned()
     });
-    (maps, written_status(calls).report.map(|report| report.config_map), note)
+    let named = written_status(calls).report.map(|report| report.config_map).filter(|name| !name.is_empty());
+    (maps, named, note)
 }
 
 #[tokio::test]
@@ -248,7 +338,9 @@ async fn a_config_map_that_is_refused_costs_the_report_and_not_the_verdict() {
         looked.unwrap();
         let (maps, named, note) = about(&calls);
         assert_eq!((maps.iter().filter(|line| line.starts_with("POST")).count(), named), (tries, None), "{code}");
-        assert!(note.unwrap().contains(words), "{code}");
+        let said = written_status(&calls).report.unwrap();
+        assert!(said.message.contains(words), "{code}: {said:?}");
+        assert_eq!((note.is_none(), said.is_owed()), (code == 500, code == 500), "{code}: told once it is given up");
         assert_eq!(reason_of(&written_status(&calls)), Reason::Verified, "{code}");
     }
     // somebody made one in between
@@ -269,6 +361,50 @@ async fn more_of_the_log_is_read_before_a_report_is_given_up() {
         calls.iter().filter(|c| c.line.ends_with("/log")).map(|c| c.query.contains("tailLines=5000")).collect();
     assert_eq!(tails, [false, true]);
     let (maps, named, note) = about(&calls);
-    assert_eq!((maps.len(), named), (0, None));
-    assert!(note.unwrap().contains("lines are not in the log"));
+    assert_eq!((maps.len(), named, note), (0, None, None));
+    assert!(written_status(&calls).report.unwrap().message.contains("lines are not in the log"));
+}
+
+/// The same object a minute later, as the API server has it after these calls.
+fn a_minute_later(case: &Case, calls: &[Call]) -> MemoryMigration {
+    let written = calls.iter().rfind(|call| call.line == format!("PATCH {OBJECT}/status")).unwrap();
+    let mut status = serde_json::to_value(&case.migration.status).unwrap();
+    merge(&mut status, &written.body["status"]);
+    MemoryMigration { status: serde_json::from_value(status).unwrap(), ..case.migration.clone() }
+}
+
+/// One call that failed costs nothing but a minute: the log, or the write, is tried again.
+#[tokio::test]
+async fn a_hiccup_of_the_api_server_costs_no_report() {
+    for (broken, words) in
+        [(format!("GET {NS}/pods/pod/log"), "the log cannot be read"), (format!("POST {MAPS}"), "500")]
+    {
+        let (case, mut hiccup) = server(None);
+        hiccup.answer(&broken, 500, status(500));
+        let (looked, calls) = hiccup.look(&case.migration).await;
+        looked.unwrap();
+        let (_, named, note) = about(&calls);
+        assert_eq!((named, note), (None, None), "{broken}");
+        let said = written_status(&calls).report.unwrap();
+        assert!(said.message.contains(words) && said.is_owed(), "{said:?}");
+        assert_eq!(reason_of(&written_status(&calls)), Reason::Verified);
+
+        let migration = a_minute_later(&case, &calls);
+        let (_, mut still) = server(None);
+        still.answer(&broken, 500, status(500));
+        still.answer(&format!("GET {OBJECT}"), 200, serde_json::to_value(&migration).unwrap());
+        let (requeue, calls) = still.look(&migration).await;
+        let again = requeue.unwrap().is_some_and(|requeue| requeue.as_secs() <= 60);
+        assert!(again, "it is looked at again: {calls:#?}");
+        assert!(!calls.iter().any(|call| call.line.starts_with("PATCH")), "nothing is new: {calls:?}");
+
+        let (_, mut well) = server(None);
+        well.answer(&format!("GET {OBJECT}"), 200, serde_json::to_value(&migration).unwrap());
+        let (looked, calls) = well.look(&migration).await;
+        looked.unwrap();
+        assert_eq!(
+            about(&calls),
+            (vec![format!("GET {MAP}"), format!("POST {MAPS}")], Some("move-report".into()), None)
+        );
+    }
 }

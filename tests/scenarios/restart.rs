@@ -1,5 +1,7 @@
 //! A controller that starts beside many finished migrations: what it reads, and that it writes nothing but what is due.
 
+use k8s_openapi::jiff::Timestamp;
+use memory_migration_operator::report::evidence::{Digest, lines};
 use serde_json::{Value, json};
 
 use super::api_server::{ApiServer, JOBS, LEASES, MIGRATIONS, PODS, until};
@@ -119,4 +121,38 @@ fn what_a_finished_migration_still_holds_is_given_back_after_a_restart() {
     until("the lock to be given back", || server.get(&format!("{LEASES}/left-behind")).is_null());
     controller.end();
     assert_eq!(server.writes(), Vec::<String>::new(), "and nothing else is written");
+}
+
+/// What the controller that was killed still tried to keep, the next one keeps: such an object does not rest.
+#[test]
+fn a_report_that_is_owed_is_kept_after_a_restart() {
+    let ended = ended();
+    let server = ApiServer::start(true, vec![]);
+    put(&server, &ended, 0, true);
+    let text = json!({"schema": 2, "message": "the whole report"}).to_string();
+    let object = format!("{MIGRATIONS}/done-0000");
+    let mut owes = server.get(&object);
+    // in whole seconds, as the controller writes it
+    let until_then = Timestamp::from_second(Timestamp::now().as_second() + 600).unwrap();
+    owes["status"]["report"] = json!({"message": "the log cannot be read", "retryUntil": until_then.to_string()});
+    server.put(&object, owes);
+    let path = format!("{PODS}/job-of-done-0000-pod");
+    let mut pod = server.get(&path);
+    let containers = pod["status"]["containerStatuses"].as_array_mut().unwrap();
+    let mover = containers.iter_mut().find(|container| container["name"] == "mover").unwrap();
+    let message = &mut mover["state"]["terminated"]["message"];
+    let mut summary: Value = serde_json::from_str(message.as_str().unwrap()).unwrap();
+    summary["report"] = serde_json::to_value(Digest::of(&text)).unwrap();
+    *message = json!(summary.to_string());
+    server.put(&path, pod);
+    let log: String = lines(&text).iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+    server.cluster().logs.insert(path, log);
+
+    let controller = Controller::start(&server, &[]);
+    until("the report to be named", || server.get(&object)["status"]["report"]["configMap"] == "done-0000-report");
+    controller.end();
+    let kept = server.get("/api/v1/namespaces/team/configmaps/done-0000-report");
+    assert_eq!(kept["data"]["report.json"], text);
+    assert!(server.get(&object)["status"]["report"]["retryUntil"].is_null());
+    assert_eq!(reason(&server, "done-0000"), "Verified");
 }

@@ -13,19 +13,27 @@ use crate::controller::observe::{ASIDE, facts};
 /// Tries, where somebody else is faster or the API server does not answer.
 const TRIES: usize = 3;
 
-/// Keeps the report; an error says why it is not kept, as the end of a sentence.
-pub(super) async fn keep(context: &Context, migration: &MemoryMigration, map: &ConfigMap) -> Result<(), String> {
+/// Why a report is not kept.
+pub(super) struct NotKept {
+    /// As the end of a sentence.
+    pub(super) why: String,
+    /// It may be different a moment later.
+    pub(super) may_change: bool,
+}
+
+/// Keeps the report.
+pub(super) async fn keep(context: &Context, migration: &MemoryMigration, map: &ConfigMap) -> Result<(), NotKept> {
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &migration.namespace().unwrap_or_default());
     let mut last = String::new();
     for _ in 0..TRIES {
         match timeout(ASIDE, attempt(&maps, migration, map)).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(Refused::ForGood(why))) => return Err(why),
+            Ok(Err(Refused::ForGood(why))) => return Err(NotKept { why, may_change: false }),
             Ok(Err(Refused::Once(why))) => last = why,
             Err(_) => last = format!("the API server does not answer within {ASIDE:?}"),
         }
     }
-    Err(last)
+    Err(NotKept { why: last, may_change: true })
 }
 
 /// Why a report was not written.

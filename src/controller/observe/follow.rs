@@ -64,7 +64,12 @@ async fn rests(context: &Context, migration: &MemoryMigration, now: &Time) -> Op
     let status = migration.status.as_ref().filter(|status| status.completion_time.is_some())?;
     let is_seen = meta.generation.unwrap_or_default() == status.observed_generation;
     let is_behind = context.memory.knows_another(&key, meta.resource_version.as_deref());
-    if !is_seen || is_behind || !context.memory.lacking().is_empty() || !context.caches.are_listed().await {
+    if !is_seen
+        || is_behind
+        || status.owes_report()
+        || !context.memory.lacking().is_empty()
+        || !context.caches.are_listed().await
+    {
         return None;
     }
     let world = processes(context, migration, now).await;

@@ -8,7 +8,7 @@ use super::verdict;
 use crate::api::conditions::{Reason, Situation};
 use crate::api::status::{CollectionStatus, Counts, LastSuccess, MAX_COLLECTIONS, Progress, VerificationStatus};
 use crate::api::{MemoryMigrationSpec, MemoryMigrationStatus, Mode, Remote};
-use crate::controller::observe::world::{JobFact, World};
+use crate::controller::observe::world::{JobFact, LogFact, World};
 use crate::report::{self, Direction, Stage, Summary};
 
 /// Bytes of a message: a condition's may have 32 KiB and an event's note 1 KiB; people read less.
@@ -90,15 +90,20 @@ pub(super) fn finish(status: &mut MemoryMigrationStatus, look: &Look<'_>, reason
         compared_at: compared(reason).then(|| ended.clone()),
     });
     if let Some(log) = look.log() {
-        status.collections = log.collections.iter().take(MAX_COLLECTIONS).map(CollectionStatus::from).collect();
-        status.collections_left_out =
-            i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);
+        show_collections(status, log);
     }
     show_end(status, reason, &counts, &ended);
     if let Some(success) = success(status, reason) {
         let bytes = summary.target_bytes.map_or(0, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         status.last_success = Some(LastSuccess { bytes, ..success });
     }
+}
+
+/// The collections' outcomes, as far as the log has them.
+pub(super) fn show_collections(status: &mut MemoryMigrationStatus, log: &LogFact) {
+    status.collections = log.collections.iter().take(MAX_COLLECTIONS).map(CollectionStatus::from).collect();
+    status.collections_left_out =
+        i64::from(log.of).saturating_sub(i64::try_from(status.collections.len()).unwrap_or(i64::MAX)).max(0);
 }
 
 /// Whether a run that ended so had compared both sides.

@@ -121,11 +121,15 @@ fn keep(look: &Look<'_>) -> Plan {
         crd_gap::forget(&mut status.conditions);
     }
     stale::tell(look, &mut status, generation, &mut plan.requeue);
+    let report = evidence::again(look, &mut status, &mut plan.requeue);
+    let is_owed = status.owes_report();
+    plan.writes.extend(report);
     plan.writes.extend(changed(look, status, None));
     let ours = look.job().map(|job| job.uid.as_str());
     let others = look.world.present().filter(|job| !job.deleting && Some(job.uid.as_str()) != ours);
     plan.writes.extend(others.map(|job| Write::Delete(handle(&job.name, &job.uid))));
-    plan.writes.extend(ttl(look));
+    // the report is in the log of its pod
+    plan.writes.extend(ttl(look).filter(|_| !is_owed));
     if look.world.is_quiet() {
         plan.writes.extend(look.world.held.iter().cloned().map(Write::GiveBack));
     }

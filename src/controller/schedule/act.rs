@@ -86,6 +86,7 @@ pub fn show(context: &Context, schedule: &MemoryMigrationSchedule, written: Opti
         last_success: success.map(|time| time.0.as_second()),
         missed: u64::try_from(status.missed).unwrap_or_default(),
         generations: status.good_generations,
+        prune_failures: status.pruning.as_ref().map(|pruning| i64::from(pruning.failures)),
         up_to_date: match said(&status.conditions, UP_TO_DATE) {
             Some("True") => Some(true),
             Some("False") => Some(false),

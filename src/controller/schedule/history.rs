@@ -2,6 +2,7 @@
 //! say. Pure.
 
 use super::world::{ChildFact, Look, World, time};
+use crate::api::schedule::generation::stamp;
 use crate::api::schedule::status::{Ended, MemoryMigrationScheduleStatus, ScheduledSuccess};
 
 /// Of a message that the status keeps.
@@ -38,16 +39,20 @@ pub fn account(status: &mut MemoryMigrationScheduleStatus, world: &World) {
     }
 }
 
-/// The migrations beyond the limits, the oldest first. Never the one that `lastSuccess` names, and none that works.
+/// The migrations beyond the limits, and those whose generation was removed: whoever reads their list takes each success for a
+/// copy. The oldest first. Never the one that `lastSuccess` names, and none that works.
 #[must_use]
 pub fn too_old(look: &Look<'_>, status: &MemoryMigrationScheduleStatus) -> Vec<ChildFact> {
     let spec = &look.schedule.spec;
     let kept = status.last_success.as_ref().map(|success| success.name.as_str());
+    let removed = status.pruning.as_ref().map(|pruning| pruning.forgotten.as_slice()).unwrap_or_default();
+    let is_removed = |child: &ChildFact| removed.contains(&stamp(child.due));
     let mut old: Vec<ChildFact> = Vec::new();
     for (succeeded, limit) in [(true, spec.successful_history_limit), (false, spec.failed_history_limit)] {
         let ended = look.world.children.iter().rev();
         let ended = ended.filter(|child| child.ended.as_ref().is_some_and(|end| end.succeeded == succeeded));
-        let beyond = ended.skip(usize::try_from(limit).unwrap_or_default());
+        let limit = usize::try_from(limit).unwrap_or_default();
+        let beyond = ended.enumerate().filter(|(at, child)| *at >= limit || is_removed(child)).map(|(_, child)| child);
         old.extend(beyond.filter(|child| !child.deleting && Some(child.name.as_str()) != kept).cloned());
     }
     old.sort_by_key(|child| child.due);

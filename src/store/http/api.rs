@@ -247,6 +247,15 @@ impl Api {
         }
     }
 
+    /// The id at this place in the server's own order; None at its end.
+    pub(super) async fn id_at(&self, collection: &Collection, offset: u64) -> Result<Option<String>> {
+        let body = json!({"limit": 1, "offset": offset, "include": []}).to_string();
+        let path = self.at(collection).collection(&collection.id, "get");
+        let request = self.read(&path, Some(body.into()), words(collection));
+        let IdsAnswer { ids } = self.json(&request, RECORDS).await?;
+        Ok(ids.into_iter().next())
+    }
+
     pub(super) fn unsupported(&self, why: String) -> Error {
         let remedy = "check that nothing between here and the server changes or limits its answers".to_owned();
         Error::Unsupported { store: self.transport.name(), why, remedy }

@@ -1,7 +1,7 @@
 //! Which ids a server answers for, asked for by id and without content. Writes nothing.
 
 use super::api::Api;
-use super::records::{Came, FETCH};
+use super::get::{Came, FETCH};
 use crate::model::{Collection, Result};
 
 impl Api {

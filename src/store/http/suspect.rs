@@ -7,10 +7,11 @@ use std::time::Duration;
 
 /// Tries alone before a record is called unreadable.
 const TRIES: u32 = 3;
-/// Records on end that fail alone and are no longer a matter of single records.
-const ON_END: usize = 20;
-/// Requests that the search of one collection may take.
-const REQUESTS: u64 = 2000;
+/// Records on end that fail alone and are no longer a matter of single records, unless the server answers for one but for a part
+/// of it. A server that lost the index's file, or a range of it, fails on thousands on end.
+pub(super) const ON_END: usize = 20;
+/// Requests that the search of one collection may take: five for each of 2,000 records.
+const REQUESTS: u64 = 10_000;
 /// How long the search of one collection may take, pauses included.
 const TIME: Duration = Duration::from_secs(600);
 
@@ -34,6 +35,8 @@ pub(super) struct Evidence {
     pub(super) neighbour: Neighbour,
     /// How many records fail alone without one between them that can be read, in id order.
     pub(super) on_end: usize,
+    /// Whether the server answers for one of them, but for its vector or its metadata.
+    pub(super) in_part: bool,
 }
 
 /// What it means.
@@ -49,9 +52,9 @@ pub(super) enum Ruling {
 
 /// Judges one record.
 pub(super) const fn rule(evidence: Evidence) -> Ruling {
-    let Evidence { tries, neighbour, on_end } = evidence;
+    let Evidence { tries, neighbour, on_end, in_part } = evidence;
     match neighbour {
-        _ if on_end >= ON_END => Ruling::Server,
+        _ if on_end >= ON_END && !in_part => Ruling::Server,
         Neighbour::None | Neighbour::Failed => Ruling::Server,
         Neighbour::Answered if tries >= TRIES => Ruling::Unreadable,
         Neighbour::Answered => Ruling::Again,
@@ -86,21 +89,26 @@ mod tests {
     fn the_table() {
         use Neighbour::{Answered, Failed, None};
         use Ruling::{Again, Server, Unreadable};
-        for (tries, neighbour, on_end, expected) in [
-            (1, Answered, 1, Again),
-            (2, Answered, 1, Again),
-            (3, Answered, 1, Unreadable),
-            (4, Answered, 1, Unreadable),
-            (3, Answered, 19, Unreadable),
-            (3, Answered, 20, Server),
-            (1, Answered, 20, Server),
-            (1, Failed, 1, Server),
-            (3, Failed, 1, Server),
-            (3, None, 1, Server),
-            (1, None, 1, Server),
-            (3, Failed, 20, Server),
+        for (tries, neighbour, on_end, in_part, expected) in [
+            (1, Answered, 1, false, Again),
+            (2, Answered, 1, false, Again),
+            (3, Answered, 1, false, Unreadable),
+            (4, Answered, 1, false, Unreadable),
+            (3, Answered, 19, false, Unreadable),
+            (3, Answered, 20, false, Server),
+            (1, Answered, 20, false, Server),
+            (1, Answered, 20, true, Again),
+            (3, Answered, 20, true, Unreadable),
+            (3, Answered, 5000, true, Unreadable),
+            (1, Failed, 1, false, Server),
+            (3, Failed, 1, false, Server),
+            (3, None, 1, false, Server),
+            (1, None, 1, false, Server),
+            (3, Failed, 20, false, Server),
+            (3, Failed, 20, true, Server),
+            (3, None, 20, true, Server),
         ] {
-            let evidence = Evidence { tries, neighbour, on_end };
+            let evidence = Evidence { tries, neighbour, on_end, in_part };
             assert_eq!(rule(evidence), expected, "{evidence:?}");
         }
     }
@@ -108,7 +116,7 @@ mod tests {
     #[test]
     fn a_search_ends_by_requests_and_by_time() {
         let spent = |requests, seconds| Spent { requests, time: Duration::from_secs(seconds) };
-        assert!(spent(1999, 599).allows_more());
-        assert!(!spent(2000, 0).allows_more() && !spent(0, 600).allows_more());
+        assert!(spent(9999, 599).allows_more());
+        assert!(!spent(10_000, 0).allows_more() && !spent(0, 600).allows_more());
     }
 }

@@ -63,6 +63,12 @@ impl Log {
         during.map(|change| change.id.clone()).collect()
     }
 
+    /// Ids that were deleted between the two moments.
+    pub(crate) fn left(&self, from: Instant, to: Instant) -> BTreeSet<String> {
+        let during = self.changes.iter().filter(|change| change.ended >= from && change.began <= to);
+        during.filter(|change| change.now.is_none()).map(|change| change.id.clone()).collect()
+    }
+
     /// Every content that a record ever had.
     pub(crate) fn contents(&self, before: &Memories) -> BTreeMap<String, Vec<Memory>> {
         let mut all: BTreeMap<String, Vec<Memory>> =
@@ -84,6 +90,8 @@ pub(crate) struct Shelf<'s> {
     pub(crate) clients: usize,
     /// Records of one request, at most.
     pub(crate) at_once: usize,
+    /// Whether a record is also deleted and added again at once.
+    pub(crate) adds_again: bool,
 }
 
 /// Adds, updates, deletes, and deletes and adds again, until `stop` is set.
@@ -101,7 +109,7 @@ pub(crate) fn change(shelf: &Shelf<'_>, seed: u64, stop: &AtomicBool) -> Log {
 }
 
 fn one_client(shelf: &Shelf<'_>, seed: u64, number: usize, stop: &AtomicBool) -> Log {
-    let Shelf { url, id, before, clients, at_once } = *shelf;
+    let Shelf { url, id, before, clients, at_once, adds_again } = *shelf;
     let (client, mut dice) = (Client::new(url), Dice::new(seed + number as u64));
     let own = before.keys().enumerate().filter(|(n, _)| n % clients == number);
     let mut mine: Vec<String> = own.map(|(_, id)| id.clone()).collect();
@@ -110,7 +118,7 @@ fn one_client(shelf: &Shelf<'_>, seed: u64, number: usize, stop: &AtomicBool) ->
         if stop.load(Ordering::SeqCst) {
             break;
         }
-        let kind = if mine.len() < 2 * AT_ONCE { 0 } else { dice.below(5) };
+        let kind = if mine.len() < 2 * AT_ONCE { 0 } else { dice.below(if adds_again { 5 } else { 4 }) };
         let count = 1 + dice.below(at_once);
         let ids: Vec<String> =
             (0..count)

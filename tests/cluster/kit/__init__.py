@@ -11,6 +11,7 @@ from .cluster import (
     OPERATOR,
     OPERATOR_IMAGE,
     OWN_CLUSTER,
+    PROGRAM,
     SYSTEM,
     Failed,
     api,
@@ -27,6 +28,7 @@ from .cluster import (
     until,
     writes_by_name,
 )
+from .guide import manifest
 from .migration import Ended, Migration
 from .nodes import (
     FIRST,

@@ -24,6 +24,8 @@ PYTHON = os.environ.get("PYTHON_IMAGE", "localhost/python:3.11")
 BOX = os.environ.get("BOX_IMAGE", "localhost/box:1")
 # Set by cluster.sh for the cluster of tests: processes of its containers can be killed from here.
 OWN_CLUSTER = "STATE" in os.environ
+# The command, of the same source as the operator's image; None with a cluster that is somebody's.
+PROGRAM = os.environ.get("PROGRAM")
 SECONDS = int(os.environ.get("SCENARIO_SECONDS", "300"))
 # What test.sh knows the namespaces of tests by, on a cluster that has others.
 OF_TESTS = {"pod-security.kubernetes.io/enforce": "restricted", "memory-migration.dev/tests": "true"}

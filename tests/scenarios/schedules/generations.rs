@@ -79,6 +79,7 @@ fn what_is_to_go_is_said_then_locked_then_read_again_then_removed() {
         "prune 20261126T010000Z",
         "status",
         "tell Pruned",
+        "delete nightly-20261126t0100",
         "delete job nightly-prune-2",
         "give back lock",
         "status",
@@ -90,20 +91,49 @@ fn what_is_to_go_is_said_then_locked_then_read_again_then_removed() {
     assert_eq!(case.claim.lock, Lock::Free);
 }
 
-/// The migration's object may be there longer than its copy: that does not bring the copy back.
 #[test]
-fn a_removed_generation_whose_migration_is_kept_stays_removed() {
+fn what_becomes_removable_while_it_waits_is_said_before_the_lock_is_taken() {
     let mut case = Case::new(HOURLY);
-    hours(&mut case, &[true, true, true]);
+    hours(&mut case, &[true, true]);
+    case.claim.lock = Lock::Theirs { holder: "team/restore".into() };
+    hours_from(&mut case, 3, &[true]);
+    assert_eq!(case.status().pruning.unwrap().removable, ["20261126T010000Z"]);
+    case.comes_to("2026-11-26T04:00:00Z");
+    case.ends(true);
+    case.claim.lock = Lock::Free;
+    assert_eq!(words(&case.look()), ["status", "tell RunSucceeded", "tell Removable"]);
+    done(&mut case);
+    assert_eq!(folders(&case), ["03", "04"]);
+}
+
+/// Whoever reads the list of migrations takes each success for a copy.
+#[test]
+fn a_removed_generation_takes_its_migration_with_it() {
+    let mut case = Case::new(HOURLY);
+    hours(&mut case, &[true, true]);
+    assert_eq!(case.names().len(), 2, "the limit is three");
+    hours_from(&mut case, 3, &[true, false]);
+    assert_eq!(case.names(), ["nightly-20261126t0200", "nightly-20261126t0300", "nightly-20261126t0400"]);
+    assert_eq!((known(&case), case.status().missed), (vec!["02".into(), "03".into(), "04".into()], 0));
+    assert!(case.status().pruning.unwrap().forgotten.is_empty(), "nothing is left to remember");
+}
+
+/// Its deletion may be refused: that does not bring the copy back.
+#[test]
+fn a_removed_generation_whose_migration_is_still_there_stays_removed() {
+    let mut case = Case::new(HOURLY);
+    hours(&mut case, &[true, true]);
+    let until = at("2026-11-26T03:04:00Z").as_second();
+    case.world.pause = Some(Pause { until, times: 1, said: "cannot delete: 403".into(), deletes: true });
+    hours_from(&mut case, 3, &[true]);
     assert_eq!(case.names().len(), 3);
-    assert_eq!(known(&case), ["02", "03"]);
-    hours(&mut case, &[]);
-    case.comes_to("2026-11-26T03:30:00Z");
     assert_eq!(known(&case), ["02", "03"]);
     // run again by a person, it is there again, and not good before it has ended
     case.world.children[0].ended = None;
     case.settle();
     assert_eq!((known(&case).len(), case.status().good_generations), (3, Some(2)));
+    case.comes_to("2026-11-26T03:30:00Z");
+    assert_eq!(case.names().len(), 3, "what works is not removed");
 }
 
 #[test]
