@@ -45,9 +45,9 @@ fn add(bytes: &mut [u8], at: usize, difference: i64) {
 
 fn replace(path: &Path, by: impl FnOnce(&Path)) {
     if path.is_dir() {
-        fs::remove_dir_all(path).unwrap()
+        fs::remove_dir_all(path).unwrap();
     } else {
-        fs::remove_file(path).unwrap()
+        fs::remove_file(path).unwrap();
     }
     by(path);
 }
@@ -152,6 +152,7 @@ async fn a_header_that_chroma_takes_is_taken() {
 }
 
 type Spoil = (&'static str, fn(&mut Vec<u8>));
+type OfStore = (&'static str, fn(&Store));
 
 fn headers() -> [Spoil; 11] {
     [
@@ -209,7 +210,7 @@ async fn a_layout_that_the_files_do_not_confirm_is_not_used() {
     for version in ["0.6.3", "1.5.9"] {
         let whole = one(&committed(version).path, "synced_l2").await;
         let in_index = whole.vectors.len() - whole.from_log.len();
-        let spoils: [(&str, fn(&Store)); 4] = [
+        let spoils: [OfStore; 4] = [
             ("labels of other records", |store| {
                 change(store, "synced_l2", "data_level0.bin", |data| {
                     (0..data.len() / 152).for_each(|row| set(data, row * 152 + 144, 10_000 + row as u64));

@@ -37,10 +37,11 @@ async fn an_odd_value_is_read_as_the_client_reads_it() {
         let mut sql = String::new();
         for (id, values) in set {
             let row = format!("(select id from embeddings where embedding_id = '{id}')");
-            sql += &format!(
+            let one = format!(
                 "delete from embedding_metadata where id = {row} and key = 'k'; insert into embedding_metadata (id, key) \
                  values ({row}, 'k'); update embedding_metadata set {values} where id = {row} and key = 'k';"
             );
+            sql.push_str(&one);
         }
         change(&store, &sql);
         let reader = LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap();
