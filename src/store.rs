@@ -5,6 +5,7 @@ pub mod files;
 pub mod http;
 #[cfg(test)]
 pub(crate) mod memory;
+pub mod odd;
 
 use async_trait::async_trait;
 use tokio_util::bytes::Bytes;

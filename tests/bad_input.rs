@@ -185,7 +185,10 @@ fn a_damaged_index_costs_its_records_only() {
             } else {
                 let report = run.ends(5);
                 assert_eq!(report.reason(), "VerificationFailed", "{how}");
-                assert!(report.count("unreadable") > 0 && report.count("verified") > 0, "{how}: {}", report.json);
+                // the layout of the rows is known without the header
+                let is_header = args.contains(&"header.bin");
+                assert_eq!(report.count("unreadable") > 0, !is_header, "{how}: {}", report.json);
+                assert!(report.count("verified") > 0, "{how}: {}", report.json);
                 report.says(&[says]);
             }
             assert_eq!(files(&store.path), before, "{how}: a source is never written");

@@ -42,7 +42,9 @@ mod damage;
 mod engine;
 mod files;
 mod http;
+mod index;
 mod kept;
+mod odd;
 mod reports;
 
 use std::net::TcpListener;

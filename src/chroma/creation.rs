@@ -137,10 +137,21 @@ fn by_metadata(source: &Collection, target: &Capabilities, mut new: NewCollectio
 }
 
 fn put(new: &mut NewCollection, key: &str, value: Value) {
-    let told = format!("{value:?}");
+    let told = plain_value(&value);
     let old = new.metadata.insert(key.to_owned(), value);
-    if let Some(old) = old.map(|old| format!("{old:?}")).filter(|old| *old != told) {
+    if let Some(old) = old.map(|old| plain_value(&old)).filter(|old| *old != told) {
         new.losses.push(format!("its metadata {key:?} becomes {told}, for that is in effect and {old} is not"));
+    }
+}
+
+/// A value as JSON writes it.
+fn plain_value(value: &Value) -> String {
+    match value {
+        Value::Str(text) => format!("{text:?}"),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => format!("{number:?}"),
+        Value::Bool(is) => is.to_string(),
+        Value::List(values) => format!("[{}]", values.iter().map(plain_value).collect::<Vec<_>>().join(", ")),
     }
 }
 

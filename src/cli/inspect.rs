@@ -11,7 +11,7 @@ use super::output;
 use crate::endpoint::Endpoint;
 use crate::engine::Selection;
 use crate::engine::halt::{Halt, exit_of};
-use crate::engine::select::plain_words;
+use crate::engine::select::{plain_words, shown};
 use crate::exit::Exit;
 use crate::model::distance::embedding_function;
 use crate::model::{Collection, Error, Fetched};
@@ -141,8 +141,9 @@ async fn filled(
     records: bool,
     row: &mut FoundCollection,
 ) -> Result<(), Error> {
-    row.records = Some(store.count(collection).await?);
-    let ids = store.ids(collection).await?;
+    // the listing first: what has no id is left out of the count, and said
+    let (ids, count) = store.listing(collection).await?;
+    row.records = Some(count);
     if records {
         unreadable(store, collection, &ids, &mut row.unreadable).await?;
     }
@@ -181,14 +182,15 @@ fn tell(found: Found, json: bool) -> Exit {
         output::line(&format!("{}: {}", found.store, found.version));
         output::line(&table(&found).to_string());
         for collection in &found.collections {
+            let name = plain_words(several(&found).then_some(&*collection.database), &collection.name);
             for text in &collection.damage {
-                output::line(&format!("  {}: {text}", collection.name));
+                output::line(&output::in_line(&format!("  {name}: {text}")));
             }
             for Unreadable { id, why } in &collection.unreadable {
-                output::line(&format!("  {}: {id:?} cannot be read: {why}", collection.name));
+                output::line(&output::in_line(&format!("  {name}: {id:?} cannot be read: {why}")));
             }
             for text in &collection.notes {
-                output::line(&format!("  {} (a note, no damage): {text}", collection.name));
+                output::line(&output::in_line(&format!("  {name} (a note, no damage): {text}")));
             }
         }
     }
@@ -208,10 +210,14 @@ fn state(collection: &FoundCollection) -> String {
     }
 }
 
+fn several(found: &Found) -> bool {
+    found.collections.windows(2).any(|pair| pair[0].database != pair[1].database)
+}
+
 fn table(found: &Found) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    let several = found.collections.windows(2).any(|pair| pair[0].database != pair[1].database);
+    let several = several(found);
     table.set_header(["COLLECTION", "RECORDS", "DIM", "DISTANCE", "EMBEDDING FUNCTION", "STATE", "ID"]);
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     for c in &found.collections {
@@ -220,9 +226,9 @@ fn table(found: &Found) -> Table {
             or_dash(c.records.map(|n| n.to_string())),
             or_dash(c.dimension.map(|d| d.to_string())),
             c.distance.to_owned(),
-            or_dash(c.embedding_function.clone()),
+            or_dash(c.embedding_function.as_deref().map(shown)),
             state(c),
-            c.id.clone(),
+            shown(&c.id),
         ]);
     }
     table

@@ -7,11 +7,17 @@ use std::io::{self, Write as _};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::engine::Outcome;
-use crate::engine::select::plain_words;
+use crate::engine::select::{plain_words, shown};
 use crate::report::{CollectionReport, Counts, Report, Verdict};
 
 /// How many differing ids are printed for a person; the report file has more.
 pub(super) const PRINTED: usize = 20;
+
+/// A text in one line: what would break a line, or move the cursor, is escaped.
+pub(super) fn in_line(text: &str) -> String {
+    let one = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    text.chars().map(one).collect()
+}
 
 /// An error, on standard error.
 pub(super) fn error(message: &str) {
@@ -48,13 +54,21 @@ pub(super) fn outcome(outcome: &Outcome, report_file: Option<&str>, printed: usi
         .flat_map(|c| c.differences.iter().map(move |d| (words(&c.target_name, c), d)))
         .collect();
     for (collection, difference) in differences.iter().take(printed) {
-        let _ = writeln!(text, "  {collection}: {:?} {}: {}", difference.id, difference.field, difference.detail);
+        let detail = in_line(&difference.detail);
+        let which = match (difference.id.as_str(), difference.field.as_str()) {
+            // of the collection itself
+            ("", "collection") => String::new(),
+            (id, field) => format!(" {id:?} {field}:"),
+        };
+        let _ = writeln!(text, "  {collection}:{which} {detail}");
     }
     let kept = differences.len() - differences.len().min(printed);
     if kept > 0 {
-        let place =
-            report_file.map_or_else(|| "a rerun with --report FILE".to_owned(), |file| format!("the report {file}"));
-        let _ = writeln!(text, "  and {kept} more, which {place} lists");
+        let place = report_file.map_or_else(
+            || "run it again with --report FILE, which lists all".to_owned(),
+            |file| format!("the report {file} lists all"),
+        );
+        let _ = writeln!(text, "  and {kept} more ({place})");
     }
     let left_out: u64 = report.collections.iter().map(|c| c.differences_left_out).sum();
     if left_out > 0 {
@@ -121,7 +135,7 @@ fn row(collection: &CollectionReport, several: bool, is_comparison: bool) -> Vec
     };
     let mut row = vec![
         plain_words(several.then_some(&*collection.database), &collection.name),
-        collection.target_name.clone(),
+        shown(&collection.target_name),
         collection.dimension.map_or_else(|| "-".to_owned(), |d| d.to_string()),
         collection.distance.clone(),
         source.to_string(),
@@ -180,7 +194,7 @@ mod tests {
         let all = Outcome { report, exit: Exit::Success, is_comparison: false };
         let person = outcome(&all, Some("r.json"), PRINTED);
         assert!(person.contains("id-19") && !person.contains("id-20"), "{person}");
-        assert!(person.contains("and 5 more, which the report r.json lists"), "{person}");
+        assert!(person.contains("and 5 more (the report r.json lists all)"), "{person}");
         let log = outcome(&all, None, usize::MAX);
         assert!(log.contains("id-24") && !log.contains("--report"), "{log}");
         assert!(log.contains("and 3 more, beyond the thousand"), "{log}");

@@ -1,7 +1,7 @@
 //! What stores say of their own damage, in words: each sentence once, however many collections it is true of. Pure.
 
 use super::pair::Pair;
-use super::select::plain_words;
+use super::select::words;
 
 /// How many sentences, and how many collections of one, are named.
 const NAMED: usize = 5;
@@ -19,14 +19,14 @@ pub(super) fn of_target(pairs: &[Pair]) -> Option<String> {
 }
 
 fn names(pairs: &[Pair], of: fn(&Pair) -> &String) -> Vec<String> {
-    pairs.iter().map(|pair| plain_words(pair.target_database.as_deref(), of(pair))).collect()
+    pairs.iter().map(|pair| words(pair.target_database.as_deref(), of(pair))).collect()
 }
 
 fn each<'a>(name: &'a str, damage: &'a [String]) -> impl Iterator<Item = (&'a str, &'a str)> {
     damage.iter().map(move |what| (name, what.as_str()))
 }
 
-/// What is wrong with these collections, each with one sentence about it; None where nothing is.
+/// What is wrong with these collections, each in words with one sentence about it; None where nothing is.
 fn in_words<'a>(told: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<String> {
     let mut sentences: Vec<(&str, Vec<&str>)> = Vec::new();
     for (collection, what) in told {
@@ -37,7 +37,7 @@ fn in_words<'a>(told: impl IntoIterator<Item = (&'a str, &'a str)>) -> Option<St
     }
     let one = |(what, collections): &(&str, Vec<&str>)| {
         let word = if collections.len() == 1 { "collection" } else { "collections" };
-        let named: Vec<String> = collections.iter().take(NAMED).map(|name| format!("{name:?}")).collect();
+        let named: Vec<&str> = collections.iter().take(NAMED).copied().collect();
         format!("{what} ({word} {}{})", named.join(", "), more(collections.len()))
     };
     let named: Vec<String> = sentences.iter().take(NAMED).map(one).collect();
@@ -55,12 +55,12 @@ mod tests {
     #[test]
     fn one_sentence_is_said_once_and_names_its_collections() {
         assert_eq!(in_words([]), None);
-        let told = [("a", "torn"), ("a", "short"), ("b", "torn"), ("c", "torn")];
+        let told = [(r#""a""#, "torn"), (r#""a""#, "short"), (r#""b""#, "torn"), (r#""c""#, "torn")];
         assert_eq!(in_words(told).unwrap(), r#"torn (collections "a", "b", "c"); short (collection "a")"#);
-        let names: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+        let names: Vec<String> = (0..9).map(|n| words(None, &n.to_string())).collect();
         let text = in_words(names.iter().map(|name| (name.as_str(), "torn"))).unwrap();
         assert!(text.ends_with(r#""4" and 4 more)"#), "{text}");
-        let text = in_words(names.iter().map(|name| ("a", name.as_str()))).unwrap();
-        assert!(text.ends_with(r#"4 (collection "a") and 4 more"#), "{text}");
+        let text = in_words(names.iter().map(|name| (r#""a""#, name.as_str()))).unwrap();
+        assert!(text.ends_with(r#""4" (collection "a") and 4 more"#), "{text}");
     }
 }

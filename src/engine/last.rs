@@ -327,7 +327,7 @@ async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Resu
     (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
     for (side, name, Remarks { damage, notes, short, refusal, unread, partial }) in told {
         pair.partial |= partial;
-        pair.unread.extend(unread.map(|what| format!("collection {name:?} of the {side}: {what}")));
+        pair.unread.extend(unread.map(|what| format!("collection {name} of the {side}: {what}")));
         pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));
         pair.problems.extend(short.into_iter().chain(refusal).map(|why| format!("{name} of the {side}: {why}")));
         let known = if side == "source" { &mut pair.source_damage } else { &mut pair.target_damage };

@@ -183,7 +183,15 @@ pub fn words(database: Option<&str>, name: &str) -> String {
 /// As [`words`], for a list of many.
 #[must_use]
 pub fn plain_words(database: Option<&str>, name: &str) -> String {
-    database.map_or_else(|| name.to_owned(), |database| format!("{name} (database {database})"))
+    database.map_or_else(|| shown(name), |database| format!("{} (database {})", shown(name), shown(database)))
+}
+
+/// A name as it is, or quoted where it would not be seen as such: empty, with a line break, with a space at an end.
+#[must_use]
+pub fn shown(name: &str) -> String {
+    let quoted = format!("{name:?}");
+    let is_plain = !name.is_empty() && name.trim() == name && quoted.get(1..quoted.len() - 1) == Some(name);
+    if is_plain { name.to_owned() } else { quoted }
 }
 
 /// What a selection came to.

@@ -227,8 +227,8 @@ fn proved(task: Task, run: &Run, counts: &Counts, proofs: &[Compared], extras: E
     }
     if let Some(problems) = task.problems(run) {
         let differs = counts.different + counts.missing > 0;
-        let and = if differs { format!(". {}", task.differing(counts)) } else { String::new() };
-        return (Reason::VerificationFailed, format!("{problems}{and}"));
+        let and = if differs { task.differing(counts) } else { task.rest(counts.unreadable) };
+        return (Reason::VerificationFailed, format!("{problems}. {and}"));
     }
     if counts.different + counts.missing > 0 {
         return (Reason::VerificationFailed, task.differing(counts));

@@ -16,7 +16,7 @@ use memory_migration_operator::engine::{Options, Relation, Selection};
 use memory_migration_operator::model::{Collection, Error};
 use memory_migration_operator::report::Reason;
 use memory_migration_operator::store::files::index::taken::Taken;
-use memory_migration_operator::store::files::index::{IndexRow, Vectors, pickle};
+use memory_migration_operator::store::files::index::{IndexRow, Shape, Vectors, pickle};
 use memory_migration_operator::store::files::log::queue::{self, Content};
 use memory_migration_operator::store::files::{self, LocalStore};
 use memory_migration_operator::store::http::{self, ServerConfig, Timeouts};
@@ -134,7 +134,8 @@ impl Bench {
         }
         let dimension = [None, Some(3)][dice.below(2)];
         let taken = Taken::of(&folder).map_err(|e| e.to_string())?;
-        let Ok(vectors) = Vectors::load(taken, dimension, dice.below(2) == 0) else { return Ok("refused") };
+        let shape = Shape { dimension, cosine: dice.below(2) == 0, neighbours: [None, Some(16)][dice.below(2)] };
+        let Ok(vectors) = Vectors::load(taken, shape) else { return Ok("refused") };
         let Vectors::Index(index) = &vectors else { return Ok("refused") };
         let mut rows: Vec<IndexRow> = Vec::new();
         for id in &self.ids {

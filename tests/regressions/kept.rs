@@ -10,7 +10,7 @@ use memory_migration_operator::model::{Collection, Fetched, Origin};
 use memory_migration_operator::store::Reader;
 use memory_migration_operator::store::files::LocalStore;
 use memory_migration_operator::store::files::index::taken::Taken;
-use memory_migration_operator::store::files::index::{IndexRow, Vectors};
+use memory_migration_operator::store::files::index::{IndexRow, Shape, Vectors};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -173,7 +173,10 @@ async fn after_each_write_each_record_is_what_was_written_last() {
 
 /// The folder of the only collection's index.
 fn rows_of(folder: &Path, ids: &[String]) -> (Vectors, Vec<IndexRow>) {
-    let vectors = Vectors::load(Taken::of(folder).unwrap(), Some(16), true).unwrap();
+    let vectors = {
+        let shape = Shape { dimension: Some(16), cosine: true, neighbours: None };
+        Vectors::load(Taken::of(folder).unwrap(), shape).unwrap()
+    };
     let Vectors::Index(index) = &vectors else { panic!("{vectors:?}") };
     let mut rows: Vec<IndexRow> = ids.iter().map(|id| index.row(id).unwrap().unwrap()).collect();
     rows.sort_unstable_by_key(|one| one.row.number);

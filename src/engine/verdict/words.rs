@@ -67,6 +67,15 @@ impl Task {
         })
     }
 
+    /// What became of the records where the store as a whole is what does not add up.
+    pub(super) fn rest(self, unreadable: u64) -> String {
+        match (unreadable, self) {
+            (0, Self::Migration) => "All records that can be read were copied and compared".to_owned(),
+            (0, Self::Comparison) => "All records that can be read were compared".to_owned(),
+            _ => self.unreadable(unreadable),
+        }
+    }
+
     /// What cannot be read, and what to do.
     pub(super) fn unreadable(self, records: u64) -> String {
         format!(
@@ -132,7 +141,7 @@ pub(super) fn beside(run: &Run, counts: &Counts, proved: bool) -> String {
     let remarks: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.remarks.iter().map(String::as_str)).collect();
     if let Some(first) = remarks.first() {
         let more = if remarks.len() > 1 {
-            format!(" (and {} more, which the report lists)", remarks.len() - 1)
+            format!(" (and {} more: see --report FILE)", remarks.len() - 1)
         } else {
             String::new()
         };

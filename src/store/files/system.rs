@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::model::Error;
@@ -98,6 +100,92 @@ pub fn stamp(path: &Path) -> Result<Option<Stamp>, Error> {
         Ok(metadata) => Ok(Some(Stamp::of(&metadata))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(io_error("look at", path, e)),
+    }
+}
+
+/// What an error says of the file itself, so that neither another try nor another user helps: it is no file, or its medium
+/// cannot be read. None for an error of this moment or of this process.
+#[must_use]
+pub fn flaw(error: &io::Error) -> Option<String> {
+    let of_the_file = matches!(
+        Errno::from_io_error(error)?,
+        Errno::NOTDIR
+            | Errno::ISDIR
+            | Errno::LOOP
+            | Errno::IO
+            | Errno::NXIO
+            | Errno::NODEV
+            | Errno::BADMSG
+            | Errno::NODATA
+    );
+    of_the_file.then(|| error.to_string())
+}
+
+/// Why there is nothing to read at a path, as what is said of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// Nothing is there.
+    Missing,
+    /// Something else than a plain file is there, or one that cannot be read: a sentence without a subject.
+    Other(String),
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("is missing"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+/// A plain file and its bytes. Never waits: whoever opens a pipe waits for its other end.
+///
+/// # Errors
+/// When the system lets this process not open it; what is no plain file is a [`Flaw`].
+pub fn open(path: &Path) -> Result<Result<(File, u64), Flaw>, Error> {
+    let opened = || {
+        // before it is opened, for a device may act on that; and after, for it may be another one by then
+        if let Some(what) = other_than_file(&std::fs::metadata(path)?) {
+            return Ok(Err(Flaw::Other(what)));
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        let about = file.metadata()?;
+        Ok(other_than_file(&about).map_or(Ok((file, about.len())), |what| Err(Flaw::Other(what))))
+    };
+    opened().or_else(|e: io::Error| match (e.kind(), flaw(&e)) {
+        (io::ErrorKind::NotFound, _) => Ok(Err(Flaw::Missing)),
+        (_, Some(what)) => Ok(Err(Flaw::Other(format!("cannot be read ({what})")))),
+        (_, None) => Err(io_error("open", path, e)),
+    })
+}
+
+fn other_than_file(about: &Metadata) -> Option<String> {
+    let kind = about.file_type();
+    let what = match () {
+        () if kind.is_file() => return None,
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Some(format!("is {what}, where a file is expected"))
+}
+
+/// What keeps a path from being a folder; None for a folder.
+///
+/// # Errors
+/// When the system refuses to say.
+pub fn no_folder(path: &Path) -> Result<Option<Flaw>, Error> {
+    match std::fs::metadata(path) {
+        Ok(about) if about.is_dir() => Ok(None),
+        Ok(_) => Ok(Some(Flaw::Other("is a file, where a folder is expected".to_owned()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Some(Flaw::Missing)),
+        Err(e) => match flaw(&e) {
+            Some(what) => Ok(Some(Flaw::Other(format!("cannot be read ({what})")))),
+            None => Err(io_error("look at", path, e)),
+        },
     }
 }
 

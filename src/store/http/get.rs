@@ -8,7 +8,7 @@ use super::decision::{Failed, Failure, Kind, Reason};
 use super::paths::Dialect;
 use super::reader::numbers;
 use super::transport::{Request, Stopped};
-use super::wire::{self, GetAnswer};
+use super::wire::{self, GetAnswer, IdAndKey};
 use crate::model::{Collection, Error, Fetched, Result};
 
 /// Ids in one `get`. The database under Chroma takes 32,766 variables, and 1.x spends one on each row of metadata; a thousand
@@ -126,14 +126,14 @@ impl Api {
         Request { kind: Kind::Records, ..self.read(&path, Some(body.into()), words(collection)) }
     }
 
-    /// One `get`, sent as often as a fault on the way asks for; with the ids of records that came without a value.
+    /// One `get`, sent as often as a fault on the way asks for; with the ids and keys of values that came as null.
     async fn asked(
         &self,
         request: &Request<'_>,
         ids: &[String],
         include: &[&'static str],
         limit: usize,
-    ) -> Result<(Vec<Fetched>, Vec<String>), Stopped> {
+    ) -> Result<(Vec<Fetched>, Vec<IdAndKey>), Stopped> {
         let take = |response| async move {
             let body = whole(response, limit).await?;
             // Megabytes of decimals: not on a thread that serves connections.

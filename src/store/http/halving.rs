@@ -14,6 +14,9 @@ const LACKING: [(&str, &str); 2] = [("its vector", "embeddings"), ("its metadata
 
 /// Places all over a collection that are looked at for a record that can be read.
 const PLACES: u64 = 8;
+/// Records on end that fail alone, after which the next one is asked for alone at once: what follows is lost, too, mostly, and
+/// halves that fail would double the requests.
+const STRETCH: usize = 4;
 /// Other collections in which one is looked for then.
 const OTHERS: usize = 5;
 
@@ -56,7 +59,12 @@ impl<'a> Search<'a> {
     pub(super) async fn run(mut self, ids: &[String]) -> Result<Found> {
         let mut waiting: Vec<&[String]> = if self.is_known { ids.chunks(1).rev().collect() } else { vec![ids] };
         let mut is_asked_for = self.is_known;
-        while let Some(part) = waiting.pop() {
+        while let Some(mut part) = waiting.pop() {
+            if self.on_end >= STRETCH && part.len() > 1 {
+                let rest;
+                (part, rest) = part.split_at(1);
+                waiting.push(rest);
+            }
             let came = self.ask(self.collection, part, &PARTS).await?;
             // a refusal of everything is seen by one request, and not by as many as halving takes
             if self.failure.refusal.is_some() && !std::mem::replace(&mut is_asked_for, true) {
@@ -99,7 +107,8 @@ impl<'a> Search<'a> {
             self.failure = Fails { words: fails.words.clone(), refusal: fails.refusal.take() };
         }
         if self.has_failed {
-            self.spend(1, started.elapsed());
+            // one for each that failed before is no search
+            self.spend(u64::from(!self.is_known), started.elapsed());
         }
         Ok(Some(came))
     }

@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::probe::Verdict;
 use super::suspect::Spent;
+use super::wire::IdAndKey;
 use crate::model::Collection;
 use crate::store::Remarks;
+use crate::store::odd::{Odd, Odds};
 
 /// Ids of a kind that are kept of a collection; of more it is only said that there are more.
 const KEPT: usize = 1000;
@@ -47,15 +49,16 @@ pub(super) struct Read {
     pub(super) spent: Spent,
     /// Records that were not read, because the search had taken all that it may.
     pub(super) unread: u64,
-    /// Ids that came without a metadata value that is NaN or infinite.
-    dropped: BTreeSet<String>,
+    /// Metadata values that came as null.
+    odd: Odds,
 }
 
 impl Read {
-    /// Notes that these records came without a value. Each is read several times in a run, and counts once.
-    pub(super) fn dropped(&mut self, ids: Vec<String>) {
-        let room = (KEPT + 1).saturating_sub(self.dropped.len());
-        self.dropped.extend(ids.into_iter().take(room));
+    /// Notes that these records came without a value, each with its key.
+    pub(super) fn dropped(&mut self, values: Vec<IdAndKey>) {
+        for (id, key) in values {
+            self.odd.take(id, key, Odd::null());
+        }
     }
 
     /// Remembers a record that cannot be read.
@@ -63,16 +66,6 @@ impl Read {
         if self.unreadable.len() < KEPT {
             self.unreadable.insert(id.to_owned());
         }
-    }
-
-    fn note(&self) -> Option<String> {
-        let (count, over) = (self.dropped.len().min(KEPT), if self.dropped.len() > KEPT { "over " } else { "" });
-        let records = if count == 1 { "record" } else { "records" };
-        let first = self.dropped.first()?;
-        Some(format!(
-            "{over}{count} {records} (the first is {first:?}) have a metadata value that is NaN or infinite: they were read \
-             without it, as Chroma's client reads them"
-        ))
     }
 
     /// What was not read, in words.
@@ -118,14 +111,15 @@ impl Known {
             None => (None, None),
         };
         let read = self.read.get(collection);
-        let notes = note.into_iter().chain(self.without_uris.clone()).chain(read.and_then(Read::note));
+        let notes =
+            note.into_iter().chain(self.without_uris.clone()).chain(read.into_iter().flat_map(|read| read.odd.told()));
         Remarks {
             damage: Vec::new(),
             notes: notes.collect(),
             short: self.short.get(collection).cloned(),
             refusal,
             unread: read.and_then(Read::unread),
-            partial: read.is_some_and(|read| !read.dropped.is_empty()),
+            partial: read.is_some_and(|read| read.odd.is_lossy()),
         }
     }
 }

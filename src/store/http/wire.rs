@@ -77,15 +77,17 @@ pub(super) struct GetAnswer {
     metadatas: Option<Vec<Part<Pairs>>>,
 }
 
+/// A record's id, and a key of its metadata.
+pub(super) type IdAndKey = (String, String);
+
 impl GetAnswer {
-    /// The records, checked against what was asked for, and the ids of those that came without a value that is NaN or
-    /// infinite. A part that was not asked for is absent in each of them. An answer of another shape is an error, never a
-    /// shorter result.
+    /// The records, checked against what was asked for, and the ids and keys of metadata values that came as null. A part that
+    /// was not asked for is absent in each of them. An answer of another shape is an error, never a shorter result.
     pub(super) fn into_fetched(
         self,
         asked: &[String],
         parts: &[&'static str],
-    ) -> Result<(Vec<Fetched>, Vec<String>), Failed> {
+    ) -> Result<(Vec<Fetched>, Vec<IdAndKey>), Failed> {
         let Self { ids, embeddings, documents, uris, metadatas } = self;
         let count = ids.len();
         let wants = |part: &str| parts.contains(&part);
@@ -106,8 +108,9 @@ impl GetAnswer {
             let (Some(embedding), Some(document), Some(uri), Some(metadata)) = row else {
                 return Err(contradiction("the answer's columns have different lengths".to_owned()));
             };
-            let has_null = matches!(&metadata, Part::Is(pairs) if pairs.has_null());
-            dropped.extend(has_null.then(|| id.clone()));
+            if let Part::Is(pairs) = &metadata {
+                dropped.extend(pairs.nulls().map(|key| (id.clone(), key.to_owned())));
+            }
             fetched.push(one(id, embedding, document, uri, metadata));
         }
         Ok((fetched, dropped))
@@ -254,9 +257,9 @@ impl<'de> Visitor<'de> for Components {
 pub(super) struct Pairs(Vec<(String, Cell)>);
 
 impl Pairs {
-    /// Whether a value is null: Chroma keeps none, so it is one that JSON cannot write (measured on 0.6.3).
-    fn has_null(&self) -> bool {
-        self.0.iter().any(|(_, cell)| matches!(cell, Cell::Null))
+    /// Keys whose value is null: Chroma keeps none, so it is one that JSON cannot write (measured on 0.6.3 and 1.5.9).
+    fn nulls(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, cell)| matches!(cell, Cell::Null)).map(|(key, _)| key.as_str())
     }
 
     fn into_metadata(self) -> Result<Metadata, String> {

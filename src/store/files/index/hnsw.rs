@@ -4,6 +4,7 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use crate::model::vector;
+use crate::store::files::system::flaw;
 
 /// Bytes of `header.bin`.
 pub const HEADER_LEN: usize = 100;
@@ -13,14 +14,14 @@ const FLAG_OFFSET: usize = 2;
 const BLOCK: u64 = 1 << 20;
 /// Bytes of the longest row that is read: four million components, far more than any Chroma takes. A row is held as a whole.
 const ROW: u64 = 16 << 20;
+/// Rows that are tried on a failing medium: each may take seconds.
+const FAILING: u64 = 1000;
 
-/// What `header.bin` says.
+/// How rows lie in `data_level0.bin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// Rows in use.
     pub count: u64,
-    /// Rows that the files have room for.
-    pub capacity: u64,
     /// Bytes of one row.
     pub row_len: u64,
     /// Where the label is in a row.
@@ -42,42 +43,52 @@ pub struct Row {
     pub deleted: bool,
 }
 
-/// Parses `header.bin`.
+/// Parses `header.bin`. Takes what hnswlib takes: it reads no byte after these, and has no use for the capacity and the
+/// numbers of links where it only reads (by its source).
 ///
 /// # Errors
 /// A sentence that says which numbers contradict each other.
 pub fn header(bytes: &[u8]) -> Result<Header, String> {
+    let short = || format!("it has {} bytes, a header has {HEADER_LEN}", bytes.len());
     let long = |at: usize| {
         let field = bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
-        field.ok_or_else(|| format!("it has {} bytes, a header has {HEADER_LEN}", bytes.len()))
+        field.ok_or_else(short)
     };
-    if bytes.len() != HEADER_LEN {
-        return Err(format!("it has {} bytes, a header has {HEADER_LEN}", bytes.len()));
-    }
     let version = bytes.get(..4).and_then(|b| b.try_into().ok()).map(i32::from_le_bytes);
-    if version != Some(1) {
-        return Err(format!("its version is {version:?}, only 1 is known"));
+    match version.filter(|_| bytes.len() >= HEADER_LEN) {
+        None => return Err(short()),
+        Some(1) => {}
+        Some(other) => return Err(format!("its version is {other}, only 1 is known")),
     }
-    let (level0, capacity, count, row_len) = (long(4)?, long(12)?, long(20)?, long(28)?);
-    let (label_offset, data_offset, links) = (long(36)?, long(44)?, long(68)?);
+    let (level0, count, row_len, label_offset, data_offset) = (long(4)?, long(20)?, long(28)?, long(36)?, long(44)?);
     let vector_len = label_offset.checked_sub(data_offset).filter(|len| len % 4 == 0 && *len > 0);
     let dimension = vector_len.and_then(|len| u32::try_from(len / 4).ok());
     let sound = level0 == 0
-        && count <= capacity
-        && u32::try_from(capacity).is_ok()
+        && u32::try_from(count).is_ok()
         && label_offset.checked_add(8) == Some(row_len)
         && row_len <= ROW
-        && links.checked_mul(4).and_then(|len| len.checked_add(4)) == Some(data_offset);
+        && data_offset > FLAG_OFFSET as u64;
     match dimension {
-        Some(dimension) if sound => Ok(Header { count, capacity, row_len, label_offset, data_offset, dimension }),
+        Some(dimension) if sound => Ok(Header { count, row_len, label_offset, data_offset, dimension }),
         _ => Err(format!(
-            "its numbers contradict each other (start {level0}, {count} of {capacity} rows, {row_len} bytes a row, \
-             vector at {data_offset}, label at {label_offset}, {links} links)"
+            "its numbers contradict each other (start {level0}, {count} rows, {row_len} bytes a row, vector at \
+             {data_offset}, label at {label_offset})"
         )),
     }
 }
 
 impl Header {
+    /// The layout that these settings make: links of the lowest level, vector and label one behind the other (measured on
+    /// 0.4.24 to 1.5.9). None where no row would have such a length.
+    #[must_use]
+    pub fn of(dimension: u32, neighbours: u32, count: u64) -> Option<Self> {
+        let data_offset = 4 + u64::from(neighbours) * 8;
+        let label_offset = data_offset + u64::from(dimension) * 4;
+        let row_len = label_offset + 8;
+        let fits = dimension > 0 && neighbours > 0 && row_len <= ROW && u32::try_from(count).is_ok();
+        fits.then_some(Self { count, row_len, label_offset, data_offset, dimension })
+    }
+
     /// Bytes that `data_level0.bin` must have at least.
     #[must_use]
     pub fn data_len(&self) -> u64 {
@@ -98,21 +109,45 @@ impl Header {
     }
 }
 
-/// Reads every row, in the order of the file, and hands each to `take` with the square of its vector's length.
+/// Rows that cannot be read, for their medium fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How many.
+    pub count: u64,
+    /// What the system says of the first.
+    pub why: String,
+}
+
+/// Reads every row, in the order of the file, and hands each to `take` with the square of its vector's length. Where the
+/// medium fails, the rows of that block are read one by one; after [`FAILING`] of them the rest is lost, too.
 ///
 /// # Errors
-/// When the file ends before the header's count, or cannot be read.
-pub fn rows<R: Read + Seek>(data: &mut R, header: &Header, mut take: impl FnMut(Row, f64)) -> std::io::Result<()> {
-    data.seek(SeekFrom::Start(0))?;
+/// When the file ends before the header's count, or cannot be read for a reason that lies not in the file.
+pub fn rows<R: Read + Seek>(data: &mut R, header: &Header, mut take: impl FnMut(Row, f64)) -> std::io::Result<Lost> {
     let per_block = (BLOCK / header.row_len.max(1)).clamp(1, header.count.max(1));
-    let block_len = usize::try_from(per_block.saturating_mul(header.row_len)).map_err(std::io::Error::other)?;
     let row_len = usize::try_from(header.row_len).map_err(std::io::Error::other)?;
+    let block_len = usize::try_from(per_block.saturating_mul(header.row_len)).map_err(std::io::Error::other)?;
     let (mut block, mut floats) = (vec![0; block_len], Vec::new());
-    let mut number = 0;
+    let (mut number, mut careful_until, mut lost) = (0, 0, Lost::default());
     while number < header.count {
-        let now = usize::try_from((header.count - number).min(per_block)).map_err(std::io::Error::other)?;
-        let filled = block.get_mut(..now * row_len).unwrap_or_default();
-        data.read_exact(filled)?;
+        let at_once = if number < careful_until { 1 } else { per_block };
+        let now = (header.count - number).min(at_once);
+        let filled = usize::try_from(now).ok().and_then(|now| block.get_mut(..now * row_len)).unwrap_or_default();
+        let at = SeekFrom::Start(number.saturating_mul(header.row_len));
+        if let Err(error) = data.seek(at).and_then(|_| data.read_exact(filled)) {
+            let Some(why) = flaw(&error) else { return Err(error) };
+            if now > 1 {
+                careful_until = number + now;
+                continue;
+            }
+            lost = Lost { count: lost.count + 1, why: if lost.count == 0 { why } else { lost.why } };
+            number += 1;
+            if lost.count >= FAILING {
+                lost.count += header.count - number;
+                return Ok(lost);
+            }
+            continue;
+        }
         for row in filled.chunks_exact(row_len) {
             if let Some((found, bytes)) = header.split(number, row).zip(header.vector(row)) {
                 floats.clear();
@@ -122,7 +157,7 @@ pub fn rows<R: Read + Seek>(data: &mut R, header: &Header, mut take: impl FnMut(
             number += 1;
         }
     }
-    Ok(())
+    Ok(lost)
 }
 
 /// Parses one row's bytes, with its vector as stored (of unit length in a cosine index); None where they are too few.
@@ -131,14 +166,34 @@ pub fn row(header: &Header, number: u32, bytes: &[u8]) -> Option<(Row, Vec<f32>)
     Some((header.split(u64::from(number), bytes)?, floats(header.vector(bytes)?).collect()))
 }
 
-/// Reads the next number of `length.bin`: the norm of the next row's original vector; only a cosine index fills it.
-///
-/// # Errors
-/// When the file ends, or cannot be read.
-pub fn length<R: Read>(file: &mut R) -> std::io::Result<f32> {
-    let mut bytes = [0; 4];
-    file.read_exact(&mut bytes)?;
-    Ok(f32::from_le_bytes(bytes))
+/// `length.bin`: the norm of each row's original vector, which only a cosine index fills. Read forwards, row by row.
+#[derive(Debug)]
+pub struct Norms<R> {
+    file: R,
+    next: u32,
+}
+
+impl<R: Read> Norms<R> {
+    /// From the start of the file.
+    pub const fn new(file: R) -> Self {
+        Self { file, next: 0 }
+    }
+
+    /// The norm of a row, which is not before the last one that was asked for.
+    ///
+    /// # Errors
+    /// When the file ends, or cannot be read.
+    pub fn of(&mut self, row: u32) -> std::io::Result<f32> {
+        let mut bytes = [0; 4];
+        loop {
+            self.file.read_exact(&mut bytes)?;
+            let at = self.next;
+            self.next += 1;
+            if at >= row {
+                return Ok(f32::from_le_bytes(bytes));
+            }
+        }
+    }
 }
 
 /// Little-endian floats, as the rows and the write-ahead log hold them.
@@ -257,7 +312,63 @@ mod tests {
 
     fn all(data: &mut (impl Read + Seek), header: &Header) -> std::io::Result<Vec<Row>> {
         let mut found = Vec::new();
-        rows(data, header, |row, _| found.push(row)).map(|()| found)
+        rows(data, header, |row, _| found.push(row)).map(|_| found)
+    }
+
+    /// A medium with a bad place: EIO for whatever touches it. A mock, for no test can break a disk.
+    struct Failing {
+        data: Cursor<Vec<u8>>,
+        bad: std::ops::Range<u64>,
+    }
+
+    impl Read for Failing {
+        fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+            let at = self.data.position();
+            if at < self.bad.end && self.bad.start < at + bytes.len() as u64 {
+                return Err(rustix::io::Errno::IO.into());
+            }
+            self.data.read(bytes)
+        }
+    }
+
+    impl Seek for Failing {
+        fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+            self.data.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_read_costs_its_rows_and_no_others() {
+        let many: Vec<_> = (0..60_u64).map(|n| (n, false, vec![1.0, 2.0])).collect();
+        let (head, data) = file(2, &many);
+        let head = header(&head).unwrap();
+        let bad = head.row_len * 20 + 3..head.row_len * 22 + 1;
+        let mut found = Vec::new();
+        let mut medium = Failing { data: Cursor::new(data.clone()), bad };
+        let lost = rows(&mut medium, &head, |row, _| found.push(row.label)).unwrap();
+        assert_eq!(lost.count, 3);
+        assert!(lost.why.contains("nput/output error"), "{lost:?}");
+        assert_eq!(found, (0..20).chain(23..60).collect::<Vec<u64>>());
+        let mut medium = Failing { data: Cursor::new(data), bad: 0..u64::MAX };
+        assert_eq!(rows(&mut medium, &head, |_, _| panic!()).unwrap().count, 60);
+    }
+
+    /// hnswlib reads 100 bytes, and neither the capacity nor the numbers of links: 45 of 46 rows were lost for them.
+    #[test]
+    fn a_header_is_taken_as_hnswlib_takes_it() {
+        let (good, _) = file(3, &[(1, false, vec![1.0; 3])]);
+        let expected = header(&good);
+        let with = |at: usize, number: u64| {
+            let mut other = good.clone();
+            other[at..at + 8].copy_from_slice(&number.to_le_bytes());
+            other
+        };
+        let mut longer = good.clone();
+        longer.extend([7; 20]);
+        for other in [longer, with(12, 0), with(12, u64::MAX), with(60, 0), with(68, 0), with(76, 99)] {
+            assert_eq!(header(&other), expected);
+        }
+        assert_eq!(Header::of(3, 1, 1), expected.ok());
     }
 
     #[test]
@@ -281,16 +392,16 @@ mod tests {
         let head = header(&head).unwrap();
         data.pop();
         assert!(all(&mut Cursor::new(&data), &head).is_err());
-        let mut norms = Cursor::new([0, 0, 128, 63, 0, 0, 0]);
-        assert_eq!(length(&mut norms).unwrap().to_bits(), 1.0f32.to_bits());
-        assert!(length(&mut norms).is_err());
+        let mut norms = Norms::new(Cursor::new([9, 9, 9, 9, 0, 0, 128, 63, 0, 0, 0]));
+        assert_eq!(norms.of(1).unwrap().to_bits(), 1.0f32.to_bits());
+        assert!(norms.of(2).is_err());
     }
 
     #[test]
     fn a_header_whose_numbers_contradict_each_other_is_refused() {
         let (good, _) = file(3, &[]);
         assert!(header(&good[..99]).unwrap_err().contains("99 bytes"));
-        for (at, byte) in [(0, 2), (4, 1), (20, 9), (28, 1), (36, 13), (44, 13), (68, 3)] {
+        for (at, byte) in [(0, 2), (4, 1), (24, 9), (28, 1), (36, 13), (44, 13)] {
             let mut bad = good.clone();
             bad[at] = byte;
             assert!(header(&bad).is_err(), "byte {at}");

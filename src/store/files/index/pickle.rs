@@ -12,8 +12,7 @@ use value::{PACKED, Value};
 
 /// The class whose attributes Chroma pickled up to 0.6.
 const CLASS: (&str, &str) = ("chromadb.segment.impl.vector.local_persistent_hnsw", "PersistentData");
-/// Values that one byte of input makes (None, a dict, a tuple, a class). Chroma writes fewer than ten; the bound keeps
-/// memory in proportion to the file.
+/// Values that one byte of input makes (None, a dict, a class): the bound keeps memory in proportion to the file.
 const MAX_SMALL: usize = 64;
 /// Values between two marks at most: Python and Chroma 1.x set a thousand items at a time, so two thousand values.
 const MAX_STACK: usize = 1 << 14;
@@ -25,6 +24,8 @@ pub struct IndexMetadata {
     pub dimension: Option<i64>,
     /// The last `seq_id` that the index holds; only 0.4 keeps it here.
     pub max_seq_id: Option<i64>,
+    /// Labels that were ever given: no index has more rows (measured on 0.4.24 to 1.5.9).
+    pub total: Option<i64>,
     /// Ids and their labels.
     pub labels: Labels,
 }
@@ -49,8 +50,8 @@ pub fn parse(input: impl BufRead, len: u64) -> io::Result<Result<IndexMetadata, 
     }
     found.map_or_else(
         |what| Ok(Err(what)),
-        |([dimension, max_seq_id], [forward, backward])| {
-            Ok(Labels::of(forward, backward)?.map(|labels| IndexMetadata { dimension, max_seq_id, labels }))
+        |([dimension, max_seq_id, total], [forward, backward])| {
+            Ok(Labels::of(forward, backward)?.map(|labels| IndexMetadata { dimension, max_seq_id, total, labels }))
         },
     )
 }
@@ -365,8 +366,8 @@ impl<R: Read> Machine<R> {
         String::from_utf8(bytes).map_err(|e| e.to_string())
     }
 
-    /// Takes the known attributes out of the root: dimension and last `seq_id`, and both maps.
-    fn finish(&mut self, root: Value) -> Result<([Option<i64>; 2], [Map; 2]), String> {
+    /// Takes the known attributes out of the root: dimension, last `seq_id` and number of labels, and both maps.
+    fn finish(&mut self, root: Value) -> Result<([Option<i64>; 3], [Map; 2]), String> {
         let ((Value::Dict(number), None) | (Value::Object, Some(number))) = (root, self.state) else {
             return Err("it holds neither a dict nor a PersistentData object".to_owned());
         };
@@ -383,7 +384,8 @@ impl<R: Read> Machine<R> {
             Some(Value::Dict(dict)) => Ok(*dict),
             _ => Err(format!("its {name} is missing")),
         };
-        let numbers = [integer("dimensionality")?, integer("max_seq_id")?];
+        let numbers =
+            [integer("dimensionality")?, integer("max_seq_id")?, integer("total_elements_added").ok().flatten()];
         Ok((numbers, [self.taken(0, map(MAPS[0])?)?, self.taken(1, map(MAPS[1])?)?]))
     }
 

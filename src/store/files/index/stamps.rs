@@ -35,7 +35,11 @@ impl Stamps {
     /// # Errors
     /// When the system refuses to say.
     pub fn of(folder: &Path) -> Result<Self, Error> {
-        let stamp = |name| system::stamp(&folder.join(name));
+        // what is no file has no state to be seen: whoever opens it says what it is
+        let stamp = |name| match system::stamp(&folder.join(name)) {
+            Err(Error::Io { source, .. }) if system::flaw(&source).is_some() => Ok(None),
+            stamp => stamp,
+        };
         Ok(Self([stamp(HEADER)?, stamp(DATA)?, stamp(LENGTHS)?, stamp(PICKLE)?]))
     }
 

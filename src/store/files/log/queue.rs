@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use crate::model::{Metadata, Value};
 use crate::store::files::index::hnsw;
+use crate::store::odd::Odd;
 
 /// The metadata key that holds the document.
 pub const DOCUMENT: &str = "chroma:document";
@@ -71,9 +72,8 @@ pub struct Content {
     pub uri: Option<String>,
     /// The user's metadata.
     pub metadata: Metadata,
-    /// Keys that were left out, for their value is NaN or infinite: so does Chroma's client read them (measured on 0.4.24,
-    /// 0.5.23 and 0.6.3, which take such values; newer ones make them null).
-    pub dropped: Vec<String>,
+    /// Keys whose value is not as Chroma writes it, with what came of it.
+    pub odd: Vec<(String, Odd)>,
 }
 
 impl Content {
@@ -85,24 +85,22 @@ impl Content {
         match (key.as_str(), value) {
             (DOCUMENT, Value::Str(text)) => self.document = Some(text),
             (URI, Value::Str(text)) => self.uri = Some(text),
-            (DOCUMENT | URI, other) => return Err(format!("its {key} is no text but {other:?}")),
+            (DOCUMENT | URI, _) => return Err(format!("its {key} is no text")),
             (_, value) => drop(self.metadata.insert(key, value)),
         }
         Ok(())
     }
 
-    /// As [`Content::set`]; a value that no JSON has is left out.
+    /// As [`Content::set`]; a value that cannot be read is left out.
     ///
     /// # Errors
     /// When a document or uri is no text.
-    pub fn set_or_drop(&mut self, key: String, value: Option<Value>) -> Result<(), String> {
+    pub fn set_or_drop(&mut self, key: String, value: Option<Value>, odd: Option<Odd>) -> Result<(), String> {
+        self.odd.extend(odd.map(|odd| (key.clone(), odd)));
         match value {
             Some(value) => self.set(key, value),
             None if key == DOCUMENT || key == URI => Err(format!("its {key} has no value")),
-            None => {
-                self.dropped.push(key);
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 
@@ -124,13 +122,17 @@ impl Content {
         let object = finite.as_ref().map_or(parsed, |finite| serde_json::from_str(finite));
         let object = object.map_err(|e| format!("its metadata in the log cannot be read: {e}"))?;
         for (key, value) in object {
-            self.dropped.retain(|dropped| *dropped != key);
+            self.odd.retain(|(odd, _)| *odd != key);
             match value {
-                Json::Null => {
+                Json::Null => self.remove(&key),
+                Json::Object(word) if finite.is_some() && word.contains_key(NO_JSON) => {
+                    let odd = if word.get(NO_JSON).and_then(Json::as_str) == Some("NaN") {
+                        Odd::nothing()
+                    } else {
+                        Odd::infinite()
+                    };
                     self.remove(&key);
-                    if finite.is_some() && key != DOCUMENT && key != URI {
-                        self.dropped.push(key);
-                    }
+                    self.set_or_drop(key, None, Some(odd))?;
                 }
                 // Chroma 1.x keeps no row for an empty array, so the key is gone once the entry is applied.
                 Json::Array(items) if items.is_empty() => self.remove(&key),
@@ -145,7 +147,10 @@ impl Content {
     }
 }
 
-/// The text with null for the numbers that Python writes and JSON does not have; None where there are none.
+/// The key under which [`finite`] puts a number that JSON does not have.
+const NO_JSON: &str = "\u{0}";
+
+/// The text with `{"\u0000": word}` for the numbers that Python writes and JSON does not have; None where there are none.
 fn finite(json: &str) -> Option<String> {
     let (mut text, mut rest, mut in_string, mut found) = (String::with_capacity(json.len()), json, false, false);
     while let Some(first) = rest.chars().next() {
@@ -158,7 +163,10 @@ fn finite(json: &str) -> Option<String> {
         let (head, tail) = rest.split_at_checked(taken)?;
         in_string ^= head == "\"";
         found |= word.is_some();
-        text.push_str(if word.is_some() { "null" } else { head });
+        match word {
+            Some(word) => text.extend(["{\"\\u0000\": \"", word, "\"}"]),
+            None => text.push_str(head),
+        }
         rest = tail;
     }
     found.then_some(text)
@@ -206,7 +214,10 @@ pub fn vector(bytes: &[u8], encoding: Option<&str>, dimension: Option<u32>) -> R
         // Chroma hands integers to its index, which holds f32.
         #[allow(clippy::cast_precision_loss)]
         Some("INT32") => Ok(bytes.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b) as f32).collect()),
-        other => Err(format!("its vector in the log has the encoding {other:?}, known are FLOAT32 and INT32")),
+        other => {
+            let other = other.map_or_else(|| "no encoding".to_owned(), |other| format!("the encoding {other:?}"));
+            Err(format!("its vector in the log has {other}, known are FLOAT32 and INT32"))
+        }
     }
 }
 
@@ -252,11 +263,11 @@ mod tests {
     fn a_number_that_json_does_not_have_is_left_out_and_named() {
         let mut content = Content::default();
         content.merge(r#"{"a": NaN, "b": -Infinity, "c": "NaN \" Infinity", "d": 1, "chroma:document": "x"}"#).unwrap();
-        assert_eq!(content.dropped, ["a", "b"]);
+        assert_eq!(content.odd, [("a".to_owned(), Odd::nothing()), ("b".to_owned(), Odd::infinite())]);
         let expected = [("c", Value::Str("NaN \" Infinity".to_owned())), ("d", Value::Int(1))];
         assert_eq!(content.metadata, expected.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
         content.merge(r#"{"a": 2}"#).unwrap();
-        assert_eq!((content.dropped.len(), content.document.as_deref()), (1, Some("x")));
+        assert_eq!((content.odd.len(), content.document.as_deref()), (1, Some("x")));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::check::{Findings, Once, Texts};
 use crate::store::files::sqlite::listing::Census;
 use crate::store::files::sqlite::walks::Walks;
+use crate::store::odd::{Odd, Odds};
 
 /// What all connections to one store share.
 #[derive(Debug, Default)]
@@ -58,10 +59,27 @@ pub struct Audit {
     unfound: Seen,
     /// Records whose vector in the index is older than the log says.
     stale: Seen,
-    /// Records that were read without a value.
-    dropped: Seen,
-    /// Records whose vector cannot be read for the damage of the index, and how many there are.
-    pub lost: Option<(u64, usize)>,
+    /// Metadata values that were read otherwise than they stand there.
+    odd: Odds,
+    /// What of the collection's own row cannot be read, and what is taken for it.
+    pub settings: Vec<String>,
+    /// Rows whose id is no text, so that nothing can ask for them, and what is to be said of them.
+    pub nameless: Option<(u64, String)>,
+    /// Whether the rows of its index are those of a cosine index, where no document tells.
+    pub is_cosine: Option<bool>,
+    /// What the damage of the index does to records.
+    pub lost: Option<Lost>,
+}
+
+/// What the damage of an index does to the records of a collection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Records.
+    pub of: usize,
+    /// Those whose vector cannot be read.
+    pub lost: u64,
+    /// Those whose vector is only in the index.
+    pub indexed: u64,
 }
 
 /// What a window has to say, by id.
@@ -71,15 +89,15 @@ pub struct Said {
     pub unfound: Vec<String>,
     /// Its vector in the index is older than the log says.
     pub stale: Vec<String>,
-    /// It was read without a metadata value that is NaN or infinite.
-    pub dropped: Vec<String>,
+    /// An odd metadata value of it: id, key, and what it is.
+    pub odd: Vec<(String, String, Odd)>,
 }
 
 impl Said {
     /// Whether there is nothing to say.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.unfound.is_empty() && self.stale.is_empty() && self.dropped.is_empty()
+        self.unfound.is_empty() && self.stale.is_empty() && self.odd.is_empty()
     }
 }
 
@@ -107,10 +125,12 @@ impl Seen {
 impl Audit {
     /// Takes what a window has to say.
     pub fn take(&mut self, said: Said) {
-        let Said { unfound, stale, dropped } = said;
+        let Said { unfound, stale, odd } = said;
         self.unfound.take(unfound);
         self.stale.take(stale);
-        self.dropped.take(dropped);
+        for (id, key, odd) in odd {
+            self.odd.take(id, key, odd);
+        }
     }
 }
 
@@ -169,6 +189,8 @@ pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared:
         remarks.damage.extend(texts(&findings, &state.segments.metadata));
     }
     remarks.damage.extend(shared.pages.told());
+    remarks.damage.extend(audit.settings.iter().cloned());
+    remarks.damage.extend(audit.nameless.iter().map(|(_, what)| what.clone()));
     if let Some(what) = &audit.listing {
         remarks.damage.push(format!("SQLite's table embeddings and its index do not agree: {what}"));
     }
@@ -176,18 +198,14 @@ pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared:
         remarks.damage.push(format!("SQLite's index on embeddings does not find {which}, which the table has"));
     }
     log(state, &audit, &mut remarks);
-    if let Some(which) = audit.dropped.named() {
-        remarks.partial = true;
-        remarks.notes.push(format!(
-            "{which} have a metadata value that is NaN or infinite: they were read without it, as Chroma's client reads them"
-        ));
-    }
+    remarks.partial = audit.odd.is_lossy();
+    remarks.notes.extend(audit.odd.told());
     if let Some(wrong) = state.wrong() {
-        index(&wrong, audit.lost, &mut remarks);
+        index(&wrong, audit.lost, state.vectors.is_derived(), &mut remarks);
     }
     // of a cut file the last rows may be of no record
     if let Vectors::Index(index) = &*state.vectors
-        && index.cut.is_none()
+        && index.flawed.is_none()
         && let Some(doubt) = index.evidence.doubt(state.shape.cosine)
     {
         doubted(collection, space, doubt, &mut remarks);
@@ -246,12 +264,18 @@ fn log(state: &State, audit: &Audit, remarks: &mut Remarks) {
     }
 }
 
-/// A damaged index is a matter of the records that lost their vector by it.
-fn index(Wrong { file, what }: &Wrong, lost: Option<(u64, usize)>, remarks: &mut Remarks) {
-    let said = format!("{} is damaged: {what}", file.display());
+/// A damaged index is a matter of the records that lost their vector by it. A layout that was derived is no header: it is
+/// said as damage, though every vector was read.
+fn index(Wrong { file, what }: &Wrong, lost: Option<Lost>, is_derived: bool, remarks: &mut Remarks) {
+    let said = format!("{} {what}", file.display());
     match lost {
-        Some((0, of)) => remarks.notes.push(format!("{said}; the vectors of all {of} records were found elsewhere")),
-        Some((lost, of)) => {
+        Some(Lost { of, lost: 0, indexed }) if is_derived && indexed > 0 => {
+            remarks.damage.push(format!("{said}; the vectors of all {of} records were read"));
+        }
+        Some(Lost { of, lost: 0, .. }) => {
+            remarks.notes.push(format!("{said}; the vectors of all {of} records were found elsewhere"));
+        }
+        Some(Lost { of, lost, .. }) => {
             remarks.damage.push(format!("{said}; the vectors of {lost} of {of} records cannot be read"));
         }
         None => remarks.damage.push(said),

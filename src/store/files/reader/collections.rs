@@ -1,36 +1,182 @@
-//! A collection as the tables describe it: settings, distance, and what is wrong with its row.
-//! Works inside the caller's transaction, and reads no record.
+//! Collections as the tables describe them: settings, distance, and what is wrong with a row.
+//! Reads no record; the rows of an index only where no document tells the distance.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::state::Segments;
+use super::core::Core;
+use super::state::{Segments, State};
 use crate::model::distance::SPACE;
-use crate::model::{Collection, Distance, Metadata, Value, distance};
+use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
+use crate::store::files::index::{Shape, Vectors};
 use crate::store::files::sqlite::catalog::{Catalog, CollectionRow};
 use crate::store::files::sqlite::connection::failure;
-use crate::store::files::sqlite::schema::Columns;
-use crate::store::files::system::Attempt;
+use crate::store::files::sqlite::schema::{Client, Columns};
+use crate::store::files::system::{Attempt, Failure};
+
+/// A collection by its row.
+struct Described {
+    collection: Collection,
+    /// What of the row cannot be read, each in a sentence without a subject. Its records can be.
+    wrong: Vec<String>,
+    /// Where its distance is from, if the document that should say it cannot be read.
+    distance: From,
+}
+
+/// Where a distance is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// The document that the engine goes by.
+    Truth,
+    /// Another document, which names one.
+    Hint,
+    /// No document: Chroma's default.
+    Default,
+}
+
+impl Core {
+    /// Every collection of every database.
+    pub(super) fn all(&mut self) -> Attempt<Vec<Collection>> {
+        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
+        let found: Vec<Described> = self.read(|db, columns, _| {
+            let catalog = shared.catalog(db);
+            let rows = catalog.collections(columns).map_err(|e| failure(&file, &e))?;
+            rows.into_iter().map(|row| of_row(catalog, &file, columns, row)).collect::<Attempt<_>>()
+        })?;
+        found.into_iter().map(|described| self.settled(described)).collect()
+    }
+
+    /// A collection, once its distance is found as far as anything tells it. What cannot be read of its row is kept.
+    fn settled(&mut self, described: Described) -> Attempt<Collection> {
+        let Described { mut collection, wrong, distance } = described;
+        let what = match distance {
+            From::Truth => None,
+            From::Hint => Some(format!("its distance, {}, was taken from what else is written of it", collection.distance)),
+            From::Default if self.is_cosine(&collection)? => {
+                collection.distance = Distance::Cosine;
+                Some("its distance was found by its index, whose rows are such as only cosine makes".to_owned())
+            }
+            From::Default => Some(
+                "its distance is not known, and l2, Chroma's default, was taken for it: if it was another one, create the \
+                 collection in the target by yourself, and migrate into that"
+                    .to_owned(),
+            ),
+        };
+        let mut settings = Vec::new();
+        if !wrong.is_empty() {
+            let what = what.map_or_else(String::new, |what| format!("; {what}"));
+            let words = format!("its row in the table collections {}", wrong.join(", and "));
+            settings.push(format!("{words}. Settings that only that tells are lost{what}"));
+        }
+        self.shared.amend(&collection.id, |audit| audit.settings = settings);
+        Ok(collection)
+    }
+
+    /// Whether the rows of the index are those of a cosine index. Found out once.
+    fn is_cosine(&mut self, collection: &Collection) -> Attempt<bool> {
+        if let Some(known) = self.shared.audit(&collection.id).is_cosine {
+            return Ok(known);
+        }
+        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
+        let (segments, followed, neighbours) = self.read(|db, _, _| {
+            let catalog = shared.catalog(db);
+            let segments = State::segments(catalog, &file, &collection.id, &collection.name)?;
+            let followed = super::core::followed(catalog, &segments, &file)?;
+            let neighbours = catalog.segment_neighbours(&segments.vector).map_err(|e| failure(&file, &e))?;
+            Ok((segments, followed, neighbours.and_then(|n| u32::try_from(n).ok())))
+        })?;
+        let shape = Shape { dimension: collection.dimension, cosine: false, neighbours };
+        let state = State::load(&self.path, segments, (shape, followed), &shared.indexes)?;
+        let is_cosine = matches!(&*state.vectors, Vectors::Index(index)
+            if index.evidence.doubt(false).is_some_and(|doubt| doubt.cosine && doubt.is_clear()));
+        shared.amend(&collection.id, |audit| audit.is_cosine = Some(is_cosine));
+        Ok(is_cosine)
+    }
+
+    /// The names of all databases of a tenant, in order.
+    pub(super) fn databases(&mut self, tenant: &str) -> Attempt<Vec<String>> {
+        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
+        let all = self.read(|db, _, _| shared.catalog(db).databases().map_err(|e| failure(&file, &e)))?;
+        if let Some(error) = shared.pages.lost("databases") {
+            return Err(Failure::Final(Error::Damaged {
+                file,
+                what: format!(
+                    "a page of the table databases cannot be read ({error}), so that not all names are known"
+                ),
+                readable: "name each database, without a *; those on the other pages can be read".to_owned(),
+            }));
+        }
+        Ok(all.into_iter().filter(|(of, _)| of == tenant).map(|(_, name)| name).collect())
+    }
+
+    /// Every collection of these databases. `may_be_missing`: one that is not there is empty.
+    pub(super) fn of_databases(
+        &mut self,
+        tenant: &str,
+        databases: &[String],
+        may_be_missing: bool,
+    ) -> Attempt<Vec<Collection>> {
+        let found = self.all()?.into_iter().filter(|c| c.tenant == tenant && databases.contains(&c.database));
+        let found: Vec<Collection> = found.collect();
+        let (store, file, shared) = (self.name(), self.file.clone(), Arc::clone(&self.shared));
+        let missing = |what: String, there: String, table: &'static str| match shared.pages.lost(table) {
+            // absence from a table that cannot be read is none
+            Some(error) => Err(Failure::Final(Error::Damaged {
+                file: file.clone(),
+                what: format!("a page of the table {table} cannot be read ({error}), and {what} is not on the others"),
+                readable: "restore it from a backup, or save what is left with sqlite3's .recover on a copy".to_owned(),
+            })),
+            None if may_be_missing => Ok(()),
+            None => {
+                Err(Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") }))
+            }
+        };
+        let empty: Vec<&String> = databases.iter().filter(|d| !found.iter().any(|c| c.database == **d)).collect();
+        if empty.is_empty() {
+            return Ok(found);
+        }
+        let (tenants, all) = self.read(|db, _, _| {
+            let catalog = shared.catalog(db);
+            let both = catalog.tenants().and_then(|tenants| Ok((tenants, catalog.databases()?)));
+            both.map_err(|e| failure(&file, &e))
+        })?;
+        if !tenants.iter().any(|t| t == tenant) {
+            missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}"), "tenants")?;
+        }
+        let names: Vec<&str> = all.iter().filter(|(t, _)| t == tenant).map(|(_, d)| d.as_str()).collect();
+        for database in empty {
+            let what = format!("database {database:?} of tenant {tenant:?}");
+            if !names.contains(&database.as_str()) {
+                missing(what, format!("the databases {names:?}"), "databases")?;
+            } else if shared.pages.lost("collections").is_some() {
+                missing(format!("any collection of {what}"), String::new(), "collections")?;
+            }
+        }
+        Ok(found)
+    }
+}
 
 /// A collection by its row. What is wrong with the row is a matter of this collection alone: it is named, and the others
 /// are read.
-pub(super) fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Collection> {
+fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Described> {
     let sql = |e| failure(file, &e);
-    let mut wrong = Vec::new();
+    let (mut wrong, mut unreadable) = (row.wrong, Vec::new());
+    if wrong.iter().any(|what| what.starts_with("has an id")) {
+        unreadable.push("has an id that is no text, by which nothing of it can be found".to_owned());
+    }
     let mut json = |text: &Option<String>, column: &str| {
         let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
-        parsed.unwrap_or_else(|e| {
-            wrong.push(format!("has a {column} that is no JSON ({e})"));
-            None
-        })
+        parsed.map_err(|e| wrong.push(format!("has a {column} that is no JSON ({e})")))
     };
-    let configuration = json(&row.configuration, "config_json_str");
-    let schema = json(&row.schema, "schema_str");
-    let metadata = catalog.collection_metadata(columns, &row.id).map_err(sql)?.unwrap_or_else(|why| {
-        wrong.push(format!("has unreadable settings: {why}"));
-        Metadata::new()
-    });
+    let (configuration, schema) = (json(&row.configuration, "config_json_str"), json(&row.schema, "schema_str"));
+    // up to 0.6 no engine goes by these documents
+    let decides = columns.client == Client::Rust;
+    let is_lost = decides && (schema.is_err() || configuration.is_err());
+    let (configuration, schema) = (configuration.unwrap_or_default(), schema.unwrap_or_default());
+    let (metadata, odd) = catalog.collection_metadata(columns, &row.id).map_err(sql)?;
+    wrong.extend(odd);
     let dimension = row.dimension.map(u32::try_from).transpose().unwrap_or_else(|_| {
-        wrong.push(format!("has the dimension {:?}", row.dimension));
+        wrong.push(format!("has the dimension {}", row.dimension.unwrap_or_default()));
         None
     });
     let (space, is_known) = match Segments::of(&catalog.segments(&row.id).map_err(sql)?) {
@@ -39,20 +185,30 @@ pub(super) fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: C
             (found.rows.into_iter().collect(), found.whole)
         }
         Err(why) => {
-            wrong.push(why);
+            unreadable.push(why);
             (Metadata::new(), true)
         }
     };
     let declared = |space: &Metadata| distance::declared(schema.as_ref(), configuration.as_ref(), space);
-    let distance = declared(&space);
     let would_be = |word: &str| declared(&Metadata::from([(SPACE.to_owned(), Value::Str(word.to_owned()))]));
-    if !is_known
-        && space.is_empty()
-        && [Distance::L2, Distance::Cosine, Distance::Ip].iter().any(|one| would_be(one.as_str()) != distance)
-    {
-        wrong.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
+    let depends = || [Distance::L2, Distance::Cosine, Distance::Ip].iter().any(|one| would_be(one.as_str()) != *one);
+    if !is_known && space.is_empty() && !depends() {
+        unreadable.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
     }
-    Ok(Collection {
+    // a document that is lost may have said it: the next best is what was written beside it
+    let hint = if is_lost && space.is_empty() { &metadata } else { &space };
+    let named = distance::named(schema.as_ref(), configuration.as_ref(), &[hint]);
+    let from = match () {
+        () if !is_lost
+            || schema.as_ref().is_some_and(|schema| !distance::named(Some(schema), None, &[]).is_empty()) =>
+        {
+            From::Truth
+        }
+        () if named.is_empty() => From::Default,
+        () => From::Hint,
+    };
+    let distance = declared(if from == From::Truth { &space } else { hint });
+    let collection = Collection {
         id: row.id,
         name: row.name,
         tenant: row.tenant,
@@ -62,6 +218,7 @@ pub(super) fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: C
         metadata,
         configuration,
         schema,
-        unreadable: (!wrong.is_empty()).then(|| wrong.join(", and ")),
-    })
+        unreadable: (!unreadable.is_empty()).then(|| unreadable.join(", and ")),
+    };
+    Ok(Described { collection, wrong, distance: from })
 }

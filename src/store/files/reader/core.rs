@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::audit::{self, Shared};
-use super::indexes::{Followed, KEPT, Sequence, Shape, moved};
-use super::state::{self, State};
+use super::indexes::{Followed, KEPT, Sequence, moved};
+use super::state::{self, Segments, State};
 use super::window::Window;
-use super::{collections, sizes, window};
+use super::{sizes, window};
+use crate::chroma::settings::{self, Parameter};
 use crate::model::{Collection, Distance, Error, Fetched, Result};
 use crate::scratch::SortedIds;
+use crate::store::files::index::Shape;
+use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::connection::{self, Opened, failure};
 use crate::store::files::sqlite::schema::{self, Columns, Layout};
 use crate::store::files::sqlite::tables;
@@ -34,8 +37,8 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 /// The open store behind a `LocalStore`.
 #[derive(Debug)]
 pub(super) struct Core {
-    path: PathBuf,
-    file: PathBuf,
+    pub(super) path: PathBuf,
+    pub(super) file: PathBuf,
     opened: Option<(Opened, Columns, Layout)>,
     pub(super) shared: Arc<Shared>,
     states: HashMap<String, State>,
@@ -119,7 +122,8 @@ impl Core {
                      migrate from that server"
                     .to_owned(),
         };
-        let columns = checked.and_then(|()| schema::columns(&found)).map_err(|why| unborn(unknown(why)))?;
+        let columns =
+            checked.and_then(|()| schema::columns(&found, layout.client())).map_err(|why| unborn(unknown(why)))?;
         self.shared.is_copy.store(opened.is_copy(), Ordering::Relaxed);
         self.opened = Some((opened, columns, layout));
         Ok(())
@@ -165,7 +169,9 @@ impl Core {
     /// How many records there are.
     pub(super) fn count(&mut self, collection: &Collection) -> Attempt<u64> {
         let shared = Arc::clone(&self.shared);
-        self.with(collection, |db, file, _, state| window::count(db, file, state, &shared))
+        let count = self.with(collection, |db, file, _, state| window::count(db, file, state, &shared))?;
+        // what nobody can ask for is said apart
+        Ok(count.saturating_sub(self.shared.audit(&collection.id).nameless.map_or(0, |(rows, _)| rows)))
     }
 
     /// Every id. The first call looks at the store as a whole, too, unless something has it open.
@@ -268,17 +274,19 @@ impl Core {
         }
         self.states.remove(&collection.id);
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
-        let (segments, followed, dimension) = self.read(|db, columns, _| {
+        let (segments, followed, dimension, neighbours) = self.read(|db, columns, _| {
             let (catalog, sql) = (shared.catalog(db), |e| failure(&file, &e));
             let segments = State::segments(catalog, &file, &collection.id, &collection.name)?;
-            let mark = catalog.max_seq_id(&segments.vector).map_err(sql)?;
-            let followed = Followed { mark, last: tables::last_entry(db, catalog.pages).map_err(sql)? };
+            let followed = followed(catalog, &segments, &file)?;
             let rows = catalog.collections(columns).map_err(sql)?;
             let dimension = rows.into_iter().find(|row| row.id == collection.id).and_then(|row| row.dimension);
-            Ok((segments, followed, dimension))
+            let neighbours = catalog.segment_neighbours(&segments.vector).map_err(sql)?;
+            Ok((segments, followed, dimension, neighbours))
         })?;
         let dimension = dimension.and_then(|d| u32::try_from(d).ok());
-        let shape = Shape { dimension, cosine: collection.distance == Distance::Cosine };
+        let written = || settings::written(collection).get(&Parameter::MaxNeighbors)?.as_i64();
+        let neighbours = neighbours.or_else(written).and_then(|n| u32::try_from(n).ok());
+        let shape = Shape { dimension, cosine: collection.distance == Distance::Cosine, neighbours };
         let start = Instant::now();
         let state = State::load(&self.path, segments, (shape, followed), &self.shared.indexes);
         self.loading += start.elapsed();
@@ -290,78 +298,6 @@ impl Core {
         Ok(())
     }
 
-    /// Every collection of every database.
-    pub(super) fn all(&mut self) -> Attempt<Vec<Collection>> {
-        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
-        self.read(|db, columns, _| {
-            let catalog = shared.catalog(db);
-            let rows = catalog.collections(columns).map_err(|e| failure(&file, &e))?;
-            rows.into_iter().map(|row| collections::of_row(catalog, &file, columns, row)).collect()
-        })
-    }
-
-    /// The names of all databases of a tenant, in order.
-    pub(super) fn databases(&mut self, tenant: &str) -> Attempt<Vec<String>> {
-        let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
-        let all = self.read(|db, _, _| shared.catalog(db).databases().map_err(|e| failure(&file, &e)))?;
-        if let Some(error) = shared.pages.lost("databases") {
-            return Err(Failure::Final(Error::Damaged {
-                file,
-                what: format!(
-                    "a page of the table databases cannot be read ({error}), so that not all names are known"
-                ),
-                readable: "name each database, without a *; those on the other pages can be read".to_owned(),
-            }));
-        }
-        Ok(all.into_iter().filter(|(of, _)| of == tenant).map(|(_, name)| name).collect())
-    }
-
-    /// Every collection of these databases. `may_be_missing`: one that is not there is empty.
-    pub(super) fn of_databases(
-        &mut self,
-        tenant: &str,
-        databases: &[String],
-        may_be_missing: bool,
-    ) -> Attempt<Vec<Collection>> {
-        let found = self.all()?.into_iter().filter(|c| c.tenant == tenant && databases.contains(&c.database));
-        let found: Vec<Collection> = found.collect();
-        let (store, file, shared) = (self.name(), self.file.clone(), Arc::clone(&self.shared));
-        let missing = |what: String, there: String, table: &'static str| match shared.pages.lost(table) {
-            // absence from a table that cannot be read is none
-            Some(error) => Err(Failure::Final(Error::Damaged {
-                file: file.clone(),
-                what: format!("a page of the table {table} cannot be read ({error}), and {what} is not on the others"),
-                readable: "restore it from a backup, or save what is left with sqlite3's .recover on a copy".to_owned(),
-            })),
-            None if may_be_missing => Ok(()),
-            None => {
-                Err(Failure::Final(Error::NotFound { store: store.clone(), what, remedy: format!("it has {there}") }))
-            }
-        };
-        let empty: Vec<&String> = databases.iter().filter(|d| !found.iter().any(|c| c.database == **d)).collect();
-        if empty.is_empty() {
-            return Ok(found);
-        }
-        let (tenants, all) = self.read(|db, _, _| {
-            let catalog = shared.catalog(db);
-            let both = catalog.tenants().and_then(|tenants| Ok((tenants, catalog.databases()?)));
-            both.map_err(|e| failure(&file, &e))
-        })?;
-        if !tenants.iter().any(|t| t == tenant) {
-            missing(format!("tenant {tenant:?}"), format!("the tenants {tenants:?}"), "tenants")?;
-        }
-        let names: Vec<&str> = all.iter().filter(|(t, _)| t == tenant).map(|(_, d)| d.as_str()).collect();
-        for database in empty {
-            let what = format!("database {database:?} of tenant {tenant:?}");
-            if !names.contains(&database.as_str()) {
-                missing(what, format!("the databases {names:?}"), "databases")?;
-            } else if shared.pages.lost("collections").is_some() {
-                missing(format!("any collection of {what}"), String::new(), "collections")?;
-            }
-        }
-        Ok(found)
-    }
-
     fn gone(&self, what: &str) -> Error {
         Error::Unavailable {
             store: self.name(),
@@ -369,6 +305,13 @@ impl Core {
             why: "it changed meanwhile; try again".to_owned(),
         }
     }
+}
+
+/// How far a collection's index has followed the log.
+pub(super) fn followed(catalog: Catalog<'_>, segments: &Segments, file: &Path) -> Attempt<Followed> {
+    let sql = |e| failure(file, &e);
+    let mark = catalog.max_seq_id(&segments.vector).map_err(sql)?;
+    Ok(Followed { mark, last: tables::last_entry(catalog.db, catalog.pages).map_err(sql)? })
 }
 
 /// The migrations of a store; its layout may be one that this reader does not know.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::Error;
-use crate::store::files::index::Vectors;
 use crate::store::files::index::stamps::Stamps;
 use crate::store::files::index::taken::Taken;
+use crate::store::files::index::{Shape, Vectors};
 use crate::store::files::log::overlay::{Base, Overlay};
 use crate::store::files::system::{Attempt, Failure};
 
@@ -21,15 +21,6 @@ pub struct Sequence {
     pub metadata: i64,
     /// What the index has applied, by its own word.
     pub vector: i64,
-}
-
-/// How an index is to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Components of a vector, if the collection says.
-    pub dimension: Option<u32>,
-    /// Whether norms are needed.
-    pub cosine: bool,
 }
 
 /// Whether an index may be used although its files have changed since it was loaded.
@@ -142,7 +133,7 @@ impl Indexes {
         if Stamps::of(folder)? != stamps {
             return Err(moved(folder));
         }
-        let vectors = taken.and_then(|taken| Vectors::load(taken, shape.dimension, shape.cosine));
+        let vectors = taken.and_then(|taken| Vectors::load(taken, shape));
         let torn = vectors.as_ref().map_or(true, |vectors| vectors.wrong().is_some()) && !stamps.are_settled();
         let now = Stamps::of(folder)?;
         // rows that were added or changed meanwhile are asked for elsewhere: their records have a later number

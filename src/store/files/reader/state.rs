@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::indexes::{Beside, Followed, Held, Indexes, Sequence, Shape, moved};
+use super::indexes::{Beside, Followed, Held, Indexes, Sequence, moved};
 use crate::model::{Error, Fetched};
 use crate::scratch;
-use crate::store::files::index::stamps::{PICKLE, Stamps};
-use crate::store::files::index::{Vectors, Wrong};
+use crate::store::files::index::stamps::Stamps;
+use crate::store::files::index::{Shape, Vectors, Wrong};
 use crate::store::files::log::overlay::{Base, Log, Overlay};
 use crate::store::files::log::replay::{Known, Watermarks};
 use crate::store::files::sqlite::catalog::Catalog;
@@ -259,9 +259,9 @@ impl State {
     pub fn wrong(&self) -> Option<Wrong> {
         let synced = self.sequence.map_or(0, |s| s.vector);
         match &*self.vectors {
-            Vectors::Nothing if synced > 0 => Some(Wrong {
-                file: self.folder.join(PICKLE),
-                what: format!("it is missing although the index has followed the log up to entry {synced}"),
+            Vectors::Nothing(missing) if synced > 0 => Some(Wrong {
+                file: missing.clone(),
+                what: format!("is missing, although the index has followed the log up to entry {synced}"),
             }),
             vectors => vectors.wrong().cloned(),
         }

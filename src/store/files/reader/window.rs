@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::audit::{Audit, Said, Shared};
+use super::audit::{Audit, Lost, Said, Shared};
 use super::rows::{Found, found};
 use super::state::{State, unreadable};
 use crate::model::{Collection, Error, Fetched, Origin, Record, vector};
@@ -51,8 +51,8 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
     let keep = |id: &str| Ok(overlay.is_empty() || overlay.of(id)?.changes.is_none());
     let known = shared.census(segment, mark);
     let listed = listing::list(db, segment, known.as_deref(), || shared.recount(db), keep);
-    let (mut list, rows, what) = match listed.map_err(|error| listing_failure(file, error))? {
-        Listing::Sound(list) => (list, None, None),
+    let (mut list, rows, what, nameless) = match listed.map_err(|error| listing_failure(file, error))? {
+        Listing::Sound(list) => (list, None, None, None),
         Listing::Damaged(damaged) => {
             let mut list = IdList::new();
             let mut entries = damaged.rows.entries();
@@ -62,7 +62,7 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
                     list.push(&id);
                 }
             }
-            (list, Some((mark, Arc::new(damaged.rows))), Some(damaged.what))
+            (list, Some((mark, Arc::new(damaged.rows))), damaged.what, damaged.nameless)
         }
     };
     for changed in overlay.changed() {
@@ -75,7 +75,7 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
     let gone = state.wrong().map(|_| lost(state, &ids)).transpose().map_err(scratch::failed)?;
     shared.amend(collection, |audit| {
         audit.sound = rows.is_none().then_some(mark);
-        (audit.rows, audit.listing, audit.lost) = (rows, what, gone);
+        (audit.rows, audit.listing, audit.lost, audit.nameless) = (rows, what, gone, nameless);
     });
     Ok(ids)
 }
@@ -84,27 +84,32 @@ fn listing_failure(file: &Path, error: listing::Error) -> Failure {
     match error {
         listing::Error::Sql(e) => failure(file, &e),
         listing::Error::Scratch(e) => Failure::Final(scratch::failed(e)),
-        listing::Error::Id(what) => Failure::Final(Error::Damaged {
+        // not reached: such a listing goes on by the table
+        listing::Error::NoText => Failure::Final(Error::Damaged {
             file: file.to_owned(),
-            what,
+            what: "an id in the table embeddings is no text".to_owned(),
             readable: "the other collections can be read".to_owned(),
         }),
     }
 }
 
-/// How many of these records have their vector in no place that can be read.
-fn lost(state: &State, ids: &SortedIds) -> std::io::Result<(u64, usize)> {
-    let mut lost = 0;
+/// How many of these records have their vector in no place that can be read, or in the index alone.
+fn lost(state: &State, ids: &SortedIds) -> std::io::Result<Lost> {
+    let (mut lost, mut indexed) = (0, 0);
     for id in ids {
         let id = id?;
         let has_vector = match (state.overlay.of(&id)?.vector, &*state.vectors) {
             (Some(VectorAt::Entry(_) | VectorAt::Either(_)), _) => true,
-            (None, Vectors::Index(index)) => index.row(&id)?.is_ok(),
+            (None | Some(VectorAt::Doubtful(_)), Vectors::Index(index)) => {
+                let has_row = index.row(&id)?.is_ok();
+                indexed += u64::from(has_row);
+                has_row
+            }
             _ => false,
         };
         lost += u64::from(!has_vector);
     }
-    Ok((lost, ids.len()))
+    Ok(Lost { of: ids.len(), lost, indexed })
 }
 
 /// Records whose HNSW rows are still to be read.
@@ -183,9 +188,7 @@ pub fn read(
                 window.outdated.push(id.to_owned());
             }
             Some(Ok(content)) => {
-                if !content.dropped.is_empty() {
-                    window.said.dropped.push(id.to_owned());
-                }
+                window.said.odd.extend(content.odd.iter().map(|(key, odd)| (id.to_owned(), key.clone(), odd.clone())));
                 window.place(db, file, state, collection, (id, content, effect.vector))?;
             }
         }
@@ -245,12 +248,18 @@ impl Pending {
         };
         let row = match &*state.vectors {
             Vectors::Index(index) => index.row(id).map_err(scratch::failed)?,
-            Vectors::Nothing | Vectors::Broken { .. } => Err(match state.wrong() {
-                Some(wrong) => {
-                    format!("its vector was only in {}, which is damaged: {}", wrong.file.display(), wrong.what)
-                }
+            Vectors::Nothing(_) | Vectors::Broken { .. } => Err(match state.wrong() {
+                Some(wrong) => format!("its vector was only in {}, which {}", wrong.file.display(), wrong.what),
                 None => "its vector is neither in the write-ahead log nor in an index".to_owned(),
             }),
+        };
+        // a layout that was derived is held against all that the log still has of what the index has applied
+        let is_applied = |seq_id| state.sequence.is_some_and(|now| seq_id <= now.vector);
+        let at = match at {
+            Some(VectorAt::Entry(seq_id)) if state.vectors.is_derived() && is_applied(seq_id) => {
+                Some(VectorAt::Either(seq_id))
+            }
+            at => at,
         };
         match (at, row) {
             (Some(VectorAt::Entry(seq_id)), _) | (Some(VectorAt::Either(seq_id)), Err(_)) => {
@@ -259,7 +268,7 @@ impl Pending {
             (Some(VectorAt::Deleted), _) => {
                 self.done.push(unreadable(id, "its metadata is there, but the log has deleted its vector"));
             }
-            (Some(VectorAt::Doubtful(seq_id)), _) => {
+            (Some(VectorAt::Doubtful(seq_id)), Err(_)) => {
                 let why = format!(
                     "its vector was only in a damaged index; entry {seq_id} of the log may hold it or may have been ignored"
                 );
@@ -330,7 +339,7 @@ fn finished(id: String, content: Content, read: Result<Vec<f32>, String>, origin
         let why = format!("component {place} of its vector is {}", embedding[place]);
         return Fetched::Unreadable { id, why };
     }
-    let Content { document, uri, metadata, dropped: _ } = content;
+    let Content { document, uri, metadata, odd: _ } = content;
     Fetched::Record { record: Record { id, embedding, document, uri, metadata }, origin }
 }
 

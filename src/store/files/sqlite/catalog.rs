@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Result, params};
 
 use super::around::{Around, Pages, Query};
 use super::schema::{Columns, Layout, Migration};
 use super::tables;
-use super::values::{keyed, seq_id};
+use super::values::{Keyed, keyed, seq_id, shown};
 use crate::model::distance::SPACE;
 use crate::model::{Metadata, Value};
 
@@ -29,6 +30,8 @@ pub struct CollectionRow {
     pub configuration: Option<String>,
     /// `schema_str`.
     pub schema: Option<String>,
+    /// What of the row cannot be read, each in a sentence without a subject.
+    pub wrong: Vec<String>,
 }
 
 /// The small tables inside a transaction, and where their bad pages are noted.
@@ -62,7 +65,7 @@ impl Catalog<'_> {
     /// `SQLite`'s.
     pub fn tenants(&self) -> Result<Vec<String>> {
         let query = Query { table: "tenants", sql: "SELECT rowid, id FROM tenants @" };
-        let mut found = query.rows(self.db, self.pages, [], |row| row.get(1))?.rows;
+        let mut found = query.rows(self.db, self.pages, [], |row| Ok(shown(row, 1)?.0))?.rows;
         found.sort();
         Ok(found)
     }
@@ -79,7 +82,10 @@ impl Catalog<'_> {
 
     fn databases_by_id(&self) -> Result<HashMap<String, (String, String)>> {
         let query = Query { table: "databases", sql: "SELECT rowid, id, tenant_id, name FROM databases @" };
-        let found = query.rows(self.db, self.pages, [], |row| Ok((row.get(1)?, (row.get(2)?, row.get(3)?))))?;
+        let found = query.rows(self.db, self.pages, [], |row| {
+            let [id, tenant, name] = [1, 2, 3].map(|column| shown(row, column));
+            Ok((id?.0, (tenant?.0, name?.0)))
+        })?;
         let mut all: HashMap<String, (String, String)> = found.rows.into_iter().collect();
         if !found.whole {
             // Chroma gives the default database this id (measured on 0.4.24 to 1.5.9)
@@ -102,43 +108,56 @@ impl Catalog<'_> {
         );
         let query = Query { table: "collections", sql: &sql };
         let found = query.rows(self.db, self.pages, [], |row| {
-            let (tenant, database) = databases.get(&row.get::<_, String>(3)?).cloned().unzip();
-            let row = CollectionRow {
-                id: row.get(1)?,
-                name: row.get(2)?,
-                tenant: tenant.unwrap_or_default(),
-                database: database.clone().unwrap_or_default(),
-                dimension: row.get(4)?,
-                configuration: row.get(5)?,
-                schema: row.get(6)?,
+            let Some((tenant, database)) = databases.get(&shown(row, 3)?.0).cloned() else { return Ok(None) };
+            let mut wrong = Vec::new();
+            let mut text = |column, what: &str| -> Result<String> {
+                let (text, why) = shown(row, column)?;
+                wrong.extend(why.map(|why| format!("has {what} that {why}")));
+                Ok(text)
             };
-            Ok(database.map(|_| row))
+            let mut optional = |column, what: &str| match row.get_ref(column)? {
+                ValueRef::Null => Ok(None),
+                _ => text(column, what).map(Some),
+            };
+            let (configuration, schema) = (optional(5, "a config_json_str")?, optional(6, "a schema_str")?);
+            let (id, name) = (text(1, "an id")?, text(2, "a name")?);
+            let dimension = match row.get_ref(4)? {
+                ValueRef::Null => None,
+                ValueRef::Integer(n) => Some(n),
+                other => {
+                    wrong.push(format!("has a dimension of type {}", other.data_type()));
+                    None
+                }
+            };
+            Ok(Some(CollectionRow { id, name, tenant, database, dimension, configuration, schema, wrong }))
         })?;
         let mut found: Vec<CollectionRow> = found.rows.into_iter().flatten().collect();
         found.sort_by(|a, b| (&a.tenant, &a.database, &a.name).cmp(&(&b.tenant, &b.database, &b.name)));
         Ok(found)
     }
 
-    /// A collection's metadata.
+    /// A collection's metadata, and what of it is not as Chroma writes it, each in a sentence without a subject.
     ///
     /// # Errors
-    /// `SQLite`'s; inside, a sentence that names the key whose value cannot be read.
-    pub fn collection_metadata(&self, columns: Columns, id: &str) -> Result<std::result::Result<Metadata, String>> {
+    /// `SQLite`'s.
+    pub fn collection_metadata(&self, columns: Columns, id: &str) -> Result<(Metadata, Vec<String>)> {
         let bools = if columns.collection_bools { "bool_value" } else { "NULL" };
         let sql = format!(
             "SELECT rowid, key, str_value, int_value, float_value, {bools} FROM collection_metadata @ \
              WHERE collection_id = ?1"
         );
         let query = Query { table: "collection_metadata", sql: &sql };
-        let mut metadata = Metadata::new();
-        for row in query.rows(self.db, self.pages, [id], |row| keyed(row, 1))?.rows {
+        let (mut metadata, mut wrong) = (Metadata::new(), Vec::new());
+        for row in query.rows(self.db, self.pages, [id], |row| keyed(row, 1, columns.client))?.rows {
             match row {
-                Ok((key, Some(value))) => drop(metadata.insert(key, value)),
-                Ok((key, None)) => return Ok(Err(format!("its metadata {key:?} is NaN or infinite"))),
-                Err(why) => return Ok(Err(why)),
+                Ok(Keyed { key, value, odd }) => {
+                    wrong.extend(odd.map(|odd| format!("has metadata {key:?} that {}", odd.what)));
+                    metadata.extend(value.map(|value| (key, value)));
+                }
+                Err(why) => wrong.push(format!("has metadata that cannot be read: {why}")),
             }
         }
-        Ok(Ok(metadata))
+        Ok((metadata, wrong))
     }
 
     /// A collection's segments as (id, scope).
@@ -147,7 +166,7 @@ impl Catalog<'_> {
     /// `SQLite`'s.
     pub fn segments(&self, collection: &str) -> Result<Vec<(String, String)>> {
         let query = Query { table: "segments", sql: "SELECT rowid, id, scope FROM segments @ WHERE collection = ?1" };
-        Ok(query.rows(self.db, self.pages, [collection], |row| Ok((row.get(1)?, row.get(2)?)))?.rows)
+        Ok(query.rows(self.db, self.pages, [collection], |row| Ok((shown(row, 1)?.0, shown(row, 2)?.0)))?.rows)
     }
 
     /// What a segment's own metadata says of its distance, if anything, and whether it can be read. Up to 0.6 the engine
@@ -157,9 +176,21 @@ impl Catalog<'_> {
     /// `SQLite`'s.
     pub fn segment_space(&self, segment: &str) -> Result<Around<(String, Value)>> {
         let sql = "SELECT rowid, key, str_value FROM segment_metadata @ \
-                   WHERE segment_id = ?1 AND key = ?2 AND str_value IS NOT NULL";
+                   WHERE segment_id = ?1 AND key = ?2 AND typeof(str_value) = 'text'";
         let query = Query { table: "segment_metadata", sql };
-        query.rows(self.db, self.pages, [segment, SPACE], |row| Ok((row.get(1)?, Value::Str(row.get(2)?))))
+        query.rows(self.db, self.pages, [segment, SPACE], |row| Ok((shown(row, 1)?.0, Value::Str(shown(row, 2)?.0))))
+    }
+
+    /// What a segment's own metadata says of the links of a vector (M). Up to 0.6 the engine goes by this.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn segment_neighbours(&self, segment: &str) -> Result<Option<i64>> {
+        let sql = "SELECT rowid, int_value FROM segment_metadata @ WHERE segment_id = ?1 AND key = 'hnsw:M'";
+        let query = Query { table: "segment_metadata", sql };
+        let found =
+            query.rows(self.db, self.pages, [segment], |row| Ok(row.get_ref(1)?.as_i64_or_null().unwrap_or(None)))?;
+        Ok(found.rows.into_iter().flatten().next())
     }
 
     /// Whether the collection still has its row.

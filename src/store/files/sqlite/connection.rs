@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 use tempfile::TempDir;
 
 use crate::model::Error;
-use crate::store::files::system::{self, Attempt, Failure, Stamp, beside, io_error};
+use crate::store::files::system::{self, Attempt, Failure, Flaw, Stamp, beside, io_error};
 
 /// Bytes of `SQLite`'s own header (its file format, section 1.3).
 const HEADER: usize = 100;
@@ -100,10 +100,13 @@ fn exists(path: &Path) -> Result<bool, Error> {
 fn is_hot(file: &File, database: &Path) -> Result<bool, Error> {
     let journal = beside(database, JOURNAL);
     let mut first = [0];
-    let filled = match File::open(&journal).and_then(|mut f| f.read(&mut first)) {
-        Ok(read) => read == 1 && first != [0],
-        Err(e) if e.kind() == io::ErrorKind::NotFound => false,
-        Err(e) => return Err(io_error("read", &journal, e)),
+    let filled = match system::open(&journal)? {
+        Ok((mut file, _)) => match file.read(&mut first) {
+            Ok(read) => read == 1 && first != [0],
+            Err(e) => return Err(io_error("read", &journal, e)),
+        },
+        Err(Flaw::Missing) => false,
+        Err(Flaw::Other(what)) => return Err(damaged(&journal, format!("it {what}"))),
     };
     Ok(filled && !system::has_writer(file, database)? && exists(&journal)?)
 }
@@ -136,8 +139,11 @@ fn copied(file: &File, database: &Path) -> Attempt<(Connection, Copy)> {
     copy_database(file, &target).map_err(wrap)?;
     for ending in [JOURNAL, WAL] {
         let from = beside(database, ending);
-        if exists(&from)? {
-            let mut source = File::open(&from).map_err(wrap)?;
+        let source = system::open(&from)?;
+        if let Err(Flaw::Other(what)) = &source {
+            return Err(Failure::Final(damaged(&from, format!("it {what}"))));
+        }
+        if let Ok((mut source, _)) = source {
             let mut copy = File::create(beside(&target, ending)).map_err(wrap)?;
             io::copy(&mut source, &mut copy).map_err(wrap)?;
         }

@@ -7,7 +7,7 @@ use super::around::Pages;
 use super::connection::is_corrupt;
 use super::schema::Columns;
 use super::tables::{CHUNK, placeholders};
-use super::values::{Keyed, Read, keyed};
+use super::values::{Client, Keyed, Read, keyed};
 use super::walks::{Error, Walks};
 use crate::model::Value;
 use crate::store::files::log::queue::{Content, DOCUMENT, URI};
@@ -26,19 +26,21 @@ pub fn contents(
 ) -> std::result::Result<Vec<Read<Content>>, Error> {
     let mut contents: Vec<Read<Content>> = numbers.iter().map(|_| Ok(Content::default())).collect();
     let bools = if columns.record_bools { "bool_value" } else { "NULL" };
-    let scalars = Values { table: "embedding_metadata", bools, order: "" };
+    let client = columns.client;
+    let scalars = Values { table: "embedding_metadata", bools, order: "", client };
     let mut take = |at: usize, item: Read<Keyed>| {
-        amend(&mut contents[at], |content| item.and_then(|(key, value)| content.set_or_drop(key, value)));
+        amend(&mut contents[at], |content| {
+            item.and_then(|Keyed { key, value, odd }| content.set_or_drop(key, value, odd))
+        });
     };
     scalars.each(db, numbers, detour, &mut take)?;
     // where the store holds no array, none is looked for
     let any = || db.prepare_cached("SELECT 1 FROM embedding_metadata_array")?.exists([]);
     if columns.arrays && any().or_else(|e| if is_corrupt(&e) { Ok(true) } else { Err(e) })? {
         // Elements have no number of their own: they were inserted in order.
-        let arrays = Values { table: "embedding_metadata_array", bools: "bool_value", order: "ORDER BY rowid" };
+        let arrays = Values { table: "embedding_metadata_array", bools: "bool_value", order: "ORDER BY rowid", client };
         let mut take = |at: usize, item: Read<Keyed>| {
-            let item = item.and_then(|(key, value)| value.map(|value| (key, value)).ok_or_else(|| NOTHING.to_owned()));
-            amend(&mut contents[at], |content| item.and_then(|(key, value)| append(content, key, value)));
+            amend(&mut contents[at], |content| append(content, item?));
         };
         arrays.each(db, numbers, detour, &mut take)?;
     }
@@ -62,6 +64,7 @@ struct Values<'a> {
     table: &'static str,
     bools: &'a str,
     order: &'a str,
+    client: Client,
 }
 
 impl Values<'_> {
@@ -73,12 +76,12 @@ impl Values<'_> {
         detour: Detour<'_>,
         take: &mut impl FnMut(usize, Read<Keyed>),
     ) -> std::result::Result<(), Error> {
-        let Self { table, bools, order } = self;
+        let Self { table, bools, order, client } = self;
         let values = format!("id, key, string_value, int_value, float_value, {bools} FROM {table}");
         let by_index = format!("SELECT {values} WHERE id IN ({}) {order}", placeholders());
         // a walk gives all numbers of rows, and none twice: what the index gave before it failed is taken back by it
         let mut found = Vec::new();
-        match each(db, &by_index, numbers, |at, item| found.push((at, item))) {
+        match each(db, &by_index, numbers, client, |at, item| found.push((at, item))) {
             Ok(()) => {}
             Err(e) if is_corrupt(&e) => {
                 let Some(walk) = detour.walks.of(db, table, detour.stamp)? else { return Err(e.into()) };
@@ -87,7 +90,7 @@ impl Values<'_> {
                 let mut statement = db.prepare_cached(&format!("SELECT {values} NOT INDEXED WHERE rowid = ?"))?;
                 for (at, number) in numbers.iter().enumerate() {
                     for rowid in walk.rowids(*number)? {
-                        found.push((at, statement.query_row([rowid], |row| keyed(row, 1))?));
+                        found.push((at, statement.query_row([rowid], |row| keyed(row, 1, client))?));
                     }
                 }
             }
@@ -101,7 +104,13 @@ impl Values<'_> {
 }
 
 /// Calls `take` with every row and the place of its number.
-fn each(db: &Connection, sql: &str, numbers: &[i64], mut take: impl FnMut(usize, Read<Keyed>)) -> Result<()> {
+fn each(
+    db: &Connection,
+    sql: &str,
+    numbers: &[i64],
+    client: Client,
+    mut take: impl FnMut(usize, Read<Keyed>),
+) -> Result<()> {
     let mut statement = db.prepare_cached(sql)?;
     for (n, chunk) in numbers.chunks(CHUNK).enumerate() {
         let padded = chunk.iter().map(|n| Some(*n)).chain(std::iter::repeat(None)).take(CHUNK);
@@ -112,7 +121,7 @@ fn each(db: &Connection, sql: &str, numbers: &[i64], mut take: impl FnMut(usize,
             // the rows of one number mostly come one after the other
             let at = if chunk.get(last) == Some(&number) { Ok(last) } else { chunk.binary_search(&number) };
             if let Ok(at) = at {
-                take(n * CHUNK + at, keyed(row, 1)?);
+                take(n * CHUNK + at, keyed(row, 1, client)?);
                 last = at;
             }
         }
@@ -128,7 +137,9 @@ fn amend(content: &mut Read<Content>, change: impl FnOnce(&mut Content) -> Read<
     }
 }
 
-fn append(content: &mut Content, key: String, value: Value) -> Read<()> {
+fn append(content: &mut Content, Keyed { key, value, odd }: Keyed) -> Read<()> {
+    let value = value.ok_or_else(|| NOTHING.to_owned())?;
+    content.odd.extend(odd.map(|odd| (key.clone(), odd)));
     if key == DOCUMENT || key == URI {
         return Err(format!("its {key} is an array"));
     }
@@ -145,4 +156,4 @@ fn append(content: &mut Content, key: String, value: Value) -> Read<()> {
 }
 
 /// Why an element of an array has no value.
-const NOTHING: &str = "one of its metadata arrays holds NaN or infinity";
+const NOTHING: &str = "one of its metadata arrays holds what is no text, number or bool, or is NaN or infinite";

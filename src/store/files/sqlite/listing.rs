@@ -1,7 +1,7 @@
 //! Which rows of `embeddings` a METADATA segment has: by the table itself and by its index, which must agree.
 //! Works inside the caller's transaction; knows neither log nor vectors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 use std::sync::Arc;
@@ -68,11 +68,13 @@ fn in_order(db: &Connection, index: &str) -> rusqlite::Result<bool> {
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut last: Option<(Vec<u8>, Vec<u8>)> = None;
+    let mut last_rank = 0;
     while let Some(row) = rows.next()? {
         let (segment, id) = (bytes(row.get_ref(0)?), bytes(row.get_ref(1)?));
+        let rank = rank(row.get_ref(1)?);
         match &mut last {
             Some((last_segment, last_id)) => {
-                if (last_segment.as_slice(), last_id.as_slice()) >= (segment, id) {
+                if (last_segment.as_slice(), last_rank, last_id.as_slice()) >= (segment, rank, id) {
                     return Ok(false);
                 }
                 for (last, new) in [(last_segment, segment), (last_id, id)] {
@@ -82,8 +84,19 @@ fn in_order(db: &Connection, index: &str) -> rusqlite::Result<bool> {
             }
             None => last = Some((segment.to_vec(), id.to_vec())),
         }
+        last_rank = rank;
     }
     Ok(true)
+}
+
+/// How `SQLite` sorts values of different types.
+const fn rank(value: ValueRef<'_>) -> u8 {
+    match value {
+        ValueRef::Null => 0,
+        ValueRef::Integer(_) | ValueRef::Real(_) => 1,
+        ValueRef::Text(_) => 2,
+        ValueRef::Blob(_) => 3,
+    }
 }
 
 /// An id's bytes. What is no text cannot be asked for, and is told from every text by its first byte.
@@ -108,8 +121,10 @@ pub enum Listing {
 pub struct Damaged {
     /// Every id that either names, with the number of its row in the table, if it has one.
     pub rows: Table,
-    /// What was found, in a sentence without a subject.
-    pub what: String,
+    /// How they do not agree, in a sentence without a subject; None where they do.
+    pub what: Option<String>,
+    /// Rows whose id is no text, so that nothing can ask for them, and what is to be said of them.
+    pub nameless: Option<(u64, String)>,
 }
 
 /// The row number of an entry of [`Damaged::rows`]; None where only the index names the id.
@@ -130,8 +145,8 @@ pub enum Error {
     Sql(rusqlite::Error),
     /// The scratch space's.
     Scratch(io::Error),
-    /// An id that cannot be asked for.
-    Id(String),
+    /// An id that is no text.
+    NoText,
 }
 
 impl From<rusqlite::Error> for Error {
@@ -165,9 +180,9 @@ pub fn list(
     };
     let (walked, page) = match walked {
         Ok(walked) => (Some(walked), None),
-        Err(Error::Sql(rusqlite::Error::QueryReturnedNoRows)) => (None, None),
+        // an id that is no text is found and named by the walk through the table
+        Err(Error::Sql(rusqlite::Error::QueryReturnedNoRows) | Error::NoText) => (None, None),
         Err(Error::Sql(e)) if is_corrupt(&e) => (None, Some(unreadable(&e))),
-        Err(Error::Id(what)) => (None, Some(what)),
         Err(other) => return Err(other),
     };
     if let Some((list, rows)) = walked {
@@ -207,12 +222,9 @@ fn by_index(
     let mut found = statement.query([segment])?;
     let (mut list, mut rows) = (IdList::new(), Rows::default());
     while let Some(row) = found.next()? {
-        let id = match row.get_ref(1)? {
-            ValueRef::Text(bytes) => bytes,
-            other => return Err(Error::Id(format!("it holds an id of type {}", other.data_type()))),
-        };
+        let ValueRef::Text(id) = row.get_ref(1)? else { return Err(Error::NoText) };
         rows.take(row.get(0)?, id);
-        let id = std::str::from_utf8(id).map_err(|e| Error::Id(format!("it holds an id that is no UTF-8 ({e})")))?;
+        let id = std::str::from_utf8(id).map_err(|_| Error::NoText)?;
         if keep(id)? {
             list.push(id);
         }
@@ -227,11 +239,17 @@ fn unreadable(error: &rusqlite::Error) -> String {
 /// Everything that table or index name, as far as their pages can be read, and what does not fit.
 fn damaged(db: &Connection, segment: &str, index: Option<&str>, mut page: Option<String>) -> Result<Damaged, Error> {
     let mut all = Sorter::default();
+    let mut nameless = Nameless::default();
     let mut take = |id: ValueRef<'_>, source: u8, number: i64| -> Result<(), Error> {
-        let ValueRef::Text(id) = id else { return Ok(()) };
-        if std::str::from_utf8(id).is_err() {
-            return Ok(());
-        }
+        let id = match text(id) {
+            Ok(id) => id,
+            Err(why) => {
+                if source == IN_TABLE {
+                    nameless.take(number, why);
+                }
+                return Ok(());
+            }
+        };
         let mut value = vec![source];
         value.extend(number.to_be_bytes());
         all.push(id, &value).map_err(Error::Scratch)
@@ -252,7 +270,49 @@ fn damaged(db: &Connection, segment: &str, index: Option<&str>, mut page: Option
         })?;
         page = walked.or(page);
     }
-    joined(all, page).map_err(Error::Scratch)
+    let in_order = index.map(|index| in_order(db, index)).transpose();
+    let in_order = in_order.or_else(|e| if is_corrupt(&e) { Ok(None) } else { Err(e) })?.unwrap_or(true);
+    let (rows, what) = joined(all, page, in_order && !nameless.rows.is_empty()).map_err(Error::Scratch)?;
+    Ok(Damaged { rows, what, nameless: nameless.told() })
+}
+
+/// The bytes of an id; or why it is no text.
+fn text(id: ValueRef<'_>) -> Result<&[u8], String> {
+    match id {
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).map(|_| bytes).map_err(|e| format!("no UTF-8: {e}")),
+        other => Err(format!("of type {}", other.data_type())),
+    }
+}
+
+/// Rows of the table whose id is no text.
+#[derive(Default)]
+struct Nameless {
+    /// Their numbers: a walk from the other end may find one again.
+    rows: BTreeSet<i64>,
+    first: Option<(i64, String)>,
+}
+
+impl Nameless {
+    /// Rows that are counted.
+    const MOST: usize = 100_000;
+
+    fn take(&mut self, number: i64, why: String) {
+        self.first.get_or_insert((number, why));
+        if self.rows.len() < Self::MOST {
+            self.rows.insert(number);
+        }
+    }
+
+    fn told(self) -> Option<(u64, String)> {
+        let (number, why) = self.first?;
+        let rows = self.rows.len();
+        let (word, over) = (if rows == 1 { "row" } else { "rows" }, if rows == Self::MOST { "at least " } else { "" });
+        let what = format!(
+            "{over}{rows} {word} of the table embeddings with an id that is no text, so that nothing can ask for it (the first \
+             is row {number}: {why}): left out"
+        );
+        Some((rows as u64, what))
+    }
 }
 
 /// Steps through a query until its end; gives the error of a page that cannot be read.
@@ -274,7 +334,7 @@ fn walk(
     }
 }
 
-fn joined(all: Sorter, page: Option<String>) -> io::Result<Damaged> {
+fn joined(all: Sorter, page: Option<String>, in_order: bool) -> io::Result<(Table, Option<String>)> {
     let mut entries = all.sort()?;
     let (mut rows, mut counts) = (Builder::default(), [0_u64; 2]);
     let mut last: Option<(Vec<u8>, Vec<u8>)> = None;
@@ -301,12 +361,12 @@ fn joined(all: Sorter, page: Option<String>) -> io::Result<Damaged> {
     }
     let [table, index] = counts;
     let mut what = match (table, index) {
-        (0, 0) if page.is_none() => "the index is out of order".to_owned(),
+        (0, 0) if page.is_none() && !in_order => "the index is out of order".to_owned(),
         (0, 0) => String::new(),
         _ => format!("{table} ids are in the table and not in its index, {index} in the index and not in the table"),
     };
     if let Some(page) = page {
         what = if what.is_empty() { page } else { format!("{what}; {page}") };
     }
-    Ok(Damaged { rows: rows.finish(), what })
+    Ok((rows.finish(), Some(what).filter(|what| !what.is_empty())))
 }

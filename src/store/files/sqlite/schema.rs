@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use super::values::Client;
+
 /// One row of Chroma's `migrations` table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Migration {
@@ -72,6 +74,8 @@ pub struct Columns {
     pub record_bools: bool,
     /// The table `embedding_metadata_array`.
     pub arrays: bool,
+    /// Which client reads what is not as Chroma writes it.
+    pub client: Client,
 }
 
 impl Layout {
@@ -118,6 +122,12 @@ impl Layout {
         format!("Chroma {versions} layout (sysdb {sysdb}, metadb {metadb}, embeddings_queue {queue})")
     }
 
+    /// The client of the Chroma that has this layout.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        if self.last("metadb") >= 5 { Client::Rust } else { Client::Python }
+    }
+
     /// Whether this reader knows the layout.
     ///
     /// # Errors
@@ -149,7 +159,7 @@ impl Layout {
 ///
 /// # Errors
 /// A sentence that names a missing table or column, or one that could hold content unknown to this reader.
-pub fn columns(tables: &BTreeMap<String, BTreeSet<String>>) -> Result<Columns, String> {
+pub fn columns(tables: &BTreeMap<String, BTreeSet<String>>, client: Client) -> Result<Columns, String> {
     for (table, required, optional) in TABLES {
         let found = tables.get(table).ok_or_else(|| format!("the table {table} is missing"))?;
         if let Some(missing) = required.iter().find(|c| !found.contains(**c)) {
@@ -172,6 +182,7 @@ pub fn columns(tables: &BTreeMap<String, BTreeSet<String>>) -> Result<Columns, S
         collection_bools: has("collection_metadata", "bool_value"),
         record_bools: has("embedding_metadata", "bool_value"),
         arrays: arrays.is_some(),
+        client,
     })
 }
 
@@ -220,13 +231,13 @@ mod tests {
             .iter()
             .map(|(name, required, _)| ((*name).to_owned(), required.iter().map(|c| (*c).to_owned()).collect()))
             .collect();
-        assert!(!columns(&tables).unwrap().arrays);
+        assert!(!columns(&tables, Client::Rust).unwrap().arrays);
         tables.get_mut("embeddings").unwrap().insert("shard".to_owned());
-        assert_eq!(columns(&tables).unwrap_err(), "the table embeddings has the unknown column shard");
+        assert_eq!(columns(&tables, Client::Rust).unwrap_err(), "the table embeddings has the unknown column shard");
         tables.get_mut("embeddings").unwrap().remove("shard");
         tables.get_mut("embeddings").unwrap().remove("seq_id");
-        assert_eq!(columns(&tables).unwrap_err(), "the table embeddings has no column seq_id");
+        assert_eq!(columns(&tables, Client::Rust).unwrap_err(), "the table embeddings has no column seq_id");
         tables.remove("segments");
-        assert_eq!(columns(&tables).unwrap_err(), "the table segments is missing");
+        assert_eq!(columns(&tables, Client::Rust).unwrap_err(), "the table segments is missing");
     }
 }
