@@ -93,7 +93,7 @@ fn a_report_a_table_and_progress_lines() {
     let report = Migration::new(&from, &to).only(&["synced_l2=memories"]).args(["--log-format", "json"]).verified();
     let keys: Vec<_> = report.json.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = ["schema", "verdict", "reason", "message", "direction", "startedAt", "finishedAt"];
-    assert_eq!(keys, [expected.as_slice(), &["preflight", "counts", "verification", "collections"]].concat());
+    assert_eq!(keys, [expected.as_slice(), &["preflight", "counts", "verification", "rate", "collections"]].concat());
     assert_eq!(report.json["direction"], "local-to-remote");
     assert!(report.json["startedAt"].as_str() <= report.json["finishedAt"].as_str());
     let collection = report.collection("memories");
