@@ -48,12 +48,11 @@ pub fn parse(input: impl BufRead, len: u64) -> io::Result<Result<IndexMetadata, 
     if let Some(error) = machine.scratch {
         return Err(error);
     }
-    found.map_or_else(
-        |what| Ok(Err(what)),
-        |([dimension, max_seq_id, total], [forward, backward])| {
-            Ok(Labels::of(forward, backward)?.map(|labels| IndexMetadata { dimension, max_seq_id, total, labels }))
-        },
-    )
+    let ([dimension, max_seq_id, total], [forward, backward]) = match found {
+        Ok(found) => found,
+        Err(what) => return Ok(Err(what)),
+    };
+    Ok(Labels::of(forward, backward)?.map(|labels| IndexMetadata { dimension, max_seq_id, total, labels }))
 }
 
 /// Reads opcode by opcode. Memory is bounded: texts, memo and maps go to scratch space.
