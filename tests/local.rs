@@ -277,7 +277,7 @@ async fn a_truncated_or_torn_index_is_said_and_stops_nothing_else() {
         ("truncate", &[SYNCED, "length.bin", "6"], "6 bytes"),
         ("truncate", &[SYNCED, "header.bin", "60"], "60 bytes"),
         ("truncate", &[SYNCED, "index_metadata.pickle", "90"], "of 90"),
-        ("tear", &[SYNCED], "rows are whole"),
+        ("tear", &[SYNCED], "44 of 44 ids"),
         ("foreign-pickle", &[SYNCED], "was not executed"),
     ];
     for (how, args, what) in damages {
