@@ -82,6 +82,26 @@ fn readable(after: &Vectors, whole: &Vectors, case: &str) -> usize {
     after.values().flatten().count()
 }
 
+/// The rows of two indexes were swapped: 0.4, whose log keeps every vector, was read from the index alone, and 100 of another
+/// collection's vectors were called verified.
+#[tokio::test]
+async fn rows_that_the_log_contradicts_are_read_from_the_log() {
+    for version in ["0.4.24", "1.5.9"] {
+        let store = committed(version);
+        let whole = one(&store.path, "synced_l2").await;
+        let [l2, ip] = ["synced_l2", "synced_ip"].map(|name| folder(&store.path, name).join("data_level0.bin"));
+        let (rows, others) = (fs::read(&l2).unwrap(), fs::read(&ip).unwrap());
+        fs::write(&l2, others).unwrap();
+        fs::write(&ip, rows).unwrap();
+        [l2, ip].iter().for_each(|path| age(path));
+        let after = one(&store.path, "synced_l2").await;
+        if version == "0.4.24" {
+            assert_eq!(after.vectors, whole.vectors);
+        }
+        says(&after.remarks.damage, &["other ones in the index", "taken from the log"]);
+    }
+}
+
 /// A folder in place of a file, a file in place of the folder, a pipe: nothing of the whole store was read, or it hung.
 #[tokio::test]
 async fn what_is_no_file_costs_what_stood_in_it_and_no_more() {

@@ -127,26 +127,29 @@ impl Replay {
 
     /// Where the vector is after an entry.
     fn moved(&self, seq_id: i64, operation: Operation, has_vector: bool) -> Option<At> {
-        let Known { row, indexed, whole_log } = self.known;
         match (operation, self.vector) {
             (Operation::Delete, _) => Some(At::Deleted(seq_id)),
-            _ if !has_vector || self.ignores(operation) => self.vector,
-            (Operation::Add, None) if indexed.is_none() => {
-                let is_first = whole_log || row.is_none_or(|row| row == seq_id);
-                Some(if is_first { At::Entry(seq_id) } else { At::Doubtful(seq_id) })
+            _ if !has_vector || self.ignores(seq_id, operation) => self.vector,
+            (Operation::Add, None) if self.known.indexed.is_none() && !self.is_first(seq_id) => {
+                Some(At::Doubtful(seq_id))
             }
             _ => Some(At::Entry(seq_id)),
         }
     }
 
-    /// Whether the index ignores it: an add of a vector that it has, an update of one that it has not. Where it lacks a
+    /// Whether an add that no entry comes before made the record: the index's vector has to be the add's then.
+    fn is_first(&self, seq_id: i64) -> bool {
+        self.known.whole_log || self.known.row.is_none_or(|row| row == seq_id)
+    }
+
+    /// Whether the index ignores it: an add of a vector that it has by an earlier entry, an update of one that it has not. Where it lacks a
     /// record that the tables have, there was a vector to update.
-    fn ignores(&self, operation: Operation) -> bool {
+    fn ignores(&self, seq_id: i64, operation: Operation) -> bool {
         let Known { row, indexed, .. } = self.known;
         match operation {
             Operation::Add => match self.vector {
                 Some(at) => !matches!(at, At::Deleted(_)),
-                None => indexed == Some(true),
+                None => indexed == Some(true) && !self.is_first(seq_id),
             },
             Operation::Update => match self.vector {
                 Some(at) => matches!(at, At::Deleted(_)),
@@ -238,7 +241,14 @@ mod tests {
                 Effect { changes: Some(changes(true, false, &[1])), vector: Some(VectorAt::Entry(1)) },
                 hidden,
             ),
-            ("an add that both have", Some(1), Some(true), &[(Add, true)], Effect::default(), Hidden::default()),
+            (
+                "an add that the tables have and the index may have",
+                Some(1),
+                Some(true),
+                &[(Add, true)],
+                Effect { changes: None, vector: Some(VectorAt::Either(1)) },
+                Hidden::default(),
+            ),
             ("an add of an id that existed", Some(0), Some(true), &[(Add, true)], Effect::default(), Hidden::default()),
             (
                 "an update that the tables lack",

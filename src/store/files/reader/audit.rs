@@ -236,7 +236,7 @@ fn log(state: &State, audit: &Audit, remarks: &mut Remarks) {
     let marks = format!("tables {}, index {}, last entry {last}", sequence.metadata, sequence.vector);
     let changes = named(&overlay.changes).map(|which| format!("changes of {which} were never applied"));
     let vectors = named(&overlay.vectors).map(|which| format!("vectors of {which} are not in the index"));
-    let older = audit.stale.named().map(|which| format!("vectors of {which} are older in the index"));
+    let older = audit.stale.named().map(|which| format!("vectors of {which} are other ones in the index"));
     let hidden: Vec<String> = [changes, vectors, older].into_iter().flatten().collect();
     if !hidden.is_empty() {
         remarks.damage.push(format!(
