@@ -119,7 +119,7 @@ pub struct Lost {
 }
 
 /// Reads every row, in the order of the file, and hands each to `take` with the square of its vector's length. Where the
-/// medium fails, the rows of that block are read one by one; after [`FAILING`] of them the rest is lost, too.
+/// medium fails, the rows of that block are read one by one; after a thousand of them the rest is lost, too.
 ///
 /// # Errors
 /// When the file ends before the header's count, or cannot be read for a reason that lies not in the file.
