@@ -116,8 +116,7 @@ impl<R: Read> Machine<R> {
         let [code] = self.bytes::<1>()?;
         match code {
             0x80 => self.protocol()?,
-            // A frame is only a hint for reading ahead.
-            0x95 => self.bytes::<8>().map(|_| ())?,
+            0x95 => self.bytes::<8>().map(|_| ())?, // a frame: only a hint for reading ahead
             b'(' => self.mark()?,
             b'}' => self.dict()?,
             b')' => self.push_small(Value::Tuple)?,
@@ -365,7 +364,7 @@ impl<R: Read> Machine<R> {
         String::from_utf8(bytes).map_err(|e| e.to_string())
     }
 
-    /// Takes the known attributes out of the root: dimension, last `seq_id` and number of labels, and both maps.
+    /// Takes the known attributes out of the root: numbers, and both maps.
     fn finish(&mut self, root: Value) -> Result<([Option<i64>; 3], [Map; 2]), String> {
         let ((Value::Dict(number), None) | (Value::Object, Some(number))) = (root, self.state) else {
             return Err("it holds neither a dict nor a PersistentData object".to_owned());
