@@ -316,3 +316,21 @@ async fn a_source_that_syncs_faster_than_its_index_loads_is_read_and_each_vector
         a_source_that_syncs_is_read(version, space).await;
     }
 }
+
+/// An entry of the log was purged between two windows of a run, and no number tells of it: what was known of the log named it
+/// still, and the record was unreadable though a newer index had it.
+#[tokio::test]
+async fn an_entry_that_is_purged_after_the_log_was_walked_through_is_looked_for_anew() {
+    let store = committed("1.5.9");
+    let reader = LocalStore::open_source(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap();
+    let collection = named(&reader, "texts_log").await;
+    let ids = reader.ids(&collection).await.unwrap().iter().collect::<std::io::Result<Vec<_>>>().unwrap();
+    let first = reader.fetch(&collection, &ids[..1]).await.unwrap();
+    assert!(matches!(&first[0], Fetched::Record { origin: Origin::Wal, .. }), "{first:?}");
+    let database = rusqlite::Connection::open(store.path.join("chroma.sqlite3")).unwrap();
+    assert_eq!(database.execute("DELETE FROM embeddings_queue WHERE id = ?", [&ids[1]]).unwrap(), 1);
+    let found = reader.fetch(&collection, &ids[1..3]).await.unwrap();
+    assert!(matches!(&found[1], Fetched::Record { .. }), "{found:?}");
+    let Fetched::Unreadable { why, .. } = &found[0] else { panic!("{found:?}") };
+    assert!(why.contains("neither in the write-ahead log nor in an index"), "{why}");
+}

@@ -247,13 +247,15 @@ impl Core {
         // A file that changed explains an error, and spoils an answer.
         state.check()?;
         let Window { fetched, said, outdated } = window?;
+        let of = state.sequence;
         if !outdated.is_empty() {
             state.outdate(&shared.indexes);
+            self.states.remove(&collection.id);
         }
         if !said.is_empty() {
             self.shared.amend(&collection.id, |audit| audit.take(said));
         }
-        Ok(Answer { fetched, of: state.sequence, outdated })
+        Ok(Answer { fetched, of, outdated })
     }
 
     /// These records changed faster than the index could be loaded.

@@ -153,11 +153,13 @@ impl Indexes {
         Ok(held)
     }
 
-    /// Says that the index with these stamps could not answer: a newer one is loaded once its files have changed.
+    /// Says that the index with these stamps, and what was known of the log beside it, could not answer: a newer one is loaded
+    /// once its files have changed, and the log is walked through again.
     pub fn outdate(&self, folder: &Path, stamps: &Stamps) {
         let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = known.get_mut(folder).filter(|loaded| loaded.held.stamps == *stamps) {
-            loaded.is_outdated = true;
+            (loaded.is_outdated, loaded.overlay) = (true, None);
+            self.bases.lock().unwrap_or_else(PoisonError::into_inner).remove(folder);
         }
     }
 

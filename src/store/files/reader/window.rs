@@ -240,11 +240,11 @@ impl Pending {
         (id, content, at): (&str, Content, Option<VectorAt>),
     ) -> Attempt<()> {
         let logged = |seq_id| {
-            let vector = match tables::entry_vector(db, seq_id).map_err(|e| failure(file, &e))? {
-                Some((bytes, encoding)) => queue::vector(&bytes, encoding.as_deref(), collection.dimension),
-                None => Err(format!("entry {seq_id} of embeddings_queue is gone")),
+            let entry = tables::entry_vector(db, seq_id).map_err(|e| failure(file, &e))?;
+            let vector = |(bytes, encoding): (Vec<u8>, Option<String>)| {
+                queue::vector(&bytes, encoding.as_deref(), collection.dimension)
             };
-            Ok::<_, Failure>(vector)
+            Ok::<_, Failure>(entry.map(vector))
         };
         let row = match &*state.vectors {
             Vectors::Index(index) => index.row(id).map_err(scratch::failed)?,
@@ -263,7 +263,11 @@ impl Pending {
         };
         match (at, row) {
             (Some(VectorAt::Entry(seq_id)), _) | (Some(VectorAt::Either(seq_id)), Err(_)) => {
-                self.done.push(finished(id.to_owned(), content, logged(seq_id)?, Origin::Wal));
+                match logged(seq_id)? {
+                    Some(vector) => self.done.push(finished(id.to_owned(), content, vector, Origin::Wal)),
+                    // purged since the log was walked through: a newer index has it
+                    None => self.outdated.push(id.to_owned()),
+                }
             }
             (Some(VectorAt::Deleted), _) => {
                 self.done.push(unreadable(id, "its metadata is there, but the log has deleted its vector"));
@@ -276,7 +280,7 @@ impl Pending {
             }
             (at, Ok(row)) => {
                 let logged = match at {
-                    Some(VectorAt::Either(seq_id)) => Some(logged(seq_id)?),
+                    Some(VectorAt::Either(seq_id)) => logged(seq_id)?,
                     _ => None,
                 };
                 self.rows.push(Waiting { row, id: id.to_owned(), content, logged });
