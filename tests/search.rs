@@ -136,9 +136,27 @@ fn a_server_of_the_pod_is_asked_and_not_restarted() {
     assert_eq!(search["notes"], json!([note]), "{search}");
 }
 
+/// A target of 0.4.24 with fewer records than it puts into its graph failed: it computes their distances in doubles.
+#[test]
+fn few_records_of_0_4_24() {
+    let source = generated("0.4.24", 40, 24, "l2");
+    let copy = generated("0.4.24", 40, 24, "l2");
+    let server = ChromaServer::start("0.4.24", &copy.path);
+    let report = Migration::verify(&local(&source.path, DEFAULT), &remote(&server, DEFAULT))
+        .args(["--search", "require"])
+        .verified();
+    let search = &report.collection(NAME)["search"];
+    assert_eq!((&search["recallMean"], &search["wrongAnswers"]), (&1.0.into(), &0.into()), "{search}");
+    assert!(report.message().contains("source and target are identical"), "{}", report.message());
+}
+
 /// Verifies the target through a proxy with this rule for searches, in both modes.
 async fn through(verb: &'static str, rule: Fault) -> (Report, Report) {
-    let source = generated("1.5.9", 400, 24, "l2");
+    through_of("l2", verb, rule).await
+}
+
+async fn through_of(space: &str, verb: &'static str, rule: Fault) -> (Report, Report) {
+    let source = generated("1.5.9", 400, 24, space);
     let (target, _folder) = filled(&source);
     let proxy = Proxy::start(&target.url, move |seen: &Seen| {
         // the probe of the distance asks for vectors, and a read by id for parts: those answers stay true
@@ -167,6 +185,25 @@ async fn answers_that_are_swapped_are_told_and_can_fail_a_run() {
     assert_eq!(required.reason(), "SearchDegraded");
     assert_eq!(required.count("verified"), 400, "the records are right");
     required.says(&["distances", "every one is equal", "--search report"]);
+    assert!(!required.message().contains("are identical"), "{}", required.message());
+    assert_eq!(required.json["verification"]["identical"], false);
+}
+
+/// Each of these passed: one record in all places, no distance at all, no record of an `ip` collection, an id of nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_no_search_can_give_fail_what_is_required() {
+    for (space, verb, lie, says) in [
+        ("l2", "query", Lie::EachSame, "has a record twice"),
+        ("cosine", "query", Lie::EachNull, "distances in its answers"),
+        ("ip", "query", Lie::EachEmpty, "has 0 records, and 10 were asked for"),
+        ("l2", "get", Lie::Stranger, "ids in its answers are in neither side"),
+    ] {
+        let (reported, required) = through_of(space, verb, Fault::Lie(lie)).await;
+        let search = &reported.collection(NAME)["search"];
+        assert_eq!(required.reason(), "SearchDegraded", "{lie:?}: {search}");
+        assert_eq!(required.count("verified"), 400, "the records are right");
+        assert!(required.message().contains(says), "{lie:?}: {}", required.message());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,20 +71,20 @@ pub struct SearchStatus {
     /// The same for the source's own server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_recall_mean: Option<f64>,
-    /// Wrong distances, ids and filters in answers.
+    /// Answers, distances, ids and filters that are wrong.
     pub wrong: i64,
 }
 
 impl From<&report::Search> for SearchStatus {
     fn from(search: &report::Search) -> Self {
-        let report::Search { queries, recall_mean, source_recall_mean, wrong_distances, unknown_ids, filters, .. } =
-            search;
+        let report::Search { queries, recall_mean, source_recall_mean, filters, .. } = search;
+        let wrong = search.wrong_answers + search.wrong_distances + search.unknown_ids + filters.wrong;
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         Self {
             queries: number(*queries),
             recall_mean: *recall_mean,
             source_recall_mean: *source_recall_mean,
-            wrong: number(wrong_distances + unknown_ids + filters.wrong),
+            wrong: number(wrong),
         }
     }
 }

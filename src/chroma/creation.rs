@@ -268,6 +268,7 @@ pub fn differences(source: &Collection, target: &Collection, new: Option<&NewCol
 pub fn disagreements(source: &Collection, target: &Collection) -> Vec<String> {
     let Differences { vital, others } = differences(source, target, None);
     let mut all = [vital, others].concat();
+    all.extend(shown_differences(source, target));
     if let (Some(ours), None, None) = (function(source), function(target), function_difference(source, target)) {
         all.push(format!("no embedding function can be recorded there, in the source {:?}", ours.name));
     }
@@ -275,6 +276,29 @@ pub fn disagreements(source: &Collection, target: &Collection) -> Vec<String> {
         all.push("its index is HNSW, in the source SPANN".to_owned());
     }
     all
+}
+
+/// `hnsw:*` metadata that clients are shown as another value, though the engine may go by neither. What a target before 1.0 has
+/// in place of a configuration is the same.
+fn shown_differences(source: &Collection, target: &Collection) -> Vec<String> {
+    let written = settings::written(source);
+    let carries = |key: &str, value: &Value| {
+        let is_space = key == "hnsw:space" && *value == Value::Str(source.distance.as_str().to_owned());
+        let parameter = written.iter().find(|(parameter, _)| parameter.metadata_key() == key);
+        is_space || parameter.is_some_and(|(_, number_there)| same_value(&number(number_there), value))
+    };
+    let of = |metadata: &Metadata| -> Vec<String> {
+        metadata.keys().filter(|key| key.starts_with("hnsw:")).cloned().collect()
+    };
+    let told = |key: String| match (source.metadata.get(&key), target.metadata.get(&key)) {
+        (Some(a), Some(b)) => (!same_value(a, b)).then(|| format!("metadata {key:?} has another value")),
+        (Some(_), None) => Some(format!("metadata {key:?} is missing")),
+        (None, Some(value)) => (!carries(&key, value)).then(|| format!("metadata {key:?} is not in the source")),
+        (None, None) => None,
+    };
+    let keys: std::collections::BTreeSet<String> =
+        of(&source.metadata).into_iter().chain(of(&target.metadata)).collect();
+    keys.into_iter().filter_map(told).collect()
 }
 
 fn metadata_differences(source: &Metadata, target: &Metadata) -> Vec<String> {
@@ -343,6 +367,23 @@ mod tests {
             schema: None,
             unreadable: None,
         }
+    }
+
+    /// The files of 1.5.9 were changed: its client shows 101, and both were called identical.
+    #[test]
+    fn metadata_that_clients_are_shown_is_compared_as_they_are_shown_it() {
+        let of = |threshold: Option<i64>| {
+            let shown: Vec<(&str, Value)> =
+                threshold.map(|n| ("hnsw:sync_threshold", Value::Int(n))).into_iter().collect();
+            collection(&shown, json!({"hnsw": {"space": "l2", "sync_threshold": 100}}))
+        };
+        let told = |a, b| disagreements(&of(a), &of(b));
+        assert_eq!(told(Some(100), Some(101)), ["metadata \"hnsw:sync_threshold\" has another value"]);
+        assert_eq!(told(Some(100), None), ["metadata \"hnsw:sync_threshold\" is missing"]);
+        assert_eq!(told(None, Some(101)), ["metadata \"hnsw:sync_threshold\" is not in the source"]);
+        assert!(told(Some(100), Some(100)).is_empty());
+        assert!(told(None, Some(100)).is_empty(), "so a server before 1.0 keeps what a configuration says");
+        assert!(differences(&of(Some(100)), &of(Some(101)), None).others.is_empty(), "it is not in effect");
     }
 
     fn modern(space: &str, more: &Json) -> Collection {

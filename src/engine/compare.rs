@@ -113,7 +113,7 @@ impl Seen {
                     if let Some(ulps) = value_distance(value, other) {
                         self.ulps = self.ulps.max(ulps);
                     } else {
-                        self.differ(field(), format!("{} != {}", shown_value(value), shown_value(other)));
+                        self.differ(field(), shown_difference(value, other));
                     }
                 }
             }
@@ -154,6 +154,21 @@ fn shown_value(value: &Value) -> String {
     }
 }
 
+/// Two values that are not the same; of lists of one length the first elements that differ.
+fn shown_difference(source: &Value, target: &Value) -> String {
+    if let (Value::List(a), Value::List(b)) = (source, target)
+        && a.len() == b.len()
+    {
+        let differ = |(_, (a, b)): &(usize, (&Value, &Value))| value_distance(a, b).is_none();
+        let mut all = a.iter().zip(b).enumerate().filter(differ);
+        if let Some((n, (first, other))) = all.next() {
+            let (wrong, of) = (all.count() + 1, a.len());
+            return format!("{wrong} of {of} elements; element {n}: {}", shown_difference(first, other));
+        }
+    }
+    format!("{} != {}", shown_value(source), shown_value(target))
+}
+
 /// Quoted, with its length where it is cut: a report names a difference, it is no copy of the data.
 fn shortened(text: &str) -> String {
     const SHOWN: usize = 40;
@@ -184,6 +199,23 @@ mod tests {
             Comparison::Equal(_) => Vec::new(),
             Comparison::Different(all) => all.into_iter().map(|d| d.field).collect(),
         }
+    }
+
+    /// It said `list of 3 != list of 3`.
+    #[test]
+    fn an_element_that_differs_is_named() {
+        let list = |numbers: &[i64]| Value::List(numbers.iter().copied().map(Value::Int).collect());
+        let told = |a: &[i64], b: &[i64]| match compare(
+            &record(&[1.0], &[("arr", list(a))]),
+            &record(&[1.0], &[("arr", list(b))]),
+            Distance::L2,
+        ) {
+            Comparison::Different(all) => all.into_iter().map(|one| one.field + ": " + &one.detail).collect(),
+            Comparison::Equal(_) => String::new(),
+        };
+        assert_eq!(told(&[1, 2, 3], &[1, 5, 3]), "metadata.arr: 1 of 3 elements; element 1: int 2 != int 5");
+        assert_eq!(told(&[1, 2, 3], &[4, 2, 6]), "metadata.arr: 2 of 3 elements; element 0: int 1 != int 4");
+        assert_eq!(told(&[1, 2], &[1, 2, 3]), "metadata.arr: list of 2 != list of 3");
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod sum;
 
 pub(super) use again::check_again;
 pub(super) use ask::{check, prepare};
-pub(super) use sum::{degraded, recall};
+pub(super) use sum::{degraded, left_out, recall};
 
 /// What follows from the search check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

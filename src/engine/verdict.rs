@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use super::halt::{Halt, exit_of};
 use super::verify::Compared;
-use super::{Context, Extras, Outcome, Pair, Run, Search, SearchMode, quiet, search};
+use super::{Context, Extras, Options, Outcome, Pair, Run, Search, SearchMode, quiet, search};
 use crate::exit::Exit;
 use crate::report::{Check, CollectionReport, Counts, Direction, Reason, Report, SCHEMA, Verdict};
 use crate::store::{Finding, Target};
-use words::{Task, beside, forbidden};
+use words::{Task, beside, forbidden, held_too};
 
 /// How far a run got. Only `Proved` can become the reason `Verified`, and only verification can make a [`Compared`].
 pub(super) enum End {
@@ -39,7 +39,7 @@ pub(super) fn outcome(
         Ok(End::Planned) => (Reason::DryRunCompleted, planned(run, &counts)),
         Ok(End::Counted) => counted(run, &counts, context.options.extras),
         Ok(End::Proved(proofs)) => {
-            searched(run, context.options.search, proved(Task::Migration, run, &counts, proofs, context.options.extras))
+            searched(run, context.options.search, proved(Task::Migration, run, &counts, proofs, context.options))
         }
     };
     let names = format!("{} to {}", context.source.name(), target.name());
@@ -67,11 +67,9 @@ pub(super) fn verified_only(
     }
     let counts = total(&collections);
     let (reason, message) = match ended {
-        Ok(End::Proved(proofs)) => searched(
-            run,
-            context.options.search,
-            proved(Task::Comparison, run, &counts, proofs, context.options.extras),
-        ),
+        Ok(End::Proved(proofs)) => {
+            searched(run, context.options.search, proved(Task::Comparison, run, &counts, proofs, context.options))
+        }
         Ok(_) => (Reason::InternalError, "a comparison ended without a proof; please report this".to_owned()),
         Err(halt) => (halt.reason(false), halt.to_string()),
     };
@@ -164,12 +162,19 @@ fn total(collections: &[CollectionReport]) -> Counts {
 /// Adds what searches in the target answer, which makes a proved run fail only where that is required.
 fn searched(run: &Run, asked: Search, (reason, message): (Reason, String)) -> (Reason, String) {
     let is_proved = matches!(reason, Reason::Verified | Reason::VerifiedWithSkips);
-    let Some(why) = search::degraded(run, asked).filter(|_| is_proved) else { return (reason, message) };
-    if asked.mode == SearchMode::Require {
-        let allow = "To accept it, use --search report (verification.search.mode: Report)";
-        return (Reason::SearchDegraded, format!("search check: {why}. {message}. {allow}"));
+    if !is_proved {
+        return (reason, message);
     }
-    (reason, format!("{message}. Search check: {why}"))
+    let left_out =
+        search::left_out(run, asked).map(|left_out| format!(". Search check: {left_out}")).unwrap_or_default();
+    match search::degraded(run, asked) {
+        None => (reason, message + &left_out),
+        Some(why) if asked.mode == SearchMode::Require => {
+            let allow = "To accept it, use --search report (verification.search.mode: Report)";
+            (Reason::SearchDegraded, format!("search check: {why}{left_out}. {message}. {allow}"))
+        }
+        Some(why) => (reason, format!("{message}. Search check: {why}")),
+    }
 }
 
 fn planned(run: &Run, counts: &Counts) -> String {
@@ -191,22 +196,23 @@ fn beyond(run: &Run) -> String {
 fn counted(run: &Run, counts: &Counts, extras: Extras) -> (Reason, String) {
     let (pairs, task) = (&run.pairs, Task::Migration);
     if let Some(problems) = task.problems(run) {
-        return (Reason::VerificationFailed, problems);
+        return (Reason::VerificationFailed, problems + &held_too(run, extras));
     }
     if let Some(pair) = pairs.iter().find(|pair| pair.target_after < pair.target_before + pair.sent) {
         let expected = pair.target_before + pair.sent;
         let message = format!(
-            "collection {} should hold {expected} records and holds {}; run it again with verification Full",
+            "collection {} should hold {expected} records and holds {}; run it again with verification Full{}",
             pair.target_words(),
-            pair.target_after
+            pair.target_after,
+            held_too(run, extras)
         );
         return (Reason::VerificationFailed, message);
     }
     if let Some(message) = task.unread(run) {
-        return (Reason::Unavailable, message);
+        return (Reason::Unavailable, message + &held_too(run, extras));
     }
     if counts.unreadable > 0 {
-        return (Reason::VerificationFailed, task.unreadable(counts.unreadable));
+        return (Reason::VerificationFailed, task.unreadable(counts.unreadable) + &held_too(run, extras));
     }
     if let Some(message) = forbidden(run, extras, "Contents were not compared, as verification Counts asks") {
         return (Reason::VerificationFailed, message);
@@ -220,35 +226,38 @@ fn counted(run: &Run, counts: &Counts, extras: Extras) -> (Reason, String) {
     (Reason::CountsVerified, message)
 }
 
-fn proved(task: Task, run: &Run, counts: &Counts, proofs: &[Compared], extras: Extras) -> (Reason, String) {
+fn proved(task: Task, run: &Run, counts: &Counts, proofs: &[Compared], options: &Options) -> (Reason, String) {
     if proofs.len() != run.pairs.len() || !counts.is_complete() {
         let message = format!("the counts do not add up ({counts:?}); please report this bug with this run's output");
         return (Reason::InternalError, message);
     }
+    let held = held_too(run, options.extras);
     if let Some(problems) = task.problems(run) {
         let differs = counts.different + counts.missing > 0;
         let and = if differs { task.differing(counts) } else { task.rest(counts.unreadable) };
-        return (Reason::VerificationFailed, format!("{problems}. {and}"));
+        return (Reason::VerificationFailed, format!("{problems}. {and}{held}"));
     }
     if counts.different + counts.missing > 0 {
-        return (Reason::VerificationFailed, task.differing(counts));
+        return (Reason::VerificationFailed, task.differing(counts) + &held);
     }
     if let Some(message) = task.unread(run) {
-        return (Reason::Unavailable, message);
+        return (Reason::Unavailable, message + &held);
     }
     if counts.unreadable > 0 {
-        return (Reason::VerificationFailed, task.unreadable(counts.unreadable));
+        return (Reason::VerificationFailed, task.unreadable(counts.unreadable) + &held);
     }
     if counts.changed > 0 {
-        return (Reason::SourceChanging, task.changing(counts.changed));
+        return (Reason::SourceChanging, task.changing(counts.changed) + &held);
     }
     let skipped = counts.conflicts_skipped + counts.duplicates;
     let equal =
         if skipped == 0 { task.equal(counts.verified) } else { format!("{} records verified", counts.verified) };
-    if let Some(message) = forbidden(run, extras, &equal) {
+    if let Some(message) = forbidden(run, options.extras, &equal) {
         return (Reason::VerificationFailed, message);
     }
-    let beside = beside(run, counts, skipped == 0);
+    // a run that ends as SearchDegraded calls nothing identical
+    let is_degraded = options.search.mode == SearchMode::Require && search::degraded(run, options.search).is_some();
+    let beside = beside(run, counts, skipped == 0 && !is_degraded);
     if skipped > 0 {
         let message = format!(
             "{} records verified; skipped: {} with other content in the target (onConflict: Skip), {} duplicates. \

@@ -25,9 +25,15 @@ pub struct Search {
     /// The mean recall of the source's own server for the same queries; absent for a source that is read from files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_recall_mean: Option<f64>,
+    /// The share of records that find themselves on the source's own server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_self_found: Option<f64>,
+    /// Answers to queries that have a record twice, more records than were asked for, or fewer than were asked for and are
+    /// there. Shorter ones do not count where the source's own server gives such, too.
+    pub wrong_answers: u64,
     /// Distances in answers that are not those of the records' vectors.
     pub wrong_distances: u64,
-    /// Ids in answers that neither side holds.
+    /// Ids in answers to queries and filters that neither side holds.
     pub unknown_ids: u64,
     /// Filters, of which the exact answers are known, too.
     pub filters: Filters,

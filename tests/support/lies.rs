@@ -19,6 +19,14 @@ pub(crate) enum Lie {
     OtherVector(usize),
     /// A vector without its last component.
     ShortVector(usize),
+    /// Of each query the first record in all places.
+    EachSame,
+    /// Of each query no distance.
+    EachNull,
+    /// Of each query no record.
+    EachEmpty,
+    /// One id more that nobody has.
+    Stranger,
 }
 
 const COLUMNS: [&str; 5] = ["ids", "embeddings", "documents", "metadatas", "uris"];
@@ -44,9 +52,25 @@ pub(crate) fn told(lie: Lie, body: &[u8]) -> Option<Vec<u8>> {
         Lie::Turned(by) => change(&mut |list| list.rotate_left(by % records)),
         Lie::OtherDocument(n) => copied(&mut json, "documents", n, records)?,
         Lie::OtherVector(n) => copied(&mut json, "embeddings", n, records)?,
+        Lie::EachSame => each(&mut json, "ids", |list| {
+            let first = list.first().cloned().unwrap_or_default();
+            list.fill(first);
+        })?,
+        Lie::EachNull => each(&mut json, "distances", |list| list.fill(Json::Null))?,
+        Lie::EachEmpty => {
+            each(&mut json, "ids", Vec::clear)?;
+            each(&mut json, "distances", Vec::clear)?;
+        }
+        Lie::Stranger => json.get_mut("ids")?.as_array_mut()?.push("nobody's".into()),
         Lie::ShortVector(n) => drop(json.get_mut("embeddings")?.get_mut(n % records)?.as_array_mut()?.pop()),
     }
     serde_json::to_vec(&json).ok()
+}
+
+/// What a column has of each query is changed.
+fn each(json: &mut Json, column: &str, change: impl Fn(&mut Vec<Json>)) -> Option<()> {
+    json.get_mut(column)?.as_array_mut()?.iter_mut().filter_map(Json::as_array_mut).for_each(change);
+    Some(())
 }
 
 /// A value takes the place of the one before it.

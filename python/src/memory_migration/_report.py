@@ -63,6 +63,7 @@ class _SearchMayHave(TypedDict, total=False):
     recallMin: float
     selfFound: float
     sourceRecallMean: float
+    sourceSelfFound: float
 
 
 class Search(_SearchMayHave):
@@ -70,6 +71,7 @@ class Search(_SearchMayHave):
 
     queries: int
     notJudged: int
+    wrongAnswers: int
     wrongDistances: int
     unknownIds: int
     filters: Filters

@@ -49,8 +49,12 @@ pub(crate) async fn check_again(
         };
         match found {
             Ok(found) => {
+                let unjudged = found.unjudged().filter(|unjudged| unjudged.is_owed);
                 if let Some(before) = &mut pair.search.told {
                     merge(before, found.report(None));
+                }
+                if let Some(unjudged) = unjudged {
+                    pair.search.fail(format!("after a restart of its server {}", unjudged.words));
                 }
             }
             Err(Silence::Stopped) => return Err(Halt::Interrupted),
@@ -65,8 +69,9 @@ pub(crate) async fn check_again(
 
 /// Keeps the worse of the answers before and after a restart.
 fn merge(before: &mut report::Search, after: report::Search) {
-    let wrong = |told: &report::Search| told.wrong_distances + told.unknown_ids;
-    let is_worse = wrong(&after) > wrong(before) || after.recall_mean < before.recall_mean;
+    let wrong = |told: &report::Search| told.wrong_distances + told.unknown_ids + told.wrong_answers;
+    let is_worse =
+        wrong(&after) > wrong(before) || after.recall_mean < before.recall_mean || after.self_found < before.self_found;
     if !is_worse {
         return;
     }
@@ -74,8 +79,15 @@ fn merge(before: &mut report::Search, after: report::Search) {
     let mut notes = std::mem::take(&mut before.notes);
     notes.extend(after.notes);
     notes.push(format!("these are the answers after a restart of its server; before it the mean recall was {mean:.2}"));
-    let (source_recall_mean, filters) = (before.source_recall_mean, before.filters);
-    *before = report::Search { source_recall_mean, filters, notes, ..after };
+    *before = report::Search {
+        source_recall_mean: before.source_recall_mean,
+        source_self_found: before.source_self_found,
+        filters: before.filters,
+        // those of filters, too, which are not asked again
+        unknown_ids: before.unknown_ids.max(after.unknown_ids),
+        notes,
+        ..after
+    };
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! Puts the queries and filters of one collection to one store, and holds the answers against what is known. Reads only.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use tokio::time::{Instant, timeout_at};
 
 use super::filters::{Counted, MOST, Said};
-use super::judge::{Judged, judge};
+use super::judge::{Judged, fault, judge};
 use super::nearest::{Exact, TEN};
 use super::quirks;
 use super::silence::Silence;
-use super::sum::{FilterTally, Tally};
+use super::sum::{FilterTally, Open, Tally};
 use crate::engine::Context;
 use crate::engine::ledger::Proof;
 use crate::engine::pair::Pair;
@@ -21,6 +21,8 @@ use crate::store::{Neighbour, Reader, Searches};
 const MORE: usize = 100;
 /// Ids that no listing had and that are looked for by id, of one collection.
 const STRANGERS: usize = 1000;
+/// The same of one filter.
+const FEW: usize = 100;
 
 /// A store's collection that is asked until the time is over.
 pub(super) struct Asked<'a> {
@@ -78,6 +80,16 @@ impl<'a> Asked<'a> {
         }
         Err(Silence::Failed(format!("{} queries got {} answers", queries.len(), answer.len())))
     }
+
+    /// Those ids that it does not answer for.
+    async fn unknown(&self, ids: Vec<String>) -> Result<Vec<String>, Silence> {
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        let held = self.asked(self.reader.held(self.collection, &ids)).await?;
+        let held: HashSet<String> = held.into_iter().collect();
+        Ok(ids.into_iter().filter(|id| !held.contains(id)).collect())
+    }
 }
 
 fn is_verified(pair: &Pair, id: &str) -> std::io::Result<bool> {
@@ -111,32 +123,36 @@ pub(super) async fn all(asked: &Asked<'_>, pair: &Pair) -> Result<Tally, Silence
     let exact = nearest.exact(is_known).map_err(scratch)?;
     let mut tally = Tally::default();
     let mut open: Vec<&Exact<'_>> = exact.iter().collect();
-    let mut strangers = BTreeSet::new();
+    let (mut strangers, mut faults) = (BTreeSet::new(), BTreeMap::new());
+    let verified = pair.ledger.counts(pair.overwrite).verified;
+    let held = verified.saturating_sub(nearest.incomparable() as u64);
     for most in [TEN, MORE] {
         if open.is_empty() {
             break;
         }
         let answer = asked.neighbours(&open, most).await?;
         for (exact, found) in std::mem::take(&mut open).into_iter().zip(&answer) {
-            let unlisted = |id: &&String| matches!(pair.ledger.position(id), Ok(None));
-            strangers.extend(found.iter().map(|one| &one.id).filter(unlisted).cloned());
+            strangers.extend(found.iter().map(|one| &one.id).filter(|id| is_unlisted(pair, id)).cloned());
+            if let Some(fault) = fault(found, most, held) {
+                faults.entry(exact.id).or_insert(fault);
+            }
             match judge(exact, found, most, |id| is_known(id).unwrap_or(false)) {
                 Judged::Found(found) => tally.add(&found),
                 Judged::More => open.push(exact),
-                Judged::Open => tally.leave_open(),
+                Judged::Tied => tally.leave(Open::Tied),
+                Judged::Unverified => tally.leave(Open::Unverified),
             }
         }
     }
-    for _ in open {
-        tally.leave_open();
-    }
-    let strangers: Vec<String> = strangers.into_iter().take(STRANGERS).collect();
-    if !strangers.is_empty() {
-        let held = asked.asked(asked.reader.held(asked.collection, &strangers)).await?;
-        let held: HashSet<String> = held.into_iter().collect();
-        tally.unknown = strangers.into_iter().filter(|id| !held.contains(id)).collect();
-    }
+    open.iter().for_each(|_| tally.leave(Open::Crowded));
+    faults.into_values().for_each(|fault| tally.blame(fault));
+    tally.unknown = asked.unknown(strangers.into_iter().take(STRANGERS).collect()).await?;
     Ok(tally)
+}
+
+/// Whether the source's list has no such id.
+fn is_unlisted(pair: &Pair, id: &str) -> bool {
+    matches!(pair.ledger.position(id), Ok(None))
 }
 
 /// Asks all filters, those that are answered wrongly twice. What a server did not answer is given in words.
@@ -150,14 +166,16 @@ pub(super) async fn filters(
     let verified = pair.ledger.counts(pair.overwrite).verified;
     for counted in pair.search.filters.judged(verified, pair.surplus.extra) {
         let mut said = filter(asked, pair, counted).await;
-        if matches!(said, Ok(Said::Wrong { .. })) {
-            said = filter(asked, pair, counted).await;
+        if said.as_ref().is_ok_and(Said::is_wrong) {
+            let second = filter(asked, pair, counted).await;
+            said = second.map(|second| said.map_or(Said::Open, |first| first.confirmed_by(second)));
         }
         match said {
             Err(Silence::Stopped) => return Err(Silence::Stopped),
             said => sum.add(counted, said, quirks::of(engine).is_some()),
         }
     }
+    told.unknown_ids += sum.unknown.len() as u64;
     let (filters, notes, failure) = sum.report(pair.search.filters.len() as u64, engine);
     told.filters = filters;
     told.notes.extend(notes);
@@ -166,5 +184,10 @@ pub(super) async fn filters(
 
 async fn filter(asked: &Asked<'_>, pair: &Pair, counted: &Counted) -> Result<Said, Silence> {
     let answer = asked.asked(asked.searches.matching(asked.collection, &counted.filter, MOST)).await?;
+    let strangers: BTreeSet<&String> = answer.iter().filter(|id| is_unlisted(pair, id)).collect();
+    let unknown = asked.unknown(strangers.into_iter().take(FEW).cloned().collect()).await?;
+    if !unknown.is_empty() {
+        return Ok(Said::Unknown(unknown));
+    }
     Ok(counted.judge(&answer, asked.searches.engine(), |id| is_verified(pair, id).unwrap_or(false)))
 }

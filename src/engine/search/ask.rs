@@ -24,6 +24,10 @@ use crate::store::Reader;
 const LEAST: Duration = Duration::from_secs(10);
 /// The part of verification's time that all queries may take.
 const PART: u32 = 3;
+/// Why a collection that was not drawn has no answer.
+const OTHERS: &str = "other collections were drawn";
+/// Why a collection has no answer that there was no time for.
+const OVER: &str = "the time for queries was over";
 /// Why a target that is read from files has no answer.
 const FILES: &str = "not asked: files answer no query; name the target's server to check its search";
 
@@ -39,7 +43,8 @@ pub(crate) async fn prepare(context: &Context<'_>, target: &dyn Reader, run: &mu
         if target.searches().is_none() {
             pair.search.silent(FILES.to_owned());
         } else if share == Share::default() {
-            pair.search.silent("not asked: other collections were drawn".to_owned());
+            pair.search.silent(format!("not asked: {OTHERS}"));
+            pair.search.unasked = Some(OTHERS);
         } else {
             match draw(context, pair, share).await {
                 Ok(state) => pair.search = state,
@@ -97,24 +102,34 @@ pub(crate) async fn check(
     for at in order {
         let pair = &mut run.pairs[at];
         match of_pair(context, target, pair, end).await {
-            Ok((told, has_failed)) => (pair.search.told, pair.search.has_failed) = (Some(told), has_failed),
+            Ok(Answered { told, failed, unjudged }) => {
+                (pair.search.told, pair.search.failed, pair.search.unjudged) = (Some(told), failed, unjudged);
+            }
             Err(Silence::Stopped) => return Err(Halt::Interrupted),
             Err(silence) => {
-                pair.search.has_failed = silence.is_failure();
-                pair.search.silent(silence.words());
+                let words = silence.words();
+                match silence {
+                    _ if silence.is_failure() => pair.search.failed = Some(words.clone()),
+                    Silence::Late | Silence::Slow(_) => pair.search.unasked = Some(OVER),
+                    _ => {}
+                }
+                pair.search.silent(words);
             }
         }
     }
     Ok(())
 }
 
-/// What there is to tell of a collection, and whether some of it was asked and not answered.
-async fn of_pair(
-    context: &Context<'_>,
-    target: &dyn Reader,
-    pair: &Pair,
-    end: Instant,
-) -> Result<(report::Search, bool), Silence> {
+/// What came of a collection's queries and filters.
+struct Answered {
+    told: report::Search,
+    /// What was due and is not there.
+    failed: Option<String>,
+    /// Why no query was judged.
+    unjudged: Option<String>,
+}
+
+async fn of_pair(context: &Context<'_>, target: &dyn Reader, pair: &Pair, end: Instant) -> Result<Answered, Silence> {
     let asked = Asked::target(context, target, pair, end)?;
     let found = answers::twice(&asked, pair, context.options.search.min_recall).await?;
     let source = match Asked::source(context, pair, end) {
@@ -124,14 +139,13 @@ async fn of_pair(
     if let Err(Silence::Stopped) = source {
         return Err(Silence::Stopped);
     }
+    let unjudged = found.unjudged();
     let mut told = found.report(source.as_ref().ok());
     told.notes.extend(sum::poor(&told, context.options.search.min_recall));
     let failure = answers::filters(&asked, pair, &mut told).await?;
-    let has_failed = failure.is_some();
-    told.notes.extend(failure);
-    if told.queries + told.not_judged == 0 {
-        told.notes
-            .push("no vector of it can be a query: they are zero, or too long or short to be compared".to_owned());
-    }
-    Ok((told, has_failed))
+    told.notes.extend(failure.clone());
+    let why = unjudged.as_ref().map(|unjudged| unjudged.words.clone());
+    told.notes.extend(why.clone());
+    let owed = unjudged.filter(|unjudged| unjudged.is_owed).map(|unjudged| unjudged.words);
+    Ok(Answered { told, failed: failure.or(owed), unjudged: why })
 }

@@ -65,8 +65,30 @@ pub(super) enum Said {
         /// Verified records that match.
         expected: u64,
     },
+    /// An id is in the answer twice.
+    Twice,
+    /// These ids are in the answer, and neither side holds them.
+    Unknown(Vec<String>),
     /// The answer is longer than can be judged.
     Open,
+}
+
+impl Said {
+    /// Whether a second look is due before this is believed.
+    pub(super) const fn is_wrong(&self) -> bool {
+        matches!(self, Self::Wrong { .. } | Self::Twice | Self::Unknown(_))
+    }
+
+    /// What two looks come to: the second one, of unknown ids those that both had.
+    pub(super) fn confirmed_by(self, second: Self) -> Self {
+        match (self, second) {
+            (Self::Unknown(before), Self::Unknown(mut ids)) => {
+                ids.retain(|id| before.contains(id));
+                if ids.is_empty() { Self::Open } else { Self::Unknown(ids) }
+            }
+            (_, second) => second,
+        }
+    }
 }
 
 impl Filters {
@@ -133,9 +155,12 @@ impl Counted {
 
     /// Judges an answer of at most [`MOST`] ids. Ids that `is_verified` does not know are set aside.
     pub(super) fn judge(&self, answer: &[String], engine: &str, is_verified: impl Fn(&str) -> bool) -> Said {
+        let ids: BTreeSet<&str> = answer.iter().map(String::as_str).collect();
+        if ids.len() < answer.len() {
+            return Said::Twice;
+        }
         let mut found = Sum::default();
-        let ids: BTreeSet<&str> = answer.iter().map(String::as_str).filter(|id| is_verified(id)).collect();
-        for id in ids {
+        for id in ids.into_iter().filter(|id| is_verified(id)) {
             found.take(lot(id));
         }
         let wrong = Said::Wrong { found: found.count, expected: self.exact.count };
@@ -333,7 +358,17 @@ mod tests {
 
     fn said(filter: Filter, answer: &[String], engine: &str) -> Said {
         let filters = counted(filter);
-        filters.judged(30, 0).next().unwrap().judge(answer, engine, |id| id != "stranger")
+        let known: Vec<String> = ids(0..30);
+        filters.judged(30, 0).next().unwrap().judge(answer, engine, |id| known.iter().any(|known| known == id))
+    }
+
+    #[test]
+    fn an_unknown_id_counts_that_is_in_both_answers() {
+        let unknown = |ids: &[&str]| Said::Unknown(ids.iter().map(|id| (*id).to_owned()).collect());
+        assert_eq!(unknown(&["a", "b"]).confirmed_by(unknown(&["b", "c"])), unknown(&["b"]));
+        assert_eq!(unknown(&["a"]).confirmed_by(unknown(&["c"])), Said::Open);
+        assert_eq!(unknown(&["a"]).confirmed_by(Said::Right), Said::Right);
+        assert_eq!(Said::Twice.confirmed_by(unknown(&["c"])), unknown(&["c"]));
     }
 
     #[test]
@@ -364,9 +399,11 @@ mod tests {
         let equal = || Filter::Equal { key: "kind".into(), value: Value::Str("note".into()) };
         let even = ids((0..30).step_by(2));
         assert_eq!(said(equal(), &even, "1.0.0"), Said::Right);
-        let with_others: Vec<String> = even.iter().cloned().chain(["stranger".into(), "r0".into()]).collect();
+        let with_others: Vec<String> = even.iter().cloned().chain(["stranger".into()]).collect();
         assert_eq!(said(equal(), &with_others, "1.0.0"), Said::Right, "what is not verified is set aside");
         assert_eq!(said(equal(), &even[1..], "1.0.0"), Said::Wrong { found: 14, expected: 15 });
+        let twice: Vec<String> = even.iter().cloned().chain(["r0".into()]).collect();
+        assert_eq!(said(equal(), &twice, "0.7.0"), Said::Twice);
         let swapped: Vec<String> = even[1..].iter().cloned().chain(["r1".into()]).collect();
         assert_eq!(said(equal(), &swapped, "1.0.0"), Said::Wrong { found: 15, expected: 15 });
         let within = Filter::Within { key: "year".into(), from: 1, to: 16 };
@@ -416,7 +453,7 @@ mod tests {
         let none = Filter::Equal { key: "kind".into(), value: Value::Str("none".into()) };
         let many = ids(0..10_000);
         assert!(matches!(said(none.clone(), &many, "1.0.0"), Said::Wrong { .. }));
-        let strangers: Vec<String> = std::iter::repeat_n("stranger".to_owned(), MOST).collect();
+        let strangers: Vec<String> = ids(30..30 + i64::try_from(MOST).unwrap());
         assert_eq!(said(none, &strangers, "1.0.0"), Said::Open);
     }
 }

@@ -6,15 +6,54 @@ use super::nearest::{Exact, TEN};
 use crate::model::Distance;
 use crate::store::Neighbour;
 
+/// Distances beyond this may be infinite to a server.
+const HUGE: f32 = 1e37;
+
 /// What came of one query.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Judged {
-    /// More records have the same distance than were kept, or no record is verified.
-    Open,
+    /// More records have the same distance than were kept.
+    Tied,
+    /// No record near it is verified.
+    Unverified,
     /// Records that are not judged took the answer's places: it has to be asked for more.
     More,
     /// It was held against the exact nearest.
     Found(Found),
+}
+
+/// What is wrong with an answer whatever its records are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A record is in it twice.
+    Twice,
+    /// It has more records than were asked for.
+    Long,
+    /// It has so many records, and so many were asked for and are there.
+    Short(usize, usize),
+}
+
+impl Fault {
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Twice => "has a record twice".to_owned(),
+            Self::Long => "has more records than were asked for".to_owned(),
+            Self::Short(found, due) => format!("has {found} records, and {due} were asked for and are there"),
+        }
+    }
+}
+
+/// Looks at an answer to `asked` neighbours from a collection that holds this many records or more.
+pub(super) fn fault(answer: &[Neighbour], asked: usize, held: u64) -> Option<Fault> {
+    let due = usize::try_from(held).unwrap_or(usize::MAX).min(asked);
+    let ids: HashSet<&str> = answer.iter().map(|neighbour| neighbour.id.as_str()).collect();
+    if ids.len() < answer.len() {
+        Some(Fault::Twice)
+    } else if answer.len() > asked {
+        Some(Fault::Long)
+    } else {
+        (answer.len() < due).then_some(Fault::Short(answer.len(), due))
+    }
 }
 
 /// A judged answer.
@@ -38,10 +77,10 @@ pub(super) fn judge(
     is_verified: impl Fn(&str) -> bool,
 ) -> Judged {
     let of = exact.known.len().min(TEN);
-    let Some((_, last)) = of.checked_sub(1).and_then(|at| exact.known.get(at)) else { return Judged::Open };
+    let Some((_, last)) = of.checked_sub(1).and_then(|at| exact.known.get(at)) else { return Judged::Unverified };
     let reach = last + exact.tolerance.at(*last);
     if reach >= exact.horizon {
-        return Judged::Open;
+        return Judged::Tied;
     }
     let mut seen = HashSet::new();
     let fresh = answer.iter().filter(|neighbour| seen.insert(neighbour.id.as_str()));
@@ -53,12 +92,15 @@ pub(super) fn judge(
     let zero = exact.tolerance.at(0.0);
     for Neighbour { id, distance: told } in judged {
         let known = exact.known.iter().find(|(known, _)| **known == **id).map(|(_, distance)| *distance);
-        let is_wrong = |told: f64| match known {
-            Some(known) => (told - f64::from(known)).abs() > f64::from(exact.tolerance.at(known)),
+        let is_wrong = match (known, told) {
+            (Some(known), Some(told)) => (told - f64::from(known)).abs() > f64::from(exact.tolerance.at(known)),
+            // a distance that is not finite, between vectors that are no such distance apart
+            (Some(known), None) => known.abs() < HUGE,
             // it is farther than all that is known
-            None => told < f64::from(exact.horizon - exact.tolerance.at(exact.horizon)),
+            (None, Some(told)) => *told < f64::from(exact.horizon - exact.tolerance.at(exact.horizon)),
+            (None, None) => false,
         };
-        wrong += usize::from(told.is_some_and(is_wrong));
+        wrong += usize::from(is_wrong);
         hits += usize::from(known.is_some_and(|known| known <= reach));
         itself |= id == exact.id || known.is_some_and(|known| known <= zero);
     }
@@ -114,7 +156,7 @@ mod tests {
     #[test]
     fn a_small_collection_counts_what_there_is() {
         assert_eq!(judged(&line(3), &answer(&[0, 1, 2]), 10, &[]), found(3, 3, true));
-        assert_eq!(judged(&line(0), &[], 10, &[]), Judged::Open);
+        assert_eq!(judged(&line(0), &[], 10, &[]), Judged::Unverified);
     }
 
     #[test]
@@ -143,7 +185,33 @@ mod tests {
         for n in 0..50 {
             nearest.offer(&format!("tie {n}"), &[9.25], false);
         }
-        assert_eq!(judged(&nearest, &answer(&[0]), 10, &[]), Judged::Open);
+        assert_eq!(judged(&nearest, &answer(&[0]), 10, &[]), Judged::Tied);
+    }
+
+    /// All distances null were once a recall of 1.0 and no fault.
+    #[test]
+    fn a_distance_that_is_not_finite_is_wrong_between_finite_vectors() {
+        let mut nulls = answer(&[0, 1, 2]);
+        nulls.iter_mut().for_each(|one| one.distance = None);
+        let Judged::Found(found) = judged(&line(3), &nulls, 10, &[]) else { panic!("not judged") };
+        assert_eq!((found.hits, found.wrong), (3, 3));
+        let mut far = line(2);
+        far.offer("2", &[1e20], false);
+        let Judged::Found(found) = judged(&far, &nulls, 10, &[]) else { panic!("not judged") };
+        assert_eq!((found.hits, found.wrong), (3, 2), "single precision has no number for that one");
+    }
+
+    /// One record ten times, and no record at all, were once no fault.
+    #[test]
+    fn an_answer_has_each_record_once_and_as_many_as_there_are() {
+        let of = |ids: &[u8], asked, held| fault(&answer(ids), asked, held);
+        assert_eq!(of(&[1; 10], 10, 50), Some(Fault::Twice));
+        assert_eq!(of(&[1, 2, 1], 10, 3), Some(Fault::Twice));
+        assert_eq!(of(&[], 10, 50), Some(Fault::Short(0, 10)));
+        assert_eq!(of(&[0, 1], 10, 3), Some(Fault::Short(2, 3)));
+        assert_eq!(of(&[0, 1, 2], 2, 3), Some(Fault::Long));
+        assert_eq!((of(&[0, 1, 2], 10, 3), of(&[0, 1, 2], 10, 2), of(&[], 10, 0)), (None, None, None));
+        assert_eq!(of(&[0, 1, 2], 3, u64::MAX), None);
     }
 
     #[test]

@@ -13,8 +13,12 @@ pub(crate) struct State {
     pub(super) nearest: Option<Nearest>,
     pub(super) filters: Filters,
     pub(super) told: Option<report::Search>,
-    /// Whether the target did not answer what it was asked.
-    pub(super) has_failed: bool,
+    /// What was asked, and not answered or not to be judged, though it was due.
+    pub(super) failed: Option<String>,
+    /// Why no query of it was judged.
+    pub(super) unjudged: Option<String>,
+    /// Why nothing was asked of it, where that is the bound of a run.
+    pub(super) unasked: Option<&'static str>,
 }
 
 impl State {
@@ -48,12 +52,13 @@ impl State {
 
     /// Notes that an answer was due and did not come.
     pub(super) fn fail(&mut self, why: String) {
-        self.has_failed = true;
+        self.failed = Some(why.clone());
         self.note(why);
     }
 
     /// A collection without an answer, and why.
     pub(super) fn silent(&mut self, why: String) {
-        self.told = Some(report::Search { notes: vec![why], ..report::Search::default() });
+        self.told = Some(report::Search { notes: vec![why.clone()], ..report::Search::default() });
+        self.unjudged = Some(why);
     }
 }

@@ -1,7 +1,9 @@
 //! From judged answers to what a report, a verdict and a person are told. Pure.
 
+use std::collections::BTreeSet;
+
 use super::filters::{Counted, Said};
-use super::judge::Found;
+use super::judge::{Fault, Found};
 use super::silence::Silence;
 use crate::engine::{Pair, Run, Search, SearchMode};
 use crate::model::Distance;
@@ -9,6 +11,30 @@ use crate::report;
 
 /// By how much the target's recall may be below the source server's own: an index is built anew, and never the same.
 const SPREAD: f64 = 0.05;
+/// How the notes begin that name a first wrong answer, and a first wrong filter.
+const FIRST_ANSWER: &str = "the first wrong answer";
+const FIRST_FILTER: &str = "the first filter that is answered wrongly is";
+/// What to do first about an index that finds too little.
+const AGAIN: &str = "restart the target's server and run again; if it stays so";
+
+/// Why a query was not judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Open {
+    /// More records are equally near than can be told apart.
+    Tied,
+    /// The records near it are not verified.
+    Unverified,
+    /// What is not judged took the places in the answer.
+    Crowded,
+}
+
+/// Why none of a collection's queries was judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unjudged {
+    pub(super) words: String,
+    /// Whether a sound target would have been judged.
+    pub(super) is_owed: bool,
+}
 
 /// What came of the queries of one collection.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,8 +45,14 @@ pub(super) struct Tally {
     itself: (u32, u32),
     /// Distances that are not what they should be.
     wrong: u64,
+    /// Answers that have a record twice, or more records than were asked for.
+    faulty: u64,
+    /// Answers that have fewer records than were asked for and are there.
+    short: u64,
+    /// The first of both.
+    fault: Option<Fault>,
     /// Queries that could not be judged.
-    open: u64,
+    open: Vec<Open>,
     /// Ids that neither side holds.
     pub(super) unknown: Vec<String>,
 }
@@ -36,8 +68,47 @@ impl Tally {
         self.wrong += *wrong as u64;
     }
 
-    pub(super) const fn leave_open(&mut self) {
-        self.open += 1;
+    pub(super) fn leave(&mut self, why: Open) {
+        self.open.push(why);
+    }
+
+    pub(super) fn blame(&mut self, fault: Fault) {
+        match fault {
+            Fault::Twice | Fault::Long => self.faulty += 1,
+            Fault::Short(..) => self.short += 1,
+        }
+        self.fault.get_or_insert(fault);
+    }
+
+    /// Why nothing was judged; None where something was.
+    pub(super) fn unjudged(&self) -> Option<Unjudged> {
+        if !self.recalls.is_empty() {
+            return None;
+        }
+        let of = |wanted: Open| self.open.iter().filter(|why| **why == wanted).count();
+        let (all, crowded, tied) = (self.open.len(), of(Open::Crowded), of(Open::Tied));
+        let none = format!("none of its {all} queries could be judged");
+        let words = if all == 0 {
+            "no vector of it can be a query: they are zero, or too long or short to be compared".to_owned()
+        } else if crowded > 0 {
+            format!("{none}: in the answers to {crowded} the places are taken by other records, or by one many times")
+        } else if tied > 0 {
+            format!("{none}: more records are equally near than can be told apart")
+        } else {
+            format!("{none}: no record near them is verified")
+        };
+        Some(Unjudged { words, is_owed: crowded > 0 })
+    }
+
+    /// The share of records that found themselves; None where none should.
+    fn share(&self) -> Option<f64> {
+        let (found, expected) = self.itself;
+        (expected > 0).then(|| rounded(f64::from(found) / f64::from(expected)))
+    }
+
+    /// Answers that are not such as were asked for; short ones only where those of the source's own server are not.
+    fn wrong_answers(&self, source: Option<&Self>) -> u64 {
+        self.faulty + if source.is_some_and(|source| source.short > 0) { 0 } else { self.short }
     }
 
     /// The mean recall; None where nothing was judged.
@@ -48,32 +119,40 @@ impl Tally {
 
     /// Whether a second look is due before this is believed.
     pub(super) fn is_suspect(&self, least: f64) -> bool {
-        self.wrong > 0 || !self.unknown.is_empty() || self.mean().is_some_and(|mean| mean < least)
+        let is_low = |share: Option<f64>| share.is_some_and(|share| share < least);
+        self.faults() > 0 || is_low(self.mean()) || is_low(self.share())
     }
 
     /// Whether this look found more than the other one.
     pub(super) fn is_better_than(&self, other: &Self) -> bool {
-        let rank = |tally: &Self| (tally.wrong + tally.unknown.len() as u64, tally.mean().unwrap_or(0.0));
-        let ((wrong, mean), (other_wrong, other_mean)) = (rank(self), rank(other));
-        wrong < other_wrong || (wrong == other_wrong && mean > other_mean)
+        let found = |tally: &Self| (tally.mean().unwrap_or(0.0), tally.share().unwrap_or(0.0));
+        let (faults, of_other) = (self.faults(), other.faults());
+        faults < of_other || (faults == of_other && found(self) > found(other))
+    }
+
+    const fn faults(&self) -> u64 {
+        self.wrong + self.unknown.len() as u64 + self.faulty + self.short
     }
 
     /// As the report has it.
     pub(super) fn report(mut self, source: Option<&Self>) -> report::Search {
         self.recalls.sort_by(f64::total_cmp);
-        let (found, expected) = self.itself;
+        let wrong_answers = self.wrong_answers(source);
+        let first = self.fault.filter(|_| wrong_answers > 0).map(|fault| format!("{FIRST_ANSWER} {}", fault.words()));
         report::Search {
             queries: self.recalls.len() as u64,
-            not_judged: self.open,
+            not_judged: self.open.len() as u64,
             recall_mean: self.mean(),
             recall_p5: self.recalls.get(self.recalls.len() / 20).copied(),
             recall_min: self.recalls.first().copied(),
-            self_found: (expected > 0).then(|| rounded(f64::from(found) / f64::from(expected))),
+            self_found: self.share(),
             source_recall_mean: source.and_then(Self::mean),
+            source_self_found: source.and_then(Self::share),
+            wrong_answers,
             wrong_distances: self.wrong,
             unknown_ids: self.unknown.len() as u64,
             filters: report::Filters::default(),
-            notes: self.unknown.first().map(|id| named(id)).into_iter().collect(),
+            notes: self.unknown.first().map(|id| named(id)).into_iter().chain(first).collect(),
         }
     }
 }
@@ -98,8 +177,10 @@ pub(super) struct FilterTally {
     sum: report::Filters,
     /// The first wrong answer, in words.
     wrong: Option<String>,
-    /// Wrong answers of a version that was not measured.
-    unmeasured: u64,
+    /// The same of a version that was not measured.
+    unmeasured: Option<String>,
+    /// Ids in answers that neither side holds.
+    pub(super) unknown: BTreeSet<String>,
     failure: Option<String>,
 }
 
@@ -112,14 +193,18 @@ impl FilterTally {
                 self.sum.known += 1;
             }
             Ok(Said::Wrong { found, expected }) => {
-                let numbers = format!("{found} verified records are in its answer, and {expected} match");
-                self.wrong.get_or_insert_with(|| format!("{}: {numbers}", counted.words()));
+                let why = format!("{found} verified records are in its answer, and {expected} match");
                 if is_measured {
-                    self.sum.asked += 1;
-                    self.sum.wrong += 1;
+                    self.wrong(counted, &why);
                 } else {
-                    self.unmeasured += 1;
+                    self.unmeasured.get_or_insert_with(|| format!("{}: {why}", counted.words()));
                 }
+            }
+            // no version does that by itself
+            Ok(Said::Twice) => self.wrong(counted, "an id is in its answer twice"),
+            Ok(Said::Unknown(ids)) => {
+                self.wrong(counted, "ids are in its answer that neither side holds");
+                self.unknown.extend(ids);
             }
             Err(silence) if silence.is_failure() => {
                 self.failure.get_or_insert_with(|| format!("{}: {}", counted.words(), silence.words()));
@@ -128,18 +213,24 @@ impl FilterTally {
         }
     }
 
+    fn wrong(&mut self, counted: &Counted, why: &str) {
+        self.sum.asked += 1;
+        self.sum.wrong += 1;
+        self.wrong.get_or_insert_with(|| format!("{}: {why}", counted.words()));
+    }
+
     /// As the report has it, of so many filters, with what a person should know, and what was not answered.
     pub(super) fn report(self, of: u64, engine: &str) -> (report::Filters, Vec<String>, Option<String>) {
-        let Self { mut sum, wrong, unmeasured, failure } = self;
+        let Self { mut sum, wrong, unmeasured, unknown, failure } = self;
         sum.not_judged = of - sum.asked;
         let known = format!("{} filters are answered as by every sound Chroma {engine}, and not exactly", sum.known);
         let mut notes: Vec<String> = (sum.known > 0).then_some(known).into_iter().collect();
-        let of_others = if unmeasured > 0 {
-            format!(" (Chroma {engine} was not measured, so that this may be its own way: it fails nothing)")
-        } else {
-            String::new()
-        };
-        notes.extend(wrong.map(|first| format!("the first filter that is answered wrongly is {first}{of_others}")));
+        notes.extend(unknown.first().map(|id| named(id)));
+        notes.extend(wrong.map(|first| format!("{FIRST_FILTER} {first}")));
+        notes.extend(unmeasured.map(|first| {
+            let why = format!("Chroma {engine} was not measured, so that this may be its own way: it fails nothing");
+            format!("{FIRST_FILTER} {first} ({why})")
+        }));
         (sum, notes, failure)
     }
 }
@@ -173,7 +264,7 @@ fn told(run: &Run) -> impl Iterator<Item = (&Pair, &report::Search)> {
 pub(crate) fn degraded(run: &Run, search: Search) -> Option<String> {
     let of = |(pair, told): (&Pair, &report::Search)| {
         let is_required = search.mode == SearchMode::Require;
-        let silence = || told.notes.last().filter(|_| is_required && pair.search.has_failed).cloned();
+        let silence = || pair.search.failed.clone().filter(|_| is_required);
         let why = trouble(told, pair.source.distance, search.min_recall).or_else(silence)?;
         Some(format!("collection {}: {why}", pair.target_words()))
     };
@@ -189,9 +280,28 @@ fn unproved(run: &Run, search: Search) -> Option<String> {
     if !is_due || told(run).any(|(_, told)| told.queries > 0) {
         return None;
     }
-    let why = told(run).find_map(|(_, told)| told.notes.last().cloned());
-    let ties = || "more records are equally near than can be told apart".to_owned();
-    Some(format!("nothing could be judged: {}", why.unwrap_or_else(ties)))
+    let of = |(pair, _): (&Pair, &report::Search)| {
+        pair.search.unjudged.as_ref().map(|why| format!("collection {}: {why}", pair.target_words()))
+    };
+    let why = told(run).find_map(of).unwrap_or_else(|| "no collection was asked".to_owned());
+    Some(format!("nothing could be judged: {why}"))
+}
+
+/// Collections that were not asked because a run is bounded, where the check is required: nothing is shown of them.
+pub(crate) fn left_out(run: &Run, search: Search) -> Option<String> {
+    let due: Vec<&Pair> = run.pairs.iter().filter(|pair| pair.to_verify() > 0).collect();
+    let left: Vec<&str> = due.iter().filter_map(|pair| pair.search.unasked).collect();
+    (search.mode == SearchMode::Require && !left.is_empty()).then(|| not_asked(&left, due.len()))
+}
+
+/// How many of so many collections were not asked, and why.
+fn not_asked(left: &[&str], of: usize) -> String {
+    let reasons: BTreeSet<&str> = left.iter().copied().collect();
+    let count = |reason: &str| left.iter().filter(|why| **why == reason).count();
+    let each =
+        |reason: &&str| if reasons.len() > 1 { format!("{} {reason}", count(reason)) } else { (*reason).to_owned() };
+    let why: Vec<String> = reasons.iter().map(each).collect();
+    format!("{} of {of} collections were not asked ({})", left.len(), why.join(", "))
 }
 
 fn trouble(told: &report::Search, distance: Distance, min_recall: f64) -> Option<String> {
@@ -211,17 +321,44 @@ fn trouble(told: &report::Search, distance: Distance, min_recall: f64) -> Option
     }
     if told.filters.wrong > 0 {
         let report::Filters { asked, wrong, .. } = told.filters;
-        let first = told.notes.iter().find(|note| note.starts_with("the first filter")).map_or("", String::as_str);
+        let first = noted(told, FIRST_FILTER);
         return Some(format!(
             "{wrong} of {asked} filters are answered wrongly ({first}); migrate into a new collection"
         ));
     }
+    let is_fair = distance != Distance::Ip;
     let least = told.source_recall_mean.map_or(min_recall, |own| min_recall.min(own - SPREAD));
-    let mean = told.recall_mean.filter(|mean| *mean < least && distance != Distance::Ip)?;
+    if let Some(mean) = told.recall_mean.filter(|mean| *mean < least && is_fair) {
+        return Some(format!(
+            "searches find {mean:.2} of the exact nearest records, and {least:.2} are expected; {AGAIN}, raise ef_search, or \
+             migrate into a new collection"
+        ));
+    }
+    if told.wrong_answers > 0 {
+        let (wrong, first) = (told.wrong_answers, noted(told, FIRST_ANSWER));
+        return Some(format!(
+            "{wrong} answers to queries have other than the records asked for ({first}); {AGAIN}, migrate into a new collection"
+        ));
+    }
+    let least = themselves(told, min_recall);
+    let share = told.self_found.filter(|share| *share < least && is_fair)?;
     Some(format!(
-        "searches find {mean:.2} of the exact nearest records, and {least:.2} are expected; restart the target's server and \
-         run again; if it stays so, raise ef_search, or migrate into a new collection"
+        "of the records that are queried for {share:.2} are in the answer to their own vector, and {least:.2} are expected; \
+         {AGAIN}, migrate into a new collection"
     ))
+}
+
+/// The share of records that should find themselves.
+fn themselves(told: &report::Search, min_recall: f64) -> f64 {
+    let Some(own) = told.source_self_found else { return min_recall };
+    let queries = f64::from(u32::try_from(told.queries).unwrap_or(u32::MAX)).max(1.0);
+    // each record is found or is not: with few of them two equally good indexes are farther apart than in their recall
+    let by_chance = 2.0 * (2.0 * own * (1.0 - own) / queries).sqrt();
+    min_recall.min(own - SPREAD.max(by_chance))
+}
+
+fn noted<'a>(told: &'a report::Search, beginning: &str) -> &'a str {
+    told.notes.iter().find(|note| note.starts_with(beginning)).map_or("", String::as_str)
 }
 
 #[cfg(test)]
@@ -238,9 +375,91 @@ mod tests {
     fn tally(recalls: &[usize]) -> Tally {
         let mut tally = Tally::default();
         for hits in recalls {
-            tally.add(&Found { hits: *hits, of: 10, itself: Some(*hits > 5), wrong: 0 });
+            tally.add(&Found { hits: *hits, of: 10, itself: Some(*hits > 4), wrong: 0 });
         }
         tally
+    }
+
+    /// The nearest record was missing from every answer, and a recall of 0.9 let it pass.
+    #[test]
+    fn records_that_do_not_find_themselves_are_told() {
+        let of = |found: usize| {
+            let mut tally = Tally::default();
+            for n in 0..50 {
+                tally.add(&Found { hits: 9, of: 10, itself: Some(n < found), wrong: 0 });
+            }
+            tally
+        };
+        let told =
+            |found, own: Option<usize>, distance| trouble(&of(found).report(own.map(of).as_ref()), distance, LEAST);
+        assert!(told(0, None, Distance::L2).unwrap().contains("0.00 are in the answer to their own vector"));
+        assert!(told(44, None, Distance::Cosine).is_some() && told(45, None, Distance::Cosine).is_none());
+        assert_eq!(told(0, None, Distance::Ip), None, "by inner products another record can be nearer");
+        assert_eq!((told(25, Some(25), Distance::L2), told(18, Some(25), Distance::L2)), (None, None));
+        assert!(told(0, Some(25), Distance::L2).is_some() && told(40, Some(50), Distance::L2).is_some());
+        assert!(of(0).is_suspect(LEAST) && of(3).is_better_than(&of(2)));
+    }
+
+    /// An inner product's recall does not count, and an answer without a record passed.
+    #[test]
+    fn answers_that_lack_records_or_have_one_twice_are_wrong_by_any_distance() {
+        for (fault, words) in
+            [(Fault::Twice, "a record twice"), (Fault::Short(0, 10), "has 0 records, and 10 were asked")]
+        {
+            let mut wrong = tally(&[10]);
+            wrong.blame(fault);
+            assert!(wrong.is_suspect(LEAST) && tally(&[1]).is_better_than(&wrong));
+            for distance in [Distance::L2, Distance::Cosine, Distance::Ip] {
+                let told = trouble(&wrong.clone().report(None), distance, LEAST).unwrap();
+                assert!(told.contains("1 answers") && told.contains(words), "{told}");
+            }
+            let own = trouble(&wrong.clone().report(Some(&wrong)), Distance::Ip, LEAST);
+            assert_eq!(
+                own.is_some(),
+                fault == Fault::Twice,
+                "a graph that reaches too little does so on the source, too"
+            );
+        }
+    }
+
+    /// One record in all places of all answers left every query open, and nobody was told.
+    #[test]
+    fn why_nothing_was_judged() {
+        let of = |all: &[Open]| {
+            let mut tally = Tally::default();
+            all.iter().for_each(|why| tally.leave(*why));
+            tally.unjudged().map(|Unjudged { words, is_owed }| (words, is_owed)).unwrap()
+        };
+        let said = |all: &[Open], words: &str, is_owed: bool| {
+            let (told, owed) = of(all);
+            assert!(told.contains(words) && owed == is_owed, "{told}");
+        };
+        said(&[Open::Crowded, Open::Tied], "none of its 2 queries could be judged: in the answers to 1 ", true);
+        said(&[Open::Tied; 3], "none of its 3 queries could be judged: more records are equally near", false);
+        said(&[Open::Unverified], "no record near them is verified", false);
+        said(&[], "no vector of it can be a query", false);
+        let mut one = tally(&[10]);
+        one.leave(Open::Crowded);
+        assert_eq!(one.unjudged(), None);
+    }
+
+    #[test]
+    fn what_was_not_asked_is_counted_with_its_reasons() {
+        assert_eq!(not_asked(&["time was over"; 4], 17), "4 of 17 collections were not asked (time was over)");
+        assert_eq!(not_asked(&["b", "a", "b"], 3), "3 of 3 collections were not asked (1 a, 2 b)");
+    }
+
+    /// Ids that are nowhere were set aside in a filter's answer, and it passed.
+    #[test]
+    fn a_filter_with_an_id_twice_or_of_nowhere_is_wrong_by_any_version() {
+        for is_measured in [true, false] {
+            let twice = of_one(Ok(Said::Twice), is_measured);
+            assert_eq!((twice.0.asked, twice.0.wrong), (1, 1));
+            assert!(twice.1[0].contains("twice") && !twice.1[0].contains("fails nothing"), "{twice:?}");
+            let unknown = of_one(Ok(Said::Unknown(vec!["x".into()])), is_measured);
+            assert_eq!((unknown.0.asked, unknown.0.wrong), (1, 1));
+            assert!(unknown.1[0].contains("neither side holds, the first is \"x\""), "{unknown:?}");
+        }
     }
 
     #[test]

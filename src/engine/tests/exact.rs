@@ -85,6 +85,21 @@ async fn where_none_is_allowed_a_stranger_is_a_failure_and_stays() {
     assert!(!warned.ok && warned.remedy.contains("VerificationFailed"), "{warned:?}");
 }
 
+/// The message named the differences only.
+#[tokio::test]
+async fn a_run_that_fails_for_another_reason_names_what_is_not_allowed_too() {
+    let (source, target) = with_strangers(&["stranger"]);
+    edit(&mut target.state(), "0001", "other");
+    let outcome = compared(&source, &target, &strict()).await;
+    assert_eq!(outcome.report.reason, Reason::VerificationFailed);
+    says(
+        &outcome,
+        &["1 records differ", "The target holds 1 records that the source does not", "Extras are not allowed"],
+    );
+    let outcome = compared(&source, &target, &fast()).await;
+    assert!(!outcome.report.message.contains("Extras"), "{}", outcome.report.message);
+}
+
 #[tokio::test]
 async fn a_plan_and_counts_tell_of_strangers_too() {
     let (source, target) = with_strangers(&["stranger"]);

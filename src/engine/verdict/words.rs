@@ -112,14 +112,25 @@ impl Task {
 
 /// Why a target fails that may hold nothing else than the source: how many records, where, and what to do.
 pub(super) fn forbidden(run: &Run, extras: Extras, proved: &str) -> Option<String> {
+    let held = held(run, extras)?;
+    Some(format!(
+        "{held}. Extras are not allowed, and nothing was deleted. {proved}. This run's output lists them: delete them in the \
+             target if nobody needs them, or allow them (--extras allow, verification.extras: Allow)"
+    ))
+}
+
+/// The same of a run that fails for another reason: nobody should learn of it by the next run only.
+pub(super) fn held_too(run: &Run, extras: Extras) -> String {
+    let sentence = |held: String| {
+        format!(". {}{}. Extras are not allowed either, and nothing was deleted", held[..1].to_uppercase(), &held[1..])
+    };
+    held(run, extras).map(sentence).unwrap_or_default()
+}
+
+/// What only the target holds, where that is not allowed.
+fn held(run: &Run, extras: Extras) -> Option<String> {
     let held: Vec<String> = identity::extra(run).into_iter().chain(identity::others(run)).collect();
-    (extras == Extras::Fail && !held.is_empty()).then(|| {
-        format!(
-            "{}. Extras are not allowed, and nothing was deleted. {proved}. This run's output lists them: delete them in the \
-             target if nobody needs them, or allow them (--extras allow, verification.extras: Allow)",
-            held.join("; ")
-        )
-    })
+    (extras == Extras::Fail && !held.is_empty()).then(|| held.join("; "))
 }
 
 /// What a person should know that leaves the verdict as it is. `proved`: every record was compared and none was skipped.
