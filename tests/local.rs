@@ -294,10 +294,10 @@ async fn a_truncated_or_torn_index_is_said_and_stops_nothing_else() {
         // without its header, the rows' layout is derived
         let is_whole = how == "tear" || args.contains(&"header.bin");
         assert_eq!((found.len(), lost > 0), (total, !is_whole), "{how} {args:?}: {lost} are lost");
-        // it is damage only if it costs a record
+        // where it costs no record, it is damage only if the layout was derived
         let store::Remarks { damage, notes, .. } = reader.remarks(&broken).await.unwrap();
         let (said, count) = match lost {
-            0 => (notes, format!("the vectors of all {total} records were")),
+            0 => ([damage, notes].concat(), format!("the vectors of all {total} records were")),
             _ => (damage, format!("the vectors of {lost} of {total} records cannot be read")),
         };
         let [said] = said.as_slice() else { panic!("{how}: {said:?}") };

@@ -144,8 +144,12 @@ pub(super) async fn all(asked: &Asked<'_>, pair: &Pair) -> Result<Tally, Silence
             }
         }
     }
-    open.iter().for_each(|_| tally.leave(Open::Crowded));
-    faults.into_values().for_each(|fault| tally.blame(fault));
+    for _ in &open {
+        tally.leave(Open::Crowded);
+    }
+    for fault in faults.into_values() {
+        tally.blame(fault);
+    }
     tally.unknown = asked.unknown(strangers.into_iter().take(STRANGERS).collect()).await?;
     Ok(tally)
 }

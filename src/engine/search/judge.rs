@@ -192,7 +192,9 @@ mod tests {
     #[test]
     fn a_distance_that_is_not_finite_is_wrong_between_finite_vectors() {
         let mut nulls = answer(&[0, 1, 2]);
-        nulls.iter_mut().for_each(|one| one.distance = None);
+        for one in &mut nulls {
+            one.distance = None;
+        }
         let Judged::Found(found) = judged(&line(3), &nulls, 10, &[]) else { panic!("not judged") };
         assert_eq!((found.hits, found.wrong), (3, 3));
         let mut far = line(2);

@@ -427,7 +427,9 @@ mod tests {
     fn why_nothing_was_judged() {
         let of = |all: &[Open]| {
             let mut tally = Tally::default();
-            all.iter().for_each(|why| tally.leave(*why));
+            for why in all {
+                tally.leave(*why);
+            }
             tally.unjudged().map(|Unjudged { words, is_owed }| (words, is_owed)).unwrap()
         };
         let said = |all: &[Open], words: &str, is_owed: bool| {

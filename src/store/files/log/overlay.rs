@@ -297,7 +297,10 @@ mod tests {
         let base = base.unwrap();
         assert_eq!(base.settled, 3);
         let either = Effect { changes: None, vector: Some(VectorAt::Either(2)) };
-        assert_eq!((first.of("a").unwrap(), first.of("b").unwrap().vector), (either.clone(), Some(VectorAt::Either(3))));
+        assert_eq!(
+            (first.of("a").unwrap(), first.of("b").unwrap().vector),
+            (either.clone(), Some(VectorAt::Either(3)))
+        );
         let (second, next) = walk(&base, 3, &[(4, Operation::Update, "b")], known);
         assert!(next.is_none());
         assert_eq!(second.of("a").unwrap(), either);

@@ -300,13 +300,19 @@ impl Pending {
         self.rows.sort_unstable_by_key(|waiting| waiting.row.row.number);
         let numbers: Vec<IndexRow> = self.rows.iter().map(|waiting| waiting.row).collect();
         let mut rows = self.rows.into_iter();
+        let cosine = state.shape.cosine;
+        // cosine made them, whatever distance is served now: that is doubted as a whole, in `audit`
+        let is_doubted = index.evidence.doubt(cosine).is_some_and(|doubt| doubt.cosine && doubt.is_clear());
+        let is_same = |v: &Vec<f32>, newer: &Vec<f32>| {
+            is_same(v, newer, cosine) || is_doubted && is_same(&scaled(v, newer), newer, true)
+        };
         index.vectors(&numbers, state.is_old(), |vector| {
             let Some(Waiting { id, content, logged, .. }) = rows.next() else { return };
             if state.is_old() && vector.is_err() {
                 outdated.push(id);
                 return;
             }
-            let is_newer = |newer: &Vec<f32>| !vector.as_ref().is_ok_and(|v| is_same(v, newer, state.shape.cosine));
+            let is_newer = |newer: &Vec<f32>| !vector.as_ref().is_ok_and(|v| is_same(v, newer));
             let (vector, origin) = match logged {
                 Some(Ok(newer)) if is_newer(&newer) => {
                     said.stale.push(id.clone());
@@ -332,6 +338,13 @@ fn is_same(indexed: &[f32], logged: &[f32], cosine: bool) -> bool {
         return pairs.all(|(a, b)| a.to_bits() == b.to_bits() || (*a == 0.0 && *b == 0.0));
     }
     !(1e-15..1e15).contains(&norm) || pairs.all(|(a, b)| f64::from(a - b).abs() <= norm * 1e-5)
+}
+
+/// A unit vector with the length of another one.
+fn scaled(unit: &[f32], other: &[f32]) -> Vec<f32> {
+    let norm = vector::square(other).sqrt();
+    #[allow(clippy::cast_possible_truncation)] // it is compared with what has f32 components
+    unit.iter().map(|component| (f64::from(*component) * norm) as f32).collect()
 }
 
 fn finished(id: String, content: Content, read: Result<Vec<f32>, String>, origin: Origin) -> Fetched {
