@@ -59,7 +59,8 @@ for _ in $(seq 300); do
 done
 echo "$url"
 for example in local-to-remote remote-to-local; do
-  sed "/^      service:/,/^        namespace:/c\\      url: $url" "$here/examples/$example.yaml" >"$example.yaml"
+  awk -v url="$url" '/^      service:/ { print "      url: " url; inside = 1 } !inside; /^        namespace:/ { inside = 0 }' \
+    "$here/examples/$example.yaml" >"$example.yaml"
 done
 
 step "Local to remote: deploy/examples/local-to-remote.yaml"

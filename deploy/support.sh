@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Collects what a maintainer needs to know of one migration, with kubectl alone, and writes nothing to the cluster. It reads no
-# Secret and no memory. Ids of records, names of collections, claims and Services are in it: look through the file first.
+# Secret. Ids of records, names of collections, claims and hosts are in it, and parts of memories where records differ: look
+# through the file first.
 # Usage: support.sh NAMESPACE NAME [FILE.txt]
 #        OPERATOR_NAMESPACE (memory-migration-system) is where the operator runs.
 set -euo pipefail
@@ -12,8 +13,14 @@ system=${OPERATOR_NAMESPACE:-memory-migration-system}
 command -v kubectl >/dev/null || { echo "support.sh: needs kubectl: https://kubernetes.io/docs/tasks/tools" >&2; exit 1; }
 kubectl -n "$namespace" get memmig "$name" >/dev/null
 
-# Whatever a log or an environment could hold of these is blotted out.
-blot() { sed -E 's#(://)[^/@[:space:]]+@#\1…@#g; s#(([Bb]earer|[Bb]asic)[[:space:]]+)[^[:space:]"]+#\1…#g; s#(([Tt]oken|[Pp]assword|[Ss]ecret|[Aa]uthorization)"?[:=][[:space:]]*"?)[^[:space:]",}]+#\1…#g'; }
+# Whatever a log, an object or an environment could hold of these is blotted out. Words in any case, for not every sed has a
+# flag for that; more than needed rather than less.
+secret='[tT][oO][kK][eE][nN]|[pP][aA][sS][sS][wW]|[sS][eE][cC][rR][eE][tT]|[aA][uU][tT][hH][oO][rR][iI][zZ][aA][tT][iI][oO][nN]|[cC][oO][oO][kK][iI][eE]|[cC][rR][eE][dD][eE][nN][tT][iI][aA][lL]|[kK][eE][yY]'
+blot() {
+  sed -E -e 's#(://)[^[:space:]"]*@#\1…@#g' -e 's#^([[:space:]]*Value:[[:space:]]*).+#\1…#' \
+    -e "s#(($secret)[A-Za-z0-9_-]*\\\\?\"?[:=][[:space:]]*\\\\?\"?)[^\",}]+#\\1…#g" \
+    -e 's#(([Bb][Ee][Aa][Rr][Ee][Rr]|[Bb][Aa][Ss][Ii][Cc])[[:space:]]+)[^[:space:]"]+#\1…#g'
+}
 show() { printf '\n## kubectl %s\n' "$*"; kubectl "$@" 2>&1 | blot || true; }
 
 job=$(kubectl -n "$namespace" get memmig "$name" -o jsonpath='{.status.jobName}')

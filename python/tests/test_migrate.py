@@ -198,6 +198,12 @@ class Arguments(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, r"write \['memories'\]"):
             migrate_memories("local", "x", "remote", "y", **wrong)
 
+    def test_an_empty_choice_is_refused_and_never_all(self) -> None:
+        empty: Any
+        for empty in ({"collections": []}, {"collections": {}}, {"databases": []}):
+            with self.assertRaisesRegex(ValueError, "is empty"):
+                migrate_memories("local", "x", "remote", "y", **empty)
+
     def test_the_command_is_that_of_this_package(self) -> None:
         self.assertTrue(_program.program().startswith(sys.prefix))
         command = [sys.executable, "-m", "memory_migration", "--version"]

@@ -14,9 +14,13 @@ use super::generation::{read_record, sync_folder};
 use super::output;
 use crate::api::schedule::generation::prune::{self, Generation};
 use crate::api::schedule::generation::{
-    FoundGeneration, Keep, Kept, PruneReport, RECORD_FILE, REMOVED_PREFIX, Record, SCHEMA, due_of_stamp, stamp,
+    FoundGeneration, Keep, Kept, PruneReport, RECORD_FILE, REMOVED_PREFIX, Record, SCHEMA, STORE_FOLDER, due_of_stamp,
+    stamp,
 };
 use crate::exit::Exit;
+
+/// The file that every store has.
+const DATABASE: &str = "chroma.sqlite3";
 
 /// Remove generations of a schedule that are kept no longer
 #[derive(Debug, clap::Args)]
@@ -105,6 +109,14 @@ fn carry_out(args: &Args, now: Timestamp) -> PruneReport {
     if let Err(error) = finish(&args.folder, &args.schedule) {
         report.error = format!("failed to delete what was pruned before in {}: {error}", args.folder.display());
     }
+    if let Some(record) = there.iter().find(|record| record.state.is_good() && !has_store(args, record)) {
+        let folder = args.folder.join(stamp(record.due()));
+        let verdict = record.state.as_str();
+        report.error = format!(
+            "{} is called {verdict} and has no {STORE_FOLDER}/{DATABASE}: that copy is lost; remove the folder",
+            folder.display()
+        );
+    }
     let may_go = may_go(args, &there, now);
     if args.remove.is_empty() && args.termination_log.is_none() {
         report.kept.extend(may_go.iter().map(|name| Kept { folder: name.clone(), why: "could be removed".into() }));
@@ -142,12 +154,18 @@ fn may_go(args: &Args, there: &[Record], now: Timestamp) -> BTreeSet<String> {
         Keep { last: args.keep_last, daily: args.keep_daily, weekly: args.keep_weekly, monthly: args.keep_monthly };
     let known = |record: &Record| {
         let is_bad = args.not_good.contains(&stamp(record.due()));
-        Generation { due: record.due(), good: record.state.is_good() && !is_bad }
+        Generation { due: record.due(), good: record.state.is_good() && !is_bad && has_store(args, record) }
     };
     let known: Vec<Generation> = there.iter().map(known).collect();
     let in_use = args.in_use.iter().filter_map(|name| due_of_stamp(name)).collect();
     let gone = prune::prune(&keep, &args.time_zone, &known, &in_use, now);
     gone.into_iter().map(stamp).collect()
+}
+
+/// Whether a generation's store is there: a record alone is no copy, and lets no other one go.
+fn has_store(args: &Args, record: &Record) -> bool {
+    let file = args.folder.join(stamp(record.due())).join(STORE_FOLDER).join(DATABASE);
+    fs::symlink_metadata(file).is_ok_and(|file| file.is_file() && file.len() > 0)
 }
 
 /// None: it is gone; else why it stays.
@@ -333,6 +351,23 @@ mod tests {
         // without a good one
         let claim = Claim::with(&[], &[24, 25]);
         assert_eq!(claim.prune(&removes(&[24, 25])).removed, Vec::<String>::new());
+    }
+
+    /// The newest record said Verified, its store was gone, and the older copies went.
+    #[test]
+    fn a_record_without_its_store_lets_no_other_one_go() {
+        for spoil in [
+            |store: &Path| fs::remove_dir_all(store).unwrap(),
+            |store: &Path| {
+                fs::write(store.join(DATABASE), "").unwrap();
+            },
+        ] {
+            let claim = Claim::with(&[25, 26], &[]);
+            spoil(&claim.0.path().join("20261126T020000Z").join(STORE_FOLDER));
+            let report = claim.prune(&removes(&[25]));
+            assert_eq!((report.removed.len(), claim.left().len()), (0, 2), "{report:?}");
+            assert!(report.error.contains("20261126T020000Z is called Verified and has no"), "{}", report.error);
+        }
     }
 
     #[test]

@@ -137,6 +137,9 @@ def _flags(options: Dict[str, Any]) -> List[str]:
         if name in ("collections", "exclude", "databases"):
             if isinstance(value, str):
                 raise TypeError(f"{name} is a list: write [{value!r}]")
+            if not value and name != "exclude":
+                # no flag would mean all of them
+                raise ValueError(f"{name} is empty: name what to migrate, or leave {name} out for the default")
             pairs = [f"{key}={target}" for key, target in value.items()] if isinstance(value, Mapping) else value
             flag = flag.rstrip("s") if name != "exclude" else flag
             # joined: what begins with a dash is a name here, and no flag

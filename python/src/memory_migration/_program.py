@@ -17,7 +17,7 @@ def program() -> str:
     looked = ", ".join(dict.fromkeys(_folders()))
     raise FileNotFoundError(
         f"the program {NAME} is not installed beside this package (looked in {looked}): "
-        "run pip install --force-reinstall memory-migration"
+        "install the wheel again, with pip install --force-reinstall"
     )
 
 
