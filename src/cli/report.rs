@@ -16,6 +16,9 @@ use crate::report::{Report, SCHEMA};
 /// The key of a report in a migration's `ConfigMap`.
 const KEY: &str = "report.json";
 
+/// More than any store holds: a larger number in a report would not add up.
+const MOST: u64 = 1 << 53;
+
 /// Show a report, or make a page for a browser of it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,6 +45,12 @@ pub(super) fn run(args: &Args) -> Exit {
         output::line(&output::outcome(&outcome, Some(&file), output::PRINTED));
         return Exit::Success;
     };
+    if let (Ok(from), Ok(to)) = (fs::canonicalize(&args.file), fs::canonicalize(html))
+        && from == to
+    {
+        output::error(&format!("--html {} is the report itself: name another file", html.display()));
+        return Exit::Usage;
+    }
     match written(html, &page::of(&report)) {
         Ok(()) => Exit::Success,
         Err(why) => {
@@ -76,7 +85,20 @@ fn parse(text: &[u8]) -> Result<Report, String> {
             "this report has schema {schema}, and this version reads up to {SCHEMA}: use the version that made it, or a newer one"
         ));
     }
+    if has_more(&value) {
+        return Err(format!("this report has a number above {MOST}: it was not written by {}", env!("CARGO_PKG_NAME")));
+    }
     serde_json::from_value(value).map_err(no_report)
+}
+
+/// Whether any number in it is above what a store may hold.
+fn has_more(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_u64().is_some_and(|number| number > MOST),
+        Value::Array(all) => all.iter().any(has_more),
+        Value::Object(all) => all.values().any(has_more),
+        _ => false,
+    }
 }
 
 /// Writes the report: as a page for a browser if the file's name says so, else as JSON.
@@ -105,11 +127,25 @@ mod tests {
             ("[]", "--report FILE"),
             ("{\"schema\": 2}", "--report FILE"),
             ("{\"schema\": 99}", "a newer one"),
+            ("{\"schema\": 2, \"counts\": {\"different\": 9223372036854775808}}", "a number above"),
             ("{\"kind\": \"ConfigMap\", \"data\": {}}", "no key report.json"),
             ("{\"kind\": \"ConfigMap\", \"data\": {\"report.json\": \"{\"}}", "--report FILE"),
         ] {
             let why = parse(text.as_bytes()).unwrap_err();
             assert!(why.contains(words), "{text}: {why}");
         }
+    }
+
+    #[test]
+    fn a_page_is_not_written_over_its_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("report.json");
+        fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/page/report.json"), &file).unwrap();
+        let before = fs::read(&file).unwrap();
+        assert_eq!(run(&Args { file: file.clone(), html: Some(file.clone()) }), Exit::Usage);
+        assert_eq!(fs::read(&file).unwrap(), before);
+        let page = folder.path().join("report.html");
+        assert_eq!(run(&Args { file, html: Some(page.clone()) }), Exit::Success);
+        assert!(fs::read_to_string(page).unwrap().starts_with("<!DOCTYPE html>"));
     }
 }
