@@ -195,11 +195,7 @@ async fn failing(is_bad: impl Fn(usize, &[String]) -> bool + Send + Sync + 'stat
         if is_bad(n, &ids) { answer(500, r#"{"error":"IndexError('boom')"}"#) } else { records_of(&ids, ids.len()) }
     })
     .await;
-    let mut config = server.config();
-    config.timeouts.request = Duration::from_secs(5);
-    config.timeouts.retry = Duration::from_millis(300);
-    config.timeouts.apart = Duration::from_millis(1);
-    let store = open(config).await.unwrap();
+    let store = server.hasty().await;
     (server, store)
 }
 

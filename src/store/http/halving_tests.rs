@@ -1,10 +1,8 @@
 //! What becomes of records that a server fails on in whole ranges. In the mock, where requests can be counted and a server gets
 //! worse at a moment of the test's choice.
 
-use std::time::Duration;
-
 use super::answer_tests::page;
-use super::reader::{HttpStore, open};
+use super::reader::HttpStore;
 use super::scripted::{Scripted, answer, asked_ids, collection, ids, records_of, unreadable};
 use crate::model::{Error, Fetched};
 use crate::store::Reader as _;
@@ -23,11 +21,7 @@ async fn without_vectors(is_bad: impl Fn(usize, &str) -> bool + Send + Sync + 's
         if fails { answer(500, r#"{"error":"Error finding id"}"#) } else { records_of(&ids, ids.len()) }
     })
     .await;
-    let mut config = server.config();
-    config.timeouts.request = Duration::from_secs(5);
-    config.timeouts.retry = Duration::from_millis(300);
-    config.timeouts.apart = Duration::from_millis(1);
-    let store = open(config).await.unwrap();
+    let store = server.hasty().await;
     (server, store)
 }
 

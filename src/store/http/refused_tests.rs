@@ -16,11 +16,7 @@ async fn refusing(act: Act, is_bad: impl Fn(&str) -> bool + Send + Sync + 'stati
         if fails { act.clone() } else { records_of(&ids, ids.len()) }
     })
     .await;
-    let mut config = server.config();
-    config.timeouts.request = Duration::from_secs(5);
-    config.timeouts.retry = Duration::from_millis(300);
-    config.timeouts.apart = Duration::from_millis(1);
-    let store = open(config).await.unwrap();
+    let store = server.hasty().await;
     (server, store)
 }
 

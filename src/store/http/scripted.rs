@@ -83,6 +83,15 @@ impl Scripted {
         open(self.config()).await.unwrap()
     }
 
+    /// A store that gives up soon, and hardly pauses between the tries for one record.
+    pub(super) async fn hasty(&self) -> HttpStore {
+        let mut config = self.config();
+        config.timeouts.request = Duration::from_secs(5);
+        config.timeouts.retry = Duration::from_millis(300);
+        config.timeouts.apart = Duration::from_millis(1);
+        open(config).await.unwrap()
+    }
+
     pub(super) async fn writer(&self) -> HttpWriter {
         self.store().await.into_writer().await.unwrap()
     }
