@@ -1,6 +1,8 @@
 //! From a description of two ends to open stores and the engine: the only place that picks an implementation.
 
 pub mod child;
+mod filling;
+mod indexing;
 mod limit;
 mod local_target;
 mod own_writer;
@@ -9,6 +11,8 @@ mod room;
 pub mod serving;
 mod sidecar_target;
 mod sockets;
+mod started;
+mod twins;
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -20,13 +24,13 @@ use url::Url;
 use crate::chroma::Capabilities;
 use crate::engine::progress::Tracker;
 use crate::engine::select::NoDatabase;
-use crate::engine::{self, Halt, Options, Outcome, Relation, Selection};
+use crate::engine::{self, Fill, Halt, Options, Outcome, Relation, Selection};
 use crate::model::{Error, Glob, Result};
 use crate::report::Direction;
 use crate::store::files::LocalStore;
 use crate::store::files::sqlite::birth;
 use crate::store::http::{self, HttpStore, HttpWriter, ServerConfig};
-use crate::store::{Finding, Problem, Reader, Target, Writer};
+use crate::store::{Finding, Load, Problem, Reader, Target, Writer};
 use local_target::LocalTarget;
 use sidecar_target::SidecarTarget;
 
@@ -204,7 +208,11 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
     let opened = async {
         let (source, databases) = source.open_selected(&options.selection).await.map_err(Halt::Source)?;
         let scope = Scope::of_target(&options.selection, &databases);
-        Ok((source, open_target(target, writer, scope).await.map_err(Halt::Target)?, databases))
+        let fill = (options.fill == Fill::Files).then(|| {
+            // which records come from where: what an earlier attempt filled is thrown away only by the same migration
+            format!("{} {:?} {databases:?}", source.name(), options.selection)
+        });
+        Ok((source, open_target(target, writer, scope, fill).await.map_err(Halt::Target)?, databases))
     };
     match opened.await {
         Ok((source, target, databases)) => {
@@ -247,13 +255,18 @@ async fn related(source: &Endpoint, target: &Endpoint) -> Relation {
     tokio::task::spawn_blocking(move || relation::of(&source, &target)).await.unwrap_or_default()
 }
 
-async fn open_target(target: Endpoint, writer: LocalWriter, scope: Scope) -> Result<Box<dyn Target>> {
+async fn open_target(
+    target: Endpoint,
+    writer: LocalWriter,
+    scope: Scope,
+    fill: Option<String>,
+) -> Result<Box<dyn Target>> {
     Ok(match target {
         Endpoint::Remote(server) => {
             Box::new(RemoteTarget(scope.of_server(http::open(*server).await?)?.into_writer().await?))
         }
         Endpoint::Local(folder) => match writer {
-            LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, scope, program).await?),
+            LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, scope, program, fill).await?),
             LocalWriter::Sidecar { url, image } => Box::new(SidecarTarget::open(folder, scope, url, image).await?),
         },
     })
@@ -276,7 +289,7 @@ impl Target for RemoteTarget {
         Ok(self.0.capabilities())
     }
 
-    async fn checks(&self, _bytes: u64) -> Result<Vec<Finding>> {
+    async fn checks(&self, _load: Load) -> Result<Vec<Finding>> {
         Ok(Vec::new())
     }
 

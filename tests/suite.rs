@@ -22,6 +22,8 @@ mod exactness;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fill;
+#[cfg(test)]
 mod generated;
 #[cfg(test)]
 mod layers;
