@@ -107,7 +107,7 @@ fn random_records_are_answered_as_by_the_twin_and_it_lives_on() {
     }
 }
 
-/// 1,000 changes of each collection, a collection with the log's newest entry that goes, a restart at each step (each call is
+/// 1,050 changes of three collections, a collection with the log's newest entry that goes, a restart at each step (each call is
 /// one), a second migration.
 #[test]
 fn a_filled_store_goes_on_living() {
@@ -120,9 +120,9 @@ fn a_filled_store_goes_on_living() {
         for store in [&engine, &files] {
             // the last one that was filled
             twins(version, &["drop", store.path(), "random_l2"]);
-            twins(version, &["live", store.path(), "8", "1000"]);
+            twins(version, &["live", store.path(), "8", "350"]);
         }
-        assert_twins(version, &engine, &files, "after 1,000 changes");
+        assert_twins(version, &engine, &files, "after 1,050 changes");
         for store in [&engine, &files] {
             let again =
                 Migration::new(source.path(), store.path()).written_by(version).args(["--on-conflict", "overwrite"]);

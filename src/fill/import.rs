@@ -134,7 +134,7 @@ impl Import {
         for (key, value) in metadata {
             match value {
                 Value::List(items) => {
-                    items.iter().try_for_each(|item| self.value("_array", row, key, columns(item)))?
+                    items.iter().try_for_each(|item| self.value("_array", row, key, columns(item)))?;
                 }
                 scalar => self.value("", row, key, columns(scalar))?,
             }

@@ -129,7 +129,9 @@ def answer(path):
             say("record", row)
         for filter_ in filters(all_rows):
             say(["get", filter_], sorted(collection.get(**filter_, include=[])["ids"]))
-        for row in all_rows[:: max(1, len(all_rows) // 10)]:
+        # by ip an index misses some, and not the same ones each time it is built
+        asked = [] if collection.name.endswith("_ip") else all_rows[:: max(1, len(all_rows) // 10)]
+        for row in asked:
             for more in [{}, *list(filters([row]))[:2]]:
                 if "$not_contains" in json.dumps(more):
                     continue

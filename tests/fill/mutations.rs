@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::super::support::chroma::env;
 use super::super::support::migration::Migration;
-use super::super::support::stores::Store;
-use super::{answers, by_files, twins};
+use super::super::support::stores::{Store, generated};
+use super::{answers, by_files};
 
 /// What is done to the filled store.
 const MUTATIONS: &[(&str, &str)] = &[
@@ -70,9 +70,8 @@ fn chroma(scratch: &std::path::Path, sql: &str) -> std::path::PathBuf {
 
 #[test]
 fn every_error_of_the_importer_is_caught() {
-    let source = Store::absent();
-    twins("1.5.9", &["make", source.path(), "11"]);
-    let only = ["random_l2"];
+    let source = generated("1.5.9", 60, 3, "l2");
+    let only = ["generated"];
     let engine = Store::absent();
     Migration::new(source.path(), engine.path()).written_by("1.5.9").only(&only).verified();
     let expected = answers("1.5.9", &engine);
