@@ -281,6 +281,7 @@ async fn prove(
             repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
         }
     }
+    fill::surplus(&mut run.pairs);
     let took = started.elapsed();
     search::check(context, writer, run, took).await?;
     search::check_again(context, target, run, took).await?;

@@ -93,3 +93,17 @@ pub(super) async fn index(context: &Context<'_>, target: &dyn Target, run: &mut 
     }
     Ok(())
 }
+
+/// What a filled collection holds beside the source's records can be nobody's but the fill's: no client knows the target yet.
+/// Those that were deleted from the source meanwhile are told apart.
+pub(super) fn surplus(pairs: &mut [Pair]) {
+    for pair in pairs.iter_mut().filter(|pair| pair.filled.is_some()) {
+        let surplus = pair.surplus.extra.saturating_sub(pair.ledger.gone());
+        if surplus > 0 {
+            pair.problems.push(format!(
+                "{surplus} records are in the files that were filled, and not in the source; remove the target's folder and use \
+                 --fill engine"
+            ));
+        }
+    }
+}

@@ -137,6 +137,20 @@ async fn a_record_that_the_importer_leaves_out_is_added() {
     assert_eq!(target.log().last().unwrap(), "add 1");
 }
 
+/// In a store that nobody else knows, what the source has not comes from the importer.
+#[tokio::test]
+async fn a_record_that_the_importer_adds_fails_the_run() {
+    let source = source(numbered(40));
+    let target = Filled::new(|one| Some(if one.id == "0007" { record("0007x", "text 7") } else { one }));
+    let outcome = target.run(&source, &fast()).await;
+    assert_eq!(outcome.report.reason, Reason::VerificationFailed, "{}", outcome.report.message);
+    assert!(
+        outcome.report.message.contains("1 records are in the files that were filled"),
+        "{}",
+        outcome.report.message
+    );
+}
+
 /// It is not what this run has sent, so it is nobody's to change: it is never called verified.
 #[tokio::test]
 async fn a_record_that_the_importer_changes_is_never_verified() {
