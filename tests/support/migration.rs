@@ -87,6 +87,19 @@ impl Migration {
         self
     }
 
+    /// A program that stands for Chroma.
+    pub(crate) fn written_by_program(mut self, program: &Path) -> Self {
+        self.written_by = None;
+        self.command = self.command.args(["--chroma-bin"]).args([program]);
+        self
+    }
+
+    /// As a user who has asked for what cannot be: exit 2, with this sentence.
+    #[track_caller]
+    pub(crate) fn usage(self, text: &str) {
+        self.command.run().code(2).stderr(text);
+    }
+
     /// Runs it, asserts its exit code and what holds of every report, and returns the report.
     #[track_caller]
     pub(crate) fn ends(self, code: i32) -> Report {
