@@ -3,10 +3,11 @@
 
 mod kills;
 mod mutations;
+mod points;
 
 use std::path::Path;
 
-use super::support::chroma::{ChromaServer, Python, VERSIONS, env};
+use super::support::chroma::{ChromaServer, Python, env};
 use super::support::dump::{Tolerance, assert_same, dump_folder};
 use super::support::migration::{DEFAULT, Migration, Report, local, remote};
 use super::support::stores::{Store, committed, generated};
@@ -32,9 +33,16 @@ fn filled(migration: Migration) -> Report {
 /// Nothing of ours is left beside a store.
 #[track_caller]
 fn assert_clean(store: &Store) {
-    let beside = std::fs::read_dir(store.path.parent().unwrap()).unwrap().flatten();
-    let names: Vec<_> = beside.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let names = names_beside(store);
     assert!(names.iter().all(|name| !name.contains("importing") && !name.contains("memory-migration")), "{names:?}");
+}
+
+/// The store's own name and those beside it.
+fn names_beside(store: &Store) -> Vec<String> {
+    let beside = std::fs::read_dir(store.path.parent().unwrap()).unwrap().flatten();
+    let mut names: Vec<_> = beside.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 fn twins(version: &str, args: &[&str]) -> String {
@@ -55,31 +63,26 @@ fn assert_twins(version: &str, engine: &Store, files: &Store, when: &str) {
     assert_eq!(one.lines().count(), other.lines().count(), "{version}, {when}");
 }
 
-/// Every store of the test suite, into both versions.
+/// Stores of several versions with all that a store can hold.
 #[test]
-fn every_store_comes_out_as_if_chroma_had_filled_it() {
-    for written_by in FILLED {
-        for version in VERSIONS {
-            let source = committed(version);
-            let from = local(&source.path, DEFAULT);
-            let all = dump_folder_names(version, &source);
-            // 1.0.20 drops arrays, and is refused them
-            let only: Vec<&str> =
-                all.iter().map(String::as_str).filter(|n| written_by == "1.5.9" || *n != "arrays").collect();
-            let (engine, files) = (Store::absent(), Store::absent());
-            let by_engine = Migration::new(&from, engine.path()).written_by(written_by).only(&only).ended();
-            let by_files = by_files(&from, &files, written_by).only(&only).ended();
-            assert_eq!(by_files.reason(), by_engine.reason(), "{version} into {written_by}: {}", by_files.json);
-            assert_eq!(by_files.json["counts"], by_engine.json["counts"], "{version} into {written_by}");
-            assert_eq!(by_files.fingerprints(), by_engine.fingerprints(), "{version} into {written_by}");
-            assert!(by_files.check("fill")["message"].as_str().unwrap().starts_with("this program writes"));
-            assert_same(
-                &dump_folder(written_by, &engine.path),
-                &dump_folder(written_by, &files.path),
-                Tolerance::MIGRATED,
-            );
-            assert_clean(&files);
-        }
+fn a_store_comes_out_as_if_chroma_had_filled_it() {
+    for (version, written_by) in [("0.4.24", "1.5.9"), ("0.6.3", "1.5.9"), ("1.5.9", "1.5.9"), ("1.0.20", "1.0.20")] {
+        let source = committed(version);
+        let from = local(&source.path, DEFAULT);
+        let all = dump_folder_names(version, &source);
+        // 1.0.20 drops arrays, and is refused them
+        let only: Vec<&str> =
+            all.iter().map(String::as_str).filter(|n| written_by == "1.5.9" || *n != "arrays").collect();
+        let (engine, files) = (Store::absent(), Store::absent());
+        let by_engine = Migration::new(&from, engine.path()).written_by(written_by).only(&only).ended();
+        let by_files = by_files(&from, &files, written_by).only(&only).ended();
+        assert_eq!(by_files.reason(), by_engine.reason(), "{version} into {written_by}: {}", by_files.json);
+        assert_eq!(by_files.json["counts"], by_engine.json["counts"], "{version} into {written_by}");
+        assert_eq!(by_files.fingerprints(), by_engine.fingerprints(), "{version} into {written_by}");
+        assert!(by_files.check("fill")["message"].as_str().unwrap().starts_with("this program writes"));
+        let (one, other) = (dump_folder(written_by, &engine.path), dump_folder(written_by, &files.path));
+        assert_same(&one, &other, Tolerance::MIGRATED);
+        assert_clean(&files);
     }
 }
 
@@ -88,47 +91,28 @@ fn dump_folder_names(version: &str, store: &Store) -> Vec<String> {
     all.collections.into_iter().map(|collection| collection.name).collect()
 }
 
-/// Random records of every kind: the official client gets the same answers from both, at once and after the store has lived on.
+/// Random records of every kind: the official client gets the same answers from both twins, at once and after they have lived on.
+/// A collection goes that has the log's newest entry, each step has a server of its own, and in the end a second migration comes.
 #[test]
-fn random_records_are_answered_as_by_the_twin_and_it_lives_on() {
-    for version in FILLED {
-        for seed in ["1", "2", "3"] {
-            let source = Store::absent();
-            twins(version, &["make", source.path(), seed]);
-            let (engine, files) = (Store::absent(), Store::absent());
-            Migration::new(source.path(), engine.path()).written_by(version).verified();
-            filled(by_files(source.path(), &files, version));
-            assert_twins(version, &engine, &files, &format!("seed {seed}"));
-            for store in [&engine, &files] {
-                twins(version, &["live", store.path(), seed, "60"]);
-            }
-            assert_twins(version, &engine, &files, &format!("seed {seed}, lived on"));
-        }
-    }
-}
-
-/// 1,050 changes of three collections, a collection with the log's newest entry that goes, a restart at each step (each call is
-/// one), a second migration.
-#[test]
-fn a_filled_store_goes_on_living() {
-    for version in FILLED {
+fn random_records_are_answered_as_by_the_twin_and_the_store_lives_on() {
+    for (version, seed, changes) in [("1.5.9", "1", "350"), ("1.0.20", "2", "40")] {
         let source = Store::absent();
-        twins(version, &["make", source.path(), "7"]);
+        twins(version, &["make", source.path(), seed]);
         let (engine, files) = (Store::absent(), Store::absent());
         Migration::new(source.path(), engine.path()).written_by(version).verified();
         filled(by_files(source.path(), &files, version));
+        assert_twins(version, &engine, &files, &format!("seed {seed}"));
         for store in [&engine, &files] {
             // the last one that was filled
             twins(version, &["drop", store.path(), "random_l2"]);
-            twins(version, &["live", store.path(), "8", "350"]);
+            twins(version, &["live", store.path(), seed, changes]);
         }
-        assert_twins(version, &engine, &files, "after 1,050 changes");
+        assert_twins(version, &engine, &files, &format!("seed {seed}, after {changes} changes of each collection"));
         for store in [&engine, &files] {
-            let again =
-                Migration::new(source.path(), store.path()).written_by(version).args(["--on-conflict", "overwrite"]);
-            again.args(["--fill", "engine"]).verified();
+            let again = Migration::new(source.path(), store.path()).written_by(version);
+            again.args(["--on-conflict", "overwrite"]).verified();
         }
-        assert_twins(version, &engine, &files, "after a second migration");
+        assert_twins(version, &engine, &files, &format!("seed {seed}, after a second migration"));
     }
 }
 
@@ -145,9 +129,19 @@ fn a_server_and_several_collections() {
     Migration::verify(&remote(&server, DEFAULT), files.path())
         .only(&["single=only.one", "emptied", "synced_*=moved_*"])
         .verified();
-    let databases = Store::absent();
-    let all = Migration::new(source.path(), databases.path()).written_by("1.5.9");
-    filled(all.only(&["single", "synced_l2"]).args(["--fill", "files", "--database", "default_database"]));
+}
+
+/// Another tenant and another database: the log names a collection the same way there.
+#[test]
+fn another_tenant_and_database() {
+    for version in FILLED {
+        let source = committed("1.5.9");
+        let files = Store::absent();
+        let into = local(&files.path, ("tenant_b", "database_b"));
+        let migration = Migration::new(source.path(), &into).written_by(version).only(&["single", "synced_l2"]);
+        filled(migration.args(["--fill", "files"]));
+        Migration::verify(source.path(), &into).only(&["single", "synced_l2"]).verified();
+    }
 }
 
 /// Where files cannot be filled, Chroma takes the records, and the report says why.
@@ -155,14 +149,10 @@ fn a_server_and_several_collections() {
 fn what_cannot_be_filled_is_left_to_chroma_and_said() {
     let source = generated("1.5.9", 50, 3, "l2");
     let said = |report: &Report| report.check("fill")["message"].as_str().unwrap().to_owned();
-    for (written_by, why) in [("0.6.3", "only Chroma 1.0.20 and 1.5.9"), ("0.5.23", "only Chroma 1.0.20 and 1.5.9")] {
-        let target = Store::absent();
-        let report = by_files(source.path(), &target, written_by).verified();
-        assert!(
-            said(&report).contains("the target's Chroma takes the records") && said(&report).contains(why),
-            "{report:?}"
-        );
-    }
+    let target = Store::absent();
+    let report = by_files(source.path(), &target, "0.6.3").verified();
+    assert!(said(&report).contains("the target's Chroma takes the records"), "{report:?}");
+    assert!(said(&report).contains("only Chroma 1.0.20 and 1.5.9"), "{report:?}");
     let volume = Store::absent();
     std::fs::create_dir_all(volume.path.join("lost+found")).unwrap();
     let report = by_files(source.path(), &volume, "1.5.9").verified();
@@ -172,6 +162,8 @@ fn what_cannot_be_filled_is_left_to_chroma_and_said() {
     assert!(said(&report).contains("not empty") && report.count("present") == 50, "{report:?}");
     let server = ChromaServer::start("1.5.9", Path::new(&committed("1.5.9").path));
     Migration::new(source.path(), &server.url).args(["--fill", "files"]).usage("only a local target has files");
+    let counts = Migration::new(source.path(), volume.path()).written_by("1.5.9");
+    counts.args(["--fill", "files", "--verification", "counts"]).usage("needs --verification full");
 }
 
 /// An empty folder keeps its owner and mode; a dry run touches nothing; nothing is left beside.

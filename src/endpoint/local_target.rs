@@ -152,8 +152,8 @@ impl LocalTarget {
     fn layout_finding(&self, engine: &Engine) -> Result<Finding> {
         let check = "target-layout";
         let engine = &engine.layout;
-        let is_left = self.filling.as_ref().is_some_and(Filling::is_again);
-        if is_left || !self.folder.path.join("chroma.sqlite3").exists() {
+        let is_replaced = self.filling.as_ref().is_some_and(|filling| filling.is_again() && filling.is_possible());
+        if is_replaced || !self.folder.path.join("chroma.sqlite3").exists() {
             return Ok(passed(check, format!("a new store: {}", engine.version())));
         }
         if birth::empty(&self.folder.path)?.is_some_and(|there| birth::is_beginning(&there, engine)) {
@@ -196,11 +196,10 @@ impl Target for LocalTarget {
         let path = &self.folder.path;
         lock::refuse_users(path)?;
         let engine = self.engine().await?;
-        let mut findings = vec![self.layout_finding(engine)?, writable(path), disk_space(path, load.bytes)?];
-        if let Some(filling) = &self.filling {
-            findings.push(filling.decide(engine.unfillable.as_deref(), load)?);
-        }
-        Ok(findings)
+        let filling = self.filling.as_ref();
+        let filled = filling.map(|filling| filling.decide(engine.unfillable.as_deref(), load)).transpose()?;
+        let findings = [self.layout_finding(engine)?, writable(path), disk_space(path, load.bytes)?];
+        Ok(findings.into_iter().chain(filled).collect())
     }
 
     fn filler(&self) -> Option<&dyn Filler> {

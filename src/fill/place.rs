@@ -150,8 +150,9 @@ impl Place {
     /// The mark, if one stands that is about the folder that is there.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
-        let mark: Mark = serde_json::from_slice(&fs::read(self.mark_file()).ok()?).ok()?;
-        (identity(&self.target).ok()? == mark.folder).then_some(mark)
+        let marks: Vec<Mark> = serde_json::from_slice(&fs::read(self.mark_file()).ok()?).ok()?;
+        let there = identity(&self.target).ok()?;
+        marks.into_iter().find(|mark| mark.folder == there)
     }
 
     /// Takes the mark away: the store's server was closed cleanly, or somebody else writes it.
@@ -184,10 +185,9 @@ impl Importing {
     /// the same migration, and goes.
     ///
     /// # Errors
-    /// When it cannot be done; the target is then as it was.
+    /// When it cannot be done; the target is then as it was, unless the last sync or the removal of what was replaced failed.
     pub fn place(mut self, migration: String, state: State, again: bool) -> Result<()> {
-        let Place { target, parent, .. } = self.place.clone();
-        self.take_after(&target)?;
+        self.take_after(&self.place.target)?;
         for entry in fs::read_dir(&self.folder).map_err(|e| io_error("list", &self.folder, e))?.flatten() {
             sync(&entry.path())?;
         }
@@ -195,33 +195,48 @@ impl Importing {
         sync(&self.folder)?;
         let State { entry, catalog } = state;
         let mark = Mark { migration, entry, catalog, folder: identity(&self.folder)? };
-        let file = self.place.mark_file();
-        let text = serde_json::to_string(&mark).unwrap_or_default();
-        step("fill.mark").and_then(|()| fs::write(&file, text)).map_err(|e| io_error("write", &file, e))?;
-        sync(&file)?;
         let replaced = again.then(|| self.place.beside("replaced"));
-        if let Some(replaced) = &replaced {
-            step("fill.aside")
-                .and_then(|()| fs::rename(&target, replaced))
-                .map_err(|e| io_error("move aside", &target, e))?;
-        }
-        if let Err(error) = step("fill.place").and_then(|()| fs::rename(&self.folder, &target)) {
-            if let Some(replaced) = &replaced {
-                // both are of this program; the next attempt removes what stays
-                drop(fs::rename(replaced, &target));
+        if let Err(error) = self.switch(mark, replaced.as_deref()) {
+            if !again {
+                // one that stays is about a folder that goes
+                drop(self.place.unmark());
             }
-            drop(self.place.unmark());
-            return Err(io_error("give the filled store the name", &target, error));
+            return Err(error);
         }
         self.is_placed = true;
-        step("fill.placed").map_err(|e| io_error("write to the disk", &parent, e))?;
-        sync(&parent)?;
+        let parent = &self.place.parent;
+        step("fill.placed").map_err(|e| io_error("write to the disk", parent, e))?;
+        sync(parent)?;
         if let Some(replaced) = &replaced {
-            step("fill.replaced")
-                .and_then(|()| fs::remove_dir_all(replaced))
-                .map_err(|e| io_error("remove", replaced, e))?;
+            let removed = step("fill.replaced").and_then(|()| fs::remove_dir_all(replaced));
+            removed.map_err(|e| io_error("remove", replaced, e))?;
         }
         Ok(())
+    }
+
+    /// Leaves the mark and takes the name; `replaced`: where what stands there goes.
+    fn switch(&self, mark: Mark, replaced: Option<&Path>) -> Result<()> {
+        let Place { target, parent, .. } = &self.place;
+        // of two folders each is known for what it is, whichever has the name when this process ends
+        let before = self.place.mark().filter(|_| replaced.is_some());
+        let marks: Vec<Mark> = before.into_iter().chain([mark]).collect();
+        let file = self.place.mark_file();
+        let text = serde_json::to_string(&marks).unwrap_or_default();
+        step("fill.mark").and_then(|()| fs::write(&file, text)).map_err(|e| io_error("write", &file, e))?;
+        sync(&file)?;
+        sync(parent)?;
+        if let Some(replaced) = replaced {
+            let moved = step("fill.aside").and_then(|()| fs::rename(target, replaced));
+            moved.map_err(|e| io_error("move aside", target, e))?;
+        }
+        let named = step("fill.place").and_then(|()| fs::rename(&self.folder, target));
+        named.map_err(|e| {
+            if let Some(replaced) = replaced {
+                // both are of this program; the next attempt removes what stays
+                drop(fs::rename(replaced, target));
+            }
+            io_error("give the filled store the name", target, e)
+        })
     }
 
     /// Gives what was filled the owner and the mode of the folder that it replaces. Where there is none, it has those of any

@@ -1,4 +1,4 @@
-//! Kills and stops at random moments of a run that fills files: the target is untouched or whole, and a rerun proves it.
+//! Two runs that fill one target at once, and a run that is told to stop. Kills at random moments are a row of the campaign.
 
 use std::time::Duration;
 
@@ -6,12 +6,8 @@ use rustix::process::Signal;
 
 use super::super::support::chroma::env;
 use super::super::support::command::TestCommand;
-use super::super::support::dice::Dice;
 use super::super::support::stores::{Store, generated};
-use super::{assert_clean, by_files};
-
-/// How many runs are cut short.
-const KILLS: u64 = 12;
+use super::{assert_clean, by_files, names_beside};
 
 fn command(source: &Store, target: &Store) -> TestCommand {
     TestCommand::new()
@@ -20,39 +16,8 @@ fn command(source: &Store, target: &Store) -> TestCommand {
         .args([env("1.5.9").chroma()])
 }
 
-#[test]
-fn a_killed_run_leaves_the_target_untouched_or_whole_and_a_rerun_verifies() {
-    let source = generated("1.5.9", 3000, 64, "cosine");
-    let whole = Store::absent();
-    let started = std::time::Instant::now();
-    command(&source, &whole).run().code(0);
-    let usual = started.elapsed();
-    let mut dice = Dice::new(41);
-    for n in 0..KILLS {
-        let target = Store::absent();
-        if n % 3 == 0 {
-            std::fs::create_dir(&target.path).unwrap();
-        }
-        let mut running = command(&source, &target).start();
-        let after = usual.mul_f64(f64::from(u32::try_from(dice.below(1000)).unwrap()) / 1000.0);
-        let from = std::time::Instant::now();
-        while running.is_running() && from.elapsed() < after {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        running.signal(if n % 4 == 3 { Signal::TERM } else { Signal::KILL });
-        drop(running.wait());
-        // nothing, an empty folder, or a store with all of its tables filled
-        let entries = std::fs::read_dir(&target.path).map_or(0, Iterator::count);
-        assert!(entries == 0 || target.path.join("chroma.sqlite3").exists(), "after {after:?}");
-        wait_until_nobody_uses(&target);
-        let report = by_files(source.path(), &target, "1.5.9").verified();
-        assert_eq!(report.count("verified"), 3000, "after {after:?}: {}", report.json);
-        assert_clean(&target);
-    }
-}
-
 /// A killed run's server ends with it, a moment later.
-fn wait_until_nobody_uses(target: &Store) {
+pub(super) fn wait_until_nobody_uses(target: &Store) {
     let from = std::time::Instant::now();
     while is_used(target) {
         assert!(from.elapsed() < Duration::from_secs(60), "a server outlives its run");
@@ -77,4 +42,20 @@ fn of_two_runs_at_once_one_is_told_to_wait() {
     assert!(codes.contains(&0) && codes.iter().all(|code| [0, 4].contains(code)), "{codes:?}");
     by_files(source.path(), &target, "1.5.9").verified();
     assert_clean(&target);
+}
+
+/// It ends before the next window, and the target is as it was.
+#[test]
+fn a_run_that_is_told_to_stop_while_it_fills_leaves_nothing() {
+    let source = generated("1.5.9", 12_000, 64, "cosine");
+    let target = Store::absent();
+    let mut running = command(&source, &target).start();
+    let from = std::time::Instant::now();
+    while !names_beside(&target).iter().any(|name| name.contains("importing")) {
+        assert!(running.is_running() && from.elapsed() < Duration::from_secs(120), "it does not begin to fill");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait().exit_code(), 4);
+    assert!(names_beside(&target).is_empty(), "{:?}", names_beside(&target));
 }
