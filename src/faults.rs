@@ -45,6 +45,9 @@ pub const FILL: &[&str] = &["fill.create", "fill.put", "fill.finish", "target.in
 /// store that an earlier attempt has filled is replaced.
 pub const PLACE: &[&str] = &["fill.sync", "fill.mark", "fill.aside", "fill.place", "fill.placed", "fill.replaced"];
 
+/// Names the SQL that a fill by files ends with, as if its importer had erred.
+pub const SPOILS: &str = "MEMORY_MIGRATION_FAULT_SPOILS";
+
 /// What scratch files do; each can fail before it is done.
 pub const SCRATCH: &[&str] = &["scratch.make", "scratch.write", "scratch.read"];
 

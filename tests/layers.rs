@@ -50,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("endpoint", &["chroma", "engine", "exit", "faults", "fill", "model", "report", "scratch", "store"]),
     ("engine", &["chroma", "exit", "model", "report", "scratch", "store"]),
-    ("fill", &["model", "store"]),
+    ("fill", &["faults", "model", "store"]),
     ("store", &["chroma", "model", "scratch"]),
     ("chroma", &["model"]),
     ("scratch", &["faults", "model"]),

@@ -95,17 +95,15 @@ pub(super) async fn index(context: &Context<'_>, target: &dyn Target, run: &mut 
 }
 
 /// What is wrong in a filled collection can be nobody's work but the fill's, for no client knows the target yet: it fails the
-/// run, also where another client's work would only be told. Called when all was compared and asked.
+/// run, also where another client's work would only be told. Called when all was compared.
 pub(super) fn blame(pairs: &mut [Pair]) {
     for pair in pairs.iter_mut().filter(|pair| pair.filled.is_some()) {
         // those that were deleted from the source meanwhile are told apart
         let surplus = pair.surplus.extra.saturating_sub(pair.ledger.gone());
         let conflicts = pair.counts().conflicts_skipped;
-        let filters = pair.search.told().map_or(0, |told| told.filters.wrong + told.unknown_ids + told.wrong_distances);
         let wrong = [
             (surplus, "records are in the files that were filled, and not in the source"),
             (conflicts, "records are in the files that were filled otherwise than this run has written them"),
-            (filters, "answers to searches in the files that were filled are wrong"),
         ];
         let wrong = wrong.into_iter().filter(|(count, _)| *count > 0);
         pair.problems.extend(

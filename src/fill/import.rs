@@ -202,6 +202,8 @@ impl Import {
     /// When it cannot be written.
     pub fn finish(self) -> Result<()> {
         let Self { db, database, .. } = self;
+        #[cfg(feature = "faults")]
+        spoil(&db).map_err(|e| failed("spoil", &database, &e))?;
         db.execute_batch("COMMIT").map_err(|e| failed("write", &database, &e))?;
         db.close().map_err(|(_, e)| failed("close", &database, &e))
     }
@@ -225,6 +227,19 @@ fn open(database: &Path, beside: Beside) -> rusqlite::Result<Import> {
     let entry = state::newest(&db)?;
     let row = db.query_row("SELECT coalesce(max(id), 0) FROM embeddings", [], |row| row.get(0))?;
     Ok(Import { db, database: database.to_owned(), entry, row, has_schemas, waiting: 0 })
+}
+
+/// Errs as a test says, where nothing is journalled: not on the samples, which would show it at once.
+#[cfg(feature = "faults")]
+fn spoil(db: &Connection) -> rusqlite::Result<()> {
+    let is_sample = db.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))? != "off";
+    match std::env::var(crate::faults::SPOILS) {
+        Ok(sql) if !is_sample => {
+            tracing::error!("fault point {}: {sql}", crate::faults::SPOILS);
+            db.execute_batch(&sql)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes a copy of a store's database as it is at one moment, also beside its server; `copy` must not exist yet.

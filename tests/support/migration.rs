@@ -87,13 +87,6 @@ impl Migration {
         self
     }
 
-    /// A program that stands for Chroma.
-    pub(crate) fn written_by_program(mut self, program: &Path) -> Self {
-        self.written_by = None;
-        self.command = self.command.args(["--chroma-bin"]).args([program]);
-        self
-    }
-
     /// As a user who has asked for what cannot be: exit 2, with this sentence.
     #[track_caller]
     pub(crate) fn usage(self, text: &str) {
