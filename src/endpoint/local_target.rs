@@ -198,7 +198,9 @@ impl Target for LocalTarget {
         let engine = self.engine().await?;
         let filling = self.filling.as_ref();
         let filled = filling.map(|filling| filling.decide(engine.unfillable.as_deref(), load)).transpose()?;
-        let findings = [self.layout_finding(engine)?, writable(path), disk_space(path, load.bytes)?];
+        // the log of all that is filled stands there at once, and Chroma purges it only then
+        let log = if filling.is_some_and(Filling::is_possible) { load.bytes / DISK_FACTOR } else { 0 };
+        let findings = [self.layout_finding(engine)?, writable(path), disk_space(path, load.bytes + log)?];
         Ok(findings.into_iter().chain(filled).collect())
     }
 
