@@ -101,7 +101,7 @@ fn pruning_what_does_not_exist_is_a_mistake_and_removes_nothing() {
     let prune = |args: &[&str]| TestCommand::new().args(["prune"]).args(args).run();
     let folder = claim.path().join("copies");
     let folder = folder.to_str().unwrap();
-    prune(&["--folder", folder, "--schedule", "team/nightly"]).code(2).stderr("is no folder");
+    prune(&["--folder", folder, "--schedule", "team/nightly"]).code(2).stderr("is not a folder");
     let copy = claim.path().join("copies").join(FIRST);
     fs::create_dir_all(copy.join("chroma")).unwrap();
     let record = json!({"schema": 1, "schedule": "team/nightly", "uid": "u1", "due": "2024-11-25T02:00:00Z", "state": "Incomplete"});

@@ -112,7 +112,7 @@ fn mistaken(args: &Args) -> Option<String> {
     let folder = args.folder.display();
     if !args.folder.is_dir() {
         return Some(format!(
-            "--folder {folder} is no folder: name the path of the schedule's target, where its claim is mounted"
+            "--folder {folder} is not a folder: name the path of the schedule's target, where its claim is mounted"
         ));
     }
     // what cannot be listed is told by the run itself
@@ -510,7 +510,7 @@ mod tests {
         fs::remove_dir_all(claim.0.path().join(".removed-20261125T020000Z")).unwrap();
         assert!(claim.mistake("team/nightly").unwrap().contains("team/nightly: check --folder and --schedule"));
         fs::remove_dir(claim.0.path()).unwrap();
-        assert!(claim.mistake("team/nightly").unwrap().contains("is no folder"));
+        assert!(claim.mistake("team/nightly").unwrap().contains("is not a folder"));
     }
 
     /// What an interrupted removal left is only told of, until something is to be removed.
