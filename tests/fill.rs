@@ -95,7 +95,7 @@ fn dump_folder_names(version: &str, store: &Store) -> Vec<String> {
 /// A collection goes that has the log's newest entry, each step has a server of its own, and in the end a second migration comes.
 #[test]
 fn random_records_are_answered_as_by_the_twin_and_the_store_lives_on() {
-    for (version, seed, changes) in [("1.5.9", "1", "350"), ("1.0.20", "2", "40")] {
+    for (version, seed, changes) in [("1.5.9", "1", "150"), ("1.0.20", "2", "30")] {
         let source = Store::absent();
         twins(version, &["make", source.path(), seed]);
         let (engine, files) = (Store::absent(), Store::absent());

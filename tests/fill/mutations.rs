@@ -57,11 +57,11 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("the dimension is one more", "UPDATE collections SET dimension = dimension + 1"),
 ];
 
-/// Every third of them; with `FILL_MUTATIONS=all`, all, and the rows of the table of docs/reliability.md. A store that is called
+/// Every fifth of them; with `FILL_MUTATIONS=all`, all, and the rows of the table of docs/reliability.md. A store that is called
 /// verified has to answer as Chroma's own, and still so after changes of all kinds.
 #[test]
 fn what_an_importer_could_do_wrong_is_caught() {
-    let step = if std::env::var_os("FILL_MUTATIONS").is_some() { 1 } else { 3 };
+    let step = if std::env::var_os("FILL_MUTATIONS").is_some() { 1 } else { 5 };
     let source = Store::absent();
     twins("1.5.9", &["plain", source.path()]);
     let engine = Store::absent();
