@@ -366,8 +366,11 @@ fn a_local_target_that_is_none() {
 
     // A refusal about the source, and no program that could write: the folder is not even made.
     let absent = Store::absent();
-    let unsendable = local(&source.path, ("default_tenant", "unsendable"));
-    Migration::new(&unsendable, absent.path()).only(&["cosine_log"]).written_by("1.5.9").refused(&["tiny 0"]);
+    let renamed = ["single=no name"];
+    Migration::new(source.path(), absent.path())
+        .only(&renamed)
+        .written_by("1.5.9")
+        .refused(&["\"no name\" is no collection"]);
     assert!(!absent.path.exists());
     let report = Migration::new(source.path(), absent.path()).args(["--chroma-bin", "/nowhere/chroma"]).ends(4);
     report.says(&["the program /nowhere/chroma was not found", "pip install chromadb", "--chroma-bin"]);

@@ -10,6 +10,7 @@ use super::fingerprint::{self, Digest};
 use super::halt::Halt;
 use super::judge::{Known, Ruling, judge};
 use super::ledger::{Entry, Plan, Proof};
+use super::progress::Tracker;
 use super::seal::Seal;
 use super::window::{self, Ahead, Answers};
 use super::{Context, Pair};
@@ -87,6 +88,19 @@ pub(super) async fn pass(
         look.settle(context, pair)?;
         done(look.places.len() as u64);
     }
+}
+
+/// Compares every record of a pair, and what differs once more: it may have been a moving source, or an answer that was wrong
+/// once.
+pub(super) async fn twice(
+    context: &Context<'_>,
+    sides: &Sides<'_>,
+    pair: &mut Pair,
+    tracker: &mut Tracker,
+) -> Result<(), Halt> {
+    pass(context, sides, pair, |_| true, |done| tracker.advance(done)).await?;
+    pair.search.streamed();
+    pass(context, sides, pair, |entry| entry.proof != Proof::Verified, |_| ()).await
 }
 
 /// Compares these records, wherever they stand; places as the ledger has them now.

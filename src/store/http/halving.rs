@@ -26,6 +26,8 @@ pub(super) enum Found {
     All(Vec<Fetched>),
     /// The server is in trouble, in its words.
     Server(String),
+    /// The server fails on all of this collection that was asked for, and answers for another one.
+    Collection(String),
 }
 
 /// A search for the records that a server fails on.
@@ -40,6 +42,8 @@ pub(super) struct Search<'a> {
     on_end: usize,
     /// Whether the server answers for a suspect, but for one part of it.
     in_part: bool,
+    /// Whether the last neighbour that came is of another collection: nothing of this one did.
+    is_elsewhere: bool,
     /// Whether the server has failed in this search, and not only answered at length.
     has_failed: bool,
     /// The last failure.
@@ -51,8 +55,8 @@ impl<'a> Search<'a> {
     pub(super) fn new(api: &'a Api, collection: &'a Collection, is_known: bool) -> Self {
         let on_end = if is_known { 0 } else { api.known().of(&collection.id).on_end };
         let (read, suspects) = (Vec::new(), Vec::new());
-        let (in_part, has_failed, failure) = (false, is_known, Fails::default());
-        Self { api, collection, is_known, read, suspects, on_end, in_part, has_failed, failure }
+        let (in_part, is_elsewhere, has_failed, failure) = (false, false, is_known, Fails::default());
+        Self { api, collection, is_known, read, suspects, on_end, in_part, is_elsewhere, has_failed, failure }
     }
 
     /// Reads these, down to each by itself. An error: the server refuses all of them, or does not answer.
@@ -153,6 +157,7 @@ impl<'a> Search<'a> {
         let first = self.suspects.first().map(|(id, _)| format!(" ({count} records fail alone, the first is {id:?})"));
         let why = format!("{words}{}", first.unwrap_or_default());
         match refusal.take() {
+            None if neighbour == Neighbour::Answered && self.is_elsewhere => Ok(Found::Collection(why)),
             None => Ok(Found::Server(why)),
             Some(_) if neighbour == Neighbour::Answered => Err(self.api.failing(self.collection, why)),
             Some(refusal) => Err(refusal),
@@ -200,6 +205,7 @@ impl<'a> Search<'a> {
     }
 
     async fn any_neighbour(&mut self) -> Result<Option<Neighbour>> {
+        self.is_elsewhere = false;
         for id in self.own_neighbours() {
             match self.ask(self.collection, &[id], &PARTS).await? {
                 None => return Ok(None),
@@ -209,10 +215,13 @@ impl<'a> Search<'a> {
                 Some(_) => return Ok(Some(Neighbour::Failed)),
             }
         }
-        Ok(Some(match self.sought().await? {
-            Neighbour::None => self.elsewhere().await?,
-            found => found,
-        }))
+        let own = self.sought().await?;
+        if own != Neighbour::None {
+            return Ok(Some(own));
+        }
+        let other = self.elsewhere().await?;
+        self.is_elsewhere = other == Neighbour::Answered;
+        Ok(Some(other))
     }
 
     /// Records of this collection that were read, in the order in which they are asked for.
