@@ -320,7 +320,12 @@ fn records_that_a_server_must_not_be_sent() {
     let from = remote(&source, ("default_tenant", "unsendable"));
     let says =
         ["\"key '#tag'\" of \"keys\"", "\"key '$cost'\"", "is empty or starts with '#' or '$'", "change or delete"];
-    target.refuses(&from, &["keys"], 3, &says);
+    let report = Migration::new(&from, &target.config()).only(&["keys"]).ends(5);
+    report.says(&says);
+    assert!(report.listed("keys").iter().all(|(_, field)| *field == "refused"), "{}", report.json);
+    let sent: Vec<Json> =
+        snapshot(&target.server, DEFAULT).into_iter().filter(|one| one[0]["name"] == "keys").collect();
+    assert!(sent.len() == 1 && !sent[0][1]["ids"].to_string().contains("key '"), "{sent:?}");
 }
 
 #[test]
