@@ -42,8 +42,6 @@ pub(super) struct Search<'a> {
     on_end: usize,
     /// Whether the server answers for a suspect, but for one part of it.
     in_part: bool,
-    /// Whether the last neighbour that came is of another collection: nothing of this one did.
-    is_elsewhere: bool,
     /// Whether the server has failed in this search, and not only answered at length.
     has_failed: bool,
     /// The last failure.
@@ -55,8 +53,8 @@ impl<'a> Search<'a> {
     pub(super) fn new(api: &'a Api, collection: &'a Collection, is_known: bool) -> Self {
         let on_end = if is_known { 0 } else { api.known().of(&collection.id).on_end };
         let (read, suspects) = (Vec::new(), Vec::new());
-        let (in_part, is_elsewhere, has_failed, failure) = (false, false, is_known, Fails::default());
-        Self { api, collection, is_known, read, suspects, on_end, in_part, is_elsewhere, has_failed, failure }
+        let (in_part, has_failed, failure) = (false, is_known, Fails::default());
+        Self { api, collection, is_known, read, suspects, on_end, in_part, has_failed, failure }
     }
 
     /// Reads these, down to each by itself. An error: the server refuses all of them, or does not answer.
@@ -157,9 +155,11 @@ impl<'a> Search<'a> {
         let first = self.suspects.first().map(|(id, _)| format!(" ({count} records fail alone, the first is {id:?})"));
         let why = format!("{words}{}", first.unwrap_or_default());
         match refusal.take() {
-            None if neighbour == Neighbour::Answered && self.is_elsewhere => Ok(Found::Collection(why)),
+            None if neighbour == Neighbour::Elsewhere => Ok(Found::Collection(why)),
             None => Ok(Found::Server(why)),
-            Some(_) if neighbour == Neighbour::Answered => Err(self.api.failing(self.collection, why)),
+            Some(_) if matches!(neighbour, Neighbour::Answered | Neighbour::Elsewhere) => {
+                Err(self.api.failing(self.collection, why))
+            }
             Some(refusal) => Err(refusal),
         }
     }
@@ -205,7 +205,6 @@ impl<'a> Search<'a> {
     }
 
     async fn any_neighbour(&mut self) -> Result<Option<Neighbour>> {
-        self.is_elsewhere = false;
         for id in self.own_neighbours() {
             match self.ask(self.collection, &[id], &PARTS).await? {
                 None => return Ok(None),
@@ -215,13 +214,10 @@ impl<'a> Search<'a> {
                 Some(_) => return Ok(Some(Neighbour::Failed)),
             }
         }
-        let own = self.sought().await?;
-        if own != Neighbour::None {
-            return Ok(Some(own));
-        }
-        let other = self.elsewhere().await?;
-        self.is_elsewhere = other == Neighbour::Answered;
-        Ok(Some(other))
+        Ok(Some(match self.sought().await? {
+            Neighbour::None => self.elsewhere().await?,
+            found => found,
+        }))
     }
 
     /// Records of this collection that were read, in the order in which they are asked for.
@@ -236,7 +232,7 @@ impl<'a> Search<'a> {
         if let Some(Last { collection, id }) = last {
             let came = self.ask(&collection, &[id], &PARTS).await?;
             if came.is_some_and(|came| gives(&came)) {
-                return Ok(Neighbour::Answered);
+                return Ok(Neighbour::Elsewhere);
             }
         }
         let Ok(all) = self.api.declared().await else { return Ok(Neighbour::None) };
@@ -246,7 +242,7 @@ impl<'a> Search<'a> {
                 && records.iter().any(|record| readable(record).is_some())
             {
                 self.api.came(&collection, &records);
-                return Ok(Neighbour::Answered);
+                return Ok(Neighbour::Elsewhere);
             }
         }
         Ok(Neighbour::None)

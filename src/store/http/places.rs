@@ -93,7 +93,7 @@ impl<'a> Places<'a> {
     async fn pages(&mut self, counted: u64) -> Result<bool> {
         let pages = (0..counted.div_ceil(IDS_PAGE)).map(|n| n * IDS_PAGE..((n + 1) * IDS_PAGE).min(counted));
         // last of all what came since it was counted
-        let mut waiting: Vec<Range<u64>> = pages.chain([counted..counted + IDS_PAGE]).rev().collect();
+        let mut waiting: Vec<Range<u64>> = pages.chain(std::iter::once(counted..counted + IDS_PAGE)).rev().collect();
         while let Some(mut part) = waiting.pop() {
             if self.on_end >= STRETCH && part.end - part.start > 1 && part.start < counted {
                 waiting.push(part.start + 1..part.end);
@@ -142,7 +142,9 @@ impl<'a> Places<'a> {
             self.neighbour = Some(part.start);
             self.on_end = 0;
         }
-        ids.iter().for_each(|id| self.ids.push(id));
+        for id in &ids {
+            self.ids.push(id);
+        }
         Ok(Some(Ok(ids.len() as u64)))
     }
 
