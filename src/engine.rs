@@ -383,13 +383,7 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
     let sides = verify::Sides::new(target, None);
     let started = std::time::Instant::now();
     search::prepare(context, target, run).await?;
-    let mut broken = preflight::Broken::default();
-    for at in 0..run.pairs.len() {
-        let Run { pairs, tracker, .. } = &mut *run;
-        let compared = verify::twice(context, &sides, &mut pairs[at], tracker).await;
-        broken.take(context, run, at, compared).await?;
-    }
-    broken.leave_out(run)?;
+    verify::all(context, &sides, run).await?;
     last::look(context, &sides, run, true).await?;
     search::check(context, target, run, started.elapsed()).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))

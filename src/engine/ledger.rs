@@ -201,10 +201,7 @@ impl Ledger {
     }
 
     /// Remembers that the target does not take this record: it lacks it then, or holds another content.
-    ///
-    /// # Errors
-    /// When the scratch space fails.
-    pub fn refused(&mut self, id: &str) -> io::Result<()> {
+    pub(super) fn refused(&mut self, id: &str) -> io::Result<()> {
         let Some(at) = self.position(id)? else { return Ok(()) };
         self.change(at, |entry| {
             let lacks = entry.plan == Plan::New && !entry.known.is_sent();

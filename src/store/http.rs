@@ -19,6 +19,7 @@ mod known;
 mod list;
 #[cfg(test)]
 mod odd_tests;
+mod page;
 mod part;
 mod paths;
 mod payload;

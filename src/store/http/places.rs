@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::api::Api;
 use super::get::Fails;
-use super::ids::IDS_PAGE;
 use super::known::Short;
+use super::page::IDS_PAGE;
 use crate::model::{Collection, Result};
 use crate::scratch::{self, IdList, SortedIds};
 
