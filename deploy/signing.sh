@@ -15,7 +15,7 @@ for tool in "$@"; do
     command -v go >/dev/null || { echo "signing.sh: needs Go: https://go.dev/dl" >&2; exit 1; }
     echo "signing.sh: building $tool" >&2
     mkdir -p "$out"
-    CGO_ENABLED=0 GOFLAGS=-p=2 nice -n 10 go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$out/$tool.new" "${packages[$tool]}" >&2
+    CGO_ENABLED=0 GOFLAGS=-p=2 nice -n 10 go build -buildvcs=false -ldflags "-s -w" -o "$out/$tool.new" "${packages[$tool]}" >&2
     mv "$out/$tool.new" "$out/$tool"
   fi
 done
