@@ -320,12 +320,7 @@ fn records_that_a_server_must_not_be_sent() {
     let from = remote(&source, ("default_tenant", "unsendable"));
     let says =
         ["\"key '#tag'\" of \"keys\"", "\"key '$cost'\"", "is empty or starts with '#' or '$'", "change or delete"];
-    let report = Migration::new(&from, &target.config()).only(&["keys"]).ends(5);
-    report.says(&says);
-    assert!(report.listed("keys").iter().all(|(_, field)| *field == "refused"), "{}", report.json);
-    let sent: Vec<Json> =
-        snapshot(&target.server, DEFAULT).into_iter().filter(|one| one[0]["name"] == "keys").collect();
-    assert!(sent.len() == 1 && !sent[0][1]["ids"].to_string().contains("key '"), "{sent:?}");
+    target.refuses(&from, &["keys"], 3, &says);
 }
 
 #[test]
@@ -371,11 +366,8 @@ fn a_local_target_that_is_none() {
 
     // A refusal about the source, and no program that could write: the folder is not even made.
     let absent = Store::absent();
-    let renamed = ["single=no name"];
-    Migration::new(source.path(), absent.path())
-        .only(&renamed)
-        .written_by("1.5.9")
-        .refused(&["\"no name\" is no collection"]);
+    let unsendable = local(&source.path, ("default_tenant", "unsendable"));
+    Migration::new(&unsendable, absent.path()).only(&["cosine_log"]).written_by("1.5.9").refused(&["tiny 0"]);
     assert!(!absent.path.exists());
     let report = Migration::new(source.path(), absent.path()).args(["--chroma-bin", "/nowhere/chroma"]).ends(4);
     report.says(&["the program /nowhere/chroma was not found", "pip install chromadb", "--chroma-bin"]);

@@ -75,7 +75,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
     source::look(context, run).await?;
     findings::refuse(&run.findings)?;
     let records = scan_all(context, target, &capabilities, run).await?;
-    records.problems.tell(run);
+    run.findings.push(records.problems.finding());
     run.findings.extend(records.large.too_large());
     findings::warn_of_extras(context, run);
     run.findings.push(target_state(context, target.current(), &mut run.pairs).await?);

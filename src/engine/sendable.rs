@@ -20,8 +20,8 @@ pub(super) fn problem(record: &Record, pair: &Pair, capabilities: &Capabilities)
     rules::record_problem(record, pair.source.distance, capabilities)
 }
 
-/// The records that may be sent, in id order. One that the target cannot hold unchanged is named and not sent: it costs
-/// itself, and no other.
+/// The records that may be sent, in id order. Preflight has refused those that may not, but a record can have changed
+/// since: it is named and not sent, and costs itself and no other.
 pub(super) fn of(pair: &mut Pair, capabilities: &Capabilities, answers: Answers) -> io::Result<Vec<Record>> {
     let mut records = Vec::with_capacity(answers.len());
     for fetched in answers.into_values() {

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashMap};
 use super::mapping::{self, Asked};
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
-use crate::engine::ledger::Plan;
 use crate::engine::select::Selected;
 use crate::engine::{Context, Extras, Options, Run, SearchMode, Verification, Warning};
 use crate::model::Collection;
@@ -231,7 +230,7 @@ pub(super) fn warn_of_extras(context: &Context<'_>, run: &mut Run) {
     });
 }
 
-/// Records that cannot be moved, counted, the first ones by id.
+/// Records that the target cannot hold, counted, the first ones by id.
 #[derive(Default)]
 pub(super) struct Problems {
     count: u64,
@@ -246,22 +245,12 @@ impl Problems {
         }
     }
 
-    /// What it means that the target cannot hold these: they are left out, unless nothing else is there to move.
-    pub(super) fn tell(&self, run: &mut Run) {
-        let check = "records";
+    pub(super) fn finding(&self) -> Finding {
         if self.count == 0 {
-            run.findings.push(passed(check, "every record can be held by the target unchanged".to_owned()));
-            return;
+            return passed("records", "every record can be held by the target unchanged".to_owned());
         }
         let message = format!("{} records cannot be held by the target unchanged: {}", self.count, self.listed());
-        let is_other = |plan| !matches!(plan, Plan::Refused | Plan::Unreadable);
-        if run.pairs.iter().all(|pair| pair.ledger.count(is_other) == 0) {
-            let remedy = "there is no other record to move: change or delete these records in the source";
-            run.findings.push(failed(check, message, remedy));
-            return;
-        }
-        let remedy = "all others are moved; change or delete these in the source";
-        run.warnings.push(Warning { check, message, remedy });
+        failed("records", message, "change or delete these records in the source")
     }
 
     fn listed(&self) -> String {

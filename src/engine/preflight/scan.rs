@@ -157,12 +157,9 @@ impl Scan<'_> {
         pair.ledger.change(at, |entry| entry.plan = plan)?;
         let overwrite = self.context.options.on_conflict == OnConflict::Overwrite;
         if plan == Plan::New || (plan == Plan::Conflict && overwrite) {
-            match sendable::problem(record, pair, self.capabilities) {
-                None => seen.bytes += window::record_bytes(record) as u64,
-                Some(why) => {
-                    seen.problems.add(&pair.source_words(), &id, &why);
-                    sendable::refuse(pair, &id, why)?;
-                }
+            seen.bytes += window::record_bytes(record) as u64;
+            if let Some(why) = sendable::problem(record, pair, self.capabilities) {
+                seen.problems.add(&pair.source_words(), &id, &why);
             }
         }
         Ok(())
