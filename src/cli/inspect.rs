@@ -177,9 +177,9 @@ async fn unreadable(
 /// Damage is an answer, and a script must see it: exit 5, as for a verification.
 fn tell(found: Found, json: bool) -> Exit {
     if json {
-        output::line(&serde_json::to_string_pretty(&found).unwrap_or_default());
+        output::json(&serde_json::to_string_pretty(&found).unwrap_or_default());
     } else {
-        output::line(&format!("{}: {}", found.store, found.version));
+        output::line(&output::in_line(&format!("{}: {}", found.store, found.version)));
         output::line(&table(&found).to_string());
         for collection in &found.collections {
             let name = plain_words(several(&found).then_some(&*collection.database), &collection.name);

@@ -232,6 +232,17 @@ impl Doubt {
     pub const fn is_clear(&self) -> bool {
         self.rows.saturating_mul(2) > self.of
     }
+
+    /// It, in words.
+    #[must_use]
+    pub fn spoken(self) -> String {
+        let rows = format!("{} of {} rows of its index", self.rows, self.of);
+        if self.cosine {
+            format!("{rows} are unit vectors with their lengths apart, as only cosine makes them")
+        } else {
+            format!("{rows} are not what cosine makes")
+        }
+    }
 }
 
 impl Evidence {

@@ -1,16 +1,21 @@
 //! Collections as the tables describe them: settings, distance, and what is wrong with a row.
 //! Reads no record; the rows of an index only where no document tells the distance.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::audit::Shared;
 use super::core::Core;
-use super::state::{Segments, State};
+use super::dimension::{self, Settled};
+use super::segments::Segments;
+use super::state::State;
 use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
 use crate::store::files::index::{Shape, Vectors};
 use crate::store::files::sqlite::catalog::{Catalog, CollectionRow};
 use crate::store::files::sqlite::connection::failure;
+use crate::store::files::sqlite::lengths;
 use crate::store::files::sqlite::schema::{Client, Columns};
 use crate::store::files::system::{Attempt, Failure};
 
@@ -21,6 +26,8 @@ struct Described {
     wrong: Vec<String>,
     /// Where its distance is from, if the document that should say it cannot be read.
     distance: From,
+    /// The folder of its index, which need not be there.
+    folder: Option<PathBuf>,
 }
 
 /// Where a distance is from.
@@ -41,14 +48,17 @@ impl Core {
         let found: Vec<Described> = self.read(|db, columns, _| {
             let catalog = shared.catalog(db);
             let rows = catalog.collections(columns).map_err(|e| failure(&file, &e))?;
-            rows.into_iter().map(|row| of_row(catalog, &file, columns, row)).collect::<Attempt<_>>()
+            let found =
+                rows.into_iter().map(|row| of_row(catalog, &file, columns, row)).collect::<Attempt<Vec<_>>>()?;
+            let recent = lengths::recent(db).map_err(|e| failure(&file, &e))?;
+            found.into_iter().map(|one| sized(catalog, &file, one, &recent, &shared)).collect::<Attempt<_>>()
         })?;
         found.into_iter().map(|described| self.settled(described)).collect()
     }
 
     /// A collection, once its distance is found as far as anything tells it. What cannot be read of its row is kept.
     fn settled(&mut self, described: Described) -> Attempt<Collection> {
-        let Described { mut collection, wrong, distance } = described;
+        let Described { mut collection, wrong, distance, folder: _ } = described;
         let what = match distance {
             From::Truth => None,
             From::Hint => Some(format!("its distance, {}, was taken from what else is written of it", collection.distance)),
@@ -80,7 +90,7 @@ impl Core {
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
         let (segments, followed, neighbours) = self.read(|db, _, _| {
             let catalog = shared.catalog(db);
-            let segments = State::segments(catalog, &file, &collection.id, &collection.name)?;
+            let segments = Segments::of(catalog, &file, &collection.id, &collection.name)?;
             let followed = super::core::followed(catalog, &segments, &file)?;
             let neighbours = catalog.segment_neighbours(&segments.vector).map_err(|e| failure(&file, &e))?;
             Ok((segments, followed, neighbours.and_then(|n| u32::try_from(n).ok())))
@@ -100,9 +110,7 @@ impl Core {
         if let Some(error) = shared.pages.lost("databases") {
             return Err(Failure::Final(Error::Damaged {
                 file,
-                what: format!(
-                    "a page of the table databases cannot be read ({error}), so that not all names are known"
-                ),
+                what: format!("{error}, so that not all names are known"),
                 readable: "name each database, without a *; those on the other pages can be read".to_owned(),
             }));
         }
@@ -123,7 +131,7 @@ impl Core {
             // absence from a table that cannot be read is none
             Some(error) => Err(Failure::Final(Error::Damaged {
                 file: file.clone(),
-                what: format!("a page of the table {table} cannot be read ({error}), and {what} is not on the others"),
+                what: format!("{error}, and {what} is not in what is left of it"),
                 readable: "restore it from a backup, or save what is left with sqlite3's .recover on a copy".to_owned(),
             })),
             None if may_be_missing => Ok(()),
@@ -156,6 +164,30 @@ impl Core {
     }
 }
 
+/// With the dimension that its vectors have, if index and log agree on another one than its row says.
+fn sized(
+    catalog: Catalog<'_>,
+    file: &Path,
+    described: Described,
+    recent: &HashMap<String, i64>,
+    shared: &Shared,
+) -> Attempt<Described> {
+    let Described { mut collection, wrong, distance, folder } = described;
+    if let (Some(said), Some(folder)) = (collection.dimension, &folder) {
+        let known = shared.audit(&collection.id).dimension.filter(|known| known.said == said);
+        let recent = recent.get(&collection.id).copied();
+        let settled: Option<Settled> = match known {
+            Some(known) => Some(known),
+            None => {
+                dimension::settled(catalog.db, folder, &collection.id, said, recent)?.map_err(|e| failure(file, &e))?
+            }
+        };
+        collection.dimension = settled.map_or(Some(said), |settled| Some(settled.really));
+        shared.amend(&collection.id, |audit| audit.dimension = settled);
+    }
+    Ok(Described { collection, wrong, distance, folder })
+}
+
 /// A collection by its row. What is wrong with the row is a matter of this collection alone: it is named, and the others
 /// are read.
 fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Described> {
@@ -179,13 +211,14 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         wrong.push(format!("has the dimension {}", row.dimension.unwrap_or_default()));
         None
     });
-    let (space, is_known) = match Segments::of(&catalog.segments(&row.id).map_err(sql)?) {
+    let found = Segments::find(catalog, file, &row.id)?;
+    let (space, is_known) = match &found {
         Ok(segments) => {
             let found = catalog.segment_space(&segments.vector).map_err(sql)?;
             (found.rows.into_iter().collect(), found.whole)
         }
         Err(why) => {
-            unreadable.push(why);
+            unreadable.push(why.clone());
             (Metadata::new(), true)
         }
     };
@@ -220,5 +253,10 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         schema,
         unreadable: (!unreadable.is_empty()).then(|| unreadable.join(", and ")),
     };
-    Ok(Described { collection, wrong, distance: from })
+    Ok(Described {
+        collection,
+        wrong,
+        distance: from,
+        folder: found.ok().map(|segments| file.with_file_name(segments.vector)),
+    })
 }
