@@ -107,7 +107,7 @@ async fn rows_that_the_log_contradicts_are_not_taken() {
             // then nothing is purged
             change(
                 &store,
-                r#"update embeddings_queue_config set config_json_str = replace(config_json_str, 'true', 'false')"#,
+                "update embeddings_queue_config set config_json_str = replace(config_json_str, 'true', 'false')",
             );
         }
         Python::run(version, "tests/stores/history.py", &[store.path(), "twins"]);

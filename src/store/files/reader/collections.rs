@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use super::audit::Shared;
 use super::core::Core;
 use super::dimension::{self, Settled};
@@ -13,6 +15,7 @@ use super::state::State;
 use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
 use crate::store::files::index::{Shape, Vectors};
+use crate::store::files::sqlite::around::Around;
 use crate::store::files::sqlite::catalog::{Catalog, CollectionRow};
 use crate::store::files::sqlite::connection::failure;
 use crate::store::files::sqlite::lengths;
@@ -197,7 +200,7 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         unreadable.push("has an id that is no text, by which nothing of it can be found".to_owned());
     }
     let mut json = |text: &Option<String>, column: &str| {
-        let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
+        let parsed = text.as_deref().map(serde_json::from_str::<Json>).transpose();
         parsed.map_err(|e| wrong.push(format!("has a {column} that is no JSON ({e})")))
     };
     let (configuration, schema) = (json(&row.configuration, "config_json_str"), json(&row.schema, "schema_str"));
@@ -212,35 +215,24 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         None
     });
     let found = Segments::find(catalog, file, &row.id)?;
-    let (space, is_known) = match &found {
-        Ok(segments) => {
-            let found = catalog.segment_space(&segments.vector).map_err(sql)?;
-            (found.rows.into_iter().collect(), found.whole)
-        }
-        Err(why) => {
-            unreadable.push(why.clone());
-            (Metadata::new(), true)
-        }
+    unreadable.extend(found.as_ref().err().cloned());
+    let folder = found.as_ref().ok().map(|segments| file.with_file_name(&segments.vector));
+    let space = match &found {
+        Ok(segments) => catalog.segment_space(&segments.vector).map_err(sql)?,
+        Err(_) => Around { rows: Vec::new(), whole: true },
     };
-    let declared = |space: &Metadata| distance::declared(schema.as_ref(), configuration.as_ref(), space);
-    let would_be = |word: &str| declared(&Metadata::from([(SPACE.to_owned(), Value::Str(word.to_owned()))]));
-    let depends = || [Distance::L2, Distance::Cosine, Distance::Ip].iter().any(|one| would_be(one.as_str()) != *one);
-    if !is_known && space.is_empty() && !depends() {
-        unreadable.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
+    let is_gone = !space.whole && catalog.pages.is_missing("segment_metadata");
+    let (space, is_known): (Metadata, bool) = (space.rows.into_iter().collect(), space.whole);
+    let documents = Documents { schema: schema.as_ref(), configuration: configuration.as_ref(), metadata: &metadata };
+    let (mut distance, mut from) = documents.distance(&space, is_lost);
+    if !is_known && space.is_empty() && !documents.decide() {
+        if is_gone {
+            wrong.push("has lost what the table segment_metadata said of it".to_owned());
+            (distance, from) = documents.distance(&space, true);
+        } else {
+            unreadable.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
+        }
     }
-    // a document that is lost may have said it: the next best is what was written beside it
-    let hint = if is_lost && space.is_empty() { &metadata } else { &space };
-    let named = distance::named(schema.as_ref(), configuration.as_ref(), &[hint]);
-    let from = match () {
-        () if !is_lost
-            || schema.as_ref().is_some_and(|schema| !distance::named(Some(schema), None, &[]).is_empty()) =>
-        {
-            From::Truth
-        }
-        () if named.is_empty() => From::Default,
-        () => From::Hint,
-    };
-    let distance = declared(if from == From::Truth { &space } else { hint });
     let collection = Collection {
         id: row.id,
         name: row.name,
@@ -253,10 +245,35 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         schema,
         unreadable: (!unreadable.is_empty()).then(|| unreadable.join(", and ")),
     };
-    Ok(Described {
-        collection,
-        wrong,
-        distance: from,
-        folder: found.ok().map(|segments| file.with_file_name(segments.vector)),
-    })
+    Ok(Described { collection, wrong, distance: from, folder })
+}
+
+/// What is written of a collection beside its segment.
+struct Documents<'a> {
+    schema: Option<&'a Json>,
+    configuration: Option<&'a Json>,
+    metadata: &'a Metadata,
+}
+
+impl Documents<'_> {
+    fn declared(&self, space: &Metadata) -> Distance {
+        distance::declared(self.schema, self.configuration, space)
+    }
+
+    /// Whether the distance does not depend on what the segment's metadata says.
+    fn decide(&self) -> bool {
+        let would_be = |one: Distance| Metadata::from([(SPACE.to_owned(), Value::Str(one.as_str().to_owned()))]);
+        [Distance::L2, Distance::Cosine, Distance::Ip].into_iter().any(|one| self.declared(&would_be(one)) != one)
+    }
+
+    /// The distance, and where it is from. A document that is lost may have said it: the next best is what was written beside it.
+    fn distance(&self, space: &Metadata, is_lost: bool) -> (Distance, From) {
+        let hint = if is_lost && space.is_empty() { self.metadata } else { space };
+        let is_said = || self.schema.is_some_and(|schema| !distance::named(Some(schema), None, &[]).is_empty());
+        if !is_lost || is_said() {
+            return (self.declared(space), From::Truth);
+        }
+        let named = distance::named(self.schema, self.configuration, &[hint]);
+        (self.declared(hint), if named.is_empty() { From::Default } else { From::Hint })
+    }
 }

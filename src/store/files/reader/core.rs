@@ -119,7 +119,9 @@ impl Core {
                 return Err(error.into());
             }
             opened.stand_in(&schema::stand_ins(&missing)).map_err(sql)?;
-            missing.iter().for_each(|table| self.shared.pages.miss(table));
+            for table in &missing {
+                self.shared.pages.miss(table);
+            }
             schema::complete(&mut found, &missing);
         }
         let (layout, whole) = self.shared.catalog(&opened.connection).layout().map_err(sql)?;

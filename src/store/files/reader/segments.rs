@@ -46,59 +46,11 @@ impl Segments {
         }
         let because = lost.map_or_else(String::new, |why| format!(" ({why})"));
         let mut wrong = Vec::new();
-        let rows = |segment: &String| tables::has_rows(catalog.db, segment).or_else(|e| corrupt_is(&e, true).ok_or(e));
-        let filled =
-            metadata.iter().map(|one| Ok((one, rows(one)?))).collect::<rusqlite::Result<Vec<_>>>().map_err(sql)?;
-        let filled: Vec<&String> = filled.into_iter().filter(|(_, has)| *has).map(|(one, _)| one).collect();
-        let metadata = match (metadata.as_slice(), filled.as_slice()) {
-            ([one], _) => one.clone(),
-            ([], _) if tables::is_never_purged(catalog.db, catalog.pages).map_err(sql)? => {
-                wrong.push(format!(
-                    "its METADATA segment is missing from the table segments{because}: its records were taken from the write-ahead \
-                     log, which has all that was ever written"
-                ));
-                placeholder(collection)
-            }
-            ([], _) => {
-                return Ok(Err(format!(
-                    "has no METADATA segment in the table segments{because}: nothing says which documents are its"
-                )));
-            }
-            ([first, ..], []) => first.clone(),
-            (all, [one]) => {
-                wrong.push(format!("it has {} METADATA segments, of which one has records: that was read", all.len()));
-                (*one).clone()
-            }
-            (_, several) => {
-                let count = several.len();
-                return Ok(Err(format!("has {count} METADATA segments with records, and nothing says which are its")));
-            }
+        let metadata = match of_metadata(catalog, collection, &metadata, &because, &mut wrong).map_err(sql)? {
+            Ok(metadata) => metadata,
+            Err(why) => return Ok(Err(why)),
         };
-        let folder = |segment: &&String| database.with_file_name(segment.as_str()).exists();
-        let on_disk: Vec<&String> = vector.iter().filter(folder).collect();
-        let vector = match (vector.as_slice(), on_disk.as_slice()) {
-            ([one], _) => one.clone(),
-            ([], _) => {
-                wrong.push(format!(
-                    "its VECTOR segment is missing from the table segments{because}, so that its index cannot be found: vectors were \
-                     taken from the write-ahead log"
-                ));
-                placeholder(collection)
-            }
-            (all, [one]) => {
-                let count = all.len();
-                wrong.push(format!("it has {count} VECTOR segments, of which {one} has a folder: that was read"));
-                (*one).clone()
-            }
-            (all, several) => {
-                let (count, folders) = (all.len(), several.len());
-                wrong.push(format!(
-                    "it has {count} VECTOR segments, and {folders} of them have a folder, so that nothing says which is its index: \
-                     vectors were taken from the write-ahead log"
-                ));
-                placeholder(collection)
-            }
-        };
+        let vector = of_vector(database, collection, &vector, &because, &mut wrong);
         Ok(Ok(Self { metadata, vector, wrong: (!wrong.is_empty()).then(|| wrong.join("; ")) }))
     }
 
@@ -121,6 +73,72 @@ impl Segments {
                 readable: "the other collections can be read".to_owned(),
             })
         })
+    }
+}
+
+/// The METADATA segment among these; inside, why nothing says which it is.
+fn of_metadata(
+    catalog: Catalog<'_>,
+    collection: &str,
+    all: &[String],
+    because: &str,
+    wrong: &mut Vec<String>,
+) -> rusqlite::Result<Result<String, String>> {
+    let rows = |segment: &String| tables::has_rows(catalog.db, segment).or_else(|e| corrupt_is(&e, true).ok_or(e));
+    let filled = all.iter().map(|one| Ok((one, rows(one)?))).collect::<rusqlite::Result<Vec<_>>>()?;
+    let filled: Vec<&String> = filled.into_iter().filter(|(_, has)| *has).map(|(one, _)| one).collect();
+    Ok(Ok(match (all, filled.as_slice()) {
+        ([one], _) => one.clone(),
+        ([], _) if tables::is_never_purged(catalog.db, catalog.pages)? => {
+            wrong.push(format!(
+                "its METADATA segment is missing from the table segments{because}: its records were taken from the write-ahead \
+                 log, which has all that was ever written"
+            ));
+            placeholder(collection)
+        }
+        ([], _) => {
+            return Ok(Err(format!(
+                "has no METADATA segment in the table segments{because}: nothing says which documents are its"
+            )));
+        }
+        ([first, ..], []) => first.clone(),
+        (_, [one]) => {
+            wrong.push(format!("it has {} METADATA segments, of which one has records: that was read", all.len()));
+            (*one).clone()
+        }
+        (_, several) => {
+            let count = several.len();
+            return Ok(Err(format!("has {count} METADATA segments with records, and nothing says which are its")));
+        }
+    }))
+}
+
+/// The VECTOR segment among these, or what stands for it.
+fn of_vector(database: &Path, collection: &str, all: &[String], because: &str, wrong: &mut Vec<String>) -> String {
+    let folder = |segment: &&String| database.with_file_name(segment.as_str()).exists();
+    let on_disk: Vec<&String> = all.iter().filter(folder).collect();
+    match (all, on_disk.as_slice()) {
+        ([one], _) => one.clone(),
+        ([], _) => {
+            wrong.push(format!(
+                "its VECTOR segment is missing from the table segments{because}, so that its index cannot be found: vectors were \
+                 taken from the write-ahead log"
+            ));
+            placeholder(collection)
+        }
+        (_, [one]) => {
+            let count = all.len();
+            wrong.push(format!("it has {count} VECTOR segments, of which {one} has a folder: that was read"));
+            (*one).clone()
+        }
+        (_, several) => {
+            let (count, folders) = (all.len(), several.len());
+            wrong.push(format!(
+                "it has {count} VECTOR segments, and {folders} of them have a folder, so that nothing says which is its index: \
+                 vectors were taken from the write-ahead log"
+            ));
+            placeholder(collection)
+        }
     }
 }
 

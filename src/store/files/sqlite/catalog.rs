@@ -209,16 +209,16 @@ impl Catalog<'_> {
     /// `SQLite`'s.
     pub fn max_seq_id(&self, segment: &str) -> Result<Option<i64>> {
         let query = Query { table: "max_seq_id", sql: "SELECT rowid, seq_id FROM max_seq_id @ WHERE segment_id = ?1" };
-        let found = query.rows(self.db, self.pages, params![segment], |row| match seq_id(row, 1)? {
-            Some(number) => Ok(Some(number)),
-            None => {
+        let found = query.rows(self.db, self.pages, params![segment], |row| {
+            let number = seq_id(row, 1)?;
+            if number.is_none() {
                 self.pages.say(format!(
                     "SQLite's table max_seq_id holds {} for the segment {segment}, and no number: how far it had followed the \
                      write-ahead log is not known, and what log and index have was taken",
                     what(row, 1)?
                 ));
-                Ok(None)
             }
+            Ok(number)
         })?;
         Ok(found.rows.into_iter().flatten().max())
     }

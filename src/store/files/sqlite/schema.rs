@@ -180,7 +180,8 @@ pub fn missing(tables: &BTreeMap<String, BTreeSet<String>>) -> Vec<&'static str>
 pub fn stand_ins(missing: &[&str]) -> String {
     let of =
         |name: &str| TABLES.iter().find(|(table, ..)| *table == name).map_or(MIGRATIONS, |(_, columns, _)| *columns);
-    missing.iter().map(|table| format!("CREATE TEMP TABLE IF NOT EXISTS {table} ({});", of(table).join(", "))).collect()
+    let one = |table: &&str| format!("CREATE TEMP TABLE IF NOT EXISTS {table} ({})", of(table).join(", "));
+    missing.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// Adds the columns of missing tables.
