@@ -65,10 +65,18 @@ kind-demo: ## The same on Kubernetes: a kind cluster, the chart, deploy/quicksta
 chroma: ## Installs the Chroma versions that tests run against (3 minutes, once)
 	tests/chroma/install.sh all server
 
+.PHONY: unit-test
+unit-test: require-rust ## Runs the unit tests alone
+	cargo test --locked --lib
+
+.PHONY: rust-test
+rust-test: require-rust chroma ## Runs the unit and integration tests, against real Chroma
+	cargo test --locked
+
 .PHONY: test
 test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster, and Chromium
 	@tests/page/install.sh || echo "make test: the report's page is NOT looked at in a browser" >&2
-	cargo test --locked
+	$(MAKE) --no-print-directory rust-test
 	python/test.sh
 	@if command -v go >/dev/null; then \
 	  tests/charts/check.sh; \

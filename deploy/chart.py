@@ -1,6 +1,8 @@
-"""Makes a copy of a chart as a release has it: with its image, and with what Artifact Hub shows. Needs PyYAML.
+"""Makes a copy of a chart as a release has it: with its image, with where its alerts lead, and with what Artifact Hub shows.
+Needs PyYAML.
 
-Usage: chart.py CHART NEW_FOLDER [IMAGE DIGEST]    CHART is a folder of charts/, IMAGE a repository without a tag
+Usage: chart.py CHART NEW_FOLDER IMAGE DIGEST DOCS    CHART is a folder of charts/, IMAGE a repository without a tag, DOCS the
+                                                      address of the release's files; '' leaves values as they are
 """
 
 import json
@@ -53,10 +55,10 @@ def annotations(chart, image):
     }
 
 
-def set_image(values, repository, digest):
-    """Two lines of the file, so that its comments stay."""
+def set_values(values, given):
+    """Lines of the file, so that its comments stay."""
     text = values.read_text(encoding="utf-8")
-    for key, value in (("repository", repository), ("digest", digest)):
+    for key, value in given.items():
         text, times = re.subn(rf'^  {key}: ""$', f"  {key}: {json.dumps(value)}", text, count=1, flags=re.MULTILINE)
         if times != 1:
             sys.exit(f"chart.py: {values}: has no line '  {key}: \"\"' to set")
@@ -64,15 +66,16 @@ def set_image(values, repository, digest):
 
 
 def main():
-    source, out, *image = sys.argv[1:]
+    source, out, image, digest, docs = sys.argv[1:]
     folder = pathlib.Path(out)
     shutil.copytree(source, folder)
     file = folder / "Chart.yaml"
     chart = yaml.safe_load(file.read_text(encoding="utf-8"))
     has_image = image and chart["name"] == "memory-migration-operator"
-    if has_image:
-        set_image(folder / "values.yaml", *image)
-    chart["annotations"] |= annotations(chart, "@".join(image) if has_image else None)
+    if chart["name"] == "memory-migration-operator":
+        given = {"repository": image, "digest": digest if image else "", "docsURL": docs}
+        set_values(folder / "values.yaml", {key: value for key, value in given.items() if value})
+    chart["annotations"] |= annotations(chart, f"{image}@{digest}" if has_image else None)
     file.write_text(yaml.safe_dump(chart, sort_keys=False, allow_unicode=True, width=1000), encoding="utf-8")
 
 

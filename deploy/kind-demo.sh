@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # The quickstart on a cluster of its own: makes one with kind, builds the operator's image and loads it, installs the chart,
 # applies deploy/quickstart and the way back, and shows progress and proof. Called by `make kind-demo`.
-# Usage: kind-demo.sh      leaves the cluster up; your own kubeconfig is not touched
+# Usage: kind-demo.sh      leaves the cluster up; your own kubeconfig is not touched. Run again, it takes that cluster, rolls the
+#                          operator if the program has changed, and begins with a new quickstart
 #        KIND_CLUSTER (memory-migration) names it, KIND_IMAGE names the node's image, for another Kubernetes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 cluster=${KIND_CLUSTER:-memory-migration}
-image=localhost/memory-migration-operator:demo
+image=localhost/memory-migration-operator
 namespace=memory-quickstart
 
 step() { printf '\n== %s\n' "$*"; }
@@ -50,14 +51,20 @@ fi
 kind get kubeconfig --name "$cluster" >"$KUBECONFIG"
 
 step "2 of 5: the operator's image (some minutes the first time)"
-show docker build --quiet --tag $image .
-show kind load docker-image $image --name "$cluster"
+show docker build --quiet --tag $image:demo .
+# A tag of its own for each program: with one that stays, the old pods would stay, too.
+id=$(docker image inspect --format '{{.Id}}' $image:demo)
+tag=demo-$(cut -c1-12 <<<"${id#sha256:}")
+docker tag $image:demo "$image:$tag"
+show kind load docker-image "$image:$tag" --name "$cluster"
 
 step "3 of 5: the operator"
 show helm upgrade --install memory-migration-operator charts/memory-migration-operator --namespace memory-migration-system \
-  --create-namespace --set "image.repository=${image%:*},image.tag=${image##*:}" --wait
+  --create-namespace --set "image.repository=$image,image.tag=$tag" --wait
 
 step "4 of 5: 500 memories on a claim go into a Chroma server"
+# an earlier run's verdict would be shown as this one's
+kubectl delete namespace $namespace --ignore-not-found
 show kubectl apply -k deploy/quickstart
 follow promote
 

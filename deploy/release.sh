@@ -8,10 +8,12 @@
 #        program    the command for this machine, in a .tar.gz
 #        wheel      the same for Python
 #        image      for this machine's architecture, as an OCI archive
+#        index      one image of all image-*.tar in FOLDER, as the layout FOLDER/image, and its digest in FOLDER/image.digest
 #        charts     both charts, packaged; installs nothing but renders what is in the package
 #        manifests  crds.yaml and operator.yaml
-#        sums       SHA256SUMS of all files in FOLDER
+#        sums       SHA256SUMS of all files in FOLDER but images
 # RELEASE_IMAGE=REPOSITORY and RELEASE_DIGEST=sha256:… are set into charts and manifests. Without them there is no image in them.
+# RELEASE_DOCS=URL/ is where this release's files are read; alerts of the chart lead to its docs/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -22,7 +24,7 @@ out=$(cd "$out" && pwd)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-image=${RELEASE_IMAGE:-} digest=${RELEASE_DIGEST:-}
+image=${RELEASE_IMAGE:-} digest=${RELEASE_DIGEST:-} docs=${RELEASE_DOCS:-}
 
 step() { echo "== $*"; }
 fail() { echo "release.sh: $*" >&2; exit 1; }
@@ -37,7 +39,7 @@ sbom() {
   step "SBOM (SPDX 2.3)"
   python3 deploy/sbom.py >"$out/sbom.spdx.json"
   python3 -m venv "$scratch/venv"
-  "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check spdx-tools==0.8.5
+  "$scratch/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r deploy/requirements/sbom.txt
   "$scratch/venv/bin/pyspdxtools" -i "$out/sbom.spdx.json" || fail "the SBOM is not valid"
 }
 
@@ -70,6 +72,15 @@ image() {
   deploy/image.sh "$out/$(image_of_this_machine)"
 }
 
+index() {
+  step "one image of all architectures"
+  rm -rf "$out/image"
+  mkdir "$out/image"
+  python3 tests/cluster/mkimage.py "memory-migration-operator:$version" "$scratch/index.tar" --merge "$out"/image-*.tar
+  tar -x -f "$scratch/index.tar" -C "$out/image"
+  digest_of "$scratch/index.tar" >"$out/image.digest"
+}
+
 digest_of() { tar -x -O -f "$1" index.json | python3 -c 'import json, sys; print(json.load(sys.stdin)["manifests"][0]["digest"])'; }
 
 # helm, and a Python that can read YAML
@@ -81,13 +92,14 @@ charts() {
   [ -n "$image" ] || unset=(--set image.repository=registry.example.com/x)
   step "charts, rendered from their packages${image:+, with $image@$digest}"
   for chart in memory-migration-operator-crds memory-migration-operator; do
-    python deploy/chart.py "charts/$chart" "$scratch/$chart" ${image:+"$image" "$digest"}
+    python deploy/chart.py "charts/$chart" "$scratch/$chart" "$image" "$digest" "$docs"
     helm lint --quiet --strict "$scratch/$chart" "${unset[@]}" || fail "$chart: see above"
     helm package "$scratch/$chart" --destination "$out" >/dev/null
     # as from the folder, but for the image that a release sets
     helm template mm "$out/$chart-$version.tgz" "${unset[@]}" >"$scratch/packaged.yaml"
     helm template mm "charts/$chart" --set "image.repository=${image:-registry.example.com/x},image.digest=$digest" >"$scratch/folder.yaml"
     diff "$scratch/folder.yaml" "$scratch/packaged.yaml" || fail "the package of $chart renders something else than its folder"
+    [ -z "$docs" ] || python tests/charts/runbooks.py "$out/$chart-$version.tgz" "$docs"
     python tests/charts/validate.py --from 1.29 --crds crds/*.yaml --files "$scratch/packaged.yaml"
   done
 }
@@ -109,7 +121,7 @@ manifests() {
 
 sums() {
   step "checksums"
-  (cd "$out" && rm -f SHA256SUMS && find . -type f -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$scratch/SHA256SUMS")
+  (cd "$out" && rm -f SHA256SUMS && find . -type f ! -path './image*' -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$scratch/SHA256SUMS")
   mv "$scratch/SHA256SUMS" "$out"
   (cd "$out" && sha256sum --check --quiet SHA256SUMS)
 }
@@ -138,9 +150,7 @@ throwaway() {
   crane registry serve --address "127.0.0.1:${registry#*:}" >registry.log 2>&1 &
   trap 'kill %1; rm -rf "$scratch"' EXIT
   for _ in $(seq 100); do crane catalog "$registry" >/dev/null 2>&1 && break; sleep 0.1; done
-  mkdir layout
-  tar -x -f "$out/$(image_of_this_machine)" -C layout
-  reference=$(crane push layout "$registry/memory-migration-operator:$version" 2>push.log) || { cat push.log; fail "crane does not push the image"; }
+  reference=$(crane push "$out/image" "$registry/memory-migration-operator:$version" 2>push.log) || { cat push.log; fail "crane does not push the image"; }
   [ "${reference#*@}" = "$digest" ] || fail "the image is pushed as $reference, and not as it was made, $digest"
   signed "$reference"
   quietly cosign attest "${sign[@]}" --allow-http-registry --type spdxjson --predicate "$out/sbom.spdx.json" "$reference"
@@ -174,12 +184,18 @@ check() {
   touch src/lib.rs
   deploy/image.sh "$scratch/again.tar" >/dev/null
   cmp "$out/$(image_of_this_machine)" "$scratch/again.tar" || fail "the image of the same source differs"
-  digest=$(digest_of "$scratch/again.tar")
-  echo "the same twice: $digest"
+  echo "the same twice: $(digest_of "$scratch/again.tar")"
+  # the image of the other architecture is the workflow's to make: something stands in for it
+  [ -e "$out/image-arm64.tar" ] && other=amd64 || other=arm64
+  python3 tests/cluster/mkimage.py "memory-migration-operator:$version" "$out/image-$other.tar" --architecture "$other" LICENSE:/LICENSE
+  index
+  rm "$out/image-$other.tar"
+  digest=$(cat "$out/image.digest")
   program
   wheel
   # a name that nobody can register (RFC 2606)
   image=registry.example.com/memory-migration-operator
+  docs=https://git.example.com/you/memory-migration-operator/blob/v$version/
   charts
   manifests
   sums
@@ -188,7 +204,9 @@ check() {
   cat <<'END'
 Not made here. These jobs of .github/workflows/release.yml make it, and no release has run them yet:
   command and wheel for arm64 Linux and for macOS     programs
-  image for arm64, one name for both, pushed          image
+  image for arm64                                     programs
+  one image of both architectures                     assemble
+  image: pushed under its name                        image
   image: keyless signature, SBOM, SLSA provenance     image
   charts pushed as OCI artefacts, signed, provenance  charts
   checksums: keyless signature; provenance of files   publish
@@ -199,7 +217,7 @@ END
 [ $# -gt 0 ] || fail "name a part: see the head of this file"
 for part in "$@"; do
   case $part in
-    notes | sbom | program | wheel | image | charts | manifests | sums | check) $part ;;
+    notes | sbom | program | wheel | image | index | charts | manifests | sums | check) $part ;;
     *) fail "there is no part $part: see the head of this file" ;;
   esac
 done

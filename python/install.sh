@@ -12,7 +12,7 @@ if ! { [ -f "$out/complete" ] && "$out/bin/python" -c '' 2>/dev/null; }; then
   rm -rf "$out"
   mkdir -p "$(dirname "$out")"
   "$python" -m venv "$out" >&2
-  "$out/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$here/requirements.txt" >&2
+  "$out/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$here/requirements.txt" >&2
   touch "$out/complete"
 fi
 echo "$out"

@@ -27,7 +27,8 @@ use crate::exit::Exit;
 #[command(name = "memory-migration", version, propagate_version = true, max_term_width = 110)]
 #[command(after_help = "Exit codes: 0 succeeded (also a dry run) · 1 a bug · 2 bad arguments or manifest · \
     3 refused, nothing was written · 4 interrupted or something outside failed, a rerun resumes · \
-    5 verification found differences, or a required search check failed · 6 record conflict with --on-conflict fail")]
+    5 verification found differences, or a required search check failed · 6 record conflict with --on-conflict fail · \
+    7 only in a Job: the runner waits for source or target")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

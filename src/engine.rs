@@ -198,8 +198,6 @@ pub struct Outcome {
     pub report: Report,
     /// The exit code that says the same.
     pub exit: Exit,
-    /// Whether it was a comparison, which copies nothing.
-    pub is_comparison: bool,
 }
 
 /// What every step of a run shares.

@@ -244,6 +244,9 @@ pub struct Report {
     /// Bytes of the target's files, where the run wrote a generation of a schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_bytes: Option<u64>,
+    /// Whether the run only compared, and copied nothing.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub comparison: bool,
     /// How fast it was over its time; absent where no record was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
@@ -257,6 +260,11 @@ pub struct Report {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl Report {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use memory_migration_operator::exit::Exit;
 use serde_json::{Value as Json, json};
 
 use super::support::api::{create, snapshot, write};
@@ -75,6 +76,16 @@ fn help_says_what_is_needed() {
         .into_iter()
         .fold(help("verify"), Output::stdout);
     ["<PATH_OR_JSON>", "--records", "--json"].into_iter().fold(help("inspect"), Output::stdout);
+    // it has one store, and no target
+    assert!(!help("inspect").stdout_text().to_lowercase().contains("target"), "{}", help("inspect").stdout_text());
+    let codes = all.stdout_text().split("Exit codes:").nth(1).unwrap_or_default().split_whitespace();
+    let codes = codes.fold(String::new(), |text, word| text + " " + word);
+    for exit in Exit::ALL {
+        assert!(codes.contains(&format!(" {} ", exit.code())), "--help says nothing of exit code {}", exit.code());
+    }
+    for command in ["migrate", "controller", "crd", "run", "verify", "prune", "inspect", "report"] {
+        assert!(!help(command).stdout_text().contains('`'), "{}", help(command).stdout_text());
+    }
     TestCommand::new().run().code(2).stderr("Usage: memory-migration");
     TestCommand::new().args(["transmogrify"]).run().code(2).stderr("unrecognized subcommand");
 }

@@ -1,11 +1,14 @@
 //! The exact set, with real Chroma on both sides: strangers in the target, settings that only differ by name, whole databases,
 //! and whether the source stood still.
 
+use std::fs;
+
 use reqwest::Method;
 use serde_json::{Value as Json, json};
 
 use super::support::api::{create, done, snapshot, write};
 use super::support::chroma::ChromaServer;
+use super::support::command::TestCommand;
 use super::support::migration::{DEFAULT, Migration, Report, local, remote};
 use super::support::proxy::{Fault, Proxy, Seen};
 use super::support::stores::{Store, committed};
@@ -93,7 +96,13 @@ fn a_copy_on_the_same_version_is_identical_and_verify_says_the_same() {
     is_identical(&compared, true);
     compared.says(&["records compared: every one is equal", "nothing was written"]);
     assert!(!compared.output.stdout_text().contains("COPIED"), "{}", compared.output.stdout_text());
+    assert_eq!(compared.json["comparison"], true);
     compared.output.stdout("COMPARED").stdout("EQUAL");
+    // whoever reads the report later sees the same table
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), compared.json.to_string()).unwrap();
+    let later = TestCommand::new().args(["report", file.path().to_str().unwrap()]).run().code(0);
+    later.stdout("COMPARED").stdout("EQUAL");
     // the other way the source is a server, of which nobody can say so much
     let back = Store::absent();
     let report = Migration::new(&to, back.path()).written_by("1.5.9").verified();

@@ -95,6 +95,25 @@ fn of_version(version: &str) {
     assert_eq!(record(claim, SECOND)["state"], "Verified");
 }
 
+#[test]
+fn pruning_what_does_not_exist_is_a_mistake_and_removes_nothing() {
+    let claim = tempfile::tempdir().unwrap();
+    let prune = |args: &[&str]| TestCommand::new().args(["prune"]).args(args).run();
+    let folder = claim.path().join("copies");
+    let folder = folder.to_str().unwrap();
+    prune(&["--folder", folder, "--schedule", "team/nightly"]).code(2).stderr("is not a folder");
+    let copy = claim.path().join("copies").join(FIRST);
+    fs::create_dir_all(copy.join("chroma")).unwrap();
+    let record = json!({"schema": 1, "schedule": "team/nightly", "uid": "u1", "due": "2024-11-25T02:00:00Z", "state": "Incomplete"});
+    fs::write(copy.join("generation.json"), record.to_string()).unwrap();
+    let mistaken = prune(&["--folder", folder, "--schedule", "team/weekly", "--remove", FIRST]).code(2);
+    mistaken.stderr("no generation of schedule team/weekly, but some of team/nightly");
+    let absent = prune(&["--folder", folder, "--schedule", "team/nightly", "--remove", SECOND]).code(0);
+    let absent = absent.stdout(&format!("{SECOND} does not exist"));
+    assert!(!absent.stdout_text().contains("removed"), "{}", absent.stdout_text());
+    assert!(copy.is_dir());
+}
+
 /// A run that is killed leaves a copy that counts as nothing, and the next attempt goes on with it.
 #[test]
 fn a_run_that_is_killed_leaves_an_incomplete_generation_that_its_next_attempt_completes() {

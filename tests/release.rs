@@ -1,8 +1,12 @@
-//! What a release is made with, without its long builds: `make release-check` makes the parts. The fragments of the changelog.
+//! What a release is made with, without its long builds: `make release-check` makes the parts. The fragments of the changelog,
+//! the version, what the workflows may run, and the scripts of `deploy` that nothing else here runs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use serde_json::Value;
 
 use super::support::chroma::crate_path;
 
@@ -67,4 +71,178 @@ fn a_release_takes_the_fragments_into_the_changelog() {
     assert_eq!(said(&["changes", "0.1.0"]).trim(), changes);
     let again = changelog(root.path(), &["release", "0.1.0"]);
     assert!(String::from_utf8_lossy(&again.stderr).contains("has 0.1.0 already"));
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(crate_path(file)).unwrap()
+}
+
+fn workflow(name: &str) -> Value {
+    serde_saphyr::from_str(&read(&format!(".github/workflows/{name}.yml"))).unwrap()
+}
+
+/// Actions that do one thing with what is handed to them.
+const OF_PUBLISHERS: [&str; 6] = [
+    "actions/checkout",
+    "actions/setup-go",
+    "actions/download-artifact",
+    "actions/attest-build-provenance",
+    "docker/login-action",
+    "sigstore/cosign-installer",
+];
+/// What brings in code whose hash nobody checks, or builds this project.
+const MAKERS: [&str; 11] =
+    ["make ", "cargo ", "rustup ", "pipx ", "brew ", "apt", "curl ", "wget ", "npm ", "go install", "docker build"];
+
+/// A package of a registry that ran beside a token could publish what it likes in our name.
+#[test]
+fn what_may_publish_runs_nothing_that_is_not_pinned_and_what_makes_something_has_no_right_and_no_secret() {
+    let mut publishers = Vec::new();
+    for name in ["ci", "release"] {
+        let jobs = workflow(name)["jobs"].clone();
+        for (job, body) in jobs.as_object().unwrap() {
+            let may_write = body["permissions"].as_object().unwrap().values().any(|right| right == "write");
+            if !may_write {
+                assert!(!body.to_string().contains("secrets."), "{name}.yml: {job} has a secret, and makes something");
+                continue;
+            }
+            publishers.push(job.clone());
+            for step in body["steps"].as_array().unwrap() {
+                let action = step["uses"].as_str().and_then(|uses| uses.split('@').next());
+                assert!(action.is_none_or(|action| OF_PUBLISHERS.contains(&action)), "{name}.yml: {job}: {action:?}");
+                for line in step["run"].as_str().unwrap_or_default().lines() {
+                    let is_free = MAKERS.iter().any(|maker| line.contains(maker))
+                        || (line.contains("pip install") && !line.contains("--require-hashes"));
+                    assert!(!is_free, "{name}.yml: {job} may publish, and runs: {line}");
+                }
+            }
+        }
+    }
+    assert_eq!(publishers, ["image", "charts", "publish", "pypi"]);
+}
+
+#[test]
+fn what_a_release_is_made_with_is_pinned_by_hash_and_in_one_version() {
+    let locked = ["deploy/requirements/sbom.txt", "deploy/requirements/publish.txt", "tests/charts/requirements.txt"];
+    for file in locked.into_iter().chain(["python/requirements.txt", "tests/chroma/requirements-server.txt"]) {
+        let text = read(file).replace("\\\n", " ");
+        let packages: Vec<_> = text.lines().filter(|line| line.contains("==")).collect();
+        assert!(!packages.is_empty(), "{file}");
+        for package in packages {
+            assert!(package.contains("--hash=sha256:"), "{file}: no hash of {package}");
+        }
+    }
+    for script in ["deploy/release.sh", "python/install.sh", "tests/charts/install.sh"] {
+        for line in read(script).lines().filter(|line| line.contains("pip\" install") || line.contains("pip install")) {
+            assert!(line.contains("--require-hashes"), "{script}: {line}");
+        }
+    }
+    let release = read(".github/workflows/release.yml");
+    let modules = read("deploy/signing/go.mod");
+    let cosign = modules.lines().find_map(|line| line.trim().strip_prefix("github.com/sigstore/cosign/v3 ")).unwrap();
+    let cosign = cosign.split(' ').next().unwrap();
+    let asked: Vec<_> = release.lines().filter_map(|line| line.trim().strip_prefix("cosign-release: ")).collect();
+    assert_eq!(asked, [cosign; 3], "the cosign that is tested here is the one that signs");
+    let docker = read("Dockerfile");
+    let compiler = docker.lines().find_map(|line| line.strip_prefix("ARG RUST_VERSION=")).unwrap();
+    assert!(
+        release.contains(&format!("RUST: \"{compiler}\"")),
+        "Dockerfile has Rust {compiler}, the workflow another one"
+    );
+}
+
+#[test]
+fn the_version_is_the_same_everywhere_and_one_command_sets_it() {
+    let version = |args: &[&str]| {
+        let output = Command::new("python3").arg(crate_path("deploy/version.py")).args(args).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(version(&["check"]), (true, String::new()));
+    let copy = tempfile::tempdir().unwrap();
+    for part in ["Cargo.toml", "Cargo.lock", "README.md", "docs", "deploy", "charts"] {
+        let done = Command::new("cp").arg("-r").arg(crate_path(part)).arg(copy.path()).status().unwrap();
+        assert!(done.success());
+    }
+    let root = ["--root", copy.path().to_str().unwrap()];
+    let set = |to: &str| version(&[&["set", to], root.as_slice()].concat());
+    assert!(!set("next").0);
+    assert_eq!(set("9.8.7-rc.1"), (true, String::new()));
+    assert_eq!(set("9.8.7"), (true, String::new()));
+    let text = |file: &str| fs::read_to_string(copy.path().join(file)).unwrap();
+    assert!(text("README.md").contains("memory-migration-operator:9.8.7 "));
+    assert!(text("deploy/flux/operator.yaml").contains("tag: v9.8.7\n"));
+    assert!(text("Cargo.lock").contains("name = \"memory-migration-operator\"\nversion = \"9.8.7\""));
+    // a place that it does not know, and one that somebody changed by hand
+    fs::write(copy.path().join("docs/new.md"), "Take 9.8.7.\n").unwrap();
+    fs::write(copy.path().join("docs/old.md"), "docker pull r/memory-migration-operator:9.8.6\n").unwrap();
+    let (is_good, said) = version(&[&["check"], root.as_slice()].concat());
+    assert!(!is_good && said.contains("docs/new.md:1: ") && said.contains("docs/old.md: has 9.8.6"), "{said}");
+}
+
+/// A folder with programs that note how they were called, one line each.
+fn fakes(programs: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, body) in programs {
+        let file = folder.path().join(name);
+        fs::write(&file, format!("#!/bin/sh\necho \"{name} $*\" >>\"$(dirname \"$0\")/called\"\n{body}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    folder
+}
+
+fn with_fakes(script: &str, args: &[&str], fakes: &Path, environment: &[(&str, &str)]) -> String {
+    let path = std::env::join_paths([fakes, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let mut command = Command::new("bash");
+    command.arg(crate_path(script)).args(args).env("PATH", path).envs(environment.iter().copied()).current_dir(fakes);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::read_to_string(fakes.join("called")).unwrap()
+}
+
+/// Docker, kind and a cluster are put in: they are not to be had everywhere. What is looked at is what the script asks of them.
+#[test]
+fn the_kind_demo_rolls_the_operator_if_the_program_changed() {
+    let quiet = "true";
+    let docker = "case \"$*\" in *inspect*) echo sha256:$PROGRAM ;; esac";
+    let programs = [("docker", docker), ("kind", quiet), ("kubectl", quiet), ("helm", quiet)];
+    let mut tags = Vec::new();
+    for program in ["aaaaaaaaaaaa1111", "bbbbbbbbbbbb2222"] {
+        let fakes = fakes(&programs);
+        let called = with_fakes("deploy/kind-demo.sh", &[], fakes.path(), &[("PROGRAM", program)]);
+        let line = |start: &str| called.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+        let helm = line("helm upgrade");
+        let tag = helm.split("image.tag=").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+        assert!(line("kind load").contains(&format!(":{tag} ")), "{called}");
+        let new = called.find("delete namespace memory-quickstart").unwrap();
+        assert!(new < called.find("apply -k deploy/quickstart").unwrap(), "{called}");
+        tags.push(tag);
+    }
+    assert_eq!(tags, ["demo-aaaaaaaaaaaa", "demo-bbbbbbbbbbbb"]);
+}
+
+/// A cluster is put in, with a restarted pod, a report, and an operator that has another name and namespace.
+#[test]
+fn the_support_file_has_the_report_the_logs_before_a_restart_and_any_operator() {
+    let kubectl = r#"
+case "$*" in
+  *'.status.report.configMap'*) echo promote-report ;;
+  *'deployments --all-namespaces'*) echo tools tools ;;
+  *'-n tools get pods'*'-o name') echo pod/mm-operator-1 ;;
+  *'-o name') echo pod/promote-1 ;;
+  *restartCount*) echo chroma ;;
+  *'get configmap promote-report'*) echo '{"reason":"Verified","token":"hunter2"}' ;;
+  *previous*) echo "killed; Authorization: Bearer hunter2" ;;
+  *logs*) echo "log of $*" ;;
+esac"#;
+    let fakes = fakes(&[("kubectl", kubectl)]);
+    let called = with_fakes("deploy/support.sh", &["team", "promote", "out.txt"], fakes.path(), &[]);
+    let text = fs::read_to_string(fakes.path().join("out.txt")).unwrap();
+    assert!(
+        text.contains("\"reason\":\"Verified\"") && text.contains("log of -n tools logs pod/mm-operator-1"),
+        "{text}"
+    );
+    assert!(text.contains("logs pod/promote-1 --container=chroma --previous") && text.contains("killed"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let writes = ["apply", "create", "delete", "patch", "exec", "secret"];
+    assert!(!writes.iter().any(|write| called.contains(write)), "{called}");
 }

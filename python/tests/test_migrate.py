@@ -198,6 +198,36 @@ class Arguments(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, r"write \['memories'\]"):
             migrate_memories("local", "x", "remote", "y", **wrong)
 
+    def test_an_option_works_or_is_refused_by_name_before_anything_starts(self) -> None:
+        switches: List[str] = []
+        for name in _migrate.Options.__annotations__:
+            for value in (True, False):
+                wrong: Any = {name: value}
+                if name in ("allow_empty", "dry_run"):
+                    switches += _migrate._flags(wrong)
+                    wrong = {name: "no"}
+                with self.subTest(name), self.assertRaisesRegex(TypeError, name):
+                    migrate_memories("local", "x", "remote", "y", **wrong)
+        self.assertEqual(switches, ["--allow-empty", "--dry-run"])
+
+    def test_a_host_is_a_name_and_no_address(self) -> None:
+        hosts = ["http://localhost", "https://chroma.example.com/api", "me:%s@localhost" % TOKEN, "localhost/x"]
+        for host in hosts:
+            for config in ({"host": host, "port": 8000}, {"type": "remote", "config": {"host": host}}):
+                with self.subTest(host), self.assertRaisesRegex(ValueError, "source_config is an address") as refused:
+                    migrate_memories(None, config, "local", "x")
+                self.assertNotIn(TOKEN, str(refused.exception))
+
+    def test_credentials_that_nothing_would_use_are_refused(self) -> None:
+        for fields in ({"username": "me"}, {"header": "X-Chroma-Token"}, {"token": "t", "username": "me", "header": "h"}):
+            with self.subTest(fields), self.assertRaisesRegex(ValueError, "username"):
+                Credentials(**fields)
+        with self.assertRaisesRegex(ValueError, "source_credentials are for a server"):
+            migrate_memories("local", "x", "remote", "y", source_credentials=Credentials(token="t"))
+        kind: Any = "cloud"
+        with self.assertRaisesRegex(ValueError, "target_type is 'cloud'"):
+            migrate_memories("local", "x", kind, "y")
+
     def test_an_empty_choice_is_refused_and_never_all(self) -> None:
         empty: Any
         for empty in ({"collections": []}, {"collections": {}}, {"databases": []}):

@@ -166,6 +166,14 @@ fn from_parts(kind: Kind, config: serde_json::Value) -> Result<Parsed, String> {
         }
         Kind::Remote => {
             let RemoteConfig { host, port, ssl, tenant, database } = serde_json::from_value(config).map_err(wrong)?;
+            if host.contains(['/', '@', '?', '#', '\\']) {
+                // not shown: an address may hold a password
+                return Err(
+                    "has a host that is an address: write its name alone, as in {\"host\": \"chroma.example.com\", \
+                     \"port\": 443, \"ssl\": true}, or the whole URL instead of the JSON"
+                        .to_owned(),
+                );
+            }
             let scheme = if ssl { "https" } else { "http" };
             let text = format!("{scheme}://{host}:{port}");
             let url = Url::parse(&text).map_err(|e| format!("has a wrong host {host:?}: {e}"))?;
@@ -267,6 +275,11 @@ mod tests {
             (None, "{\"host\": ", "is not valid JSON"),
             (None, r#"{"host": "h", "prot": 1}"#, "unknown field `prot`"),
             (None, r#"{"host": "h", "port": 99999}"#, "invalid value"),
+            // the client of the replaced script took an address there, without the port beside it: nobody meant that
+            (None, r#"{"host": "http://h", "port": 8000}"#, "write its name alone"),
+            (Some(Kind::Remote), r#"{"type": "remote", "config": {"host": "https://h/api"}}"#, "the whole URL instead"),
+            (None, r#"{"host": "me:pw@h"}"#, "has a host that is an address"),
+            (None, r#"{"host": ""}"#, "has a wrong host"),
             (None, r#"{"path": "/x", "token": "abc"}"#, "unknown field `token`"),
             (None, r#"{"type": "cloud", "config": {}}"#, "write local or remote"),
             (Some(Kind::Remote), r#"{"type": "local", "config": {"path": "/x"}}"#, "the flag says otherwise"),

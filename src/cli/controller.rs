@@ -42,7 +42,7 @@ pub(super) struct Args {
     /// How pods get their user ids
     #[arg(long, value_enum, default_value = "kubernetes")]
     platform: PlatformFlag,
-    /// Keep the report of each run in a `ConfigMap` beside its object
+    /// Keep the report of each run in a ConfigMap beside its object
     #[arg(long, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
     report_config_map: bool,
     /// How log lines look

@@ -59,8 +59,8 @@ pub(super) struct What {
 /// Several databases of one tenant.
 #[derive(Debug, Args)]
 pub(super) struct Databases {
-    /// A database of the source's tenant, or a pattern with *. It keeps its name in the target, where it is created if
-    /// necessary. Repeatable. Default: the database of each configuration
+    /// A database of the source's tenant, or a pattern with *. It has the same name in the target, where migrate creates it
+    /// if necessary. Repeatable. Default: the database of each configuration
     #[arg(long = "database", value_name = "NAME")]
     pub(super) names: Vec<String>,
 }
@@ -88,13 +88,22 @@ impl What {
     }
 }
 
+macro_rules! variables {
+    () => {
+        "  MEMORY_MIGRATION_SOURCE_TOKEN        a bearer token\n  \
+        MEMORY_MIGRATION_SOURCE_TOKEN_FILE   a file that holds it\n  \
+        MEMORY_MIGRATION_SOURCE_USERNAME     makes the token a password (basic authentication)\n  \
+        MEMORY_MIGRATION_SOURCE_HEADER       sends the token in this header instead, as X-Chroma-Token\n  \
+        MEMORY_MIGRATION_SOURCE_CA_FILE      PEM file of a certificate authority to trust"
+    };
+}
+
 /// How credentials come in. Never by a flag: arguments are visible to every process of the machine.
-pub(super) const CREDENTIALS: &str = "Credentials come from the environment, for SOURCE and TARGET each:\n  \
-    MEMORY_MIGRATION_SOURCE_TOKEN        a bearer token\n  \
-    MEMORY_MIGRATION_SOURCE_TOKEN_FILE   a file that holds it\n  \
-    MEMORY_MIGRATION_SOURCE_USERNAME     makes the token a password (basic authentication)\n  \
-    MEMORY_MIGRATION_SOURCE_HEADER       sends the token in this header instead, as X-Chroma-Token\n  \
-    MEMORY_MIGRATION_SOURCE_CA_FILE      PEM file of a certificate authority to trust";
+pub(super) const CREDENTIALS: &str =
+    concat!("Credentials come from the environment, for SOURCE and TARGET each:\n", variables!());
+
+/// The same for a command that has one store.
+pub(super) const CREDENTIALS_OF_ONE: &str = concat!("Credentials come from the environment:\n", variables!());
 
 /// What to say, and how.
 #[derive(Clone, Debug, Args)]

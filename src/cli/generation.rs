@@ -232,7 +232,7 @@ mod tests {
             "startedAt": "2026-11-26T02:00:01Z", "finishedAt": "2026-11-26T02:00:09Z", "preflight": [],
             "counts": {"source": 7}, "collections": []
         });
-        Outcome { report: serde_json::from_value::<report::Report>(report).unwrap(), exit, is_comparison: false }
+        Outcome { report: serde_json::from_value::<report::Report>(report).unwrap(), exit }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::config::{self, Side};
-use super::flags::{CREDENTIALS, Databases, Kind};
+use super::flags::{CREDENTIALS_OF_ONE, Databases, Kind};
 use super::output;
 use crate::endpoint::Endpoint;
 use crate::engine::Selection;
@@ -23,11 +23,16 @@ const WINDOW: usize = 1000;
 /// What one window holds, and one record beyond it.
 const BUDGET: Budget = Budget { bytes: 8 << 20, first: true, most: usize::MAX };
 
+/// What `--database` means where there is no target.
+const DATABASE: &str =
+    "A database of the tenant, or a pattern with *. Repeatable. Default: the database of the configuration";
+
 /// Show what a store or server holds
 #[derive(Debug, clap::Args)]
-#[command(after_help = CREDENTIALS)]
+#[command(after_help = CREDENTIALS_OF_ONE)]
+#[command(mut_arg("names", |database| database.help(DATABASE)))]
 pub(super) struct Args {
-    /// A store's folder, a server's URL, or the JSON configuration of one (see `migrate --help`)
+    /// A store's folder, a server's URL, or the JSON configuration of one (see memory-migration migrate --help)
     #[arg(value_name = "PATH_OR_JSON")]
     store: String,
     /// Kind of the store. Default: as its configuration says

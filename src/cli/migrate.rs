@@ -24,11 +24,11 @@ pub(super) struct Args {
     /// Pause between two writes: 1s, 500ms, 0
     #[arg(long, default_value = "1s", value_parser = flags::delay)]
     delay: Duration,
-    /// How to pace writes; `adaptive` ignores --batch-size and --delay
+    /// How to pace writes; adaptive ignores --batch-size and --delay
     #[arg(long, value_enum, default_value = "fixed")]
     pacing: PacingFlag,
-    /// With `adaptive`: how much slower other clients' reads may get, as a multiple of the idle p95, and by 25 ms in any
-    /// case; `none` for no limit
+    /// With adaptive pacing: how much slower other clients' reads may get, as a multiple of the idle p95, and by 25 ms in any
+    /// case; none for no limit
     #[arg(long, value_name = "FACTOR", default_value = "2", value_parser = flags::slowdown)]
     max_slowdown: Slowdown,
     /// For an id that the target has with other content

@@ -54,7 +54,7 @@ pub(super) fn outcome(outcome: &Outcome, report_file: Option<&str>, printed: usi
     let report = &outcome.report;
     let mut text = String::new();
     if !report.collections.is_empty() {
-        let _ = writeln!(text, "{}", table(report, outcome.is_comparison));
+        let _ = writeln!(text, "{}", table(report));
     }
     let several = report.has_databases();
     let words = |name: &str, c: &CollectionReport| plain_words(several.then_some(&*c.database), name);
@@ -89,12 +89,12 @@ pub(super) fn outcome(outcome: &Outcome, report_file: Option<&str>, printed: usi
 }
 
 /// A comparison copies nothing and leaves nothing out on purpose: it has fewer columns.
-fn table(report: &Report, is_comparison: bool) -> Table {
+fn table(report: &Report) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     let copied = if report.verdict == Verdict::DryRun { "TO COPY" } else { "COPIED" };
     let done: &[&str] =
-        if is_comparison { &["COMPARED", "EQUAL"] } else { &[copied, "PRESENT", "SKIPPED", "VERIFIED"] };
+        if report.comparison { &["COMPARED", "EQUAL"] } else { &[copied, "PRESENT", "SKIPPED", "VERIFIED"] };
     let header = [&["COLLECTION", "TARGET", "DIM", "DISTANCE", "SOURCE"], done, &["WRONG", "EXTRA", "FINGERPRINT"]];
     let mut header = header.concat();
     // where nothing was asked, nothing is to be read in that column
@@ -103,7 +103,7 @@ fn table(report: &Report, is_comparison: bool) -> Table {
     table.set_header(header);
     let several = report.has_databases();
     for collection in &report.collections {
-        let mut row = row(collection, several, is_comparison);
+        let mut row = row(collection, several, report.comparison);
         let recall = || recall(collection).map_or_else(|| "-".to_owned(), |recall| format!("{recall:.2}"));
         row.extend(is_searched.then(recall));
         table.add_row(row);
@@ -202,11 +202,12 @@ mod tests {
             counts: Counts::default(),
             verification: Verification::default(),
             target_bytes: None,
+            comparison: false,
             rate: None,
             collections: vec![collection],
             collections_left_out: 0,
         };
-        let all = Outcome { report, exit: Exit::Success, is_comparison: false };
+        let all = Outcome { report, exit: Exit::Success };
         let person = outcome(&all, Some("r.json"), PRINTED);
         assert!(person.contains("id-19") && !person.contains("id-20"), "{person}");
         assert!(person.contains("and 5 more (the report r.json lists all)"), "{person}");

@@ -76,12 +76,19 @@ fn folder(name: &str) -> Result<String, String> {
 
 /// Runs it.
 pub(super) fn run(args: &Args) -> Exit {
+    if let Some(why) = mistaken(args) {
+        output::error(&why);
+        return Exit::Usage;
+    }
     let report = carry_out(args, Timestamp::now());
     for name in &report.removed {
         output::line(&format!("removed {name}"));
     }
     for kept in &report.kept {
         output::line(&format!("kept {}: {}", kept.folder, kept.why));
+    }
+    for name in &report.missing {
+        output::line(&format!("{name} does not exist"));
     }
     let mut exit = Exit::Success;
     if !report.error.is_empty() {
@@ -97,6 +104,36 @@ pub(super) fn run(args: &Args) -> Exit {
     exit
 }
 
+/// Why a person's arguments name nothing that could be pruned. The operator's own are right: its claim may be empty still.
+fn mistaken(args: &Args) -> Option<String> {
+    if args.termination_log.is_some() {
+        return None;
+    }
+    let folder = args.folder.display();
+    if !args.folder.is_dir() {
+        return Some(format!(
+            "--folder {folder} is not a folder: name the path of the schedule's target, where its claim is mounted"
+        ));
+    }
+    // what cannot be listed is told by the run itself
+    let names = folders(&args.folder).ok()?;
+    let mut others = BTreeSet::new();
+    for name in names {
+        let stamp = name.strip_prefix(REMOVED_PREFIX).unwrap_or(&name);
+        let Some(text) = due_of_stamp(stamp).and_then(|_| read_record(&args.folder.join(&name)).ok().flatten()) else {
+            continue;
+        };
+        if Record::read(&text, &args.schedule, stamp).is_ok() {
+            return None;
+        }
+        let record: Option<Record> = serde_json::from_str(&text).ok();
+        others.extend(record.map(|record| output::in_line(&record.schedule)));
+    }
+    let others: Vec<String> = others.into_iter().take(3).collect();
+    let whose = if others.is_empty() { String::new() } else { format!(", but some of {}", others.join(", ")) };
+    Some(format!("{folder} has no generation of schedule {}{whose}: check --folder and --schedule", args.schedule))
+}
+
 fn carry_out(args: &Args, now: Timestamp) -> PruneReport {
     let mut report = PruneReport { schema: SCHEMA, ..PruneReport::default() };
     let there = match generations(&args.folder, &args.schedule) {
@@ -106,34 +143,44 @@ fn carry_out(args: &Args, now: Timestamp) -> PruneReport {
             return report;
         }
     };
-    if let Err(error) = finish(&args.folder, &args.schedule) {
-        report.error = format!("failed to delete what was pruned before in {}: {error}", args.folder.display());
-    }
+    let is_asked = args.termination_log.is_none();
+    let mut errors = Vec::new();
+    let gone = if args.remove.is_empty() {
+        let left = left_over(args).unwrap_or_default().into_iter().filter(|_| is_asked);
+        report.kept.extend(left.map(|name| Kept { folder: name, why: "left by a removal that did not end".into() }));
+        BTreeSet::new()
+    } else {
+        finish(args, &mut errors, delete)
+    };
     if let Some(record) = there.iter().find(|record| record.state.is_good() && !has_store(args, record)) {
         let folder = args.folder.join(stamp(record.due()));
         let verdict = record.state.as_str();
-        report.error = format!(
+        errors.push(format!(
             "{} is called {verdict} and has no {STORE_FOLDER}/{DATABASE}: that copy is lost; remove the folder",
             folder.display()
-        );
+        ));
     }
     let may_go = may_go(args, &there, now);
-    if args.remove.is_empty() && args.termination_log.is_none() {
+    if args.remove.is_empty() && is_asked {
         report.kept.extend(may_go.iter().map(|name| Kept { folder: name.clone(), why: "could be removed".into() }));
     }
     for name in args.remove.iter().collect::<BTreeSet<_>>() {
         match remove_one(args, &there, &may_go, name) {
-            Ok(None) => report.removed.push(name.clone()),
-            Ok(Some(why)) => report.kept.push(Kept { folder: name.clone(), why }),
-            Err(error) => report.error = format!("failed to remove {}: {error}", args.folder.join(name).display()),
+            Ok(End::Removed) => report.removed.push(name.clone()),
+            // an earlier run has renamed it, and this one has deleted it
+            Ok(End::Absent) if gone.contains(name) => report.removed.push(name.clone()),
+            Ok(End::Absent) => report.missing.push(name.clone()),
+            Ok(End::Kept(why)) => report.kept.push(Kept { folder: name.clone(), why }),
+            Err(error) => errors.push(format!("failed to remove {}: {error}", args.folder.join(name).display())),
         }
     }
+    report.error = errors.join("; ");
     let is_missing = |name: &&String| {
         let is_named = args.remove.contains(name) || args.in_use.contains(name);
         !is_named
             && matches!(fs::symlink_metadata(args.folder.join(name)), Err(e) if e.kind() == io::ErrorKind::NotFound)
     };
-    report.missing = args.known.iter().filter(is_missing).cloned().collect();
+    report.missing.extend(args.known.iter().filter(is_missing).cloned());
     let is_news = |name: &String| !args.known.contains(name) && !report.removed.contains(name);
     let found = there.iter().map(|record| (stamp(record.due()), record)).filter(|(name, _)| is_news(name));
     report.found = found
@@ -168,47 +215,70 @@ fn has_store(args: &Args, record: &Record) -> bool {
     fs::symlink_metadata(file).is_ok_and(|file| file.is_file() && file.len() > 0)
 }
 
-/// None: it is gone; else why it stays.
-fn remove_one(args: &Args, there: &[Record], may_go: &BTreeSet<String>, name: &str) -> io::Result<Option<String>> {
+/// What became of a folder that was named.
+enum End {
+    Removed,
+    /// It does not exist.
+    Absent,
+    /// Why it stays.
+    Kept(String),
+}
+
+fn remove_one(args: &Args, there: &[Record], may_go: &BTreeSet<String>, name: &str) -> io::Result<End> {
     let path = args.folder.join(name);
     match fs::symlink_metadata(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(End::Absent),
         other => {
             other?;
         }
     }
     if !there.iter().any(|record| stamp(record.due()) == name) {
-        return Ok(Some(format!("it has no readable {RECORD_FILE} of schedule {}", args.schedule)));
+        return Ok(End::Kept(format!("it has no readable {RECORD_FILE} of schedule {}", args.schedule)));
     }
     if !may_go.contains(name) {
-        return Ok(Some("it is in use, or one of those to keep, by what lies on the claim".into()));
+        return Ok(End::Kept("it is in use, or one of those to keep, by what lies on the claim".into()));
     }
     // under another name it is no generation any more, whatever happens to this process
     let going = args.folder.join(format!("{REMOVED_PREFIX}{name}"));
     fs::rename(&path, &going)?;
     sync_folder(&args.folder)?;
-    delete(&going)?;
-    Ok(None)
+    delete(&going).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", going.display())))?;
+    Ok(End::Removed)
 }
 
-/// Deletes what was renamed by a run that did not get to its end.
-fn finish(folder: &Path, schedule: &str) -> io::Result<()> {
-    for name in folders(folder)? {
-        let Some(stamp) = name.strip_prefix(REMOVED_PREFIX).filter(|stamp| due_of_stamp(stamp).is_some()) else {
-            continue;
-        };
-        let path = folder.join(&name);
-        let is_ours = match read_record(&path) {
-            Ok(Some(text)) => Record::read(&text, schedule, stamp).is_ok(),
-            // its record goes last
-            Ok(None) => fs::read_dir(&path)?.next().is_none(),
-            Err(_) => false,
-        };
-        if is_ours {
-            delete(&path)?;
+/// Deletes what was renamed by a run that did not get to its end. Returns which generations these were; what cannot be
+/// deleted is named, and stops nothing.
+fn finish(args: &Args, errors: &mut Vec<String>, delete: impl Fn(&Path) -> io::Result<()>) -> BTreeSet<String> {
+    let left = left_over(args).unwrap_or_else(|error| {
+        errors.push(format!("failed to list what was pruned before in {}: {error}", args.folder.display()));
+        Vec::new()
+    });
+    let mut gone = BTreeSet::new();
+    for name in left {
+        let path = args.folder.join(&name);
+        match delete(&path) {
+            Ok(()) => gone.extend(name.strip_prefix(REMOVED_PREFIX).map(ToOwned::to_owned)),
+            Err(error) => errors.push(format!("failed to delete {}, pruned before: {error}", path.display())),
         }
     }
-    Ok(())
+    gone
+}
+
+/// The schedule's generations that a run renamed and did not delete, by the names that they have now.
+fn left_over(args: &Args) -> io::Result<Vec<String>> {
+    let is_ours = |name: &String| {
+        let Some(stamp) = name.strip_prefix(REMOVED_PREFIX).filter(|stamp| due_of_stamp(stamp).is_some()) else {
+            return false;
+        };
+        let path = args.folder.join(name);
+        match read_record(&path) {
+            Ok(Some(text)) => Record::read(&text, &args.schedule, stamp).is_ok(),
+            // its record goes last
+            Ok(None) => fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_none()),
+            Err(_) => false,
+        }
+    };
+    Ok(folders(&args.folder)?.into_iter().filter(is_ours).collect())
 }
 
 /// The record goes last: until then it is known whose folder it is.
@@ -298,11 +368,20 @@ mod tests {
             fs::write(folder.join(RECORD_FILE), serde_json::to_string(&record).unwrap()).unwrap();
         }
 
-        fn prune(&self, flags: &str) -> PruneReport {
+        fn args(&self, schedule: &str, flags: &str) -> Args {
             let folder = self.0.path().to_str().unwrap();
-            let line = ["prune", "--folder", folder, "--schedule", "team/nightly", "--keep-last", "1"];
-            let line = Line::try_parse_from(line.into_iter().chain(flags.split_whitespace())).unwrap();
-            carry_out(&line.args, NOW.parse().unwrap())
+            let line = ["prune", "--folder", folder, "--schedule", schedule, "--keep-last", "1"];
+            Line::try_parse_from(line.into_iter().chain(flags.split_whitespace())).unwrap().args
+        }
+
+        fn prune(&self, flags: &str) -> PruneReport {
+            carry_out(&self.args("team/nightly", flags), NOW.parse().unwrap())
+        }
+
+        /// A schedule, and flags.
+        fn mistake(&self, words: &str) -> Option<String> {
+            let (schedule, flags) = words.split_once(' ').unwrap_or((words, ""));
+            mistaken(&self.args(schedule, flags))
         }
 
         fn left(&self) -> Vec<String> {
@@ -323,8 +402,9 @@ mod tests {
         let report = claim.prune(&removes(&[24, 25]));
         assert_eq!(report.removed, ["20261124T020000Z", "20261125T020000Z"]);
         assert_eq!(claim.left(), ["20261126T020000Z", "20261127T020000Z"], "{report:?}");
-        // what is gone already is gone
-        assert_eq!(claim.prune(&removes(&[25])).removed, ["20261125T020000Z"]);
+        // what is gone already was not removed now
+        let again = claim.prune(&removes(&[25]));
+        assert_eq!((again.removed.len(), again.missing), (0, vec!["20261125T020000Z".to_owned()]));
         let found: Vec<String> = claim.prune("").found.into_iter().map(|found| found.folder).collect();
         assert_eq!(found, ["20261126T020000Z", "20261127T020000Z"]);
         let report = claim.prune(
@@ -408,11 +488,62 @@ mod tests {
         assert_eq!((report.removed.len(), claim.left()), (1, vec!["20261126T020000Z".to_owned()]));
     }
 
+    /// The operator's Job: nobody has written into the claim yet.
     #[test]
     fn a_claim_without_the_folder_has_no_generations() {
         let claim = Claim::with(&[], &[]);
         fs::remove_dir(claim.0.path()).unwrap();
-        let report = claim.prune(&removes(&[25]));
-        assert_eq!((report.error.as_str(), report.removed.len()), ("", 1));
+        let report = claim.prune(&format!("--termination-log /nowhere{}", removes(&[25])));
+        assert_eq!((report.error.as_str(), report.removed.len()), ("", 0));
+        assert_eq!(report.missing, ["20261125T020000Z"]);
+        assert_eq!(claim.mistake("team/nightly --termination-log /nowhere"), None);
+    }
+
+    #[test]
+    fn a_person_who_names_the_wrong_folder_or_schedule_is_told() {
+        let claim = Claim::with(&[25], &[]);
+        assert_eq!(claim.mistake("team/nightly"), None);
+        let why = claim.mistake("team/nigthly").unwrap();
+        assert!(why.contains("no generation of schedule team/nigthly, but some of team/nightly: check"), "{why}");
+        fs::rename(claim.0.path().join("20261125T020000Z"), claim.0.path().join(".removed-20261125T020000Z")).unwrap();
+        assert_eq!(claim.mistake("team/nightly"), None, "its last one was being removed");
+        fs::remove_dir_all(claim.0.path().join(".removed-20261125T020000Z")).unwrap();
+        assert!(claim.mistake("team/nightly").unwrap().contains("team/nightly: check --folder and --schedule"));
+        fs::remove_dir(claim.0.path()).unwrap();
+        assert!(claim.mistake("team/nightly").unwrap().contains("is not a folder"));
+    }
+
+    /// What an interrupted removal left is only told of, until something is to be removed.
+    #[test]
+    fn nothing_is_deleted_without_a_name() {
+        let claim = Claim::with(&[25, 26, 27], &[]);
+        let root = claim.0.path();
+        fs::rename(root.join("20261125T020000Z"), root.join(".removed-20261125T020000Z")).unwrap();
+        let report = claim.prune("");
+        assert_eq!(report.kept[0].folder, ".removed-20261125T020000Z", "{report:?}");
+        let report = claim.prune("--termination-log /nowhere");
+        assert_eq!((report.kept.len(), claim.left().len()), (0, 3), "{report:?}");
+        let report = claim.prune(&removes(&[26]));
+        assert_eq!((report.removed.len(), claim.left()), (1, vec!["20261127T020000Z".to_owned()]), "{report:?}");
+    }
+
+    /// The failure is put in: what stops root from deleting (a mount, a flag of the file system) cannot be made everywhere.
+    #[test]
+    fn what_cannot_be_deleted_is_named_and_stops_no_other() {
+        let claim = Claim::with(&[24, 25, 26], &[]);
+        let root = claim.0.path();
+        for day in [24, 25] {
+            let name = format!("202611{day}T020000Z");
+            fs::rename(root.join(&name), root.join(format!(".removed-{name}"))).unwrap();
+        }
+        let busy = root.join(".removed-20261124T020000Z");
+        let args = claim.args("team/nightly", &removes(&[20]));
+        let mut errors = Vec::new();
+        let gone = finish(&args, &mut errors, |folder| {
+            if folder == busy { Err(io::Error::other("it is busy")) } else { delete(folder) }
+        });
+        assert_eq!(gone.into_iter().collect::<Vec<_>>(), ["20261125T020000Z"]);
+        assert!(errors[0].contains(".removed-20261124T020000Z, pruned before: it is busy"), "{errors:?}");
+        assert_eq!(claim.left(), [".removed-20261124T020000Z", "20261126T020000Z"]);
     }
 }

@@ -22,7 +22,7 @@ const MOST: u64 = 1 << 53;
 /// Show a report, or make a page for a browser of it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A report as --report FILE writes it, or the `ConfigMap` that holds one, as JSON; - reads standard input
+    /// A report as --report FILE writes it, or the ConfigMap that holds one, as JSON; - reads standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Write a page for a browser to this file, and print nothing
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> Exit {
     };
     let Some(html) = &args.html else {
         let file = args.file.display().to_string();
-        let outcome = Outcome { report, exit: Exit::Success, is_comparison: false };
+        let outcome = Outcome { report, exit: Exit::Success };
         output::line(&output::outcome(&outcome, Some(&file), output::PRINTED));
         return Exit::Success;
     };

@@ -34,7 +34,7 @@ pub(super) struct Args {
     /// Folder of the manifest's Secrets: each key is a file DIR/SECRET/KEY
     #[arg(long, value_name = "DIR")]
     secrets_dir: Option<PathBuf>,
-    /// Folder of the manifest's `ConfigMaps`: each key is a file DIR/CONFIGMAP/KEY
+    /// Folder of the manifest's ConfigMaps: each key is a file DIR/CONFIGMAP/KEY
     #[arg(long, value_name = "DIR")]
     config_maps_dir: Option<PathBuf>,
     /// The Chroma program that writes a local target. Default: chroma on PATH

@@ -74,8 +74,8 @@ pub(super) fn verified_only(
         Err(halt) => (halt.reason(false), halt.to_string()),
     };
     let message = format!("{} against {target}, nothing was written: {message}", context.source.name());
-    let outcome = finished(Some(run), direction, started, Said { reason, message, collections });
-    Outcome { is_comparison: true, ..outcome }
+    let Outcome { report, exit } = finished(Some(run), direction, started, Said { reason, message, collections });
+    Outcome { report: Report { comparison: true, ..report }, exit }
 }
 
 /// The outcome of a run whose stores could not be opened.
@@ -113,11 +113,12 @@ fn finished(run: Option<&Run>, direction: Direction, started: SystemTime, said: 
         counts,
         verification: run.map(|run| identity::of(run, reason, &counts, quiet::of(run))).unwrap_or_default(),
         target_bytes: None,
+        comparison: false,
         rate: run.and_then(|run| run.tracker.rate()),
         collections,
         collections_left_out: 0,
     };
-    Outcome { report, exit, is_comparison: false }
+    Outcome { report, exit }
 }
 
 fn checks(run: &Run) -> Vec<Check> {

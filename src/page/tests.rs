@@ -35,6 +35,7 @@ fn saying(text: &str) -> Report {
         counts: Counts { source: 10, verified: 4, missing: 1, different: 2, ..Counts::default() },
         verification: Verification::default(),
         target_bytes: None,
+        comparison: false,
         rate: Some(Rate { seconds: 2.0, points: points() }),
         collections: vec![collection("one"), collection(&text)],
         collections_left_out: 0,

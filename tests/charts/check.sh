@@ -53,6 +53,11 @@ helm package $chart --destination "$out/package" >/dev/null
 helm template mm "$out/package/memory-migration-operator-$version.tgz" --namespace memory-migration \
   --kube-version $oldest "${image[@]}" --values "$here/values/monitoring.yaml" | diff "$out/monitoring.yaml" - ||
   fail "the packaged chart renders something else than the folder"
+# As a release makes it, its alerts lead to that release's pages.
+docs=https://git.example.com/you/memory-migration-operator/blob/v$version/
+python deploy/chart.py $chart "$out/released/memory-migration-operator" registry.example.com/x "sha256:$(printf '%064d' 0)" $docs
+helm package "$out/released/memory-migration-operator" --destination "$out/released" >/dev/null
+python "$here/runbooks.py" "$out/released/memory-migration-operator-$version.tgz" $docs
 if tar -tzf "$out"/package/*.tgz | grep -E '/tests/.*_test\.yaml$|gotmpl$'; then fail "these do not belong into the package"; fi
 
 step "kubectl and kustomize"

@@ -47,7 +47,7 @@ python() {
   local python
   python=$(command -v python3.11 || command -v python3) || fail "needs python3 with the venv module"
   "$python" -m venv "$out/python" || fail "needs python3 with the venv module: on Debian, 'apt-get install python3-venv'"
-  "$out/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt >&2
+  "$out/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt >&2
 }
 
 crds() {

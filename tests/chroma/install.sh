@@ -40,21 +40,27 @@ EOF
   chmod +x "$1/bin/chroma"
 }
 
+# Locks file 9, for as long as it is open. Not every system has the command.
+lock() {
+  if command -v flock >/dev/null; then flock 9; else python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'; fi
+}
+
 install() {
   local name=$1 lock=$here/requirements-$1.txt hash folder python started=$SECONDS
   [ -f "$lock" ] || fail "there is no $lock; known are:$(cd "$here" && for f in requirements-*.txt; do f=${f#requirements-}; printf ' %s' "${f%.txt}"; done)"
-  hash=$(sha256sum "$lock" | cut -c1-12)
+  # macOS has the second one
+  hash=$({ sha256sum "$lock" 2>/dev/null || shasum -a 256 "$lock"; } | cut -c1-12)
   folder=$cache/chroma-$name-$hash
   mkdir -p "$cache"
   # An environment cannot be renamed (its scripts hold its path): the lock and the marker, written last, make it atomic.
   (
-    flock 9
+    lock
     if ! { [ -f "$folder/complete" ] && "$folder/bin/python" -c '' 2>/dev/null; }; then
       say "Chroma $name: installing into $folder"
       rm -rf "$folder"
       python=$(find_python)
       "$python" -m venv "$folder"
-      # The lock file is complete, so nothing has to be resolved.
+      # The lock file is complete, so nothing has to be resolved. Where it has hashes, pip checks them.
       "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r "$lock" >&2 ||
         fail "Chroma $name: pip failed; lock files are made for Python 3.11, this is $("$folder/bin/python" -V)"
       if [ "$name" = server ]; then write_launcher "$folder"; else "$folder/bin/python" -c 'import chromadb'; fi
@@ -65,7 +71,6 @@ install() {
   echo "$name $folder"
 }
 
-command -v flock >/dev/null || fail "needs flock: install util-linux"
 [ $# -gt 0 ] || fail "usage: install.sh all | server | VERSION..."
 [ "$1" = all ] && set -- 1.5.9 1.0.20 0.6.3 0.5.23 0.4.24
 for wanted in "$@"; do install "$wanted"; done

@@ -18,6 +18,9 @@ Config = Union[str, "os.PathLike[str]", Mapping[str, Any]]
 
 _KEYS = ("path", "host", "port", "ssl", "tenant", "database")
 
+#: Options that are True or False. All others are a text, a number, or as `Options` says.
+_SWITCHES = ("allow_empty", "dry_run")
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -37,6 +40,12 @@ class Credentials:
     username: Optional[str] = None
     header: Optional[str] = None
     ca_file: Optional[Union[str, "os.PathLike[str]"]] = None
+
+    def __post_init__(self) -> None:
+        if self.token is None and (self.username is not None or self.header is not None):
+            raise ValueError("Credentials with a username or a header need a token")
+        if self.username is not None and self.header is not None:
+            raise ValueError("Credentials have a username or a header, not both: leave one of them out")
 
 
 class Options(TypedDict, total=False):
@@ -106,9 +115,11 @@ def migrate_memories(
     """
     given: Dict[str, Any] = dict(options)
     on_progress = given.pop("on_progress", None)
+    if on_progress is not None and not callable(on_progress):
+        raise TypeError(f"on_progress is a function, not {on_progress!r}")
     environment = {
-        **_environment("SOURCE", given.pop("source_credentials", None)),
-        **_environment("TARGET", given.pop("target_credentials", None)),
+        **_environment("source", source_type, given.pop("source_credentials", None)),
+        **_environment("target", target_type, given.pop("target_credentials", None)),
     }
     flags = _flags(given)
     if "chroma_bin" not in options:
@@ -116,6 +127,8 @@ def migrate_memories(
         flags += ["--chroma-bin", chroma] if chroma else []
     configurations: Dict[str, str] = {}
     for side, kind, config in (("source", source_type, source_config), ("target", target_type, target_config)):
+        if kind not in ("local", "remote", None):
+            raise ValueError(f"{side}_type is {kind!r}: write 'local' or 'remote', or None if {side}_config says it")
         flags += [f"--{side}-type", kind] if kind is not None else []
         if isinstance(config, Mapping):
             configurations[f"--{side}-config"] = _json(side, config)
@@ -134,7 +147,14 @@ def _flags(options: Dict[str, Any]) -> List[str]:
         flag = "--" + name.replace("_", "-")
         if value is None:
             continue
-        if name in ("collections", "exclude", "databases"):
+        if name in _SWITCHES:
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} is True or False, not {value!r}")
+            flags += [flag] if value else []
+        elif isinstance(value, bool):
+            # for example search=False: there is a word for it, and no flag would mean the default
+            raise TypeError(f"{name} is not True or False: {flag} in memory-migration migrate --help says what it takes")
+        elif name in ("collections", "exclude", "databases"):
             if isinstance(value, str):
                 raise TypeError(f"{name} is a list: write [{value!r}]")
             if not value and name != "exclude":
@@ -144,8 +164,6 @@ def _flags(options: Dict[str, Any]) -> List[str]:
             flag = flag.rstrip("s") if name != "exclude" else flag
             # joined: what begins with a dash is a name here, and no flag
             flags += [f"{flag}={pair}" for pair in pairs]
-        elif isinstance(value, bool):
-            flags += [flag] if value else []
         else:
             flags += [f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}"]
     return flags
@@ -153,12 +171,21 @@ def _flags(options: Dict[str, Any]) -> List[str]:
 
 def _json(side: str, config: Mapping[str, Any]) -> str:
     inner = config.get("config", {}) if "type" in config else config
+    if not isinstance(inner, Mapping):
+        raise TypeError(f"{side}_config['config'] is a dict, as {{'path': …}} or {{'host': …}}")
     for key in inner:
         if key not in _KEYS:
             raise ValueError(
                 f"{side}_config has no key {key!r}; it has {', '.join(_KEYS)}. "
                 f"A token belongs in {side}_credentials=Credentials(token=…)"
             )
+    host = inner.get("host")
+    if isinstance(host, str) and any(mark in host for mark in "/@?#\\"):
+        # not shown: an address may hold a password
+        raise ValueError(
+            f"the host of {side}_config is an address: write its name alone, as in {{'host': 'chroma.example.com', "
+            f"'port': 443, 'ssl': True}}, or pass the whole URL as {side}_config"
+        )
     return json.dumps(config, default=os.fspath)
 
 
@@ -175,10 +202,14 @@ def _text(side: str, config: Union[str, "os.PathLike[str]"]) -> str:
     return text
 
 
-def _environment(side: str, credentials: Optional[Credentials]) -> Dict[str, str]:
+def _environment(side: str, kind: Optional[str], credentials: Optional[Credentials]) -> Dict[str, str]:
     """All of the side's variables, also those that are not given: none of this process's may get between them."""
     if credentials is None:
         return {}
+    if not isinstance(credentials, Credentials):
+        raise TypeError(f"{side}_credentials is Credentials(token=…), not {type(credentials).__name__}")
+    if kind == "local":
+        raise ValueError(f"{side}_credentials are for a server, and {side}_type is 'local': leave them out")
     given = {
         "TOKEN": credentials.token,
         "TOKEN_FILE": None,
@@ -187,4 +218,4 @@ def _environment(side: str, credentials: Optional[Credentials]) -> Dict[str, str
         "CA_FILE": credentials.ca_file,
     }
     # the program takes an empty one as one that is not there
-    return {f"MEMORY_MIGRATION_{side}_{name}": os.fspath(value or "") for name, value in given.items()}
+    return {f"MEMORY_MIGRATION_{side.upper()}_{name}": os.fspath(value or "") for name, value in given.items()}

@@ -128,6 +128,7 @@ class Rate(TypedDict):
 
 
 class _ReportMayHave(TypedDict, total=False):
+    comparison: bool
     rate: Rate
 
 

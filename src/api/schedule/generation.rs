@@ -263,11 +263,11 @@ impl Record {
 pub struct PruneReport {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// Folders that are not there any more.
+    /// Folders that this Job, or one that it went on with, removed.
     pub removed: Vec<String>,
     /// Those that stay although they were named, each with the reason.
     pub kept: Vec<Kept>,
-    /// Folders that the controller knew and that are not there, though nobody asked to remove them.
+    /// Folders that the controller knew or named, and that do not exist: this Job did not remove them.
     pub missing: Vec<String>,
     /// Generations of the schedule that the controller did not name, the oldest first.
     pub found: Vec<FoundGeneration>,

@@ -51,7 +51,7 @@ async fn a_whole_copy_is_identical_and_says_so() {
         assert_eq!((outcome.report.counts.copied, outcome.report.counts.extra), (expected, 0));
     }
     let outcome = compared(&source, &target, &strict()).await;
-    assert!(outcome.report.verification.identical && outcome.is_comparison);
+    assert!(outcome.report.verification.identical && outcome.report.comparison);
     says(&outcome, &["25 records compared: every one is equal; source and target are identical"]);
     assert!(!outcome.report.message.contains("copied"), "{}", outcome.report.message);
 }
