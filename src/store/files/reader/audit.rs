@@ -211,6 +211,7 @@ pub fn remarks(collection: &Collection, state: &State, shared: &Shared) -> Remar
         remarks.damage.extend(texts(&findings, &state.segments.metadata));
     }
     remarks.damage.extend(shared.pages.told());
+    remarks.damage.extend(shared.pages.told_of([&state.segments.metadata, &state.segments.vector]));
     remarks.damage.extend(audit.settings.iter().cloned());
     remarks.damage.extend(audit.nameless.iter().map(|(_, what)| what.clone()));
     if let Some(what) = &audit.listing {

@@ -96,24 +96,24 @@ impl Look<'_> {
 
     /// Why the index is another collection's, in a sentence without a subject.
     fn foreign(&self) -> Attempt<Option<String>> {
-        for look in [Self::by_log, Self::by_ids, Self::by_changes, Self::by_norms] {
+        for look in [Self::by_log, Self::by_ids, Self::by_changes] {
             if let Some(what) = look(self)? {
                 return Ok(Some(what));
             }
         }
-        Ok(None)
+        Ok(self.by_norms())
     }
 
     /// Rows of unit length without a norm: the norms are another index's, whatever the distance is.
-    fn by_norms(&self) -> Attempt<Option<String>> {
+    fn by_norms(&self) -> Option<String> {
         let evidence = self.index.evidence;
         let is_other = self.state.shape.cosine && self.index.flawed.is_none() && evidence.unnormed * 2 > evidence.rows;
-        Ok(is_other.then(|| {
+        is_other.then(|| {
             format!(
                 "is not the index of {:?}: in length.bin, {} of {} rows of unit length have no length of their own",
                 self.collection.name, evidence.unnormed, evidence.rows
             )
-        }))
+        })
     }
 
     /// The rows speak against the distance, and no document agrees with them: what is to be said.

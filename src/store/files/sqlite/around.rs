@@ -16,7 +16,8 @@ pub struct Pages(Mutex<Noted>);
 struct Noted {
     pages: BTreeMap<&'static str, Bad>,
     missing: BTreeSet<&'static str>,
-    said: BTreeSet<String>,
+    /// By segment.
+    said: BTreeSet<(String, String)>,
 }
 
 /// Sentences that are kept.
@@ -42,11 +43,11 @@ impl Pages {
         self.noted().missing.insert(table);
     }
 
-    /// Notes what a cell holds, in a sentence.
-    pub fn say(&self, sentence: String) {
+    /// Notes what a cell of a segment holds, in a sentence.
+    pub fn say(&self, segment: &str, sentence: String) {
         let mut noted = self.noted();
         if noted.said.len() < SAID {
-            noted.said.insert(sentence);
+            noted.said.insert((segment.to_owned(), sentence));
         }
     }
 
@@ -71,7 +72,14 @@ impl Pages {
         Some(format!("a page of the table {table} cannot be read ({})", bad.error))
     }
 
-    /// What was noted, in sentences.
+    /// What was noted of these segments' cells, in sentences.
+    #[must_use]
+    pub fn told_of(&self, segments: [&str; 2]) -> Vec<String> {
+        let noted = self.noted();
+        noted.said.iter().filter(|(of, _)| segments.contains(&of.as_str())).map(|(_, said)| said.clone()).collect()
+    }
+
+    /// What was noted of tables, in sentences.
     #[must_use]
     pub fn told(&self) -> Vec<String> {
         let noted = self.noted();
@@ -86,7 +94,7 @@ impl Pages {
         };
         let missing =
             noted.missing.iter().map(|table| format!("SQLite's table {table} is missing, and its rows are lost"));
-        noted.pages.iter().map(one).chain(missing).chain(noted.said.iter().cloned()).collect()
+        noted.pages.iter().map(one).chain(missing).collect()
     }
 }
 

@@ -212,11 +212,12 @@ impl Catalog<'_> {
         let found = query.rows(self.db, self.pages, params![segment], |row| {
             let number = seq_id(row, 1)?;
             if number.is_none() {
-                self.pages.say(format!(
+                let said = format!(
                     "SQLite's table max_seq_id holds {} for the segment {segment}, and no number: how far it had followed the \
                      write-ahead log is not known, and what log and index have was taken",
                     what(row, 1)?
-                ));
+                );
+                self.pages.say(segment, said);
             }
             Ok(number)
         })?;
