@@ -19,19 +19,29 @@ pub(super) fn in_line(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
+/// A text of several lines: as [`in_line`], but for the line breaks.
+fn plain(text: &str) -> String {
+    text.split('\n').map(in_line).collect::<Vec<_>>().join("\n")
+}
+
 /// An error, on standard error.
 pub(super) fn error(message: &str) {
-    drop(writeln!(io::stderr(), "error: {message}"));
+    drop(writeln!(io::stderr(), "error: {}", plain(message)));
 }
 
 /// A line of the answer, on standard output.
 pub(super) fn line(text: &str) {
+    drop(writeln!(io::stdout(), "{}", plain(text)));
+}
+
+/// JSON on standard output: it has its own escapes.
+pub(super) fn json(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }
 
 /// Text that ends with a line break of its own, on standard output.
 pub(super) fn text(text: &str) {
-    drop(write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()));
+    drop(write!(io::stdout(), "{}", plain(text)).and_then(|()| io::stdout().flush()));
 }
 
 /// One line for a machine, on standard error among the log lines.
@@ -74,7 +84,7 @@ pub(super) fn outcome(outcome: &Outcome, report_file: Option<&str>, printed: usi
     if left_out > 0 {
         let _ = writeln!(text, "  and {left_out} more, beyond the thousand that are listed of a collection");
     }
-    let _ = write!(text, "{:?} ({}): {}", report.verdict, report.reason.as_str(), report.message);
+    let _ = write!(text, "{:?} ({}): {}", report.verdict, report.reason.as_str(), in_line(&report.message));
     text
 }
 
@@ -152,6 +162,11 @@ mod tests {
     use crate::exit::Exit;
     use crate::report::{Difference, Direction, Reason, SCHEMA, Verification};
 
+    #[test]
+    fn what_moves_a_cursor_is_escaped_in_each_line() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc\rd\u{9b}e\u{7f}"), "a\\u{1b}[2Jb\nc\\rd\\u{9b}e\\u{7f}");
+    }
+
     /// Every number of its own, so that a column with another one's number shows.
     #[test]
     fn each_column_has_its_own_number() {
@@ -192,10 +207,12 @@ mod tests {
             collections: vec![collection],
             collections_left_out: 0,
         };
-        let all = Outcome { report, exit: Exit::Success };
+        let mut all = Outcome { report, exit: Exit::Success };
         let person = outcome(&all, Some("r.json"), PRINTED);
         assert!(person.contains("id-19") && !person.contains("id-20"), "{person}");
         assert!(person.contains("and 5 more (the report r.json lists all)"), "{person}");
+        all.report.message = "the server says \u{1b}[2J".into();
+        assert!(outcome(&all, None, 0).ends_with("says \\u{1b}[2J"));
         let log = outcome(&all, None, usize::MAX);
         assert!(log.contains("id-24") && !log.contains("--report"), "{log}");
         assert!(log.contains("and 3 more, beyond the thousand"), "{log}");

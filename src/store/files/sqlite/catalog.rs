@@ -9,9 +9,21 @@ use rusqlite::{Connection, Result, params};
 use super::around::{Around, Pages, Query};
 use super::schema::{Columns, Layout, Migration};
 use super::tables;
-use super::values::{Keyed, keyed, seq_id, shown};
+use super::values::{Keyed, keyed, seq_id, shown, what};
 use crate::model::distance::SPACE;
 use crate::model::{Metadata, Value};
+use crate::store::odd::Odd;
+
+/// The metadata of a collection itself.
+#[derive(Debug, Default)]
+pub struct OwnMetadata {
+    /// What Chroma's client reads of it, and a copy can hold.
+    pub metadata: Metadata,
+    /// What of it cannot be read, each in a sentence without a subject.
+    pub wrong: Vec<String>,
+    /// Keys whose value was read otherwise than it stands there, or left out, with the reason.
+    pub odd: Vec<(String, Odd)>,
+}
 
 /// A collection's row, with its documents as text.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +62,7 @@ impl Catalog<'_> {
     /// `SQLite`'s.
     pub fn layout(&self) -> Result<(Layout, bool)> {
         if !tables::tables(self.db)?.contains_key("migrations") {
-            return Ok((Layout::default(), true));
+            return Ok((Layout::default(), !self.pages.is_missing("migrations")));
         }
         let sql = "SELECT rowid, dir, version, filename, hash FROM migrations @";
         let found = Query { table: "migrations", sql }.rows(self.db, self.pages, [], |row| {
@@ -140,24 +152,24 @@ impl Catalog<'_> {
     ///
     /// # Errors
     /// `SQLite`'s.
-    pub fn collection_metadata(&self, columns: Columns, id: &str) -> Result<(Metadata, Vec<String>)> {
+    pub fn collection_metadata(&self, columns: Columns, id: &str) -> Result<OwnMetadata> {
         let bools = if columns.collection_bools { "bool_value" } else { "NULL" };
         let sql = format!(
             "SELECT rowid, key, str_value, int_value, float_value, {bools} FROM collection_metadata @ \
              WHERE collection_id = ?1"
         );
         let query = Query { table: "collection_metadata", sql: &sql };
-        let (mut metadata, mut wrong) = (Metadata::new(), Vec::new());
+        let mut own = OwnMetadata::default();
         for row in query.rows(self.db, self.pages, [id], |row| keyed(row, 1, columns.client))?.rows {
             match row {
                 Ok(Keyed { key, value, odd }) => {
-                    wrong.extend(odd.map(|odd| format!("has metadata {key:?} that {}", odd.what)));
-                    metadata.extend(value.map(|value| (key, value)));
+                    own.odd.extend(odd.map(|odd| (key.clone(), odd)));
+                    own.metadata.extend(value.map(|value| (key, value)));
                 }
-                Err(why) => wrong.push(format!("has metadata that cannot be read: {why}")),
+                Err(why) => own.wrong.push(format!("has metadata that cannot be read: {why}")),
             }
         }
-        Ok((metadata, wrong))
+        Ok(own)
     }
 
     /// A collection's segments as (id, scope).
@@ -202,13 +214,25 @@ impl Catalog<'_> {
         Ok(!query.rows(self.db, self.pages, [collection], |_| Ok(()))?.rows.is_empty())
     }
 
-    /// The last `seq_id` that a segment has applied; None where it has no row, or none that can be read.
+    /// The last `seq_id` that a segment has applied; None where it has no row, or none that can be read. A row without a
+    /// number is noted.
     ///
     /// # Errors
     /// `SQLite`'s.
     pub fn max_seq_id(&self, segment: &str) -> Result<Option<i64>> {
         let query = Query { table: "max_seq_id", sql: "SELECT rowid, seq_id FROM max_seq_id @ WHERE segment_id = ?1" };
-        let found = query.rows(self.db, self.pages, params![segment], |row| seq_id(row, 1))?;
+        let found = query.rows(self.db, self.pages, params![segment], |row| {
+            let number = seq_id(row, 1)?;
+            if number.is_none() {
+                let said = format!(
+                    "SQLite's table max_seq_id holds {} for the segment {segment}, and no number: how far it had followed the \
+                     write-ahead log is not known, and what log and index have was taken",
+                    what(row, 1)?
+                );
+                self.pages.say(segment, said);
+            }
+            Ok(number)
+        })?;
         Ok(found.rows.into_iter().flatten().max())
     }
 
@@ -218,7 +242,7 @@ impl Catalog<'_> {
     /// `SQLite`'s.
     pub fn watermarks(&self) -> Result<HashMap<String, i64>> {
         let query = Query { table: "max_seq_id", sql: "SELECT rowid, segment_id, seq_id FROM max_seq_id @" };
-        let found = query.rows(self.db, self.pages, [], |row| Ok((row.get(1)?, seq_id(row, 2)?.unwrap_or(0))))?;
+        let found = query.rows(self.db, self.pages, [], |row| Ok((shown(row, 1)?.0, seq_id(row, 2)?.unwrap_or(0))))?;
         Ok(found.rows.into_iter().collect())
     }
 }
