@@ -145,10 +145,23 @@ fn what_a_release_is_made_with_is_pinned_by_hash_and_in_one_version() {
     assert_eq!(asked, [cosign; 3], "the cosign that is tested here is the one that signs");
     let docker = read("Dockerfile");
     let compiler = docker.lines().find_map(|line| line.strip_prefix("ARG RUST_VERSION=")).unwrap();
-    assert!(
-        release.contains(&format!("RUST: \"{compiler}\"")),
-        "Dockerfile has Rust {compiler}, the workflow another one"
-    );
+    let ci = read(".github/workflows/ci.yml");
+    for (name, text) in [("release", &release), ("ci", &ci)] {
+        let is_same = text.contains(&format!("RUST: \"{compiler}\""));
+        assert!(is_same, "Dockerfile has Rust {compiler}, {name}.yml another one");
+    }
+    // what the machines of CI happen to have changes without a commit
+    for (job, tools) in [
+        ("lint", &["setup-python", "3.11", "rustup default", "setup-go"][..]),
+        ("test", &["setup-python", "3.11", "rustup default"]),
+        ("kind", &["sigs.k8s.io/kind@$KIND", "tests/charts/helm.sh", "command -v kubectl", "setup-go"]),
+    ] {
+        let text = workflow("ci")["jobs"][job].to_string();
+        for tool in tools {
+            assert!(text.contains(tool), "ci.yml: {job} does not set up {tool}");
+        }
+    }
+    assert!(workflow("ci")["env"]["KIND"].as_str().is_some_and(|version| version.starts_with('v')));
 }
 
 #[test]
