@@ -68,13 +68,13 @@ def set_values(values, given):
 def page(chart, image, docs):
     """The chart's page, as true of the package as the folder's is of the folder: (pattern, text, how often), each must fit."""
     name, version = chart["name"], chart["version"]
-    changes = [(rf"charts/({name}(-crds)?)(?=[ \n])", rf"\1-{version}.tgz", None)]
+    changes = [(r"charts/(memory-migration-operator(?:-crds)?)(?=[ \n])", rf"\1-{version}.tgz", None)]
     if image:
         changes += [(r" --set image\.repository=REGISTRY/memory-migration-operator(?=\n)", "", None)]
     if image and name == "memory-migration-operator":
         repository, digest = image.split("@")
         changes += [
-            (r"- \*\*Image\*\*: required\. No image is published.*?push it to your registry\. ", f"- **Image**: `{image}`. To run another one, set `image.repository`, and\n  `image.tag` or `image.digest`. ", 1),
+            (r"- \*\*Image\*\*: required\. No image is published.*?push it to your registry\. ", f"- **Image**: `{image}`.\n  To run another one, set `image.repository` and `image.digest`, or `image.tag` and an empty `image.digest`. ", 1),
             (r"build and push the new version's image, then `helm upgrade`", "`helm upgrade` to the new version's package", 1),
             (r'(\| image\.digest \| string \|) `""` ', rf"\1 `{json.dumps(digest)}` ", 1),
             (r'(\| image\.repository \| string \|) `""` \| Required\. ', rf"\1 `{json.dumps(repository)}` | ", 1),
@@ -108,6 +108,11 @@ def main():
     # not the folder's: a released one that asks for an image would send people to build one
     if image:
         set_page(folder / "README.md", page(chart, f"{image}@{digest}", docs))
+    if has_image:
+        set_page(folder / "values.yaml", [(r"# -- Required\. Image of", "# -- Image of", 1)])
+        unset = r"image\.repository is not set, and no image is published yet: [^\"]*"
+        other = "image.repository is empty: leave it out for the released image, or name yours"
+        set_page(folder / "templates" / "_helpers.tpl", [(unset, other, 1)])
     chart["annotations"] |= annotations(chart, f"{image}@{digest}" if has_image else None)
     file.write_text(yaml.safe_dump(chart, sort_keys=False, allow_unicode=True, width=1000), encoding="utf-8")
 

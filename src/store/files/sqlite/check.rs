@@ -249,6 +249,14 @@ impl Once {
 mod tests {
     use super::*;
 
+    /// Issue 22: `inspect` showed the line breaks between them as `\\n`.
+    #[test]
+    fn an_answer_of_several_lines_is_several_sentences() {
+        let answer = "*** in database main ***\nTree 5 page 3: free space\n\n  Tree 5 page 4: never used\n";
+        assert_eq!(sentences(answer), ["Tree 5 page 3: free space", "Tree 5 page 4: never used"]);
+        assert_eq!(sentences("ok"), ["ok"]);
+    }
+
     #[test]
     fn a_store_was_born_with_what_came_before_its_first_upgrade() {
         let db = Connection::open_in_memory().unwrap();
