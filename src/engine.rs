@@ -20,6 +20,7 @@ mod pipeline;
 mod preflight;
 pub mod progress;
 mod quiet;
+mod refusals;
 mod repair;
 pub mod seal;
 mod search;
@@ -380,12 +381,7 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
     let sides = verify::Sides::new(target, None);
     let started = std::time::Instant::now();
     search::prepare(context, target, run).await?;
-    for pair in &mut run.pairs {
-        verify::pass(context, &sides, pair, |_| true, |done| run.tracker.advance(done)).await?;
-        pair.search.streamed();
-        // what differs is read again: it may have been a moving source, or an answer that was wrong once
-        verify::pass(context, &sides, pair, |entry| entry.proof != ledger::Proof::Verified, |_| ()).await?;
-    }
+    verify::all(context, &sides, run).await?;
     last::look(context, &sides, run, true).await?;
     search::check(context, target, run, started.elapsed()).await?;
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))

@@ -170,6 +170,8 @@ pub struct Remarks {
     pub notes: Vec<String>,
     /// Why the newest listing lacks ids that the store counts. What is listed is copied, and the run is not Verified.
     pub short: Option<String>,
+    /// Records that the store counts, where it cannot list them all and `short` says why; else 0.
+    pub counted: u64,
     /// Why the collection must not be moved at all.
     pub refusal: Option<String>,
     /// What of it was not read, though it might be another time: nothing is proved of that.

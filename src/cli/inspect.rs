@@ -152,7 +152,7 @@ async fn filled(
     if records {
         unreadable(store, collection, &ids, &mut row.unreadable).await?;
     }
-    let Remarks { damage, notes, short, refusal, unread, partial: _ } = store.remarks(collection).await?;
+    let Remarks { damage, notes, short, counted: _, refusal, unread, partial: _ } = store.remarks(collection).await?;
     row.damage.extend(damage.into_iter().chain(short).chain(refusal).chain(unread));
     row.notes.extend(notes);
     Ok(())
@@ -184,7 +184,7 @@ fn tell(found: Found, json: bool) -> Exit {
     if json {
         output::line(&serde_json::to_string_pretty(&found).unwrap_or_default());
     } else {
-        output::line(&format!("{}: {}", found.store, found.version));
+        output::line(&output::in_line(&format!("{}: {}", found.store, found.version)));
         output::line(&table(&found).to_string());
         for collection in &found.collections {
             let name = plain_words(several(&found).then_some(&*collection.database), &collection.name);

@@ -19,9 +19,10 @@ pub(super) fn in_line(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
-/// An error, on standard error.
+/// An error, on standard error. It may have several lines.
 pub(super) fn error(message: &str) {
-    drop(writeln!(io::stderr(), "error: {message}"));
+    let lines: Vec<String> = message.lines().map(in_line).collect();
+    drop(writeln!(io::stderr(), "error: {}", lines.join("\n")));
 }
 
 /// A line of the answer, on standard output.
@@ -74,7 +75,7 @@ pub(super) fn outcome(outcome: &Outcome, report_file: Option<&str>, printed: usi
     if left_out > 0 {
         let _ = writeln!(text, "  and {left_out} more, beyond the thousand that are listed of a collection");
     }
-    let _ = write!(text, "{:?} ({}): {}", report.verdict, report.reason.as_str(), report.message);
+    let _ = write!(text, "{:?} ({}): {}", report.verdict, report.reason.as_str(), in_line(&report.message));
     text
 }
 
@@ -192,10 +193,12 @@ mod tests {
             collections: vec![collection],
             collections_left_out: 0,
         };
-        let all = Outcome { report, exit: Exit::Success };
+        let mut all = Outcome { report, exit: Exit::Success };
         let person = outcome(&all, Some("r.json"), PRINTED);
         assert!(person.contains("id-19") && !person.contains("id-20"), "{person}");
         assert!(person.contains("and 5 more (the report r.json lists all)"), "{person}");
+        all.report.message = "the server says \u{1b}[2J".into();
+        assert!(outcome(&all, None, 0).ends_with("says \\u{1b}[2J"));
         let log = outcome(&all, None, usize::MAX);
         assert!(log.contains("id-24") && !log.contains("--report"), "{log}");
         assert!(log.contains("and 3 more, beyond the thousand"), "{log}");

@@ -77,12 +77,16 @@ pub(super) async fn count(context: &Context<'_>, sides: &Sides<'_>, run: &mut Ru
     let later = later::than(context, &sources, resolved).await?;
     for pair in pairs {
         same_source(context, &sources, pair)?;
+        let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
         pair.unread = told.unread.into_iter().collect();
-        let (ids, counted) = listed(context, context.source, &pair.source).await?.map_err(Halt::Source)?;
+        if told.counted > 0 {
+            pair.problems.extend(told.short);
+        }
         pair.problems.extend(contradiction("source", ids.len() as u64, counted));
         pair.came_later = pair.ledger.lacks(&ids)?.0 + pair.ledger.relist_known(&ids)?;
         unlisted(context, pair).await?;
+        pair.lacks(told.counted);
         pair.has_moved(pair.came_later + pair.ledger.gone() > 0);
         let unsent = pair.ledger.places(|entry| entry.is_unsent()).count();
         if unsent > 0 {
@@ -325,7 +329,10 @@ async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Resu
         }
     }
     (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
-    for (side, name, Remarks { damage, notes, short, refusal, unread, partial }) in told {
+    for (side, name, Remarks { damage, notes, short, counted, refusal, unread, partial }) in told {
+        if side == "source" {
+            pair.lacks(counted);
+        }
         pair.partial |= partial;
         pair.unread.extend(unread.map(|what| format!("collection {name} of the {side}: {what}")));
         pair.remarks.extend(notes.into_iter().map(|note| format!("in the {side}: {note}")));

@@ -23,6 +23,8 @@ pub enum Plan {
     Duplicate,
     /// The source holds it without content that can be read.
     Unreadable,
+    /// The target cannot hold it as it is, or refuses it: it is not sent.
+    Refused,
 }
 
 /// What is known of a record in the target.
@@ -54,7 +56,7 @@ pub struct Entry {
 }
 
 /// In the order of their numbers, as the column keeps them: a place that was never set is new and open.
-const PLANS: [Plan; 5] = [Plan::New, Plan::Present, Plan::Conflict, Plan::Duplicate, Plan::Unreadable];
+const PLANS: [Plan; 6] = [Plan::New, Plan::Present, Plan::Conflict, Plan::Duplicate, Plan::Unreadable, Plan::Refused];
 const PROOFS: [Proof; 5] = [Proof::Open, Proof::Verified, Proof::Different, Proof::Missing, Proof::Changed];
 /// Bytes of an entry: plan, proof, whether it is gone and what is known, and the seal of that.
 const ENTRY: usize = 3 + SEAL;
@@ -72,7 +74,7 @@ impl Entry {
         let is_planned = match self.plan {
             Plan::New | Plan::Present => true,
             Plan::Conflict => overwrite,
-            Plan::Duplicate | Plan::Unreadable => false,
+            Plan::Duplicate | Plan::Unreadable | Plan::Refused => false,
         };
         is_planned && !self.gone
     }
@@ -196,6 +198,16 @@ impl Ledger {
     /// When the scratch space fails.
     pub fn fingerprint(&self, wanted: impl Fn(Entry) -> bool) -> io::Result<String> {
         self.digests.fingerprint(self.places(|entry| wanted(entry) && entry.proof == Proof::Verified))
+    }
+
+    /// Remembers that the target does not take this record: it lacks it then, or holds another content.
+    pub(super) fn refused(&mut self, id: &str) -> io::Result<()> {
+        let Some(at) = self.position(id)? else { return Ok(()) };
+        self.change(at, |entry| {
+            let lacks = entry.plan == Plan::New && !entry.known.is_sent();
+            entry.proof = if lacks { Proof::Missing } else { Proof::Different };
+            entry.plan = Plan::Refused;
+        })
     }
 
     /// Remembers what was sent of an id, if the ledger has it.
@@ -354,6 +366,12 @@ impl Ledger {
             counts.source += all;
             match plan {
                 Plan::Unreadable => counts.unreadable += all,
+                // nothing was sent of it, so that whatever is not known to differ is missing
+                Plan::Refused => {
+                    let different = proofs[Proof::Different as usize];
+                    counts.different += different;
+                    counts.missing += all - different;
+                }
                 Plan::Duplicate => counts.duplicates += all,
                 Plan::Conflict if !overwrite => counts.conflicts_skipped += all,
                 _ => PROOFS.iter().zip(proofs).for_each(|(proof, records)| tally(&mut counts, *plan, *proof, *records)),
@@ -375,7 +393,7 @@ fn tally(counts: &mut Counts, plan: Plan, proof: Proof, records: u64) {
         Plan::New => counts.copied += records,
         Plan::Present => counts.present += records,
         Plan::Conflict => counts.overwritten += records,
-        Plan::Duplicate | Plan::Unreadable => {}
+        Plan::Duplicate | Plan::Unreadable | Plan::Refused => {}
     }
 }
 
@@ -417,13 +435,32 @@ mod tests {
         assert_eq!((back.gone, back.proof, back.known), (false, Proof::Open, Known::Sent(Seal::default())));
     }
 
+    #[test]
+    fn a_refused_record_is_missing_or_differs_and_is_never_wanted() {
+        let mut ledger = Ledger::new(["a", "b", "c", "d"].iter().collect());
+        ledger.plan("b", Plan::Conflict).unwrap();
+        ledger.sent("c", Seal::default()).unwrap();
+        for id in ["a", "b", "c", "no such id"] {
+            ledger.refused(id).unwrap();
+        }
+        let counts = ledger.counts(true);
+        assert_eq!((counts.missing, counts.different, counts.is_complete()), (1, 2, false));
+        assert!(ledger.places(|entry| entry.is_wanted(true)).all(|at| at.unwrap() == 3));
+        // one that is gone and back has no proof, and is counted all the same
+        ledger.relist(&["b", "c", "d"].iter().collect()).unwrap();
+        ledger.relist(&["a", "b", "c"].iter().collect()).unwrap();
+        let counts = ledger.counts(true);
+        assert_eq!((counts.source, counts.missing, counts.different, counts.is_complete()), (3, 1, 2, true));
+    }
+
     fn any_entry() -> impl Strategy<Value = (Plan, Proof, bool)> {
         let plan = prop_oneof![
             Just(Plan::New),
             Just(Plan::Present),
             Just(Plan::Conflict),
             Just(Plan::Duplicate),
-            Just(Plan::Unreadable)
+            Just(Plan::Unreadable),
+            Just(Plan::Refused)
         ];
         let proof =
             prop_oneof![Just(Proof::Verified), Just(Proof::Different), Just(Proof::Missing), Just(Proof::Changed)];

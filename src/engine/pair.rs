@@ -54,6 +54,8 @@ pub(super) struct Pair {
     pub(super) may_be_one: bool,
     /// Ids of the newest batch that was written.
     pub(super) last_batch: Vec<String>,
+    /// Records that the source counts and cannot list, so that nobody can ask for them.
+    pub(super) unlisted: u64,
     /// Ids that the source has got since the last pass that copied.
     pub(super) came_later: u64,
     /// What the target holds beside the source's records.
@@ -101,6 +103,7 @@ impl Pair {
             partial: false,
             may_be_one: false,
             last_batch: Vec::new(),
+            unlisted: 0,
             came_later: 0,
             surplus: Surplus::default(),
             generation: None,
@@ -146,6 +149,11 @@ impl Pair {
         }
     }
 
+    /// Notes that the source counts so many records and cannot list them all; 0 where it lists all.
+    pub(super) fn lacks(&mut self, counted: u64) {
+        self.unlisted = counted.saturating_sub(self.ledger.counts(self.overwrite).source);
+    }
+
     /// Whether the migration makes the target's record equal to the source's.
     pub(super) const fn is_wanted(&self, entry: Entry) -> bool {
         entry.is_wanted(self.overwrite)
@@ -171,12 +179,15 @@ impl Pair {
     }
 
     pub(super) fn counts(&self) -> Counts {
+        let counts = self.ledger.counts(self.overwrite);
         Counts {
+            source: counts.source + self.unlisted,
+            unreadable: counts.unreadable + self.unlisted,
             target_before: self.target_before,
             target_after: self.target_after,
             came_later: self.came_later,
             extra: self.surplus.extra,
-            ..self.ledger.counts(self.overwrite)
+            ..counts
         }
     }
 

@@ -19,7 +19,7 @@ use super::judge::Known;
 use super::ledger::Plan;
 use super::progress::Tracker;
 use super::seal::Seal;
-use super::send::{Link, Sender};
+use super::send::{Added, Link, Sender};
 use super::window::{self, Answers};
 use super::{Pair, sendable};
 use crate::chroma::Capabilities;
@@ -105,8 +105,7 @@ struct Written {
     /// Id, place in the ledger and seal of each of its records.
     records: Vec<(String, usize, Seal)>,
     bytes: usize,
-    /// The ids that the target had just before, which were not sent.
-    ended: Result<Vec<String>, Halt>,
+    ended: Result<Added, Halt>,
 }
 
 /// Small reads of the target, by which others see it.
@@ -283,8 +282,9 @@ impl Pipeline<'_, '_> {
     fn written(&mut self, written: Written) -> Result<(), Halt> {
         let Written { records, bytes, ended } = written;
         self.bytes_under_way -= bytes;
-        let there = ended?;
-        for (id, at, seal) in &records {
+        let Added { there, refused } = ended?;
+        let was_refused = |id: &String| refused.iter().any(|refused| refused.id == *id);
+        for (id, at, seal) in records.iter().filter(|(id, ..)| !was_refused(id)) {
             // what another client has added is not ours, whatever it holds
             let was_sent = !there.contains(id);
             self.pair.ledger.change(*at, |entry| {
@@ -295,12 +295,16 @@ impl Pipeline<'_, '_> {
                 }
             })?;
         }
-        self.pair.sent += (records.len() - there.len()) as u64;
+        self.pair.sent += (records.len() - there.len() - refused.len()) as u64;
         self.tracker.advance(records.len() as u64);
         self.sender.pace.ended(Instant::now(), records.len());
-        self.pair.last_batch = records.into_iter().map(|(id, ..)| id).filter(|id| !there.contains(id)).collect();
+        let is_sent = |id: &String| !there.contains(id) && !was_refused(id);
+        self.pair.last_batch = records.into_iter().map(|(id, ..)| id).filter(is_sent).collect();
         if let Some(first) = self.pair.last_batch.first() {
             self.probes.known.get_or_insert_with(|| first.clone());
+        }
+        for one in refused {
+            sendable::refuse(self.pair, &one.id, one.why())?;
         }
         Ok(())
     }

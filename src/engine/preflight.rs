@@ -3,6 +3,7 @@
 use super::fingerprint::document_mark;
 use super::halt::Halt;
 use super::ledger::{Ledger, Plan};
+use super::progress::Tracker;
 use super::select::{self, Resolved, Selected};
 use super::window;
 use super::{Context, Duplicates, Extras, OnConflict, Options, Pair, Run, damage, extra, quiet};
@@ -12,12 +13,14 @@ use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
 use crate::store::{Finding, Reader, Target};
 
+mod broken;
 mod findings;
 mod mapping;
 mod same;
 mod scan;
 mod source;
 
+pub(super) use broken::Broken;
 use findings::Problems;
 use same::Kinship;
 use scan::Scan;
@@ -116,7 +119,7 @@ async fn listed(
             source::leave_out(run, &selected.source_words(), &error.to_string());
             Ok(None)
         }
-        Err(error @ (Error::Failing { .. } | Error::Rejected { .. } | Error::Unsupported { .. })) => {
+        Err(error) if broken::may_be_of_a_collection(&error) => {
             let read_before = run.pairs.last().map(|pair| &pair.source);
             let other = read_before.or_else(|| sources.iter().find(|one| one.id != selected.source.id));
             let answers = match (other, &error) {
@@ -127,7 +130,8 @@ async fn listed(
                 (Some(other), _) => context.until_stopped(context.source.ids(other)).await?.is_ok(),
                 (None, _) => false,
             };
-            if !answers {
+            let is_gone = matches!(error, Error::NotFound { .. });
+            if !answers || (is_gone && !broken::still_lists(context, &selected.source).await?) {
                 return Err(Halt::Source(error));
             }
             source::leave_out(run, &selected.source_words(), &error.to_string());
@@ -200,25 +204,40 @@ async fn scan_all(
 ) -> Result<Records, Halt> {
     let mut records = Records::default();
     run.tracker.begin(Stage::Preflight, run.pairs.iter().map(|pair| pair.ledger.ids().len() as u64).sum());
-    for pair in &mut run.pairs {
-        let there = match (target.current(), pair.target.clone()) {
-            (Some(reader), Some(collection)) => {
-                let ids = context.until_stopped(reader.ids(&collection)).await?.map_err(Halt::Target)?;
-                pair.target_before = ids.len() as u64;
-                Some((reader, ids))
-            }
-            _ => None,
-        };
-        if let (true, Some((reader, ids)), Some(collection)) = (tells_extras(context.options), &there, &pair.target) {
-            pair.surplus = extra::find(context, pair, pair.ledger.ids(), (*reader, collection, ids)).await?;
-        }
-        if let (Duplicates::ByContent, Some((reader, ids))) = (context.options.duplicates, &there) {
-            remember_documents(context, *reader, ids, pair).await?;
-        }
-        let scan = Scan { context, there: there.as_ref().map(|(reader, ids)| (*reader, ids)), capabilities };
-        scan.records(pair, &mut records, |done| run.tracker.advance(done)).await?;
+    let mut broken = Broken::default();
+    for at in 0..run.pairs.len() {
+        let Run { pairs, tracker, .. } = &mut *run;
+        let scanned = scan_one(context, target, capabilities, &mut pairs[at], &mut records, tracker).await;
+        broken.take(context, run, at, scanned).await?;
     }
+    broken.leave_out(run)?;
     Ok(records)
+}
+
+async fn scan_one(
+    context: &Context<'_>,
+    target: &dyn Target,
+    capabilities: &Capabilities,
+    pair: &mut Pair,
+    records: &mut Records,
+    tracker: &mut Tracker,
+) -> Result<(), Halt> {
+    let there = match (target.current(), pair.target.clone()) {
+        (Some(reader), Some(collection)) => {
+            let ids = context.until_stopped(reader.ids(&collection)).await?.map_err(Halt::Target)?;
+            pair.target_before = ids.len() as u64;
+            Some((reader, ids))
+        }
+        _ => None,
+    };
+    if let (true, Some((reader, ids)), Some(collection)) = (tells_extras(context.options), &there, &pair.target) {
+        pair.surplus = extra::find(context, pair, pair.ledger.ids(), (*reader, collection, ids)).await?;
+    }
+    if let (Duplicates::ByContent, Some((reader, ids))) = (context.options.duplicates, &there) {
+        remember_documents(context, *reader, ids, pair).await?;
+    }
+    let scan = Scan { context, there: there.as_ref().map(|(reader, ids)| (*reader, ids)), capabilities };
+    scan.records(pair, records, |done| tracker.advance(done)).await
 }
 
 /// Whether records that only the target holds are told before the first write: a plan tells of them, and where they are not

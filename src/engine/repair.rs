@@ -2,6 +2,7 @@
 //! What `judge` calls a conflict is left alone.
 
 use std::collections::HashMap;
+use std::io;
 
 use super::compare::surplus_keys;
 use super::halt::Halt;
@@ -175,11 +176,13 @@ impl Work {
     async fn done(&self, sender: &mut Sender<'_>, pair: &mut Pair, attempted: &mut Attempted) -> Result<bool, Halt> {
         let distance = pair.source.distance;
         sender.add(&self.add).await?;
-        for record in &self.add {
+        let refused = names(sender, pair)?;
+        for record in self.add.iter().filter(|record| !refused.contains(&record.id)) {
             pair.ledger.sent(&record.id, Seal::of(record, distance))?;
         }
         let certain = sender.update(&self.update).await?;
-        for Amendment { record, .. } in &self.update {
+        let refused = names(sender, pair)?;
+        for record in self.update.iter().map(|amendment| &amendment.record).filter(|one| !refused.contains(&one.id)) {
             let seal = Seal::of(record, distance);
             if certain {
                 pair.ledger.sent(&record.id, seal)?;
@@ -189,10 +192,19 @@ impl Work {
         }
         for record in &self.replace {
             sender.replace(record).await?;
-            pair.ledger.sent(&record.id, Seal::of(record, distance))?;
+            if names(sender, pair)?.is_empty() {
+                pair.ledger.sent(&record.id, Seal::of(record, distance))?;
+            }
         }
         Ok(certain)
     }
+}
+
+/// Names the records that the target has not taken since this was asked last, and gives their ids.
+fn names(sender: &mut Sender<'_>, pair: &mut Pair) -> io::Result<Vec<String>> {
+    let refused = std::mem::take(&mut sender.refused);
+    refused.iter().try_for_each(|one| sendable::refuse(pair, &one.id, one.why()))?;
+    Ok(refused.into_iter().map(|one| one.id).collect())
 }
 
 /// Upsert and update keep what the target has where the source has nothing.

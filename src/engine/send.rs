@@ -2,6 +2,7 @@
 //! records are to be sent.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
@@ -14,6 +15,7 @@ use super::batch::{Bound, cut};
 use super::compare::{Comparison, compare};
 use super::halt::Halt;
 use super::pace::Pace;
+use super::refusals::{Refusals, Refused, may_be_of_records};
 use super::window;
 use super::{Context, Options};
 use crate::chroma::Capabilities;
@@ -32,6 +34,8 @@ pub(super) struct Sender<'a> {
     pub(super) pace: Pace,
     /// What the writes under way run into.
     pub(super) troubles: mpsc::Receiver<Trouble>,
+    /// Records that the target did not take in repairs.
+    pub(super) refused: Vec<Refused>,
     pushed_back: u64,
 }
 
@@ -42,6 +46,16 @@ pub(super) struct Link<'a> {
     pub(super) writer: &'a dyn Writer,
     pub(super) collection: &'a Collection,
     trouble: mpsc::Sender<Trouble>,
+    refusals: Arc<Refusals>,
+}
+
+/// What became of an add.
+#[derive(Default)]
+pub(super) struct Added {
+    /// Ids that the target had just before, which were not sent.
+    pub(super) there: Vec<String>,
+    /// Records that the target does not take.
+    pub(super) refused: Vec<Refused>,
 }
 
 impl<'a> Sender<'a> {
@@ -54,7 +68,8 @@ impl<'a> Sender<'a> {
         let (trouble, troubles) = mpsc::channel(TROUBLES);
         let pace = Pace::new(context.options, capabilities, Instant::now());
         let pushed_back = writer.pushed_back();
-        Self { link: Link { context, writer, collection, trouble }, pace, troubles, pushed_back }
+        let link = Link { context, writer, collection, trouble, refusals: Arc::default() };
+        Self { link, pace, troubles, refused: Vec::new(), pushed_back }
     }
 
     /// Tells the pace of troubles that nobody waits for.
@@ -75,7 +90,7 @@ impl<'a> Sender<'a> {
         for range in cut(&sizes, self.pace.bound()) {
             let batch = &records[range];
             self.wait(batch.len()).await?;
-            self.link.add(batch, None).await?;
+            self.refused.extend(self.link.add(batch, None).await?);
             self.pace.ended(Instant::now(), batch.len());
         }
         Ok(())
@@ -100,18 +115,21 @@ impl<'a> Sender<'a> {
         while let Some(batch) = waiting.pop() {
             self.wait(batch.len()).await?;
             match context.last_write(writer.update(collection, batch)).await? {
-                Ok(()) => self.pace.ended(Instant::now(), batch.len()),
+                Ok(()) => {
+                    self.link.refusals.taken();
+                    self.pace.ended(Instant::now(), batch.len());
+                }
                 Err(Error::Uncertain { .. }) => {
                     certain = false;
                     self.pace.failed(Instant::now(), Trouble::Uncertain);
                 }
-                Err(Error::Rejected { status: TOO_LARGE, .. }) if batch.len() > 1 => {
+                Err(error) if batch.len() > 1 && may_be_of_records(&error) => {
                     let (first, second) = batch.split_at(batch.len() / 2);
                     waiting.extend([second, first]);
                 }
                 Err(error) => {
                     let records: Vec<Record> = batch.iter().map(|a| a.record.clone()).collect();
-                    return Err(self.link.refused(error, &records));
+                    self.refused.push(self.link.refused_alone(error, &records)?);
                 }
             }
         }
@@ -137,31 +155,41 @@ impl<'a> Sender<'a> {
         }
         let added = self.link.add(std::slice::from_ref(record), None).await;
         self.pace.ended(Instant::now(), 1);
-        added
+        self.refused.extend(added?);
+        Ok(())
     }
 }
 
 impl Link<'_> {
     /// Adds one batch but for what the target has got since it was planned: another client's records, whose ids are
     /// returned. An add would be ignored for them, and they would be taken for ours.
-    pub(super) async fn add_absent(&self, batch: &[Record], body: Bytes) -> Result<Vec<String>, Halt> {
+    pub(super) async fn add_absent(&self, batch: &[Record], body: Bytes) -> Result<Added, Halt> {
         let ids: Vec<String> = by_id(batch).into_iter().map(|record| record.id.clone()).collect();
         let held = self.context.until_stopped(self.writer.held(self.collection, &ids)).await?;
         let there: HashSet<String> = held.map_err(Halt::Target)?.into_iter().collect();
         if there.is_empty() {
-            self.add(batch, Some(body)).await?;
-            return Ok(Vec::new());
+            return Ok(Added { there: Vec::new(), refused: self.add(batch, Some(body)).await? });
         }
         tracing::warn!(collection = %self.collection.name, records = there.len(), "another client has added these ids meanwhile");
         let rest: Vec<Record> = batch.iter().filter(|record| !there.contains(&record.id)).cloned().collect();
-        if !rest.is_empty() {
-            self.add(&rest, None).await?;
-        }
-        Ok(there.into_iter().collect())
+        let refused = if rest.is_empty() { Vec::new() } else { self.add(&rest, None).await? };
+        Ok(Added { there: there.into_iter().collect(), refused })
     }
 
-    /// Adds one batch, whose body may be there already; after an uncertain answer, what the target has not.
-    pub(super) async fn add(&self, batch: &[Record], mut body: Option<Bytes>) -> Result<(), Halt> {
+    /// Adds one batch, whose body may be there already. Gives the records that the target does not take: a batch that it refuses
+    /// is halved down to them.
+    pub(super) async fn add(&self, batch: &[Record], body: Option<Bytes>) -> Result<Vec<Refused>, Halt> {
+        let mut refused = self.add_part(batch, body).await?;
+        if refused.len() == batch.len()
+            && let Some(last) = refused.pop_if(|last| self.refusals.speaks_of_all(&last.error))
+        {
+            return Err(self.refused(last.error, batch));
+        }
+        Ok(refused)
+    }
+
+    /// As `add`; after an uncertain answer it adds what the target has not.
+    async fn add_part(&self, batch: &[Record], mut body: Option<Bytes>) -> Result<Vec<Refused>, Halt> {
         let mut retry = Retry::new(self.context.options);
         let mut rest: Vec<Record> = Vec::new();
         loop {
@@ -171,33 +199,60 @@ impl Link<'_> {
                 None => self.writer.add(self.collection, now),
             };
             match self.context.last_write(sent).await? {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.refusals.taken();
+                    return Ok(Vec::new());
+                }
                 Err(error @ Error::Uncertain { .. }) => {
                     // fails when full: then the pace has enough to hear of
                     let _ = self.trouble.try_send(Trouble::Uncertain);
                     retry.pause(self.context, error).await?;
                     rest = self.absent(now).await?;
                     if rest.is_empty() {
-                        return Ok(());
+                        self.refusals.taken();
+                        return Ok(Vec::new());
                     }
                 }
                 Err(Error::Rejected { status: TOO_LARGE, .. }) if now.len() > 1 => return self.add_smaller(now).await,
-                Err(error) => return Err(self.refused(error, now)),
+                Err(error) if now.len() > 1 && may_be_of_records(&error) => return self.add_halves(now).await,
+                Err(error) => return Ok(vec![self.refused_alone(error, now)?]),
             }
         }
     }
 
     /// Adds a batch that was too large for one body, in smaller ones.
-    fn add_smaller<'b>(&'b self, batch: &'b [Record]) -> BoxFuture<'b, Result<(), Halt>> {
+    fn add_smaller<'b>(&'b self, batch: &'b [Record]) -> BoxFuture<'b, Result<Vec<Refused>, Halt>> {
         let sizes: Vec<usize> = batch.iter().map(|record| self.writer.encoded_len(record)).collect();
         let bytes = self.writer.max_body().min(sizes.iter().sum::<usize>() / 2);
         Box::pin(async move {
+            let mut refused = Vec::new();
             for range in cut(&sizes, Bound { records: batch.len(), bytes }) {
                 self.context.go_on()?;
-                self.add(&batch[range], None).await?;
+                refused.extend(self.add_part(&batch[range], None).await?);
             }
-            Ok(())
+            Ok(refused)
         })
+    }
+
+    /// Adds a batch that was refused in two parts.
+    fn add_halves<'b>(&'b self, batch: &'b [Record]) -> BoxFuture<'b, Result<Vec<Refused>, Halt>> {
+        Box::pin(async move {
+            let (first, second) = batch.split_at(self.refusals.first_part(batch.len()));
+            let mut refused = Vec::new();
+            for part in [first, second] {
+                self.context.go_on()?;
+                refused.extend(self.add_part(part, None).await?);
+            }
+            Ok(refused)
+        })
+    }
+
+    /// The only record of a write that was refused; an error where so many were that it is the target.
+    fn refused_alone(&self, error: Error, record: &[Record]) -> Result<Refused, Halt> {
+        match record {
+            [one] if may_be_of_records(&error) && self.refusals.refused() => Ok(Refused { id: one.id.clone(), error }),
+            _ => Err(self.refused(error, record)),
+        }
     }
 
     /// The body of an add of these records.

@@ -8,6 +8,9 @@ use super::window::Answers;
 use crate::chroma::{Capabilities, rules};
 use crate::model::{Fetched, Record};
 
+/// The field by which a report lists a record that the target does not take.
+pub(super) const REFUSED: &str = "refused";
+
 /// Why this record must not be sent to the target.
 pub(super) fn problem(record: &Record, pair: &Pair, capabilities: &Capabilities) -> Option<String> {
     let bytes = rules::body_len(record, capabilities.base64);
@@ -18,14 +21,14 @@ pub(super) fn problem(record: &Record, pair: &Pair, capabilities: &Capabilities)
 }
 
 /// The records that may be sent, in id order. Preflight has refused those that may not, but a record can have changed
-/// since: it is named, not sent, and verification will miss it.
+/// since: it is named and not sent, and costs itself and no other.
 pub(super) fn of(pair: &mut Pair, capabilities: &Capabilities, answers: Answers) -> io::Result<Vec<Record>> {
     let mut records = Vec::with_capacity(answers.len());
     for fetched in answers.into_values() {
         match fetched {
             Fetched::Record { record, .. } => match problem(&record, pair, capabilities) {
                 None => records.push(record),
-                Some(why) => pair.notes.add(&record.id, "refused", why),
+                Some(why) => refuse(pair, &record.id, why)?,
             },
             Fetched::Unreadable { id, why } => {
                 pair.ledger.plan(&id, Plan::Unreadable)?;
@@ -35,4 +38,11 @@ pub(super) fn of(pair: &mut Pair, capabilities: &Capabilities, answers: Answers)
     }
     records.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     Ok(records)
+}
+
+/// Names a record that the target does not take.
+pub(super) fn refuse(pair: &mut Pair, id: &str, why: String) -> io::Result<()> {
+    pair.details.remove(id);
+    pair.notes.add(id, REFUSED, why);
+    pair.ledger.refused(id)
 }

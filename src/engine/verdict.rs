@@ -209,6 +209,10 @@ fn counted(run: &Run, counts: &Counts, extras: Extras) -> (Reason, String) {
         );
         return (Reason::VerificationFailed, message);
     }
+    // nothing was compared: these were not sent
+    if counts.different + counts.missing > 0 {
+        return (Reason::VerificationFailed, task.differing(run, counts) + &held_too(run, extras));
+    }
     if let Some(message) = task.unread(run) {
         return (Reason::Unavailable, message + &held_too(run, extras));
     }
@@ -235,11 +239,11 @@ fn proved(task: Task, run: &Run, counts: &Counts, proofs: &[Compared], options: 
     let held = held_too(run, options.extras);
     if let Some(problems) = task.problems(run) {
         let differs = counts.different + counts.missing > 0;
-        let and = if differs { task.differing(counts) } else { task.rest(counts.unreadable) };
+        let and = if differs { task.differing(run, counts) } else { task.rest(counts.unreadable) };
         return (Reason::VerificationFailed, format!("{problems}. {and}{held}"));
     }
     if counts.different + counts.missing > 0 {
-        return (Reason::VerificationFailed, task.differing(counts) + &held);
+        return (Reason::VerificationFailed, task.differing(run, counts) + &held);
     }
     if let Some(message) = task.unread(run) {
         return (Reason::Unavailable, message + &held);

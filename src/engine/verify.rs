@@ -10,9 +10,11 @@ use super::fingerprint::{self, Digest};
 use super::halt::Halt;
 use super::judge::{Known, Ruling, judge};
 use super::ledger::{Entry, Plan, Proof};
+use super::preflight::Broken;
+use super::progress::Tracker;
 use super::seal::Seal;
 use super::window::{self, Ahead, Answers};
-use super::{Context, Pair};
+use super::{Context, Pair, Run};
 use crate::model::{Collection, Distance, Fetched, Origin, Record};
 use crate::store::{Budget, Reader};
 
@@ -87,6 +89,25 @@ pub(super) async fn pass(
         look.settle(context, pair)?;
         done(look.places.len() as u64);
     }
+}
+
+/// Compares every record of all pairs. A collection of which no record can be read is left out by name.
+pub(super) async fn all(context: &Context<'_>, sides: &Sides<'_>, run: &mut Run) -> Result<(), Halt> {
+    let mut broken = Broken::default();
+    for at in 0..run.pairs.len() {
+        let Run { pairs, tracker, .. } = &mut *run;
+        let compared = twice(context, sides, &mut pairs[at], tracker).await;
+        broken.take(context, run, at, compared).await?;
+    }
+    broken.leave_out(run)
+}
+
+/// Compares every record of a pair, and what differs once more: it may have been a moving source, or an answer that was wrong
+/// once.
+async fn twice(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair, tracker: &mut Tracker) -> Result<(), Halt> {
+    pass(context, sides, pair, |_| true, |done| tracker.advance(done)).await?;
+    pair.search.streamed();
+    pass(context, sides, pair, |entry| entry.proof != Proof::Verified, |_| ()).await
 }
 
 /// Compares these records, wherever they stand; places as the ledger has them now.

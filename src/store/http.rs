@@ -14,11 +14,18 @@ mod halving;
 #[cfg(test)]
 mod halving_tests;
 mod held;
+mod ids;
 mod known;
 mod list;
+#[cfg(test)]
+mod odd_tests;
+mod page;
 mod part;
 mod paths;
 mod payload;
+mod places;
+#[cfg(test)]
+mod places_tests;
 mod probe;
 mod query;
 mod reader;

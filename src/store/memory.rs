@@ -57,6 +57,10 @@ pub(crate) struct State {
     pub(crate) hidden_listings: usize,
     /// Names of collections on which every count and listing fails.
     pub(crate) failing: Vec<String>,
+    /// Names of collections of which no record can be read.
+    pub(crate) broken: Vec<String>,
+    /// Ids that no write may have, and the status that says so.
+    pub(crate) refuses: (u16, Vec<String>),
     /// What is said of the collections beside their records.
     pub(crate) remarks: Remarks,
     /// What the next writes do.
@@ -181,6 +185,19 @@ impl MemoryStore {
         Err(Error::Failing { store: self.label.clone(), attempt, why })
     }
 
+    /// What is said of a write with one of the ids that are refused.
+    fn refusal(&self, attempt: &str, mut ids: impl Iterator<Item = String>) -> Result<()> {
+        let state = self.state();
+        let (status, refused) = &state.refuses;
+        let Some(id) = ids.find(|id| refused.contains(id)) else { return Ok(()) };
+        let (store, attempt, status) = (self.label.clone(), attempt.to_owned(), *status);
+        Err(match status {
+            403 => Error::Denied { store, attempt, status, hint: format!("not {id:?}") },
+            404 => Error::NotFound { store, what: format!("{id:?}"), remedy: "made by a test".to_owned() },
+            _ => Error::Rejected { store, attempt, status, body: format!("not {id:?}") },
+        })
+    }
+
     fn write(&self, id: &str, attempt: &str, mut one: Vec<Change<'_>>) -> Result<()> {
         let mut state = self.state();
         if let Some(hook) = self.before_write.lock().unwrap().as_mut() {
@@ -265,6 +282,10 @@ impl Reader for MemoryStore {
         let mut state = self.state();
         if let Some(hook) = self.before_fetch.lock().unwrap().as_mut() {
             hook(&mut state);
+        }
+        if state.broken.contains(&collection.name) {
+            let (attempt, why) = (format!("a read of {}", collection.name), "made by a test".to_owned());
+            return Err(Error::Failing { store: self.label.clone(), attempt, why });
         }
         let bad = ids.iter().filter(|id| state.unreadable.contains(id)).count();
         let is_tired = bad > 0 && state.patience == Some(0);

@@ -11,7 +11,7 @@ const NAMED: usize = 3;
 /// What was odd about a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Odd {
-    /// A sentence without a subject, about several records: "is infinite, …: they were read without it".
+    /// A sentence without a subject: "is infinite, …: it was left out".
     pub what: String,
     /// Whether something is lost that Chroma's own client shows.
     pub is_lost: bool,
@@ -21,24 +21,29 @@ impl Odd {
     /// A number that JSON does not have.
     #[must_use]
     pub fn infinite() -> Self {
-        let what = "is infinite, which Chroma's client reads from the files and no copy over its API can hold: they were read \
-                    without it";
+        let what = "is infinite, which Chroma's client reads from the files and no copy over its API can hold: it was left out";
         Self { what: what.to_owned(), is_lost: true }
     }
 
     /// What a server answers for a number that JSON does not have (measured on 0.5.23, 0.6.3, 1.0.20 and 1.5.9).
     #[must_use]
     pub fn null() -> Self {
-        let what = "is null in the server's answers, which stands for an infinite number: they were read without it";
+        let what = "is null in the server's answers, which stands for an infinite number: it was left out";
         Self { what: what.to_owned(), is_lost: true }
     }
 
     /// Nothing: so Chroma keeps NaN.
     #[must_use]
     pub fn nothing() -> Self {
-        let what = "has no value, as Chroma keeps NaN: they were read without it, as Chroma's client reads them";
+        let what = "has no value, as Chroma keeps NaN: it was left out, as Chroma's client leaves it out";
         Self { what: what.to_owned(), is_lost: false }
     }
+}
+
+/// What is said of an odd value of a collection's own metadata.
+#[must_use]
+pub fn of_collection(key: &str, odd: &Odd) -> String {
+    format!("the collection's own metadata {key:?} {}", odd.what)
 }
 
 /// The odd values of one collection.

@@ -1,5 +1,6 @@
 //! What was found wrong with servers: their distance, their answers, and whose server it is.
 
+mod one_bad;
 mod records;
 mod refused;
 

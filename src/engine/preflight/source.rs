@@ -43,17 +43,22 @@ pub(in crate::engine) fn readable(selected: Vec<Selected>, run: &mut Run) -> Res
 /// The check that a collection fails of which nothing can be read.
 pub(in crate::engine) const LEFT_OUT: &str = "source-collection";
 
-/// Notes that a collection is not moved.
+/// Notes that a collection is not moved, of which nothing can be read.
 pub(in crate::engine) fn leave_out(run: &mut Run, name: &str, why: &str) {
+    skip(run, name, &format!("nothing of it can be read: {why}"));
+}
+
+/// Notes that a collection is not moved.
+pub(super) fn skip(run: &mut Run, name: &str, why: &str) {
     run.warnings.push(Warning {
         check: LEFT_OUT,
-        message: format!("collection {name} was skipped: nothing of it can be read: {why}"),
+        message: format!("collection {name} was skipped: {why}"),
         remedy: "restore it from a backup; all other collections are moved",
     });
 }
 
 /// Refuses a run that has nothing left to move.
-fn none_left(run: &Run) -> Result<(), Halt> {
+pub(super) fn none_left(run: &Run) -> Result<(), Halt> {
     let left_out: Vec<&str> = run.warnings.iter().filter(|w| w.check == LEFT_OUT).map(|w| w.message.as_str()).collect();
     if left_out.is_empty() || run.pairs.iter().any(|pair| !pair.ledger.ids().is_empty()) {
         return Ok(());
@@ -144,6 +149,7 @@ async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     let (mut refused, mut notes, mut short) = (Vec::new(), Vec::new(), Vec::new());
     for pair in &mut run.pairs {
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+        pair.lacks(told.counted);
         let named = |what: String| format!("{}: {what}", pair.source_words());
         refused.extend(told.refusal.map(named));
         notes.extend(told.notes.into_iter().map(named));

@@ -38,7 +38,7 @@ pub(super) fn obstacles(run: &Run, counts: &Counts) -> Vec<String> {
         found.push(format!("{} came to the source after the selection was made", named(&run.came_later)));
     }
     if run.pairs.iter().any(|pair| pair.partial) {
-        found.push("records were read without values that no copy can hold".to_owned());
+        found.push("values that no copy can hold were left out".to_owned());
     }
     let unlike: Vec<&str> = run.pairs.iter().flat_map(|pair| pair.unlike.iter().map(String::as_str)).collect();
     if !unlike.is_empty() {

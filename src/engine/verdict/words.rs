@@ -1,7 +1,9 @@
 //! What a verdict says, in a person's words: one task copies, the other only compares. Pure.
 
 use super::identity::{self, NAMED};
+use crate::engine::ledger::Plan;
 use crate::engine::preflight::LEFT_OUT;
+use crate::engine::sendable::REFUSED;
 use crate::engine::{Extras, Run, damage};
 use crate::report::Counts;
 
@@ -31,15 +33,34 @@ impl Task {
         }
     }
 
-    /// What differs, and what to do.
-    pub(super) fn differing(self, counts: &Counts) -> String {
-        let Counts { different, missing, .. } = counts;
+    /// What differs, why where that is known, and what to do.
+    pub(super) fn differing(self, run: &Run, counts: &Counts) -> String {
+        let Counts { different, missing, unreadable, .. } = counts;
+        let unread = if *unreadable == 0 {
+            String::new()
+        } else {
+            format!(". {unreadable} records of the source cannot be read, which are listed, too")
+        };
+        let (refused, named) = refused(run);
+        if refused > 0 && refused == different + missing {
+            return format!(
+                "{refused} records were not moved, for the target does not take them as they are: {named}. {}. This run's output \
+                 lists them: change or delete them in the source, then run it again{unread}",
+                self.did()
+            );
+        }
+        let refused = if refused == 0 {
+            String::new()
+        } else {
+            format!(". {refused} of these were not sent, for the target does not take them as they are: {named}")
+        };
         let remedy = match self {
             Self::Migration => "check that nothing else writes the target, and run again with onConflict Overwrite",
             Self::Comparison => "migrate them (onConflict: Overwrite replaces what differs), and compare again",
         };
         format!(
-            "{different} records differ and {missing} are missing in the target. This run's output lists them; {remedy}"
+            "{different} records differ and {missing} are missing in the target. This run's output lists them; \
+             {remedy}{refused}{unread}"
         )
     }
 
@@ -108,6 +129,19 @@ impl Task {
         let more = if left_out > 0 { format!("; and {left_out} more") } else { String::new() };
         (!all.is_empty()).then(|| all.join("; ") + &more)
     }
+}
+
+/// How many records the target does not take, and the first of them with the reason.
+fn refused(run: &Run) -> (u64, String) {
+    let count = run.pairs.iter().map(|pair| pair.ledger.count(|plan| plan == Plan::Refused)).sum();
+    let listed = run.pairs.iter().flat_map(|pair| {
+        let refused = pair.notes.listed.iter().filter(|note| note.field == REFUSED);
+        refused.map(|note| format!("{:?} of {}: {}", note.id, pair.source_words(), note.detail))
+    });
+    let first: Vec<String> = listed.take(NAMED).collect();
+    let more =
+        if count > first.len() as u64 { format!("; and {} more", count - first.len() as u64) } else { String::new() };
+    (count, first.join("; ") + &more)
 }
 
 /// Why a target fails that may hold nothing else than the source: how many records, where, and what to do.

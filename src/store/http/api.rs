@@ -1,4 +1,4 @@
-//! What reading over both APIs has in common: list, count, ids, records by id, and the probe of a distance.
+//! What reading over both APIs has in common: the collections, a count, and the probe of a distance.
 //! Knows no path and no quirk of a version: `paths` does. Judges no distance: `probe` does.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,26 +10,17 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio_util::bytes::Bytes;
 
-use super::bounded::{DOCUMENT, RECORDS, SMALL, whole};
+use super::bounded::{DOCUMENT, SMALL, whole};
 use super::decision::{Kind, Reason};
 use super::known::Known;
 use super::paths::{Dialect, Path, Root};
 use super::payload::Payload;
 use super::probe::{self, Answer, Probe};
-use super::stream;
 use super::transport::{Request, Transport};
-use super::wire::{self, IdsAnswer, QueryAnswer, VectorAnswer};
+use super::wire::{self, QueryAnswer, VectorAnswer};
 use crate::model::{Collection, Error, Glob, Result};
-use crate::scratch::{self, IdList, SortedIds};
 use crate::store::Remarks;
 
-/// How often all ids are asked for at once before they are asked for by pages.
-const WHOLE_LISTINGS: usize = 2;
-/// Ids in one page.
-const IDS_PAGE: usize = 1000;
-/// Bytes of a list of ids beside those of the ids that the server counts, and for each of those.
-const IDS_SPARE: u64 = 16 << 20;
-const ID_BYTES: u64 = 64 << 10;
 /// Vectors that are asked for to learn a dimension: several, for one may differ; then one, for a server may fail on another.
 const DIMENSIONS: [usize; 2] = [5, 1];
 /// Probes under way at once.
@@ -189,79 +180,6 @@ impl Api {
     pub(super) async fn count(&self, collection: &Collection) -> Result<u64> {
         let request = self.read(&self.at(collection).collection(&collection.id, "count"), None, words(collection));
         self.json(&request, SMALL).await
-    }
-
-    /// Every id, streamed, and how many the server counts beside them. The counts around it show a server that limits its answers: that one is asked by pages, too,
-    /// and what is missing then is a remark.
-    pub(super) async fn ids(&self, collection: &Collection) -> Result<(SortedIds, u64)> {
-        let mut listed = SortedIds::default();
-        let mut counted = 0;
-        for _ in 0..WHOLE_LISTINGS {
-            let before = self.count(collection).await?;
-            listed = self.listed(collection, before).await?;
-            // a list as long as the count before it needs no other one
-            let is_whole = listed.len() as u64 >= before;
-            counted = if is_whole { before } else { before.min(self.count(collection).await?) };
-            if listed.len() as u64 >= counted {
-                self.known().short.remove(&collection.id);
-                return Ok((listed, counted));
-            }
-        }
-        let merged = self.with_pages(collection, &listed).await?;
-        counted = counted.min(self.count(collection).await?);
-        let short = (merged.len() as u64) < counted;
-        let mut known = self.known();
-        if short {
-            let text = format!(
-                "the server lists {} ids but counts {counted} records: check that nothing between here and the server \
-                 limits or changes its answers",
-                merged.len()
-            );
-            known.short.insert(collection.id.clone(), text);
-        } else {
-            known.short.remove(&collection.id);
-        }
-        drop(known);
-        Ok((merged, counted))
-    }
-
-    async fn listed(&self, collection: &Collection, counted: u64) -> Result<SortedIds> {
-        let body = Bytes::from_static(br#"{"include":[]}"#);
-        let request = self.read(&self.at(collection).collection(&collection.id, "get"), Some(body), words(collection));
-        let limit = counted.saturating_mul(ID_BYTES).saturating_add(IDS_SPARE);
-        self.transport.call(&request, |response| stream::ids(response, limit)).await?.sort().map_err(scratch::failed)
-    }
-
-    /// These ids and those that come by pages, until a page is empty or repeats the one before.
-    async fn with_pages(&self, collection: &Collection, listed: &SortedIds) -> Result<SortedIds> {
-        let mut merged = IdList::new();
-        for id in listed {
-            merged.push(&id.map_err(scratch::failed)?);
-        }
-        let path = self.at(collection).collection(&collection.id, "get");
-        let (mut offset, mut before) = (0, Vec::new());
-        loop {
-            let body = json!({"limit": IDS_PAGE, "offset": offset, "include": []}).to_string();
-            let request = self.read(&path, Some(body.into()), words(collection));
-            let IdsAnswer { ids } = self.json(&request, RECORDS).await?;
-            if ids.is_empty() || ids == before {
-                return merged.sort().map_err(scratch::failed);
-            }
-            offset += ids.len();
-            for id in &ids {
-                merged.push(id);
-            }
-            before = ids;
-        }
-    }
-
-    /// The id at this place in the server's own order; None at its end.
-    pub(super) async fn id_at(&self, collection: &Collection, offset: u64) -> Result<Option<String>> {
-        let body = json!({"limit": 1, "offset": offset, "include": []}).to_string();
-        let path = self.at(collection).collection(&collection.id, "get");
-        let request = self.read(&path, Some(body.into()), words(collection));
-        let IdsAnswer { ids } = self.json(&request, RECORDS).await?;
-        Ok(ids.into_iter().next())
     }
 
     pub(super) fn unsupported(&self, why: String) -> Error {

@@ -89,9 +89,6 @@ impl Api {
                     let words = "the server has no uris, which came with 0.4.16: its records were read without";
                     self.known().without_uris = Some(words.to_owned());
                 }
-                Err(stopped) if stopped.reason == Reason::Failing => {
-                    return Ok(Came::Fails(Fails { words: stopped.words(), refusal: None }));
-                }
                 Err(stopped) if stopped.reason == Reason::TooLong => return Ok(Came::TooLong),
                 Err(stopped) if stopped.reason == Reason::TooLarge && ids.len() > 1 => {
                     self.known().too_large(request.body_len());
@@ -102,14 +99,20 @@ impl Api {
                         // not even this: it is no matter of length
                         self.known().refused = None;
                     }
-                    let error = self.transport.error(&request, &stopped);
-                    if !may_be_of_records(&stopped) {
-                        return Err(error);
-                    }
-                    return Ok(Came::Fails(Fails { words: stopped.words(), refusal: Some(error) }));
+                    return self.fails(&request, &stopped).map(Came::Fails);
                 }
             }
         }
+    }
+
+    /// What a request that was given up may say of single records; an error where it says nothing of them.
+    pub(super) fn fails(&self, request: &Request<'_>, stopped: &Stopped) -> Result<Fails> {
+        let words = stopped.words();
+        if stopped.reason == Reason::Failing {
+            return Ok(Fails { words, refusal: None });
+        }
+        let error = self.transport.error(request, stopped);
+        if may_be_of_records(stopped) { Ok(Fails { words, refusal: Some(error) }) } else { Err(error) }
     }
 
     /// Whether a server refuses a `get` for the uris in it. One of a later version refuses the records.

@@ -26,6 +26,8 @@ pub(super) enum Found {
     All(Vec<Fetched>),
     /// The server is in trouble, in its words.
     Server(String),
+    /// The server fails on all of this collection that was asked for, and answers for another one.
+    Collection(String),
 }
 
 /// A search for the records that a server fails on.
@@ -153,8 +155,11 @@ impl<'a> Search<'a> {
         let first = self.suspects.first().map(|(id, _)| format!(" ({count} records fail alone, the first is {id:?})"));
         let why = format!("{words}{}", first.unwrap_or_default());
         match refusal.take() {
+            None if neighbour == Neighbour::Elsewhere => Ok(Found::Collection(why)),
             None => Ok(Found::Server(why)),
-            Some(_) if neighbour == Neighbour::Answered => Err(self.api.failing(self.collection, why)),
+            Some(_) if matches!(neighbour, Neighbour::Answered | Neighbour::Elsewhere) => {
+                Err(self.api.failing(self.collection, why))
+            }
             Some(refusal) => Err(refusal),
         }
     }
@@ -227,7 +232,7 @@ impl<'a> Search<'a> {
         if let Some(Last { collection, id }) = last {
             let came = self.ask(&collection, &[id], &PARTS).await?;
             if came.is_some_and(|came| gives(&came)) {
-                return Ok(Neighbour::Answered);
+                return Ok(Neighbour::Elsewhere);
             }
         }
         let Ok(all) = self.api.declared().await else { return Ok(Neighbour::None) };
@@ -237,7 +242,7 @@ impl<'a> Search<'a> {
                 && records.iter().any(|record| readable(record).is_some())
             {
                 self.api.came(&collection, &records);
-                return Ok(Neighbour::Answered);
+                return Ok(Neighbour::Elsewhere);
             }
         }
         Ok(Neighbour::None)

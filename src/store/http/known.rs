@@ -7,7 +7,7 @@ use super::suspect::Spent;
 use super::wire::IdAndKey;
 use crate::model::Collection;
 use crate::store::Remarks;
-use crate::store::odd::{Odd, Odds};
+use crate::store::odd::{self, Odd, Odds};
 
 /// Ids of a kind that are kept of a collection; of more it is only said that there are more.
 const KEPT: usize = 1000;
@@ -17,8 +17,8 @@ const KEPT: usize = 1000;
 pub(super) struct Known {
     /// A collection's distance never changes, so that it is asked for once.
     pub(super) distances: HashMap<String, Verdict>,
-    /// The last list of ids was shorter than the count, in words.
-    pub(super) short: HashMap<String, String>,
+    /// The last list of ids was shorter than the count.
+    pub(super) short: HashMap<String, Short>,
     /// What reading its records has shown.
     pub(super) read: HashMap<String, Read>,
     /// The server has no uris, in words.
@@ -27,6 +27,15 @@ pub(super) struct Known {
     pub(super) refused: Option<usize>,
     /// A record that was read, of any collection.
     pub(super) last: Option<Last>,
+}
+
+/// A list of ids that is shorter than the count.
+#[derive(Debug)]
+pub(super) struct Short {
+    /// Why, in words.
+    pub(super) words: String,
+    /// Records that the server counts, where it cannot list them all; else 0: more may be listed another time.
+    pub(super) counted: u64,
 }
 
 /// Where a record is that was read: its collection, and its id.
@@ -51,6 +60,8 @@ pub(super) struct Read {
     pub(super) unread: u64,
     /// Metadata values that came as null.
     odd: Odds,
+    /// Keys of the collection's own metadata whose value came as null.
+    own: Vec<String>,
 }
 
 impl Read {
@@ -94,6 +105,13 @@ impl Known {
         }
     }
 
+    /// Learns which keys of a collection's own metadata came as null.
+    pub(super) fn own_nulls(&mut self, collection: &str, keys: Vec<String>) {
+        if !keys.is_empty() || self.read.contains_key(collection) {
+            self.of(collection).own = keys;
+        }
+    }
+
     /// Learns that a body of so many bytes was not taken.
     pub(super) fn too_large(&mut self, bytes: usize) {
         self.refused = Some(self.refused.map_or(bytes, |known| known.min(bytes)));
@@ -111,15 +129,18 @@ impl Known {
             None => (None, None),
         };
         let read = self.read.get(collection);
-        let notes =
-            note.into_iter().chain(self.without_uris.clone()).chain(read.into_iter().flat_map(|read| read.odd.told()));
+        let own = read.map_or(&[][..], |read| read.own.as_slice());
+        let notes = note.into_iter().chain(self.without_uris.clone());
+        let notes = notes.chain(own.iter().map(|key| odd::of_collection(key, &Odd::null())));
+        let notes = notes.chain(read.into_iter().flat_map(|read| read.odd.told()));
         Remarks {
             damage: Vec::new(),
             notes: notes.collect(),
-            short: self.short.get(collection).cloned(),
+            short: self.short.get(collection).map(|short| short.words.clone()),
+            counted: self.short.get(collection).map_or(0, |short| short.counted),
             refusal,
             unread: read.and_then(Read::unread),
-            partial: read.is_some_and(|read| read.odd.is_lossy()),
+            partial: !own.is_empty() || read.is_some_and(|read| read.odd.is_lossy()),
         }
     }
 }

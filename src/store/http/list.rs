@@ -49,6 +49,7 @@ impl Api {
         }
         let mut collections = Vec::with_capacity(answers.len());
         for answer in answers {
+            self.known().own_nulls(answer.id(), answer.nulls());
             let collection = answer.into_collection(&place.tenant, &place.database);
             if self.transport.is_secret_in(&collection.name) {
                 return Err(self.unsupported("a collection's name holds the credentials that were sent".to_owned()));

@@ -15,9 +15,12 @@ const JSON: usize = 8;
 /// So many times fewer are asked for after an answer that was too long.
 const SMALLER: usize = 4;
 /// Pauses between the tries of a `get` before it is halved: a server that starts may fail once.
-const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+pub(super) const AGAIN: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(800)];
+/// Searches that are made again where a server fails on one collection and answers for another: it is up, and waiting longer
+/// brings nothing.
+const ALONE: usize = 2;
 /// The longest pause between two searches, while the server is in trouble.
-const LONGEST: Duration = Duration::from_secs(10);
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
 
 impl Api {
     /// The records with these ids. An answer that would be too long, or that the server fails on, is asked for in halves.
@@ -77,13 +80,18 @@ impl Api {
         if !is_known && let Some(records) = self.at_once(collection, ids).await? {
             return Ok(records);
         }
-        let mut pause = self.transport.apart;
+        let (mut pause, mut alone) = (self.transport.apart, 0);
         loop {
             match Search::new(self, collection, is_known).run(ids).await? {
                 Found::All(records) => return Ok(records),
                 Found::Server(why) if started.elapsed() + pause >= self.transport.retry => {
                     let seconds = started.elapsed().as_secs();
                     return Err(self.failing(collection, format!("{why} (tried for {seconds} s)")));
+                }
+                Found::Collection(why) if alone == ALONE => return Err(self.failing(collection, why)),
+                Found::Collection(why) => {
+                    alone += 1;
+                    tracing::debug!(collection = %collection.name, why, ?pause, "will try again");
                 }
                 Found::Server(why) => tracing::debug!(collection = %collection.name, why, ?pause, "will try again"),
             }

@@ -22,6 +22,8 @@ pub(super) enum Neighbour {
     None,
     /// It came.
     Answered,
+    /// None of this collection comes, and one of another collection does.
+    Elsewhere,
     /// It failed, too, or did not come.
     Failed,
 }
@@ -56,8 +58,8 @@ pub(super) const fn rule(evidence: Evidence) -> Ruling {
     match neighbour {
         _ if on_end >= ON_END && !in_part => Ruling::Server,
         Neighbour::None | Neighbour::Failed => Ruling::Server,
-        Neighbour::Answered if tries >= TRIES => Ruling::Unreadable,
-        Neighbour::Answered => Ruling::Again,
+        Neighbour::Answered | Neighbour::Elsewhere if tries >= TRIES => Ruling::Unreadable,
+        Neighbour::Answered | Neighbour::Elsewhere => Ruling::Again,
     }
 }
 
@@ -87,13 +89,16 @@ mod tests {
 
     #[test]
     fn the_table() {
-        use Neighbour::{Answered, Failed, None};
+        use Neighbour::{Answered, Elsewhere, Failed, None};
         use Ruling::{Again, Server, Unreadable};
         for (tries, neighbour, on_end, in_part, expected) in [
             (1, Answered, 1, false, Again),
             (2, Answered, 1, false, Again),
             (3, Answered, 1, false, Unreadable),
             (4, Answered, 1, false, Unreadable),
+            (1, Elsewhere, 1, false, Again),
+            (3, Elsewhere, 1, false, Unreadable),
+            (1, Elsewhere, 20, false, Server),
             (3, Answered, 19, false, Unreadable),
             (3, Answered, 20, false, Server),
             (1, Answered, 20, false, Server),

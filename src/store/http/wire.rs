@@ -47,6 +47,12 @@ impl CollectionAnswer {
         &self.id
     }
 
+    /// Keys of its metadata whose value is null.
+    pub(super) fn nulls(&self) -> Vec<String> {
+        let Part::Is(pairs) = &self.metadata else { return Vec::new() };
+        pairs.nulls().map(str::to_owned).collect()
+    }
+
     /// The collection; one with a metadata value that none of our types can hold is unreadable.
     pub(super) fn into_collection(self, tenant: &str, database: &str) -> Collection {
         let Self { id, name, metadata, dimension, configuration_json, schema } = self;

@@ -13,9 +13,10 @@ pub(super) fn explained(detail: String, late: bool) -> String {
     }
 }
 
-/// A text in one line, cut after so many characters.
+/// A text in one line, cut after so many characters. What would move a terminal's cursor is escaped.
 pub(super) fn shortened(text: &str, characters: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let one = |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.to_string() };
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().map(one).collect();
     match line.char_indices().nth(characters) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None if line.is_empty() => "an empty answer".to_owned(),
@@ -48,4 +49,23 @@ pub(super) fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     // An I/O error carries another one that its `source` passes over.
     let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     error.is::<rustls::Error>() || carried.map_or_else(|| error.source().is_some_and(is_tls), |carried| is_tls(carried))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_text_moves_no_cursor() {
+        for (text, expected) in [
+            ("a\n  b\tc", "a b c"),
+            ("\u{1b}[2Jgone\u{7}", "\\u{1b}[2Jgone\\u{7}"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("nul\0", "nul\\0"),
+            (" \n", "an empty answer"),
+        ] {
+            assert_eq!(shortened(text, 300), expected);
+        }
+        assert_eq!(shortened("\u{1b}abc", 4), "\\u{1…");
+    }
 }

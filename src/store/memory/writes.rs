@@ -68,6 +68,7 @@ impl Writer for MemoryStore {
             tokio::task::yield_now().await;
         }
         self.state().under_way.0 -= 1;
+        self.refusal("an add", records.iter().map(|record| record.id.clone()))?;
         let one = records.iter().map(|record| -> Change<'_> {
             Box::new(|all| {
                 all.entry(record.id.clone()).or_insert_with(|| record.clone());
@@ -77,6 +78,7 @@ impl Writer for MemoryStore {
     }
 
     async fn update(&self, collection: &Collection, amendments: &[Amendment]) -> Result<()> {
+        self.refusal("an update", amendments.iter().map(|amendment| amendment.record.id.clone()))?;
         let one = amendments.iter().map(|amendment| -> Change<'_> {
             Box::new(|all| {
                 let Some(record) = all.get_mut(&amendment.record.id) else { return };

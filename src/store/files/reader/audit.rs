@@ -20,7 +20,7 @@ use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::check::{Findings, Once, Texts};
 use crate::store::files::sqlite::listing::Census;
 use crate::store::files::sqlite::walks::Walks;
-use crate::store::odd::{Odd, Odds};
+use crate::store::odd::{self, Odd, Odds};
 
 /// What all connections to one store share.
 #[derive(Debug, Default)]
@@ -63,6 +63,8 @@ pub struct Audit {
     odd: Odds,
     /// What of the collection's own row cannot be read, and what is taken for it.
     pub settings: Vec<String>,
+    /// Odd values of the collection's own metadata.
+    pub own: Vec<(String, Odd)>,
     /// Rows whose id is no text, so that nothing can ask for them, and what is to be said of them.
     pub nameless: Option<(u64, String)>,
     /// Whether the rows of its index are those of a cosine index, where no document tells.
@@ -198,7 +200,8 @@ pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared:
         remarks.damage.push(format!("SQLite's index on embeddings does not find {which}, which the table has"));
     }
     log(state, &audit, &mut remarks);
-    remarks.partial = audit.odd.is_lossy();
+    remarks.partial = audit.odd.is_lossy() || audit.own.iter().any(|(_, odd)| odd.is_lost);
+    remarks.notes.extend(audit.own.iter().map(|(key, odd)| odd::of_collection(key, odd)));
     remarks.notes.extend(audit.odd.told());
     if let Some(wrong) = state.wrong() {
         index(&wrong, audit.lost, state.vectors.is_derived(), &mut remarks);

@@ -9,16 +9,19 @@ use super::state::{Segments, State};
 use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
 use crate::store::files::index::{Shape, Vectors};
-use crate::store::files::sqlite::catalog::{Catalog, CollectionRow};
+use crate::store::files::sqlite::catalog::{Catalog, CollectionRow, OwnMetadata};
 use crate::store::files::sqlite::connection::failure;
 use crate::store::files::sqlite::schema::{Client, Columns};
 use crate::store::files::system::{Attempt, Failure};
+use crate::store::odd::Odd;
 
 /// A collection by its row.
 struct Described {
     collection: Collection,
     /// What of the row cannot be read, each in a sentence without a subject. Its records can be.
     wrong: Vec<String>,
+    /// Odd values of its own metadata.
+    odd: Vec<(String, Odd)>,
     /// Where its distance is from, if the document that should say it cannot be read.
     distance: From,
 }
@@ -48,7 +51,7 @@ impl Core {
 
     /// A collection, once its distance is found as far as anything tells it. What cannot be read of its row is kept.
     fn settled(&mut self, described: Described) -> Attempt<Collection> {
-        let Described { mut collection, wrong, distance } = described;
+        let Described { mut collection, wrong, odd, distance } = described;
         let what = match distance {
             From::Truth => None,
             From::Hint => Some(format!("its distance, {}, was taken from what else is written of it", collection.distance)),
@@ -68,7 +71,7 @@ impl Core {
             let words = format!("its row in the table collections {}", wrong.join(", and "));
             settings.push(format!("{words}. Settings that only that tells are lost{what}"));
         }
-        self.shared.amend(&collection.id, |audit| audit.settings = settings);
+        self.shared.amend(&collection.id, |audit| (audit.settings, audit.own) = (settings, odd));
         Ok(collection)
     }
 
@@ -173,8 +176,8 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
     let decides = columns.client == Client::Rust;
     let is_lost = decides && (schema.is_err() || configuration.is_err());
     let (configuration, schema) = (configuration.unwrap_or_default(), schema.unwrap_or_default());
-    let (metadata, odd) = catalog.collection_metadata(columns, &row.id).map_err(sql)?;
-    wrong.extend(odd);
+    let OwnMetadata { metadata, wrong: unread, odd } = catalog.collection_metadata(columns, &row.id).map_err(sql)?;
+    wrong.extend(unread);
     let dimension = row.dimension.map(u32::try_from).transpose().unwrap_or_else(|_| {
         wrong.push(format!("has the dimension {}", row.dimension.unwrap_or_default()));
         None
@@ -220,5 +223,5 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         schema,
         unreadable: (!unreadable.is_empty()).then(|| unreadable.join(", and ")),
     };
-    Ok(Described { collection, wrong, distance: from })
+    Ok(Described { collection, wrong, odd, distance: from })
 }

@@ -12,6 +12,18 @@ use super::tables;
 use super::values::{Keyed, keyed, seq_id, shown};
 use crate::model::distance::SPACE;
 use crate::model::{Metadata, Value};
+use crate::store::odd::Odd;
+
+/// The metadata of a collection itself.
+#[derive(Debug, Default)]
+pub struct OwnMetadata {
+    /// What Chroma's client reads of it, and a copy can hold.
+    pub metadata: Metadata,
+    /// What of it cannot be read, each in a sentence without a subject.
+    pub wrong: Vec<String>,
+    /// Keys whose value was read otherwise than it stands there, or left out, with the reason.
+    pub odd: Vec<(String, Odd)>,
+}
 
 /// A collection's row, with its documents as text.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,24 +152,24 @@ impl Catalog<'_> {
     ///
     /// # Errors
     /// `SQLite`'s.
-    pub fn collection_metadata(&self, columns: Columns, id: &str) -> Result<(Metadata, Vec<String>)> {
+    pub fn collection_metadata(&self, columns: Columns, id: &str) -> Result<OwnMetadata> {
         let bools = if columns.collection_bools { "bool_value" } else { "NULL" };
         let sql = format!(
             "SELECT rowid, key, str_value, int_value, float_value, {bools} FROM collection_metadata @ \
              WHERE collection_id = ?1"
         );
         let query = Query { table: "collection_metadata", sql: &sql };
-        let (mut metadata, mut wrong) = (Metadata::new(), Vec::new());
+        let mut own = OwnMetadata::default();
         for row in query.rows(self.db, self.pages, [id], |row| keyed(row, 1, columns.client))?.rows {
             match row {
                 Ok(Keyed { key, value, odd }) => {
-                    wrong.extend(odd.map(|odd| format!("has metadata {key:?} that {}", odd.what)));
-                    metadata.extend(value.map(|value| (key, value)));
+                    own.odd.extend(odd.map(|odd| (key.clone(), odd)));
+                    own.metadata.extend(value.map(|value| (key, value)));
                 }
-                Err(why) => wrong.push(format!("has metadata that cannot be read: {why}")),
+                Err(why) => own.wrong.push(format!("has metadata that cannot be read: {why}")),
             }
         }
-        Ok((metadata, wrong))
+        Ok(own)
     }
 
     /// A collection's segments as (id, scope).
