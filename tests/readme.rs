@@ -133,6 +133,20 @@ fn the_demo_works() {
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{text}");
     assert_eq!(text.matches("Succeeded (Verified)").count(), 3, "{text}");
+    assert_eq!(headers(&text), headers(&recorded()), "docs/pictures is of an older program: make pictures");
+}
+
+/// What the recording of the demo shows.
+fn recorded() -> String {
+    let cast = fs::read_to_string(crate_path("docs/pictures/demo.cast")).unwrap();
+    let events = cast.lines().skip(1).map(|line| serde_json::from_str::<(f64, String, String)>(line).unwrap());
+    events.map(|(_, _, text)| text).collect()
+}
+
+/// The heads of its tables, whatever their width.
+fn headers(text: &str) -> Vec<Vec<&str>> {
+    let heads = text.lines().filter(|line| line.trim_start().starts_with("COLLECTION "));
+    heads.map(|line| line.split_whitespace().collect()).collect()
 }
 
 /// Pictures are HTML there, which the check of links does not read.
