@@ -88,6 +88,7 @@ image() {
 
 index() {
   step "one image of all architectures"
+  if [ -e "$out/image" ] && [ ! -e "$out/image/oci-layout" ]; then fail "$out/image is no image that this made: move it away"; fi
   rm -rf "$out/image"
   mkdir "$out/image"
   python3 tests/cluster/mkimage.py "memory-migration-operator:$version" "$scratch/index.tar" --merge "$out"/image-*.tar
