@@ -332,6 +332,12 @@ fn a_release_check_empties_no_folder_but_its_own() {
         assert!(is_refused && said.contains("is not empty, and no release check made it"), "{out}: {said}");
     }
     assert!(folder("theirs").join("thesis").exists());
+    fs::create_dir(folder("theirs").join("image")).unwrap();
+    let (is_refused, said) = release(&["theirs", "index"], desk.path(), &[]);
+    assert!(
+        is_refused && said.contains("is no image that this made") && folder("theirs").join("image").exists(),
+        "{said}"
+    );
     // the first time it is new, then it is its own
     release(&["ours", "check"], desk.path(), &[]);
     fs::write(folder("ours").join("old.tgz"), "old").unwrap();
