@@ -25,6 +25,7 @@ from server import Server
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 FAST = ["--batch-size", "1000", "--delay", "0s"]
 ADAPTIVE = ["--pacing", "adaptive", "--max-slowdown", "none"]
+FILL = [*FAST, "--fill", "files"]
 BOUNDED = ["--pacing", "adaptive"]
 SEED_RECORDS = 200
 
@@ -78,8 +79,9 @@ class Bench:
         self.copied(count, "local to remote", "plain Python loop", seconds, peak, (cpu, server.cpu() - before))
 
     def to_local(self, count):
+        ways = (("--batch-size 1000 --delay 0s", FAST), ("--pacing adaptive --max-slowdown none", ADAPTIVE), ("--fill files", FILL))
         with self.scratch(count) as folder, self.server(folder) as source:
-            for what, extra in (("--batch-size 1000 --delay 0s", FAST), ("--pacing adaptive --max-slowdown none", ADAPTIVE)):
+            for what, extra in ways:
                 with tempfile.TemporaryDirectory(prefix="bench-") as into:
                     before = source.cpu()
                     measured = self.ours(source.url, f"{into}/store", extra)

@@ -10,7 +10,7 @@ import threading
 import time
 
 TICKS = os.sysconf("SC_CLK_TCK")
-STAGE = re.compile(r"(preflight|copying|verifying|repairing): (\d+) of (\d+) records")
+STAGE = re.compile(r"(preflight|copying|indexing|verifying|repairing): (\d+) of (\d+) records")
 
 
 class Run:

@@ -3,6 +3,8 @@
 pub mod child;
 #[cfg(feature = "faults")]
 mod faulty;
+mod filling;
+mod indexing;
 mod limit;
 mod local_target;
 mod own_writer;
@@ -11,24 +13,27 @@ mod room;
 pub mod serving;
 mod sidecar_target;
 mod sockets;
+mod started;
+mod twins;
 
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::chroma::Capabilities;
 use crate::engine::progress::Tracker;
 use crate::engine::select::NoDatabase;
-use crate::engine::{self, Halt, Options, Outcome, Relation, Selection};
+use crate::engine::{self, Fill, Halt, Options, Outcome, Relation, Selection};
 use crate::model::{Error, Glob, Result};
 use crate::report::Direction;
 use crate::store::files::LocalStore;
 use crate::store::files::sqlite::birth;
 use crate::store::http::{self, HttpStore, HttpWriter, ServerConfig};
-use crate::store::{Finding, Problem, Reader, Target, Writer};
+use crate::store::{Finding, Load, Problem, Reader, Target, Writer};
 use local_target::LocalTarget;
 use sidecar_target::SidecarTarget;
 
@@ -69,6 +74,14 @@ impl Endpoint {
             (Self::Remote(_), Self::Local(_)) => Direction::RemoteToLocal,
             (Self::Local(_), Self::Local(_)) => Direction::LocalToLocal,
             (Self::Remote(_), Self::Remote(_)) => Direction::RemoteToRemote,
+        }
+    }
+
+    /// Where its records are: path or address, tenant and database.
+    fn place(&self) -> [String; 3] {
+        match self {
+            Self::Local(folder) => [folder.path.display().to_string(), folder.tenant.clone(), folder.database.clone()],
+            Self::Remote(server) => [server.url.to_string(), server.tenant.clone(), server.database.clone()],
         }
     }
 
@@ -203,10 +216,15 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
         Endpoint::Local(folder) if !options.dry_run => Some(folder.path.clone()),
         _ => None,
     };
+    let from = source.place();
     let opened = async {
         let (source, databases) = source.open_selected(&options.selection).await.map_err(Halt::Source)?;
         let scope = Scope::of_target(&options.selection, &databases);
-        Ok((source, open_target(target, writer, scope).await.map_err(Halt::Target)?, databases))
+        let fill = (options.fill == Fill::Files).then(|| {
+            // which records come from where: what an earlier attempt filled is thrown away only by the same migration
+            fill_id(&format!("{from:?} {:?} {databases:?}", options.selection))
+        });
+        Ok((source, open_target(target, writer, scope, fill).await.map_err(Halt::Target)?, databases))
     };
     match opened.await {
         Ok((source, target, databases)) => {
@@ -219,6 +237,11 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
         }
         Err(halt) => engine::not_started(&halt, direction, started),
     }
+}
+
+/// A digest of what a migration is about: it stands in a file, where an address has no place.
+fn fill_id(what: &str) -> String {
+    Sha256::digest(what).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// Opens both ends and compares them. Whatever happens is in the outcome; nothing is written.
@@ -251,13 +274,18 @@ async fn related(source: &Endpoint, target: &Endpoint) -> Relation {
     tokio::task::spawn_blocking(move || relation::of(&source, &target)).await.unwrap_or_default()
 }
 
-async fn open_target(target: Endpoint, writer: LocalWriter, scope: Scope) -> Result<Box<dyn Target>> {
+async fn open_target(
+    target: Endpoint,
+    writer: LocalWriter,
+    scope: Scope,
+    fill: Option<String>,
+) -> Result<Box<dyn Target>> {
     Ok(match target {
         Endpoint::Remote(server) => {
             Box::new(RemoteTarget(scope.of_server(http::open(*server).await?)?.into_writer().await?))
         }
         Endpoint::Local(folder) => match writer {
-            LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, scope, program).await?),
+            LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, scope, program, fill).await?),
             LocalWriter::Sidecar { url, image } => Box::new(SidecarTarget::open(folder, scope, url, image).await?),
         },
     })
@@ -280,7 +308,7 @@ impl Target for RemoteTarget {
         Ok(self.0.capabilities())
     }
 
-    async fn checks(&self, _bytes: u64) -> Result<Vec<Finding>> {
+    async fn checks(&self, _load: Load) -> Result<Vec<Finding>> {
         Ok(Vec::new())
     }
 

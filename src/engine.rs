@@ -8,6 +8,7 @@ mod copy;
 mod damage;
 mod digests;
 mod extra;
+mod fill;
 pub mod fingerprint;
 pub mod halt;
 pub mod judge;
@@ -17,6 +18,7 @@ mod memory;
 pub mod pace;
 mod pair;
 mod pipeline;
+pub mod policy;
 mod preflight;
 pub mod progress;
 mod quiet;
@@ -46,81 +48,10 @@ use crate::store::{Finding, Reader, Target, Writer};
 
 pub use halt::Halt;
 use pair::Pair;
+pub use policy::{Duplicates, Extras, Fill, OnConflict, Pacing, Relation, Verification};
 use progress::Tracker;
 pub use search::{Search, SearchMode};
 pub use select::Selection;
-
-/// What to do with an id that the target has with other content.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnConflict {
-    /// Leave it alone; count and list it.
-    #[default]
-    Skip,
-    /// Make it equal to the source.
-    Overwrite,
-    /// Refuse before any write.
-    Fail,
-}
-
-/// Which records are taken for already being in the target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Duplicates {
-    /// Those with the same id.
-    #[default]
-    ById,
-    /// Also those whose non-empty document the target has under an id that is none of the source's.
-    ByContent,
-}
-
-/// How much is proved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verification {
-    /// Every record is compared.
-    #[default]
-    Full,
-    /// Only counts are compared: weaker, and the verdict says so.
-    Counts,
-}
-
-/// Whether the target may hold records that the source does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Extras {
-    /// They are counted and listed.
-    #[default]
-    Allow,
-    /// They are a failure; none is deleted.
-    Fail,
-}
-
-/// Who decides on batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Pacing {
-    /// `batch_size` and `delay`.
-    #[default]
-    Fixed,
-    /// The rate follows the target's errors and the latency of a small read.
-    Adaptive {
-        /// How many times as long as on the resting target a small read may take, at its 95th percentile; it may always
-        /// take 25 ms longer. None: any time, for a target that nobody else uses.
-        slowdown: Option<f64>,
-    },
-}
-
-/// What is known of source and target beside their contents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Relation {
-    /// Nothing yet.
-    #[default]
-    Unasked,
-    /// Nothing, and somebody has looked.
-    Unknown,
-    /// Who serves one side has not the other side's files: an id that differs shows that they are two.
-    Unshared,
-    /// Their files are not the same.
-    Apart,
-    /// Their files are the same, or who serves one side has the other side's.
-    Same,
-}
 
 /// What one migration is asked to do.
 #[derive(Clone, Debug)]
@@ -143,6 +74,8 @@ pub struct Options {
     pub verification: Verification,
     /// Whether the target may hold more than the source.
     pub extras: Extras,
+    /// Who writes the records of a new local target.
+    pub fill: Fill,
     /// The search check.
     pub search: Search,
     /// Whether a source without any record is a success. Default: no, the run ends with `SourceEmpty`.
@@ -178,6 +111,7 @@ impl Default for Options {
             delay: Duration::from_secs(1),
             verification: Verification::default(),
             extras: Extras::default(),
+            fill: Fill::default(),
             search: Search::default(),
             allow_empty: false,
             listed: None,
@@ -286,13 +220,14 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     let overwrites = run.pairs.iter().map(|pair| pair.planned().overwritten).sum();
     wait_before_overwrites(context, &mut run.tracker, overwrites).await?;
     run.written = true;
+    run.tracker.begin(crate::report::Stage::Copying, run.pairs.iter().map(Pair::to_send).sum());
+    fill::records(context, target, &capabilities, run).await?;
     let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
+    fill::index(context, target, run).await?;
     let others = copy::create(context, writer, &mut run.pairs).await?;
     for at in others {
         preflight::plan_fresh(context, writer, &capabilities, &mut run.pairs[at]).await?;
     }
-    let total = run.pairs.iter().map(Pair::to_send).sum();
-    run.tracker.begin(crate::report::Stage::Copying, total);
     for pair in &mut run.pairs {
         copy::copy(context, writer, &capabilities, pair, &mut run.tracker).await?;
     }
@@ -348,6 +283,7 @@ async fn prove(
     let took = started.elapsed();
     search::check(context, writer, run, took).await?;
     search::check_again(context, target, run, took).await?;
+    fill::blame(&mut run.pairs);
     Ok(verdict::End::Proved(run.pairs.iter_mut().map(verify::finish).collect::<Result<_, _>>()?))
 }
 

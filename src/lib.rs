@@ -6,8 +6,9 @@
 //! |---|---|---|
 //! | [`cli`] | the command line | all below |
 //! | [`controller`] | reconciles objects: observe, plan, act | api, report, exit, metrics, serve, telemetry |
-//! | [`endpoint`] | opens stores, starts a Chroma on a folder; picks the implementation | engine, store and below, report |
+//! | [`endpoint`] | opens stores, starts a Chroma on a folder; picks the implementation | engine, fill, store and below, report |
 //! | [`engine`] | preflight, copy, verify, repair | the traits of store, chroma, scratch, model, report, exit |
+//! | [`fill`] | writes the files of a new local store, before Chroma takes it over | the files of store, model |
 //! | [`store`] | traits to read and write, for a folder's files and a server over HTTP | chroma, scratch, model |
 //! | [`chroma`] | what each Chroma version takes, refuses and loses; pure | model |
 //! | [`scratch`] | lists that may be larger than memory | model |
@@ -46,6 +47,7 @@ pub mod engine;
 pub mod exit;
 #[cfg(feature = "faults")]
 pub mod faults;
+pub mod fill;
 pub mod metrics;
 pub mod model;
 pub mod page;

@@ -310,6 +310,8 @@ pub enum Stage {
     Preflight,
     /// Writing records.
     Copying,
+    /// Waiting until the target's server has built the index of records that were written into its files.
+    Indexing,
     /// Comparing every record.
     Verifying,
     /// Re-sending what verification named.

@@ -278,6 +278,51 @@ pub struct Problem {
     pub may_pass: bool,
 }
 
+/// Fills a new local store by its files, before the target's server runs. Nothing that it does has to be believed: the run that
+/// follows compares every record.
+#[async_trait]
+pub trait Filler: Send + Sync {
+    /// Lays a store out, beside the target, with these collections and their settings; made by the engine itself. In the order
+    /// of `new`.
+    ///
+    /// # Errors
+    /// When another run writes the target, or the store cannot be made; the target is as it was.
+    async fn create(&self, new: &[&NewCollection]) -> Result<Vec<Collection>>;
+
+    /// Writes records of one collection, whose ids were not given before. They may be on their way when this returns.
+    ///
+    /// # Errors
+    /// When these, or some that were given before, cannot be written; the target is as it was.
+    async fn put(&self, collection: &Collection, records: Vec<Record>) -> Result<()>;
+
+    /// Gives the target what was filled, in one step, once all of it is on the disk.
+    ///
+    /// # Errors
+    /// When that cannot be done; the target is as it was.
+    async fn finish(&self) -> Result<()>;
+}
+
+/// What a run is about to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Bytes of all records, about.
+    pub bytes: u64,
+    /// Bytes of the largest collection's records among them.
+    pub largest: u64,
+    /// Records of that one.
+    pub records: u64,
+}
+
+impl Load {
+    /// Adds a collection.
+    pub fn add(&mut self, bytes: u64, records: u64) {
+        self.bytes += bytes;
+        if bytes > self.largest {
+            (self.largest, self.records) = (bytes, records);
+        }
+    }
+}
+
 /// Where a migration writes: a server, or a folder that a server is started on once preflight has passed.
 #[async_trait]
 pub trait Target: Send + Sync {
@@ -294,11 +339,26 @@ pub trait Target: Send + Sync {
     /// When no such server answers or can be started.
     async fn capabilities(&self) -> Result<Capabilities>;
 
-    /// Checks of the target's own kind: disk space for `bytes` more, layout, owner and mode of files, other users.
+    /// Checks of the target's own kind: disk space for so much more, layout, owner and mode of files, other users.
     ///
     /// # Errors
     /// Only when a check cannot be made at all.
-    async fn checks(&self, bytes: u64) -> Result<Vec<Finding>>;
+    async fn checks(&self, load: Load) -> Result<Vec<Finding>>;
+
+    /// What fills the target by its files, where that was asked for and the checks have found that it can be done; None: its
+    /// server takes every record.
+    fn filler(&self) -> Option<&dyn Filler> {
+        None
+    }
+
+    /// Has the target's server build the index of a collection that was filled, of vectors with so many components. Takes as
+    /// long as that takes; called after [`Target::open`], and before anything else is asked.
+    ///
+    /// # Errors
+    /// When the server ends or answers no longer.
+    async fn index(&self, _collection: &Collection, _dimension: usize) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes it writable; a local target's server starts here.
     ///

@@ -39,7 +39,7 @@ fn try_some(rows: &[(&str, usize)]) {
 
 #[test]
 fn runners_that_are_killed_lose_nothing() {
-    try_some(&[("kill-in", 1), ("kill-out", 1), ("memory", 1)]);
+    try_some(&[("kill-in", 1), ("kill-out", 1), ("kill-fill", 1), ("memory", 1)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use memory_migration_operator::faults::{CALLS, SCRATCH, VARIABLE};
+use memory_migration_operator::faults::{CALLS, FILL, PLACE, SCRATCH, SPOILS, VARIABLE};
 
 use super::scenarios::points::controller_points;
 use super::support::chroma::crate_path;
@@ -26,7 +26,7 @@ fn what_stands_for_a_store_passes_every_call_on() {
     let traits = fs::read_to_string(crate_path("src/store.rs")).unwrap();
     // `add` is `prepare` and `add_prepared`, in the store as in what stands for it
     let wrappers: [(&str, &[&str], &[&str]); 3] = [
-        ("src/endpoint/faulty.rs", &["Reader", "Searches", "Writer", "Target"], &[]),
+        ("src/endpoint/faulty.rs", &["Reader", "Searches", "Writer", "Target", "Filler"], &[]),
         ("src/endpoint/own_writer.rs", &["Reader", "Writer"], &["add"]),
         // no server can tell a generation
         ("src/store/http/writer.rs", &["Reader"], &["generation"]),
@@ -50,7 +50,7 @@ fn no_binary_that_is_built_to_be_used_has_a_fault_point() {
         let Ok(bytes) = fs::read(crate_path(binary)) else { continue };
         let has = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
         assert!(has("MEMORY_MIGRATION_SOURCE_TOKEN"), "{binary} is not what it seems");
-        let names = CALLS.iter().chain(SCRATCH).chain([&VARIABLE, &"fault point "]);
+        let names = CALLS.iter().chain(SCRATCH).chain(FILL).chain(PLACE).chain([&VARIABLE, &SPOILS, &"fault point "]);
         let found: Vec<_> = names.filter(|name| has(name)).collect();
         assert!(found.is_empty(), "{binary} has fault points: {found:?}");
         checked += 1;
@@ -65,7 +65,7 @@ fn no_binary_that_is_built_to_be_used_has_a_fault_point() {
 #[test]
 fn the_page_names_every_fault_point() {
     let page = fs::read_to_string(crate_path("docs/reliability.md")).unwrap();
-    for name in CALLS.iter().chain(SCRATCH).chain(controller_points()) {
+    for name in CALLS.iter().chain(SCRATCH).chain(FILL).chain(PLACE).chain(controller_points()) {
         assert!(page.contains(&format!("`{name}`")), "docs/reliability.md does not name {name}");
     }
 }

@@ -41,10 +41,12 @@ mod campaign;
 mod damage;
 mod engine;
 mod files;
+mod foreign;
 mod http;
 mod index;
 mod kept;
 mod odd;
+mod parts;
 mod reports;
 
 use std::net::TcpListener;

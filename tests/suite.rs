@@ -24,6 +24,8 @@ mod fault_points;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod fill;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod generated;

@@ -170,7 +170,7 @@ impl From<report::Stage> for Reason {
     fn from(stage: report::Stage) -> Self {
         match stage {
             report::Stage::Preflight => Self::Preflight,
-            report::Stage::Copying => Self::Copying,
+            report::Stage::Copying | report::Stage::Indexing => Self::Copying,
             report::Stage::Verifying => Self::Verifying,
             report::Stage::Repairing => Self::Repairing,
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::engine::select::Entry;
-use crate::engine::{Duplicates, Extras, OnConflict, Relation, Search, SearchMode, Selection, Verification};
+use crate::engine::{Duplicates, Extras, Fill, OnConflict, Relation, Search, SearchMode, Selection, Verification};
 
 /// The kind of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -143,6 +143,25 @@ impl From<ConflictFlag> for OnConflict {
             ConflictFlag::Skip => Self::Skip,
             ConflictFlag::Overwrite => Self::Overwrite,
             ConflictFlag::Fail => Self::Fail,
+        }
+    }
+}
+
+/// `--fill`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum FillFlag {
+    /// The target's Chroma server
+    Engine,
+    /// This program, into the files; Chroma then builds its index. Faster, and verified as any run. For a folder that is new or
+    /// empty, and Chroma 1.0.20 or 1.5.9
+    Files,
+}
+
+impl From<FillFlag> for Fill {
+    fn from(flag: FillFlag) -> Self {
+        match flag {
+            FillFlag::Engine => Self::Engine,
+            FillFlag::Files => Self::Files,
         }
     }
 }

@@ -182,7 +182,7 @@ async fn unreadable(
 /// Damage is an answer, and a script must see it: exit 5, as for a verification.
 fn tell(found: Found, json: bool) -> Exit {
     if json {
-        output::line(&serde_json::to_string_pretty(&found).unwrap_or_default());
+        output::json(&serde_json::to_string_pretty(&found).unwrap_or_default());
     } else {
         output::line(&output::in_line(&format!("{}: {}", found.store, found.version)));
         output::line(&table(&found).to_string());

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::config::{self, Side};
 use super::flags::{
-    self, ConflictFlag, DuplicatesFlag, Endpoints, ExtrasFlag, OneStoreFlag, PacingFlag, SearchFlags, Slowdown,
-    Telling, VerificationFlag,
+    self, ConflictFlag, DuplicatesFlag, Endpoints, ExtrasFlag, FillFlag, OneStoreFlag, PacingFlag, SearchFlags,
+    Slowdown, Telling, VerificationFlag,
 };
 use super::session::{self, Failure};
 use crate::endpoint::{Endpoint, LocalWriter, Request};
-use crate::engine::{Options, Pacing};
+use crate::engine::{Options, Pacing, Verification};
 use crate::exit::Exit;
 
 /// Copy every record of a source into a target, and verify every one
@@ -58,6 +58,9 @@ pub(super) struct Args {
     /// The Chroma program that writes a local target. Default: chroma on PATH
     #[arg(long, value_name = "FILE")]
     chroma_bin: Option<PathBuf>,
+    /// Who writes the records of a new local target
+    #[arg(long, value_enum, default_value = "engine")]
+    fill: FillFlag,
     #[command(flatten)]
     telling: Telling,
 }
@@ -67,7 +70,14 @@ pub(super) async fn run(args: Args) -> Exit {
     let telling = args.telling.clone();
     session::run(&telling, None, |tracker, stop| async move {
         let (source, target) = endpoints(&args.endpoints)?;
+        if args.fill == FillFlag::Files && matches!(target, Endpoint::Remote(_)) {
+            return Err(Failure::usage("--fill files: only a local target has files; leave it out for a server"));
+        }
         let options = options(&args)?;
+        if args.fill == FillFlag::Files && options.verification != Verification::Full {
+            let why = "--fill files needs --verification full: what is written into files is believed only when it was compared";
+            return Err(Failure::usage(why));
+        }
         let request = Request { source, target, options, writer: LocalWriter::Program(args.chroma_bin) };
         Ok(crate::endpoint::migrate(request, tracker, &stop).await)
     })
@@ -95,6 +105,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
         delay: args.delay,
         verification: args.verification.into(),
         extras: args.extras.into(),
+        fill: args.fill.into(),
         search: args.search.into(),
         allow_empty: args.allow_empty,
         relation: args.one_store.map(Into::into).unwrap_or_default(),

@@ -19,20 +19,29 @@ pub(super) fn in_line(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
-/// An error, on standard error. It may have several lines.
+/// A text of several lines: as [`in_line`], but for the line breaks.
+fn plain(text: &str) -> String {
+    text.split('\n').map(in_line).collect::<Vec<_>>().join("\n")
+}
+
+/// An error, on standard error.
 pub(super) fn error(message: &str) {
-    let lines: Vec<String> = message.lines().map(in_line).collect();
-    drop(writeln!(io::stderr(), "error: {}", lines.join("\n")));
+    drop(writeln!(io::stderr(), "error: {}", plain(message)));
 }
 
 /// A line of the answer, on standard output.
 pub(super) fn line(text: &str) {
+    drop(writeln!(io::stdout(), "{}", plain(text)));
+}
+
+/// JSON on standard output: it has its own escapes.
+pub(super) fn json(text: &str) {
     drop(writeln!(io::stdout(), "{text}"));
 }
 
 /// Text that ends with a line break of its own, on standard output.
 pub(super) fn text(text: &str) {
-    drop(write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush()));
+    drop(write!(io::stdout(), "{}", plain(text)).and_then(|()| io::stdout().flush()));
 }
 
 /// One line for a machine, on standard error among the log lines.
@@ -152,6 +161,11 @@ mod tests {
     use super::*;
     use crate::exit::Exit;
     use crate::report::{Difference, Direction, Reason, SCHEMA, Verification};
+
+    #[test]
+    fn what_moves_a_cursor_is_escaped_in_each_line() {
+        assert_eq!(plain("a\u{1b}[2Jb\nc\rd\u{9b}e\u{7f}"), "a\\u{1b}[2Jb\nc\\rd\\u{9b}e\\u{7f}");
+    }
 
     /// Every number of its own, so that a column with another one's number shows.
     #[test]

@@ -244,6 +244,7 @@ const fn word(stage: Stage) -> &'static str {
     match stage {
         Stage::Preflight => "preflight",
         Stage::Copying => "copying",
+        Stage::Indexing => "indexing",
         Stage::Verifying => "verifying",
         Stage::Repairing => "repairing",
     }

@@ -11,7 +11,7 @@ use crate::chroma::{Capabilities, NewCollection};
 use crate::faults::{self, Kind};
 use crate::model::{Collection, Error, Fetched, Filter, Metadata, Record, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Amendment, Budget, Finding, Neighbour, Reader, Remarks, Searches, Target, Writer};
+use crate::store::{Amendment, Budget, Filler, Finding, Load, Neighbour, Reader, Remarks, Searches, Target, Writer};
 
 /// The source, with its places.
 pub(super) fn source(source: Box<dyn Reader>) -> Box<dyn Reader> {
@@ -25,7 +25,8 @@ pub(super) fn target(target: Box<dyn Target>) -> Box<dyn Target> {
     }
     let inner: &'static dyn Target = Box::leak(target);
     let current = inner.current().map(|reader| FaultyReader::new("target", reader));
-    Box::new(FaultyTarget { inner, current, writer: OnceCell::new(), again: OnceCell::new() })
+    let again = OnceCell::new();
+    Box::new(FaultyTarget { inner, current, filler: FaultyFiller(inner), writer: OnceCell::new(), again })
 }
 
 /// Makes a call, unless one of its two places fails.
@@ -254,9 +255,35 @@ impl Writer for FaultyWriter {
     }
 }
 
+/// Fills what this target does.
+struct FaultyFiller(&'static dyn Target);
+
+impl FaultyFiller {
+    fn inner(&self) -> Result<&'static dyn Filler> {
+        let (store, attempt) = (self.0.name(), "a fill".to_owned());
+        self.0.filler().ok_or_else(|| Error::Unavailable { store, attempt, why: "it is not filled".to_owned() })
+    }
+}
+
+#[async_trait]
+impl Filler for FaultyFiller {
+    async fn create(&self, new: &[&NewCollection]) -> Result<Vec<Collection>> {
+        call("fill", "create", false, self.inner()?.create(new)).await
+    }
+
+    async fn put(&self, collection: &Collection, records: Vec<Record>) -> Result<()> {
+        call("fill", "put", false, self.inner()?.put(collection, records)).await
+    }
+
+    async fn finish(&self) -> Result<()> {
+        call("fill", "finish", false, self.inner()?.finish()).await
+    }
+}
+
 struct FaultyTarget {
     inner: &'static dyn Target,
     current: Option<FaultyReader>,
+    filler: FaultyFiller,
     writer: OnceCell<FaultyWriter>,
     /// What reads after the target's server was started again.
     again: OnceCell<FaultyReader>,
@@ -276,8 +303,16 @@ impl Target for FaultyTarget {
         call("target", "capabilities", false, self.inner.capabilities()).await
     }
 
-    async fn checks(&self, bytes: u64) -> Result<Vec<Finding>> {
-        call("target", "checks", false, self.inner.checks(bytes)).await
+    async fn checks(&self, load: Load) -> Result<Vec<Finding>> {
+        call("target", "checks", false, self.inner.checks(load)).await
+    }
+
+    fn filler(&self) -> Option<&dyn Filler> {
+        self.inner.filler().map(|_| &self.filler as &dyn Filler)
+    }
+
+    async fn index(&self, collection: &Collection, dimension: usize) -> Result<()> {
+        call("target", "index", false, self.inner.index(collection, dimension)).await
     }
 
     async fn open(&self) -> Result<&dyn Writer> {

@@ -11,6 +11,18 @@ pub(super) fn memory() -> Option<u64> {
     within(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"))
 }
 
+/// Bytes of memory that a server of ours may take: what the system has, within that limit; None where nobody says.
+pub(super) fn for_a_server() -> Option<u64> {
+    let available = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
+    available.into_iter().chain(memory()).min()
+}
+
+/// The line `MemAvailable:   123 kB`, in bytes.
+fn available(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
 /// The lowest limit of the groups that the file `groups` names, and of those above them.
 fn within(groups: &Path, mount: &Path) -> Option<u64> {
     let text = fs::read_to_string(groups).ok()?;

@@ -3,7 +3,6 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
@@ -11,20 +10,19 @@ use tokio::sync::{Mutex, OnceCell};
 use super::child::anew;
 use super::child::lock::{self, Lock};
 use super::child::server::{Program, Server};
+use super::filling::Filling;
 use super::own_writer::OwnWriter;
-use super::{Folder, Scope, Side, open_files, passed, refused, serving};
+use super::started::started;
+use super::{Folder, Scope, Side, indexing, open_files, passed, refused, twins};
 use crate::chroma::Capabilities;
-use crate::model::{Error, Result};
+use crate::fill::place::Place;
+use crate::model::{Collection, Error, Result};
 use crate::store::files::sqlite::birth;
 use crate::store::files::system::io_error;
 use crate::store::files::{self, Layout, LocalStore, Order};
-use crate::store::http::{self, HttpStore, HttpWriter, ServerConfig};
-use crate::store::{Finding, Problem, Reader, Target, Writer};
+use crate::store::http::HttpWriter;
+use crate::store::{Filler, Finding, Load, Problem, Reader, Target, Writer};
 
-/// How long a server may take until it answers: one that opens a large store reads its index first.
-const STARTING: Duration = Duration::from_secs(120);
-/// How many ports are tried.
-const PORTS: usize = 3;
 /// Disk that Chroma needs for a record, in sizes of its plain content: log, index, columns and full-text index.
 const DISK_FACTOR: u64 = 5;
 
@@ -34,6 +32,8 @@ pub(super) struct LocalTarget {
     scope: Scope,
     program: Program,
     before: Option<LocalStore>,
+    /// Where its files are filled was asked for.
+    filling: Option<Filling>,
     engine: OnceCell<Engine>,
     running: OnceCell<Running>,
     /// The server that was started once more.
@@ -46,6 +46,8 @@ pub(super) struct LocalTarget {
 struct Engine {
     capabilities: Capabilities,
     layout: Layout,
+    /// Why its stores are not filled by their files, where that was asked.
+    unfillable: Option<String>,
 }
 
 struct Running {
@@ -54,31 +56,45 @@ struct Running {
 }
 
 impl Running {
-    async fn stop(&self) -> Result<()> {
-        let Some((server, lock)) = self.held.lock().await.take() else { return Ok(()) };
+    /// Ends the server; whether it ran until now, and had time to close.
+    async fn stop(&self) -> Result<bool> {
+        let Some((mut server, lock)) = self.held.lock().await.take() else { return Ok(false) };
+        let was_up = server.is_up();
         let stopped = server.stop().await;
         // only now may another run write the store
         drop(lock);
-        stopped
+        stopped.map(|()| was_up)
     }
 }
 
 impl LocalTarget {
-    /// Looks at the folder, which may be missing or empty, and finds the program. Starts nothing.
+    /// Looks at the folder, which may be missing or empty, and finds the program. Starts nothing. `fill` names the migration,
+    /// where that is to fill the files of a new store.
     ///
     /// # Errors
     /// [`Error::NotFound`] without a program; [`Error::Unsupported`] for a folder that holds something else;
     /// [`Error::Damaged`] for a store that is.
-    pub(super) async fn open(mut folder: Folder, scope: Scope, chroma_bin: Option<PathBuf>) -> Result<Self> {
+    pub(super) async fn open(
+        mut folder: Folder,
+        scope: Scope,
+        chroma_bin: Option<PathBuf>,
+        fill: Option<String>,
+    ) -> Result<Self> {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(|e| io_error("find", &folder.path, e))?;
-        let before = super::before(&folder, &scope).await?;
+        let filling = fill.map(|migration| Filling::new(&program, &folder, &scope, migration));
+        let is_left = match &filling {
+            Some(filling) => filling.look()?,
+            None => false,
+        };
+        let before = if is_left { None } else { super::before(&folder, &scope).await? };
         Ok(Self {
             folder,
             scope,
             program,
             before,
+            filling,
             engine: OnceCell::new(),
             running: OnceCell::new(),
             again: OnceCell::new(),
@@ -87,7 +103,7 @@ impl LocalTarget {
     }
 
     async fn engine(&self) -> Result<&Engine> {
-        self.engine.get_or_try_init(|| probe(&self.program)).await
+        self.engine.get_or_try_init(|| probe(&self.program, self.filling.is_some())).await
     }
 
     async fn start(&self) -> Result<Running> {
@@ -95,7 +111,10 @@ impl LocalTarget {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|e| io_error("create", parent, e))?;
         }
-        let lock = Lock::take(path)?;
+        let lock = match &self.filling {
+            Some(filling) => filling.lock().await?,
+            None => Lock::take(path)?,
+        };
         lock::refuse_users(path)?;
         std::fs::create_dir_all(path).map_err(|e| io_error("create", path, e))?;
         anew::clear(path, &self.engine().await?.layout)?;
@@ -104,6 +123,14 @@ impl LocalTarget {
         writer.ensure_place().await?;
         tracing::info!(folder = %path.display(), "a Chroma server writes the target");
         self.running(server, writer, lock).await
+    }
+
+    /// A server was ended; `cleanly`: it ran until then. What was filled is then Chroma's own, whichever run filled it.
+    fn closed(&self, cleanly: bool) -> Result<()> {
+        match Place::of(&self.folder.path)?.filter(|_| cleanly) {
+            Some(place) => place.unmark(),
+            None => Ok(()),
+        }
     }
 
     async fn running(&self, server: Server, writer: HttpWriter, lock: Lock) -> Result<Running> {
@@ -125,7 +152,8 @@ impl LocalTarget {
     fn layout_finding(&self, engine: &Engine) -> Result<Finding> {
         let check = "target-layout";
         let engine = &engine.layout;
-        if !self.folder.path.join("chroma.sqlite3").exists() {
+        let is_replaced = self.filling.as_ref().is_some_and(|filling| filling.is_again() && filling.is_possible());
+        if is_replaced || !self.folder.path.join("chroma.sqlite3").exists() {
             return Ok(passed(check, format!("a new store: {}", engine.version())));
         }
         if birth::empty(&self.folder.path)?.is_some_and(|there| birth::is_beginning(&there, engine)) {
@@ -164,10 +192,28 @@ impl Target for LocalTarget {
         Ok(self.engine().await?.capabilities.clone())
     }
 
-    async fn checks(&self, bytes: u64) -> Result<Vec<Finding>> {
+    async fn checks(&self, load: Load) -> Result<Vec<Finding>> {
         let path = &self.folder.path;
         lock::refuse_users(path)?;
-        Ok(vec![self.layout_finding(self.engine().await?)?, writable(path), disk_space(path, bytes)?])
+        let engine = self.engine().await?;
+        let filling = self.filling.as_ref();
+        let filled = filling.map(|filling| filling.decide(engine.unfillable.as_deref(), load)).transpose()?;
+        // the log of all that is filled stands there at once, and Chroma purges it only then
+        let log = if filling.is_some_and(Filling::is_possible) { load.bytes / DISK_FACTOR } else { 0 };
+        let findings = [self.layout_finding(engine)?, writable(path), disk_space(path, load.bytes + log)?];
+        Ok(findings.into_iter().chain(filled).collect())
+    }
+
+    fn filler(&self) -> Option<&dyn Filler> {
+        self.filling.as_ref().filter(|filling| filling.is_possible()).map(|filling| filling as &dyn Filler)
+    }
+
+    async fn index(&self, collection: &Collection, dimension: usize) -> Result<()> {
+        let Some(running) = self.running.get() else { return Ok(()) };
+        match running.held.lock().await.as_mut() {
+            Some((server, _)) => indexing::build(server, &self.folder, collection, dimension).await,
+            None => Ok(()),
+        }
     }
 
     async fn open(&self) -> Result<&dyn Writer> {
@@ -180,77 +226,36 @@ impl Target for LocalTarget {
 
     async fn restarted(&self) -> Result<Option<&dyn Reader>> {
         let Some(running) = self.running.get() else { return Ok(None) };
-        let Some((server, lock)) = running.held.lock().await.take() else { return Ok(None) };
-        if let Err(error) = server.stop().await {
-            *self.killed.lock().await = Some(error);
+        let Some((mut server, lock)) = running.held.lock().await.take() else { return Ok(None) };
+        let was_up = server.is_up();
+        match server.stop().await {
+            Ok(()) => self.closed(was_up)?,
+            Err(error) => *self.killed.lock().await = Some(error),
         }
         Ok(Some(&self.again.get_or_try_init(|| self.start_again(lock)).await?.writer))
     }
 
     async fn close(&self) -> Result<()> {
+        if let Some(filling) = &self.filling {
+            filling.abandon().await;
+        }
         for running in [&self.running, &self.again].into_iter().filter_map(OnceCell::get) {
-            running.stop().await?;
+            self.closed(running.stop().await?)?;
         }
         self.killed.lock().await.take().map_or(Ok(()), Err)
     }
 }
 
-/// Starts a server on the folder, and waits until it answers itself: its port was free a moment before, and another
-/// process may have taken it since. Then there is another port.
-async fn started(program: &Program, folder: &Folder) -> Result<(Server, HttpStore)> {
-    let mut last = None;
-    for _ in 0..PORTS {
-        let mut server = program.start(&folder.path)?;
-        let opened = ready(&mut server, folder).await;
-        let port = server.port();
-        // a server that has ended has no process, and whoever answers is another one
-        let ours = server.process().map_or(Some(false), |process| serving::is_port_of(process, port));
-        match (opened, ours) {
-            (Ok(store), Some(true) | None) => return Ok((server, store)),
-            (Err(error), Some(true) | None) => return Err(error),
-            (Err(error), Some(false)) if !is_taken(port) => return Err(error),
-            (_, Some(false)) => {}
-        }
-        last = Some(server.failed(&format!("was given port {port}, where another process answers")));
-        tracing::warn!(port, "another process took the port of the Chroma server; trying another one");
-        // nothing was written through it, so how it ends does not matter
-        drop(server.stop().await);
-    }
-    Err(last.unwrap_or_else(|| Error::Unavailable {
-        store: format!("the Chroma server on {}", folder.path.display()),
-        attempt: "its start".to_owned(),
-        why: "it was not tried".to_owned(),
-    }))
-}
-
-/// Whether something listens on a port after our own server there has ended.
-fn is_taken(port: u16) -> bool {
-    std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_err()
-}
-
-/// Waits until the server answers, or has ended. Writes nothing.
-async fn ready(server: &mut Server, folder: &Folder) -> Result<HttpStore> {
-    let mut config = ServerConfig::new(server.url()?);
-    config.tenant.clone_from(&folder.tenant);
-    config.database.clone_from(&folder.database);
-    config.timeouts.start = STARTING;
-    let opened = tokio::select! {
-        opened = http::open(config) => opened,
-        error = server.ended() => return Err(error),
-    };
-    match opened {
-        Err(Error::Unavailable { why, .. }) => Err(server.failed(&format!("did not answer: {why}"))),
-        other => other,
-    }
-}
-
 /// Runs the program on an empty scratch folder: its version does not tell its layout (every 1.x says 1.0.0).
-async fn probe(program: &Program) -> Result<Engine> {
+/// `fill`: also finds out whether its stores can be filled by their files.
+async fn probe(program: &Program, fill: bool) -> Result<Engine> {
     let scratch = tempfile::Builder::new().prefix("memory-migration-probe-").tempdir();
     let scratch = scratch.map_err(|e| io_error("create a scratch folder in", &std::env::temp_dir(), e))?;
     let (server, store) = started(program, &Folder::new(scratch.path().to_owned())).await?;
     let writer = store.into_writer().await?;
-    let engine = Engine { capabilities: writer.capabilities(), layout: files::layout(scratch.path())? };
+    let layout = files::layout(scratch.path())?;
+    let unfillable = if fill { twins::problem(&writer, scratch.path(), &layout).await } else { None };
+    let engine = Engine { capabilities: writer.capabilities(), layout, unfillable };
     server.stop().await?;
     Ok(engine)
 }

@@ -17,7 +17,7 @@ use crate::model::{Error, Result};
 use crate::store::files::sqlite::birth;
 use crate::store::files::{self, Layout, LocalStore};
 use crate::store::http::{self, HttpWriter, ServerConfig};
-use crate::store::{Finding, Reader, Target, Writer};
+use crate::store::{Finding, Load, Reader, Target, Writer};
 
 /// How long the server may take until it answers: one that opens a large store reads its index first.
 const STARTING: Duration = Duration::from_secs(120);
@@ -227,8 +227,8 @@ impl Target for SidecarTarget {
         }
     }
 
-    async fn checks(&self, bytes: u64) -> Result<Vec<Finding>> {
-        Ok(vec![self.layout()?, self.writable(), disk_space(&self.folder.path, bytes)?])
+    async fn checks(&self, load: Load) -> Result<Vec<Finding>> {
+        Ok(vec![self.layout()?, self.writable(), disk_space(&self.folder.path, load.bytes)?])
     }
 
     async fn open(&self) -> Result<&dyn Writer> {
@@ -289,7 +289,7 @@ mod tests {
         let target = SidecarTarget::open(folder, Scope::default(), None, None).await.unwrap();
         assert!(target.current().is_none());
         assert!(target.capabilities().await.unwrap().schema);
-        let findings = target.checks(0).await.unwrap();
+        let findings = target.checks(Load::default()).await.unwrap();
         assert!(findings.iter().all(|f| f.problem.is_none()), "{findings:?}");
         let error = target.open().await.err().unwrap().to_string();
         assert!(error.contains("--writer-url"), "{error}");

@@ -18,7 +18,8 @@ pub(super) async fn create(context: &Context<'_>, writer: &dyn Writer, pairs: &m
     let mut others = Vec::new();
     for (at, pair) in pairs.iter_mut().enumerate() {
         let found = there.iter().find(|c| pair.is_target(c)).cloned();
-        if found.is_some() && pair.new.take().is_some() {
+        // one that was filled is known by its UUID
+        if pair.filled.is_none() && found.is_some() && pair.new.take().is_some() {
             tracing::warn!(collection = %pair.target_name, "another client has created the collection meanwhile");
             others.push(at);
         }
@@ -34,7 +35,8 @@ async fn one(
     mut found: Option<Collection>,
 ) -> Result<(), Halt> {
     let mut retry = Retry::new(context.options);
-    let mut is_ours = pair.new.is_some();
+    // what was laid out to be filled has all of its metadata
+    let mut is_ours = pair.new.is_some() && pair.filled.is_none();
     loop {
         if let Some(found) = found {
             refuse_other(pair, &found)?;

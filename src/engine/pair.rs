@@ -26,6 +26,8 @@ pub(super) struct Pair {
     pub(super) target: Option<Collection>,
     /// How the counterpart is created; None where it exists already.
     pub(super) new: Option<NewCollection>,
+    /// Components of the vectors that this run has written into the counterpart's files; None where its server took all.
+    pub(super) filled: Option<usize>,
     pub(super) ledger: Ledger,
     /// Ids of target records that are none of the source's, by the mark of their document.
     pub(super) documents: Table,
@@ -88,6 +90,7 @@ impl Pair {
             target_database,
             target: None,
             new: None,
+            filled: None,
             ledger,
             documents: Table::default(),
             lost_twins: HashSet::new(),

@@ -11,7 +11,7 @@ use crate::chroma::{Capabilities, NewCollection, creation};
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::report::Stage;
 use crate::scratch::{Builder, Join, Side, SortedIds, Sorter};
-use crate::store::{Finding, Reader, Target};
+use crate::store::{Finding, Load, Reader, Target};
 
 mod broken;
 mod findings;
@@ -79,7 +79,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
     run.findings.extend(records.large.too_large());
     findings::warn_of_extras(context, run);
     run.findings.push(target_state(context, target.current(), &mut run.pairs).await?);
-    run.findings.extend(context.until_stopped(target.checks(records.bytes)).await?.map_err(Halt::Target)?);
+    run.findings.extend(context.until_stopped(target.checks(records.load)).await?.map_err(Halt::Target)?);
     findings::refuse(&run.findings)?;
     refuse_conflicts(context, run)?;
     Ok(capabilities)
@@ -190,7 +190,10 @@ async fn target_state(context: &Context<'_>, target: Option<&dyn Reader>, pairs:
 /// What reading all records that may be sent has shown.
 #[derive(Default)]
 struct Records {
+    load: Load,
+    /// Of the collection that is read.
     bytes: u64,
+    to_send: u64,
     problems: Problems,
     /// Records that do not fit into the memory that this process may use.
     large: Problems,
@@ -208,6 +211,7 @@ async fn scan_all(
     for at in 0..run.pairs.len() {
         let Run { pairs, tracker, .. } = &mut *run;
         let scanned = scan_one(context, target, capabilities, &mut pairs[at], &mut records, tracker).await;
+        records.load.add(std::mem::take(&mut records.bytes), std::mem::take(&mut records.to_send));
         broken.take(context, run, at, scanned).await?;
     }
     broken.leave_out(run)?;

@@ -93,7 +93,7 @@ impl Tracker {
             Stage::Preflight => 0,
             Stage::Verifying if self.only_compares => 0,
             Stage::Copying => of.saturating_sub(total),
-            Stage::Verifying | Stage::Repairing => of,
+            Stage::Indexing | Stage::Verifying | Stage::Repairing => of,
         };
         self.now = Progress { stage, total, done: done.max(self.now.done), of, percent, ..Progress::default() };
         self.publish(Instant::now());
@@ -159,6 +159,7 @@ fn percent(progress: &Progress) -> u8 {
     let percent = match progress.stage {
         Stage::Preflight => share(progress.records, progress.total, COPYING),
         Stage::Copying => COPYING + share(progress.done, progress.of, VERIFYING - COPYING),
+        Stage::Indexing => VERIFYING,
         Stage::Verifying => VERIFYING + share(progress.records, progress.total, LAST - VERIFYING),
         Stage::Repairing => LAST,
     };

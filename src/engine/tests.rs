@@ -2,6 +2,7 @@
 
 mod ends;
 mod exact;
+mod filled;
 mod holes;
 mod large;
 mod looks;

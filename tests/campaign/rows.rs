@@ -39,6 +39,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("kill-in-adaptive", "the same, adaptive pace", runner::KILLED, 25, runner::killed_in_adaptive),
     row("kill-out", "runner killed, into a folder, fixed pace", runner::KILLED, 25, runner::killed_out),
     row("kill-out-adaptive", "the same, adaptive pace", runner::KILLED, 25, runner::killed_out_adaptive),
+    row("kill-fill", "runner killed while it fills a new folder", runner::FILLING, 50, runner::killed_filling),
     row("term", "runner told to stop", runner::TOLD, 20, runner::told_to_stop),
     row("memory", "runner out of memory", runner::STARVED, 5, runner::out_of_memory),
     row("target-killed", "target server killed", servers::KILLED, 20, servers::target_killed),

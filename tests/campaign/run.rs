@@ -36,6 +36,8 @@ pub(crate) struct Run {
     /// `TMPDIR`, if it matters.
     pub(crate) scratch: Option<PathBuf>,
     pub(crate) is_in_process: bool,
+    /// Whether a new local target is filled by its files.
+    pub(crate) fills: bool,
     /// A fault point, what happens there, and at which visit: `target.add.after:kill:2`.
     pub(crate) fault: Option<String>,
 }
@@ -88,6 +90,7 @@ impl Run {
             version,
             scratch: None,
             is_in_process: false,
+            fills: false,
             fault: None,
         }
     }
@@ -104,6 +107,9 @@ impl Run {
         if !target.starts_with("http") {
             let writer = if self.version == NEW { "server" } else { self.version };
             command = command.args(["--chroma-bin".as_ref(), env(writer).chroma().as_os_str()]);
+        }
+        if self.fills {
+            command = command.args(["--fill", "files"]);
         }
         if let Some(fault) = &self.fault {
             command = command.env(memory_migration_operator::faults::VARIABLE, fault);

@@ -20,6 +20,8 @@
     lose-document COLLECTION ID takes a record's document out of embedding_metadata, but not out of the full-text table
     bad-page BTREE [KIND]       makes the middle page of a table or index unreadable; of these KINDs (leaf or internal)
     space SPACE COLLECTION [everywhere]   sets the distance in the metadata of the VECTOR segment, and in the collection's
+    pickle COLLECTION HOW       makes one entry of the mapping contradict another (two-ids, five-missing), or odd (negative, huge, text,
+                                nameless)
     foreign-pickle COLLECTION   replaces the mapping by a pickle that would make the file `executed` beside the store
 
 COLLECTION is a name of the default tenant and database.
@@ -180,6 +182,27 @@ def lose_vector(store, collection, id_):
         tables.execute("delete from embeddings_queue where topic like ? and id = ?", (topic, id_))
 
 
+def odd_pickle(store, collection, how):
+    path = hnsw_file(store, collection, "index_metadata.pickle")
+    with open(path, "rb") as file:
+        mapping = Mapping(file).load()
+    fields = mapping if isinstance(mapping, dict) else mapping.__dict__
+    labels, ids = fields["id_to_label"], fields["label_to_id"]
+    first, second, *others = sorted(labels)
+    if how == "two-ids":
+        labels[first] = labels[second]
+    elif how == "five-missing":
+        for id_ in others[:5]:
+            del labels[id_]
+    elif how == "nameless":
+        ids[labels[first]] = 5
+    else:
+        del ids[labels[first]]
+        labels[first] = {"negative": -1, "huge": 1 << 70, "text": "one"}[how]
+        ids[labels[first]] = first
+    write_mapping(path, mapping)
+
+
 def truncate_database(store, size):
     os.truncate(database(store), int(size))
 
@@ -327,6 +350,7 @@ HOW = {
     "truncate": truncate,
     "tear": tear,
     "foreign-pickle": foreign_pickle,
+    "pickle": odd_pickle,
     "swap-index": swap_index,
     "tear-database": tear_database,
     "flip-journal": flip_journal,

@@ -10,6 +10,9 @@
     nan         makes the collection `numbers`, whose metadata holds NaN and infinity (0.4 to 0.6 take them)
     nan-vector  makes the collection `teeth` with 3 records, and prints which of 3 more with NaN or infinity in their vector
                 Chroma took
+    twins       makes the collections `one`, `two` and `turned` with the ids `id0` to `id29`, 3 components and vectors of their
+                own; `turned` in the opposite order. All are in their indexes
+    retag       changes the metadata of all records of `one`
     read        prints, for each collection, what the client reads: vectors by id, and the distance of `id0` from [3, 4, 0]
     integers    makes max_seq_id of 0.6 hold integers, as a repair tool did before Chroma's own migration to 1.x
 
@@ -113,6 +116,27 @@ def nan_vector(client):
     print(json.dumps(taken))
 
 
+def twins(client):
+    for seed, name in enumerate(["one", "two", "turned"]):
+        small = {"sync_threshold": 10, "batch_size": 5}
+        if MODERN:
+            how = {"configuration": {"hnsw": {"space": "l2", **small}}}
+        else:
+            how = {"metadata": {"hnsw:space": "l2", **{f"hnsw:{key}": value for key, value in small.items()}}}
+        collection = client.create_collection(name, embedding_function=None, **how)
+        ids = [f"id{n}" for n in range(30)]
+        for id_, vector in zip(reversed(ids) if name == "turned" else ids, vectors(30, 3, 10 + seed)):
+            collection.add(ids=[id_], embeddings=[vector], metadatas=[{"n": 1}])
+        collection.query(query_embeddings=[[1.0, 2.0, 3.0]], n_results=1)
+
+
+def retag(client):
+    collection = client.get_collection("one", embedding_function=None)
+    ids = [f"id{n}" for n in range(30)]
+    collection.update(ids=ids, metadatas=[{"n": 2}] * 30)
+    collection.query(query_embeddings=[[1.0, 2.0, 3.0]], n_results=1)
+
+
 def read(client):
     found = {}
     for collection in client.list_collections():
@@ -147,7 +171,7 @@ def main():
             continue
         client = client or chromadb.PersistentClient(store, settings=settings)
         arguments = [steps.pop(0) for _ in range({"ef-search": 1, "many": 1, "large": 2}.get(step, 0))]
-        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "large": large, "nan": nan, "nan-vector": nan_vector, "read": read}[step](client, *arguments)
+        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "large": large, "nan": nan, "nan-vector": nan_vector, "twins": twins, "retag": retag, "read": read}[step](client, *arguments)
     if client:
         client._system.stop()
 

@@ -87,6 +87,12 @@ impl Migration {
         self
     }
 
+    /// As a user who has asked for what cannot be: exit 2, with this sentence.
+    #[track_caller]
+    pub(crate) fn usage(self, text: &str) {
+        self.command.run().code(2).stderr(text);
+    }
+
     /// Runs it, asserts its exit code and what holds of every report, and returns the report.
     #[track_caller]
     pub(crate) fn ends(self, code: i32) -> Report {

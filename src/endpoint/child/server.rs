@@ -142,6 +142,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Whether it runs.
+    pub fn is_up(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits until it ends by itself, which it should not, and tells why.
     pub async fn ended(&mut self) -> Error {
         match self.child.wait().await {

@@ -158,6 +158,7 @@ impl Scan<'_> {
         let overwrite = self.context.options.on_conflict == OnConflict::Overwrite;
         if plan == Plan::New || (plan == Plan::Conflict && overwrite) {
             seen.bytes += window::record_bytes(record) as u64;
+            seen.to_send += 1;
             if let Some(why) = sendable::problem(record, pair, self.capabilities) {
                 seen.problems.add(&pair.source_words(), &id, &why);
             }

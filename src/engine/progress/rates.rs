@@ -28,6 +28,8 @@ impl Rates {
         let number = match stage {
             Stage::Preflight => &mut point.preflight,
             Stage::Copying => &mut point.copying,
+            // the server's work on records that were counted when they were written
+            Stage::Indexing => return,
             Stage::Verifying => &mut point.verifying,
             Stage::Repairing => &mut point.repairing,
         };

@@ -74,6 +74,10 @@ pub struct Index {
     pub is_derived: bool,
     /// What the rows say of the distance.
     pub evidence: Evidence,
+    /// For some ids the last change that the index took of them; none from Chroma 1.0 on.
+    pub changes: Vec<(String, i64)>,
+    /// Labels that were ever given, by the pickle's word.
+    given: Option<i64>,
 }
 
 /// The row of an id.
@@ -153,12 +157,16 @@ impl Index {
         let path = folder.join(PICKLE);
         let header = Header { count: 0, row_len: 0, label_offset: 0, data_offset: 0, dimension: 0 };
         let data = File::open(&path).map_err(|e| io_error("open", &path, e))?;
-        let evidence = Evidence::default();
-        Ok(Self { header, rows: Table::default(), data, path, max_seq_id, flawed: None, is_derived: false, evidence })
+        let (rows, flawed, is_derived) = (Table::default(), None, false);
+        let (evidence, changes, given) = (Evidence::default(), Vec::new(), None);
+        Ok(Self { header, rows, data, path, max_seq_id, flawed, is_derived, evidence, changes, given })
     }
 
     /// Whether the pickle names the id.
-    fn knows(&self, id: &str) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn knows(&self, id: &str) -> io::Result<bool> {
         self.rows.position(id.as_bytes()).map(|place| place.is_some())
     }
 
@@ -170,6 +178,9 @@ impl Index {
         let Some(value) = self.rows.value(id.as_bytes())? else {
             return Ok(Err(format!("its vector is neither in the write-ahead log nor in the index ({PICKLE})")));
         };
+        if value.is_empty() {
+            return Ok(Err(format!("its vector is lost: {PICKLE} is damaged, and does not say one label for it")));
+        }
         Ok(match unpacked(&value) {
             Some((_, 1, Some(found))) if !found.row.deleted => Ok(found),
             Some((label, 1, Some(found))) => {
@@ -185,6 +196,24 @@ impl Index {
             Some((label, many, _)) => Err(format!("its vector (label {label}) has {many} rows in {DATA}")),
             None => return Err(io::Error::new(io::ErrorKind::InvalidData, "a scratch file was changed")),
         })
+    }
+
+    /// At most so many of its ids, from all over the index.
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn some_ids(&self, most: usize) -> io::Result<Vec<String>> {
+        let (all, most) = (self.rows.len(), most.max(1));
+        let places = (0..all.min(most)).map(|n| n * all / all.min(most));
+        let id = |place| Ok(String::from_utf8_lossy(&self.rows.key(place)?).into_owned());
+        places.map(id).collect()
+    }
+
+    /// How many labels were ever given by the pickle's word, and how many rows there are by the header's, where these differ.
+    #[must_use]
+    pub fn uneven(&self) -> Option<(i64, u64)> {
+        let given = self.given.filter(|_| self.flawed.is_none() && !self.rows.is_empty())?;
+        (u64::try_from(given) != Ok(self.header.count)).then_some((given, self.header.count))
     }
 
     /// Reads the vectors of these rows, which are sorted by number, each with its norm where the index is a cosine one;

@@ -4,8 +4,11 @@
 pub mod audit;
 mod collections;
 mod core;
+pub mod dimension;
+pub mod foreign;
 pub mod indexes;
 pub mod rows;
+pub mod segments;
 pub mod sizes;
 pub mod state;
 pub mod window;

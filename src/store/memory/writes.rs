@@ -8,7 +8,7 @@ use tokio_util::bytes::Bytes;
 use super::{Change, Fault, MemoryStore, collection};
 use crate::chroma::{Capabilities, NewCollection};
 use crate::model::{Collection, Error, Metadata, Record, Result};
-use crate::store::{Amendment, Finding, Reader, Target, Writer};
+use crate::store::{Amendment, Finding, Load, Reader, Target, Writer};
 
 #[async_trait]
 impl Writer for MemoryStore {
@@ -121,7 +121,7 @@ impl Target for MemoryStore {
         Ok(Writer::capabilities(self))
     }
 
-    async fn checks(&self, _bytes: u64) -> Result<Vec<Finding>> {
+    async fn checks(&self, _load: Load) -> Result<Vec<Finding>> {
         Ok(Vec::new())
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::{cleared, filled};
-use crate::campaign::bench::{Bench, conflicts};
+use crate::campaign::bench::{Bench, NEW, conflicts};
 use crate::campaign::memories::{Truth, memories};
 use crate::campaign::run::{Ended, LIMIT, Run};
 use crate::campaign::trial::{Outcome, Trial};
@@ -13,6 +13,7 @@ use crate::support::dice::Dice;
 
 pub(crate) const KILLED: &str =
     "SIGKILL at a random moment, in every third trial also during the rerun; Overwrite, of 60 records";
+pub(crate) const FILLING: &str = "SIGKILL at a random moment, in every third trial also during the rerun; --fill files";
 pub(crate) const STARVED: &str = "its address space may not grow from a random moment on (prlimit), documents of 100 KB; it aborts, or \
                                   ends with an error";
 pub(crate) const TOLD: &str = "SIGTERM at a random moment; Overwrite, of 60 records";
@@ -134,6 +135,25 @@ fn into_folder(bench: &mut Bench, dice: &mut Dice, n: usize, (row, is_adaptive, 
     stopped(&mut trial, dice, usual, signal);
     if signal == Signal::KILL && n % 3 == 2 {
         stopped(&mut trial, dice, usual, signal);
+    }
+    let outcome = trial.recovers();
+    cleared(bench, pair, &name, outcome)
+}
+
+/// A new folder that is filled by its files.
+pub(crate) fn killed_filling(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
+    let pair = bench.pair(NEW);
+    let name = format!("kill-fill-{n}");
+    // more than a server keeps in its log alone
+    let (_, source) = filled(&pair, &name, 1100 + dice.below(300), dice);
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("store");
+    let target = folder.to_str().unwrap().to_owned();
+    let run = Run { fills: true, ..Run::new(&pair.source.server.url, &target, (&name, "generated"), NEW) };
+    let usual = usual(bench, "kill-fill", &run, || std::fs::remove_dir_all(&folder).is_ok(), || ());
+    let mut trial = Trial::new(bench, run, Truth::of(&source), &target);
+    for _ in 0..=usize::from(n % 3 == 2) {
+        stopped(&mut trial, dice, usual, Signal::KILL);
     }
     let outcome = trial.recovers();
     cleared(bench, pair, &name, outcome)

@@ -211,6 +211,8 @@ pub struct Evidence {
     pub foreign: u64,
     /// Rows that are neither of unit length nor zero: in a cosine index vectors whose squares leave the range of f32.
     pub long: u64,
+    /// Unit rows whose norm is none: in a cosine index these are not the norms of its rows.
+    pub unnormed: u64,
     /// Unit rows whose norm is not 1, which nothing but cosine makes.
     pub scaled: u64,
 }
@@ -232,6 +234,17 @@ impl Doubt {
     pub const fn is_clear(&self) -> bool {
         self.rows.saturating_mul(2) > self.of
     }
+
+    /// It, in words.
+    #[must_use]
+    pub fn spoken(self) -> String {
+        let rows = format!("{} of {} rows of its index", self.rows, self.of);
+        if self.cosine {
+            format!("{rows} are unit vectors with their lengths apart, as only cosine makes them")
+        } else {
+            format!("{rows} are not what cosine makes")
+        }
+    }
 }
 
 impl Evidence {
@@ -239,13 +252,15 @@ impl Evidence {
     pub fn take(&mut self, square: f64, norm: f32) {
         self.rows += 1;
         let is_unit = (0.99..1.01).contains(&square);
-        let has_norm = norm.is_finite() && norm > 0.0;
+        // no sum of squares has so small a root that it is no normal number
+        let has_norm = norm.is_normal() && norm > 0.0;
         // below and above, squares leave the range of f32: the engine itself breaks such vectors
         let is_ordinary = norm > 1e-15 && norm < 1e15;
         let is_foreign = (is_unit && !has_norm) || (norm == 0.0 && square > 0.0) || norm < 0.0;
         let is_long = square > 0.0 && !is_unit;
         self.foreign += u64::from(is_foreign || (is_ordinary && is_long) || norm.is_nan());
         self.long += u64::from(is_long);
+        self.unnormed += u64::from(is_unit && !has_norm);
         self.scaled += u64::from(is_unit && is_ordinary && (norm - 1.0).abs() > 1e-3);
     }
 

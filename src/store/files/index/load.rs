@@ -59,7 +59,9 @@ impl Vectors {
             Err(what) => return broken(Wrong { file: path, what: format!("is damaged: {what}") }, None),
         };
         if metadata.labels.is_empty() {
-            return Ok(Self::Index(Box::new(Index::empty(folder, metadata.max_seq_id)?)));
+            let mut index = Index::empty(folder, metadata.max_seq_id)?;
+            index.flawed = metadata.flawed.map(|what| Wrong { file: path, what: format!("is damaged: {what}") });
+            return Ok(Self::Index(Box::new(index)));
         }
         let scanned = scanned.map_err(|_| io_error("scan", folder, io::Error::other("a thread panicked")))??;
         let fitting = scanned.and_then(|scanned| fits(&scanned.header, metadata.dimension).map(|()| scanned));
@@ -71,12 +73,26 @@ impl Vectors {
             believed => without_header(folder, believed, said.as_ref(), &metadata, shape)?,
         };
         Ok(match (joined, said) {
-            (Some(joined), _) => Self::Index(Box::new(joined.into_index(folder, max_seq_id))),
+            (Some(mut joined), _) => {
+                joined.flawed = both(joined.flawed, metadata.flawed);
+                let mut index = joined.into_index(folder, max_seq_id);
+                (index.changes, index.given) = (metadata.changes, metadata.total);
+                Self::Index(Box::new(index))
+            }
             (None, said) => {
                 let (file, what) = said.unwrap_or((HEADER, "is damaged".to_owned()));
                 Self::Broken { wrong: Wrong { file: folder.join(file), what }, max_seq_id }
             }
         })
+    }
+}
+
+/// What is wrong with the rows, and what of the pickle, as one.
+fn both(rows: Option<Named>, pickle: Option<String>) -> Option<Named> {
+    match (rows, pickle) {
+        (rows, None) => rows,
+        (None, Some(what)) => Some(damaged((PICKLE, what))),
+        (Some((file, said)), Some(what)) => Some((file, format!("{said}; and of {PICKLE}, {what}"))),
     }
 }
 
@@ -115,13 +131,14 @@ impl Joined {
 
     /// Whether nothing speaks against header and rows.
     fn is_whole(&self, labels: &Labels) -> bool {
-        self.flawed.is_none() && self.found == labels.len()
+        self.flawed.is_none() && self.found == labels.certain()
     }
 
     fn into_index(self, folder: &Path, max_seq_id: Option<i64>) -> Index {
         let Self { header, by_id, found: _, data, flawed, is_short: _, is_derived, evidence } = self;
         let flawed = flawed.map(|(file, what)| Wrong { file: folder.join(file), what });
-        Index { header, rows: by_id, data, path: folder.join(DATA), max_seq_id, flawed, is_derived, evidence }
+        let (path, changes, given) = (folder.join(DATA), Vec::new(), None);
+        Index { header, rows: by_id, data, path, max_seq_id, flawed, is_derived, evidence, changes, given }
     }
 }
 
@@ -134,7 +151,7 @@ fn without_header(
     shape: Shape,
 ) -> Result<Option<Joined>, Error> {
     let Some(mut derived) = derived(folder, metadata, shape)? else { return Ok(believed) };
-    let (ids, found) = (metadata.labels.len(), derived.found);
+    let (ids, found) = (metadata.labels.certain(), derived.found);
     let what = match (&believed, said) {
         (Some(with), _) if found < with.found || (found == with.found && !with.is_short) => return Ok(believed),
         (Some(with), _) => {
@@ -179,7 +196,7 @@ fn derived(folder: &Path, metadata: &IndexMetadata, shape: Shape) -> Result<Opti
         let Ok(scanned) = read(folder, layout, shape.cosine)? else { continue };
         let joined = Joined::of(scanned, &metadata.labels)?;
         let speaks_against = shape.cosine && joined.evidence.doubt(true).is_some();
-        if joined.found * 2 > metadata.labels.len() && !speaks_against {
+        if joined.found * 2 > metadata.labels.certain() && !speaks_against {
             return Ok(Some(joined));
         }
     }
@@ -292,14 +309,18 @@ fn packed(row: Row, norm: Option<f32>) -> Vec<u8> {
     bytes
 }
 
-/// By id: its label, how many rows have that, and the first of these as [`packed`]; and how many ids have one row.
+/// By id: its label, how many rows have that, and the first of these as [`packed`], or nothing where its label is in doubt;
+/// and how many ids have one row.
 fn join(labels: &Labels, rows: Sorter) -> io::Result<(Table, usize)> {
-    let mut ids = Sorter::default();
+    let (mut ids, mut by_id) = (Sorter::default(), Sorter::default());
     let mut walk = labels.walk();
     while let Some((id, label)) = walk.next()? {
-        ids.push(&u64::from(label).to_be_bytes(), id)?;
+        match label {
+            Some(label) => ids.push(&u64::from(label).to_be_bytes(), id)?,
+            None => by_id.push(id, &[])?,
+        }
     }
-    let (mut ids, mut rows, mut by_id, mut found) = (ids.sort()?, rows.sort()?, Sorter::default(), 0);
+    let (mut ids, mut rows, mut found) = (ids.sort()?, rows.sort()?, 0);
     let mut row = rows.next()?;
     while let Some((label, id)) = ids.next()? {
         while row.is_some_and(|(other, _)| other < label) {

@@ -1,12 +1,12 @@
 //! `index_metadata.pickle`: a dict (Chroma 1.x) or a `PersistentData` object (up to 0.6), and nothing else of pickle.
 //! Never imports, calls or builds anything; every opcode outside the few that Chroma writes is an error.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
 use super::labels::{Labels, Map};
 use crate::scratch::{Column, HELD_BYTES, Spool};
 
+mod meaning;
 mod value;
 use value::{PACKED, Value};
 
@@ -28,6 +28,10 @@ pub struct IndexMetadata {
     pub total: Option<i64>,
     /// Ids and their labels.
     pub labels: Labels,
+    /// For some ids the last change that the index took of them; only Chroma up to 0.6 keeps it.
+    pub changes: Vec<(String, i64)>,
+    /// What of the rest is not as Chroma writes it, in a sentence about the file.
+    pub flawed: Option<String>,
 }
 
 /// Reads the file's content. An inner error is a sentence that says what is wrong and at which byte.
@@ -48,11 +52,23 @@ pub fn parse(input: impl BufRead, len: u64) -> io::Result<Result<IndexMetadata, 
     if let Some(error) = machine.scratch {
         return Err(error);
     }
-    let ([dimension, max_seq_id, total], [forward, backward]) = match found {
+    let Root { numbers: [dimension, max_seq_id, total], maps: [forward, backward], odd } = match found {
         Ok(found) => found,
         Err(what) => return Ok(Err(what)),
     };
-    Ok(Labels::of(forward, backward)?.map(|labels| IndexMetadata { dimension, max_seq_id, total, labels }))
+    let labels = Labels::of(forward, backward)?;
+    let flawed: Vec<String> = labels.doubt().map(str::to_owned).into_iter().chain(odd).collect();
+    let flawed = (!flawed.is_empty()).then(|| flawed.join(", and "));
+    Ok(Ok(IndexMetadata { dimension, max_seq_id, total, labels, changes: machine.changes, flawed }))
+}
+
+/// What the pickled value holds.
+struct Root {
+    /// `dimensionality`, `max_seq_id`, `total_elements_added`.
+    numbers: [Option<i64>; 3],
+    maps: [Map; 2],
+    /// Numbers that are none.
+    odd: Option<String>,
 }
 
 /// Reads opcode by opcode. Memory is bounded: texts, memo and maps go to scratch space.
@@ -67,17 +83,16 @@ struct Machine<R> {
     texts: Spool,
     text_count: usize,
     dicts: Vec<Vec<(Value, Value)>>,
-    /// Ids to labels, and labels to ids, each with the number of its dict.
+    /// `id_to_label` and `label_to_id`, each with the number of its dict.
     maps: [Option<(u32, Map)>; 2],
     /// The dict that BUILD gave to the object.
     state: Option<u32>,
     small: usize,
+    /// Some entries of `id_to_seq_id`.
+    changes: Vec<(String, i64)>,
     /// Why the scratch space failed.
     scratch: Option<io::Error>,
 }
-
-/// The names of [`Machine::maps`].
-const MAPS: [&str; 2] = ["id_to_label", "label_to_id"];
 
 impl<R: Read> Machine<R> {
     fn new(input: R, len: u64) -> Self {
@@ -95,6 +110,7 @@ impl<R: Read> Machine<R> {
             maps: [None, None],
             state: None,
             small: 0,
+            changes: Vec::new(),
             scratch: None,
         }
     }
@@ -125,6 +141,8 @@ impl<R: Read> Machine<R> {
             b'M' => self.bytes().map(|b| self.stack.push(Value::Int(i64::from(u16::from_le_bytes(b)))))?,
             b'J' => self.bytes().map(|b| self.stack.push(Value::Int(i64::from(i32::from_le_bytes(b)))))?,
             0x8a => self.long()?,
+            b'G' => self.bytes::<8>().map(|_| self.stack.push(Value::Other))?,
+            0x88 | 0x89 => self.stack.push(Value::Other),
             0x8c => self.bytes().map(|[n]| u64::from(n)).and_then(|n| self.string(n))?,
             b'X' => self.bytes().map(|b| u64::from(u32::from_le_bytes(b))).and_then(|n| self.string(n))?,
             0x8d => self.bytes().map(u64::from_le_bytes).and_then(|n| self.string(n))?,
@@ -196,14 +214,11 @@ impl<R: Read> Machine<R> {
 
     fn long(&mut self) -> Result<(), String> {
         let [len] = self.bytes()?;
-        let mut bytes = [0u8; 8];
-        let target = bytes.get_mut(..usize::from(len)).ok_or("it holds an integer of more than 8 bytes")?;
+        let mut bytes = [0u8; 255];
+        let target = bytes.get_mut(..usize::from(len)).unwrap_or_default();
         self.input.read_exact(target).map_err(|e| format!("it ends too early ({e})"))?;
         self.position += u64::from(len);
-        if len > 0 && target.last().is_some_and(|b| b & 0x80 != 0) {
-            bytes.iter_mut().skip(usize::from(len)).for_each(|b| *b = 0xff);
-        }
-        self.stack.push(Value::Int(i64::from_le_bytes(bytes)));
+        self.stack.push(Value::long(target));
         Ok(())
     }
 
@@ -265,46 +280,6 @@ impl<R: Read> Machine<R> {
         self.store(&items)
     }
 
-    fn store(&mut self, items: &[Value]) -> Result<(), String> {
-        let Some(Value::Dict(number)) = self.stack.last() else {
-            return Err("items are set on what is no dict".to_owned());
-        };
-        if !items.len().is_multiple_of(2) {
-            return Err("a key has no value".to_owned());
-        }
-        let number = *number;
-        let owner = match self.stack.len().checked_sub(2).and_then(|n| self.stack.get(n)).copied() {
-            Some(owner @ Value::Text { len, .. }) if len as usize <= "id_to_seq_id".len() => self.text(owner)?,
-            _ => String::new(),
-        };
-        if let Some(which) = MAPS.iter().position(|name| *name == owner) {
-            return items.chunks_exact(2).try_for_each(|pair| self.map(which, number, pair[0], pair[1]));
-        }
-        // The third map is not needed, and is as large as the others.
-        if owner == "id_to_seq_id" {
-            return Ok(());
-        }
-        let dict = self.dicts.get_mut(number as usize).ok_or("an unknown dict")?;
-        dict.extend(items.chunks_exact(2).map(|pair| (pair[0], pair[1])));
-        if dict.len() > MAX_SMALL { Err("it has more parts than Chroma writes".to_owned()) } else { Ok(()) }
-    }
-
-    /// Takes one item of a map.
-    fn map(&mut self, which: usize, dict: u32, key: Value, value: Value) -> Result<(), String> {
-        let (id, label) = if which == 0 { (key, value) } else { (value, key) };
-        let (Value::Text { .. }, Value::Int(label)) = (id, label) else {
-            return Err("its maps hold other things than ids and labels".to_owned());
-        };
-        let label = u32::try_from(label).map_err(|_| format!("label {label} is out of range"))?;
-        let id = self.text(id)?;
-        let (known, map) = self.maps[which].get_or_insert_with(|| (dict, Map::default()));
-        if *known != dict {
-            return Err(format!("it has two maps {}", MAPS[which]));
-        }
-        let pushed = map.push(&id, label);
-        self.kept(pushed)
-    }
-
     fn line(&mut self) -> Result<String, String> {
         let mut line = Vec::new();
         loop {
@@ -354,47 +329,6 @@ impl<R: Read> Machine<R> {
             _ => Err("it builds what Chroma never writes".to_owned()),
         }
     }
-
-    /// The text of a value; empty for one that is none.
-    fn text(&mut self, value: Value) -> Result<String, String> {
-        let Value::Text { start, len } = value else { return Ok(String::new()) };
-        let mut bytes = vec![0; len as usize];
-        let read = self.texts.read_at(start, &mut bytes);
-        self.kept(read)?;
-        String::from_utf8(bytes).map_err(|e| e.to_string())
-    }
-
-    /// Takes the known attributes out of the root: numbers, and both maps.
-    fn finish(&mut self, root: Value) -> Result<([Option<i64>; 3], [Map; 2]), String> {
-        let ((Value::Dict(number), None) | (Value::Object, Some(number))) = (root, self.state) else {
-            return Err("it holds neither a dict nor a PersistentData object".to_owned());
-        };
-        let mut attributes = BTreeMap::new();
-        for (key, value) in self.dicts.get(number as usize).cloned().unwrap_or_default() {
-            attributes.insert(self.text(key)?, value);
-        }
-        let integer = |name: &str| match attributes.get(name) {
-            None | Some(Value::None) => Ok(None),
-            Some(Value::Int(n)) => Ok(Some(*n)),
-            Some(_) => Err(format!("its {name} is no integer")),
-        };
-        let map = |name: &str| match attributes.get(name) {
-            Some(Value::Dict(dict)) => Ok(*dict),
-            _ => Err(format!("its {name} is missing")),
-        };
-        let numbers =
-            [integer("dimensionality")?, integer("max_seq_id")?, integer("total_elements_added").ok().flatten()];
-        Ok((numbers, [self.taken(0, map(MAPS[0])?)?, self.taken(1, map(MAPS[1])?)?]))
-    }
-
-    /// The items of a map, which are those of this dict.
-    fn taken(&mut self, which: usize, dict: u32) -> Result<Map, String> {
-        match self.maps[which].take() {
-            Some((known, map)) if known == dict => Ok(map),
-            None if self.dicts.get(dict as usize).is_some_and(Vec::is_empty) => Ok(Map::default()),
-            _ => Err(format!("its {} is not where Chroma writes it", MAPS[which])),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -429,8 +363,8 @@ mod tests {
     fn the_dict_of_1_x_is_read() {
         let found = read(DICT).unwrap();
         let mut walk = found.labels.walk();
-        assert_eq!(walk.next().unwrap(), Some((b"id1".as_slice(), 2)));
-        assert_eq!(walk.next().unwrap(), Some(("😀\n\"x".as_bytes(), 21)));
+        assert_eq!(walk.next().unwrap(), Some((b"id1".as_slice(), Some(2))));
+        assert_eq!(walk.next().unwrap(), Some(("😀\n\"x".as_bytes(), Some(21))));
         assert_eq!(walk.next().unwrap(), None);
         assert_eq!((found.dimension, found.max_seq_id), (None, None));
         assert!(read(EMPTY).unwrap().labels.is_empty());
@@ -452,18 +386,54 @@ mod tests {
         assert!(read(&call).unwrap_err().contains("opcode 0x52"));
     }
 
+    /// One entry that contradicts another cost the whole index.
     #[test]
-    fn maps_that_contradict_each_other_are_refused() {
+    fn maps_that_contradict_each_other_cost_the_ids_that_they_contradict_each_other_about() {
+        let label = |bytes: &[u8], id: &str| read(bytes).unwrap().labels.get(id).unwrap();
         let other = replaced(OBJECT, b"(K\x06h\x09", b"(K\x07h\x09");
-        assert!(read(&other).unwrap_err().contains("contradict each other at label 6"));
+        assert_eq!((label(&other, "id6"), label(&other, "nomd")), (None, Some(35)));
+        assert!(read(&other).unwrap().flawed.unwrap().contains("one label for 1 id of 2 (the first is \"id6\")"));
         let twice = replaced(DICT, b"J\x15\0\0\0uX\x0b\0\0\0label", b"J\x02\0\0\0uX\x0b\0\0\0label");
-        assert!(read(&twice).is_err());
+        assert_eq!((label(&twice, "id1"), label(&twice, "😀\n\"x")), (None, None));
         let of_both = replaced(&twice, b"J\x15\0\0\0X\x07", b"J\x02\0\0\0X\x07");
-        assert!(read(&of_both).unwrap_err().contains("gives label 2 to two ids"));
+        assert!(read(&of_both).unwrap().flawed.unwrap().contains("2 ids of 2"));
         let same = replaced(OBJECT, b"\x8c\x04nomd", b"\x8c\x03id6");
-        assert!(read(&same).unwrap_err().contains("the id \"id6\" twice"));
+        assert_eq!((label(&same, "id6"), read(&same).unwrap().labels.len()), (None, 1));
         let fewer = replaced(DICT, b"J\x15\0\0\0X\x07\0\0\0\xf0\x9f\x98\x80\n\"xuX\x0c", b"uX\x0c");
-        assert!(read(&fewer).unwrap_err().contains("2 ids to labels but 1 labels to ids"));
+        assert_eq!((label(&fewer, "id1"), label(&fewer, "😀\n\"x")), (Some(2), None));
+        assert_eq!(read(&fewer).unwrap().labels.certain(), 1);
+    }
+
+    #[test]
+    fn an_odd_label_costs_its_id_and_no_other() {
+        let odd: [&[u8]; 6] = [
+            b"J\xff\xff\xff\xff",            // -1
+            b"\x8a\x09\0\0\0\0\0\0\0\0\x01", // 2^64
+            b"\x8a\x05\0\0\0\0\x01",         // 2^32
+            b"X\x01\0\0\0a",
+            b"G\x40\0\0\0\0\0\0\0", // 2.0
+            b"\x88",                // True
+        ];
+        for odd in odd {
+            let bytes = replaced(DICT, b"id1J\x02\0\0\0", &[b"id1".as_slice(), odd].concat());
+            let found = read(&bytes).unwrap();
+            assert_eq!((found.labels.get("id1").unwrap(), found.labels.certain()), (None, 1), "{odd:?}");
+            assert!(found.flawed.unwrap().contains("one label for 1 id of 2"), "{odd:?}");
+        }
+        // an id that is no text, and a number that is none
+        let nameless = replaced(DICT, b"X\x03\0\0\0id1J\x02", b"J\x09\0\0\0J\x02");
+        assert!(read(&nameless).unwrap().flawed.unwrap().contains("1 of its ids are no text"));
+        let odd = replaced(DICT, b"dimensionalityN", b"dimensionalityX\x01\0\0\0a");
+        let found = read(&odd).unwrap();
+        assert_eq!((found.dimension, found.labels.certain()), (None, 2));
+        assert_eq!(found.flawed.as_deref(), Some("its dimensionality is no integer"));
+    }
+
+    #[test]
+    fn the_changes_that_an_older_index_took_are_kept() {
+        let found = read(OBJECT).unwrap();
+        assert_eq!(found.changes, [("id6".to_owned(), 4907), ("nomd".to_owned(), 549_755_813_887)]);
+        assert!(read(DICT).unwrap().changes.is_empty() && found.flawed.is_none());
     }
 
     #[test]

@@ -220,6 +220,23 @@ impl Overlay {
         Ok(found)
     }
 
+    /// At most so many ids of records of which the log says something.
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn some_ids(&self, most: usize) -> io::Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for table in [&self.effects, &*self.base] {
+            let mut entries = table.entries();
+            while ids.len() < most
+                && let Some((id, _)) = entries.next()?
+            {
+                ids.push(String::from_utf8_lossy(id).into_owned());
+            }
+        }
+        Ok(ids)
+    }
+
     /// Whether the log leaves the content of every record as it is.
     #[must_use]
     pub fn is_empty(&self) -> bool {

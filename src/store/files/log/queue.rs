@@ -91,7 +91,7 @@ impl Content {
         Ok(())
     }
 
-    /// As [`Content::set`]; a value that cannot be read is left out.
+    /// As [`Content::set`]; what has no value is left out.
     ///
     /// # Errors
     /// When a document or uri is no text.
@@ -99,7 +99,6 @@ impl Content {
         self.odd.extend(odd.map(|odd| (key.clone(), odd)));
         match value {
             Some(value) => self.set(key, value),
-            None if key == DOCUMENT || key == URI => Err(format!("its {key} has no value")),
             None => Ok(()),
         }
     }

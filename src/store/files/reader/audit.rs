@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
+use super::dimension::Settled;
 use super::indexes::{Indexes, Keep};
 use super::state::State;
-use crate::model::{Collection, Distance, Metadata, distance};
+use crate::model::Collection;
 use crate::scratch::Table;
 use crate::store::Remarks;
 use crate::store::files::index::hnsw::Doubt;
+use crate::store::files::index::stamps::Stamps;
 use crate::store::files::index::{Vectors, Wrong};
 use crate::store::files::log::overlay::Tally;
 use crate::store::files::sqlite::around::Pages;
@@ -71,6 +73,23 @@ pub struct Audit {
     pub is_cosine: Option<bool>,
     /// What the damage of the index does to records.
     pub lost: Option<Lost>,
+    /// The dimension of its vectors, if its row says another one.
+    pub dimension: Option<Settled>,
+    /// Whether its index is its own.
+    pub judged: Option<Judged>,
+    /// Records whose row has no number for their last change.
+    unnumbered: Seen,
+}
+
+/// What was found out about whose an index is.
+#[derive(Clone, Debug)]
+pub struct Judged {
+    /// The files.
+    pub of: Stamps,
+    /// Why it is another collection's, in a sentence without a subject.
+    pub foreign: Option<String>,
+    /// What speaks against it without saying that, in a sentence.
+    pub doubt: Option<String>,
 }
 
 /// What the damage of an index does to the records of a collection.
@@ -91,6 +110,8 @@ pub struct Said {
     pub unfound: Vec<String>,
     /// Its vector in the index is older than the log says.
     pub stale: Vec<String>,
+    /// Its row has no number for its last change.
+    pub unnumbered: Vec<String>,
     /// An odd metadata value of it: id, key, and what it is.
     pub odd: Vec<(String, String, Odd)>,
 }
@@ -99,7 +120,7 @@ impl Said {
     /// Whether there is nothing to say.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.unfound.is_empty() && self.stale.is_empty() && self.odd.is_empty()
+        self.unfound.is_empty() && self.stale.is_empty() && self.unnumbered.is_empty() && self.odd.is_empty()
     }
 }
 
@@ -127,9 +148,10 @@ impl Seen {
 impl Audit {
     /// Takes what a window has to say.
     pub fn take(&mut self, said: Said) {
-        let Said { unfound, stale, odd } = said;
+        let Said { unfound, stale, unnumbered, odd } = said;
         self.unfound.take(unfound);
         self.stale.take(stale);
+        self.unnumbered.take(unnumbered);
         for (id, key, odd) in odd {
             self.odd.take(id, key, odd);
         }
@@ -183,7 +205,7 @@ impl Shared {
 
 /// All that is to be said of a collection.
 #[must_use]
-pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared: &Shared) -> Remarks {
+pub fn remarks(collection: &Collection, state: &State, shared: &Shared) -> Remarks {
     let mut remarks = Remarks::default();
     let audit = shared.audit(&collection.id);
     if let Some(findings) = shared.check.get() {
@@ -191,6 +213,7 @@ pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared:
         remarks.damage.extend(texts(&findings, &state.segments.metadata));
     }
     remarks.damage.extend(shared.pages.told());
+    remarks.damage.extend(shared.pages.told_of([&state.segments.metadata, &state.segments.vector]));
     remarks.damage.extend(audit.settings.iter().cloned());
     remarks.damage.extend(audit.nameless.iter().map(|(_, what)| what.clone()));
     if let Some(what) = &audit.listing {
@@ -199,19 +222,28 @@ pub fn remarks(collection: &Collection, state: &State, space: &Metadata, shared:
     if let Some(which) = audit.unfound.named() {
         remarks.damage.push(format!("SQLite's index on embeddings does not find {which}, which the table has"));
     }
+    if let Some(which) = audit.unnumbered.named() {
+        remarks.damage.push(format!(
+            "SQLite's table embeddings has no number for the last change of {which}: up to the watermark of the tables, their rows \
+             were taken for up to date"
+        ));
+    }
+    remarks.damage.extend(state.segments.wrong.clone());
+    remarks.damage.extend(audit.judged.as_ref().and_then(|judged| judged.doubt.clone()));
     log(state, &audit, &mut remarks);
     remarks.partial = audit.odd.is_lossy() || audit.own.iter().any(|(_, odd)| odd.is_lost);
     remarks.notes.extend(audit.own.iter().map(|(key, odd)| odd::of_collection(key, odd)));
     remarks.notes.extend(audit.odd.told());
+    remarks.notes.extend(audit.dimension.map(Settled::told));
     if let Some(wrong) = state.wrong() {
-        index(&wrong, audit.lost, state.vectors.is_derived(), &mut remarks);
+        index(&wrong, audit.lost, &mut remarks);
     }
     // of a cut file the last rows may be of no record
     if let Vectors::Index(index) = &*state.vectors
         && index.flawed.is_none()
         && let Some(doubt) = index.evidence.doubt(state.shape.cosine)
     {
-        doubted(collection, space, doubt, &mut remarks);
+        doubted(collection, doubt, &mut remarks);
     }
     remarks
 }
@@ -267,16 +299,13 @@ fn log(state: &State, audit: &Audit, remarks: &mut Remarks) {
     }
 }
 
-/// A damaged index is a matter of the records that lost their vector by it. A layout that was derived is no header: it is
-/// said as damage, though every vector was read.
-fn index(Wrong { file, what }: &Wrong, lost: Option<Lost>, is_derived: bool, remarks: &mut Remarks) {
+/// A damaged index is a matter of the records that lost their vector by it: where each was read, nothing is lost.
+fn index(Wrong { file, what }: &Wrong, lost: Option<Lost>, remarks: &mut Remarks) {
     let said = format!("{} {what}", file.display());
     match lost {
-        Some(Lost { of, lost: 0, indexed }) if is_derived && indexed > 0 => {
-            remarks.damage.push(format!("{said}; the vectors of all {of} records were read"));
-        }
-        Some(Lost { of, lost: 0, .. }) => {
-            remarks.notes.push(format!("{said}; the vectors of all {of} records were found elsewhere"));
+        Some(Lost { of, lost: 0, indexed }) => {
+            let from = if indexed > 0 { "were read" } else { "were found elsewhere" };
+            remarks.notes.push(format!("{said}; the vectors of all {of} records {from}"));
         }
         Some(Lost { of, lost, .. }) => {
             remarks.damage.push(format!("{said}; the vectors of {lost} of {of} records cannot be read"));
@@ -285,24 +314,11 @@ fn index(Wrong { file, what }: &Wrong, lost: Option<Lost>, is_derived: bool, rem
     }
 }
 
-/// The rows of the index speak against the distance. If no document says what they say, nobody knows what is true.
-fn doubted(collection: &Collection, space: &Metadata, doubt: Doubt, remarks: &mut Remarks) {
-    let Collection { name, distance, schema, configuration, metadata, .. } = collection;
-    let rows = format!("{} of {} rows of its index", doubt.rows, doubt.of);
-    let what = if doubt.cosine {
-        format!("{rows} are unit vectors with their lengths apart, as only cosine makes them")
-    } else {
-        format!("{rows} are not what cosine makes")
-    };
-    let said = format!("collection {name:?} is declared {distance}, but {what}");
-    let agrees = |named: &Distance| (*named == Distance::Cosine) == doubt.cosine;
-    let named = distance::named(schema.as_ref(), configuration.as_ref(), &[space, metadata]);
-    if doubt.is_clear() && !named.iter().any(agrees) {
-        remarks.refusal = Some(format!(
-            "{said}, and none of its documents says so; open a copy of the store with the Chroma that wrote it, find out \
-             its distance, and migrate from that server"
-        ));
-    } else {
-        remarks.damage.push(format!("{said}: its vectors may be without their lengths"));
-    }
+/// The rows of the index speak against the distance, and perhaps a document does, too.
+fn doubted(collection: &Collection, doubt: Doubt, remarks: &mut Remarks) {
+    let Collection { name, distance, .. } = collection;
+    let what = doubt.spoken();
+    remarks.damage.push(format!(
+        "collection {name:?} is declared {distance}, but {what}: its vectors may be without their lengths"
+    ));
 }

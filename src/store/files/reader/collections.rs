@@ -1,16 +1,24 @@
 //! Collections as the tables describe them: settings, distance, and what is wrong with a row.
 //! Reads no record; the rows of an index only where no document tells the distance.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
+use super::audit::Shared;
 use super::core::Core;
-use super::state::{Segments, State};
+use super::dimension::{self, Settled};
+use super::segments::Segments;
+use super::state::State;
 use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
 use crate::store::files::index::{Shape, Vectors};
+use crate::store::files::sqlite::around::Around;
 use crate::store::files::sqlite::catalog::{Catalog, CollectionRow, OwnMetadata};
 use crate::store::files::sqlite::connection::failure;
+use crate::store::files::sqlite::lengths;
 use crate::store::files::sqlite::schema::{Client, Columns};
 use crate::store::files::system::{Attempt, Failure};
 use crate::store::odd::Odd;
@@ -24,6 +32,8 @@ struct Described {
     odd: Vec<(String, Odd)>,
     /// Where its distance is from, if the document that should say it cannot be read.
     distance: From,
+    /// The folder of its index, which need not be there.
+    folder: Option<PathBuf>,
 }
 
 /// Where a distance is from.
@@ -44,14 +54,17 @@ impl Core {
         let found: Vec<Described> = self.read(|db, columns, _| {
             let catalog = shared.catalog(db);
             let rows = catalog.collections(columns).map_err(|e| failure(&file, &e))?;
-            rows.into_iter().map(|row| of_row(catalog, &file, columns, row)).collect::<Attempt<_>>()
+            let found =
+                rows.into_iter().map(|row| of_row(catalog, &file, columns, row)).collect::<Attempt<Vec<_>>>()?;
+            let recent = lengths::recent(db).map_err(|e| failure(&file, &e))?;
+            found.into_iter().map(|one| sized(catalog, &file, one, &recent, &shared)).collect::<Attempt<_>>()
         })?;
         found.into_iter().map(|described| self.settled(described)).collect()
     }
 
     /// A collection, once its distance is found as far as anything tells it. What cannot be read of its row is kept.
     fn settled(&mut self, described: Described) -> Attempt<Collection> {
-        let Described { mut collection, wrong, odd, distance } = described;
+        let Described { mut collection, wrong, odd, distance, folder: _ } = described;
         let what = match distance {
             From::Truth => None,
             From::Hint => Some(format!("its distance, {}, was taken from what else is written of it", collection.distance)),
@@ -83,7 +96,7 @@ impl Core {
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
         let (segments, followed, neighbours) = self.read(|db, _, _| {
             let catalog = shared.catalog(db);
-            let segments = State::segments(catalog, &file, &collection.id, &collection.name)?;
+            let segments = Segments::of(catalog, &file, &collection.id, &collection.name)?;
             let followed = super::core::followed(catalog, &segments, &file)?;
             let neighbours = catalog.segment_neighbours(&segments.vector).map_err(|e| failure(&file, &e))?;
             Ok((segments, followed, neighbours.and_then(|n| u32::try_from(n).ok())))
@@ -103,9 +116,7 @@ impl Core {
         if let Some(error) = shared.pages.lost("databases") {
             return Err(Failure::Final(Error::Damaged {
                 file,
-                what: format!(
-                    "a page of the table databases cannot be read ({error}), so that not all names are known"
-                ),
+                what: format!("{error}, so that not all names are known"),
                 readable: "name each database, without a *; those on the other pages can be read".to_owned(),
             }));
         }
@@ -126,7 +137,7 @@ impl Core {
             // absence from a table that cannot be read is none
             Some(error) => Err(Failure::Final(Error::Damaged {
                 file: file.clone(),
-                what: format!("a page of the table {table} cannot be read ({error}), and {what} is not on the others"),
+                what: format!("{error}, and {what} is not in what is left of it"),
                 readable: "restore it from a backup, or save what is left with sqlite3's .recover on a copy".to_owned(),
             })),
             None if may_be_missing => Ok(()),
@@ -159,6 +170,30 @@ impl Core {
     }
 }
 
+/// With the dimension that its vectors have, if index and log agree on another one than its row says.
+fn sized(
+    catalog: Catalog<'_>,
+    file: &Path,
+    mut described: Described,
+    recent: &HashMap<String, i64>,
+    shared: &Shared,
+) -> Attempt<Described> {
+    let Described { collection, folder, .. } = &mut described;
+    if let (Some(said), Some(folder)) = (collection.dimension, &*folder) {
+        let known = shared.audit(&collection.id).dimension.filter(|known| known.said == said);
+        let recent = recent.get(&collection.id).copied();
+        let settled: Option<Settled> = match known {
+            Some(known) => Some(known),
+            None => {
+                dimension::settled(catalog.db, folder, &collection.id, said, recent)?.map_err(|e| failure(file, &e))?
+            }
+        };
+        collection.dimension = settled.map_or(Some(said), |settled| Some(settled.really));
+        shared.amend(&collection.id, |audit| audit.dimension = settled);
+    }
+    Ok(described)
+}
+
 /// A collection by its row. What is wrong with the row is a matter of this collection alone: it is named, and the others
 /// are read.
 fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Described> {
@@ -168,7 +203,7 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         unreadable.push("has an id that is no text, by which nothing of it can be found".to_owned());
     }
     let mut json = |text: &Option<String>, column: &str| {
-        let parsed = text.as_deref().map(serde_json::from_str::<serde_json::Value>).transpose();
+        let parsed = text.as_deref().map(serde_json::from_str::<Json>).transpose();
         parsed.map_err(|e| wrong.push(format!("has a {column} that is no JSON ({e})")))
     };
     let (configuration, schema) = (json(&row.configuration, "config_json_str"), json(&row.schema, "schema_str"));
@@ -182,35 +217,25 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         wrong.push(format!("has the dimension {}", row.dimension.unwrap_or_default()));
         None
     });
-    let (space, is_known) = match Segments::of(&catalog.segments(&row.id).map_err(sql)?) {
-        Ok(segments) => {
-            let found = catalog.segment_space(&segments.vector).map_err(sql)?;
-            (found.rows.into_iter().collect(), found.whole)
-        }
-        Err(why) => {
-            unreadable.push(why);
-            (Metadata::new(), true)
-        }
+    let found = Segments::find(catalog, file, &row.id)?;
+    unreadable.extend(found.as_ref().err().cloned());
+    let folder = found.as_ref().ok().map(|segments| file.with_file_name(&segments.vector));
+    let space = match &found {
+        Ok(segments) => catalog.segment_space(&segments.vector).map_err(sql)?,
+        Err(_) => Around { rows: Vec::new(), whole: true },
     };
-    let declared = |space: &Metadata| distance::declared(schema.as_ref(), configuration.as_ref(), space);
-    let would_be = |word: &str| declared(&Metadata::from([(SPACE.to_owned(), Value::Str(word.to_owned()))]));
-    let depends = || [Distance::L2, Distance::Cosine, Distance::Ip].iter().any(|one| would_be(one.as_str()) != *one);
-    if !is_known && space.is_empty() && !depends() {
-        unreadable.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
+    let is_gone = !space.whole && catalog.pages.is_missing("segment_metadata");
+    let (space, is_known): (Metadata, bool) = (space.rows.into_iter().collect(), space.whole);
+    let documents = Documents { schema: schema.as_ref(), configuration: configuration.as_ref(), metadata: &metadata };
+    let (mut distance, mut from) = documents.distance(&space, is_lost);
+    if !is_known && space.is_empty() && !documents.decide() {
+        if is_gone {
+            wrong.push("has lost what the table segment_metadata said of it".to_owned());
+            (distance, from) = documents.distance(&space, true);
+        } else {
+            unreadable.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
+        }
     }
-    // a document that is lost may have said it: the next best is what was written beside it
-    let hint = if is_lost && space.is_empty() { &metadata } else { &space };
-    let named = distance::named(schema.as_ref(), configuration.as_ref(), &[hint]);
-    let from = match () {
-        () if !is_lost
-            || schema.as_ref().is_some_and(|schema| !distance::named(Some(schema), None, &[]).is_empty()) =>
-        {
-            From::Truth
-        }
-        () if named.is_empty() => From::Default,
-        () => From::Hint,
-    };
-    let distance = declared(if from == From::Truth { &space } else { hint });
     let collection = Collection {
         id: row.id,
         name: row.name,
@@ -223,5 +248,35 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         schema,
         unreadable: (!unreadable.is_empty()).then(|| unreadable.join(", and ")),
     };
-    Ok(Described { collection, wrong, odd, distance: from })
+    Ok(Described { collection, wrong, odd, distance: from, folder })
+}
+
+/// What is written of a collection beside its segment.
+struct Documents<'a> {
+    schema: Option<&'a Json>,
+    configuration: Option<&'a Json>,
+    metadata: &'a Metadata,
+}
+
+impl Documents<'_> {
+    fn declared(&self, space: &Metadata) -> Distance {
+        distance::declared(self.schema, self.configuration, space)
+    }
+
+    /// Whether the distance does not depend on what the segment's metadata says.
+    fn decide(&self) -> bool {
+        let would_be = |one: Distance| Metadata::from([(SPACE.to_owned(), Value::Str(one.as_str().to_owned()))]);
+        [Distance::L2, Distance::Cosine, Distance::Ip].into_iter().any(|one| self.declared(&would_be(one)) != one)
+    }
+
+    /// The distance, and where it is from. A document that is lost may have said it: the next best is what was written beside it.
+    fn distance(&self, space: &Metadata, is_lost: bool) -> (Distance, From) {
+        let hint = if is_lost && space.is_empty() { self.metadata } else { space };
+        let is_said = || self.schema.is_some_and(|schema| !distance::named(Some(schema), None, &[]).is_empty());
+        if !is_lost || is_said() {
+            return (self.declared(space), From::Truth);
+        }
+        let named = distance::named(self.schema, self.configuration, &[hint]);
+        (self.declared(hint), if named.is_empty() { From::Default } else { From::Hint })
+    }
 }

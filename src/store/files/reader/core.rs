@@ -11,9 +11,10 @@ use rusqlite::Connection;
 
 use super::audit::{self, Shared};
 use super::indexes::{Followed, KEPT, Sequence, moved};
-use super::state::{self, Segments, State};
+use super::segments::Segments;
+use super::state::{self, State};
 use super::window::Window;
-use super::{sizes, window};
+use super::{foreign, sizes, window};
 use crate::chroma::settings::{self, Parameter};
 use crate::model::{Collection, Distance, Error, Fetched, Result};
 use crate::scratch::SortedIds;
@@ -110,9 +111,21 @@ impl Core {
             again @ Failure::Again(_) => again,
         })?;
         let sql = |e| failure(&self.file, &e);
+        let mut found = tables::tables(&opened.connection).map_err(sql)?;
+        let missing = schema::missing(&found);
+        if !missing.is_empty() && schema::is_chroma(&found) {
+            // a Chroma that makes a store has not made all of them yet
+            if let Some(error) = birth::unborn(&self.path) {
+                return Err(error.into());
+            }
+            opened.stand_in(&schema::stand_ins(&missing)).map_err(sql)?;
+            for table in &missing {
+                self.shared.pages.miss(table);
+            }
+            schema::complete(&mut found, &missing);
+        }
         let (layout, whole) = self.shared.catalog(&opened.connection).layout().map_err(sql)?;
-        let found = tables::tables(&opened.connection).map_err(sql)?;
-        // with a page of the migrations gone, tables and columns alone tell
+        // with rows of the migrations gone, tables and columns alone tell
         let checked = if whole { layout.check() } else { Ok(()) };
         let unknown = |why| Error::Unsupported {
             store: self.name(),
@@ -122,8 +135,9 @@ impl Core {
                      migrate from that server"
                     .to_owned(),
         };
-        let columns =
-            checked.and_then(|()| schema::columns(&found, layout.client())).map_err(|why| unborn(unknown(why)))?;
+        let columns = checked
+            .and_then(|()| schema::columns(&found, schema::client(&layout, whole, &found)))
+            .map_err(|why| unborn(unknown(why)))?;
         self.shared.is_copy.store(opened.is_copy(), Ordering::Relaxed);
         self.opened = Some((opened, columns, layout));
         Ok(())
@@ -150,11 +164,11 @@ impl Core {
         };
         let shared = Arc::clone(&self.shared);
         let result = self.read(|db, columns, _| {
-            let segments = State::segments(shared.catalog(db), &file, &collection.id, &collection.name)?;
+            let segments = Segments::of(shared.catalog(db), &file, &collection.id, &collection.name)?;
             if segments != state.segments {
                 return Err(moved(&state.folder));
             }
-            state.refresh(shared.catalog(db), &file, &collection.id, &shared.indexes)?;
+            foreign::refresh(db, &file, collection, &mut state, &shared)?;
             work(db, &file, columns, &mut state)
         });
         let checked = state.check();
@@ -200,10 +214,7 @@ impl Core {
             })?;
             *is_renewed = true;
         }
-        self.with(collection, |db, file, _, state| {
-            let space = shared.catalog(db).segment_space(&state.segments.vector).map_err(|e| failure(file, &e))?;
-            Ok(audit::remarks(collection, state, &space.rows.into_iter().collect(), &shared))
-        })
+        self.with(collection, |_, _, _, state| Ok(audit::remarks(collection, state, &shared)))
     }
 
     /// Which state of the collection's files is there.
@@ -278,7 +289,7 @@ impl Core {
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
         let (segments, followed, dimension, neighbours) = self.read(|db, columns, _| {
             let (catalog, sql) = (shared.catalog(db), |e| failure(&file, &e));
-            let segments = State::segments(catalog, &file, &collection.id, &collection.name)?;
+            let segments = Segments::of(catalog, &file, &collection.id, &collection.name)?;
             let followed = followed(catalog, &segments, &file)?;
             let rows = catalog.collections(columns).map_err(sql)?;
             let dimension = rows.into_iter().find(|row| row.id == collection.id).and_then(|row| row.dimension);
@@ -286,6 +297,8 @@ impl Core {
             Ok((segments, followed, dimension, neighbours))
         })?;
         let dimension = dimension.and_then(|d| u32::try_from(d).ok());
+        let settled = self.shared.audit(&collection.id).dimension.filter(|settled| Some(settled.said) == dimension);
+        let dimension = settled.map_or(dimension, |settled| Some(settled.really));
         let written = || settings::written(collection).get(&Parameter::MaxNeighbors)?.as_i64();
         let neighbours = neighbours.or_else(written).and_then(|n| u32::try_from(n).ok());
         let shape = Shape { dimension, cosine: collection.distance == Distance::Cosine, neighbours };

@@ -163,6 +163,15 @@ impl Indexes {
         }
     }
 
+    /// Puts another look at an index in its place: what the log does beside the first one is forgotten.
+    pub fn replace(&self, folder: &Path, stamps: &Stamps, vectors: &Arc<Vectors>) {
+        let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = known.get_mut(folder).filter(|loaded| loaded.held.stamps == *stamps) {
+            (loaded.held.vectors, loaded.overlay) = (Arc::clone(vectors), None);
+            self.bases.lock().unwrap_or_else(PoisonError::into_inner).remove(folder);
+        }
+    }
+
     /// Whether the index with these stamps may still be used although its files have changed.
     #[must_use]
     pub fn keeps(&self, folder: &Path, stamps: &Stamps) -> bool {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 use super::indexes::{Beside, Followed, Held, Indexes, Sequence, moved};
-use crate::model::{Error, Fetched};
+use super::segments::Segments;
+use crate::model::Fetched;
 use crate::scratch;
 use crate::store::files::index::stamps::Stamps;
 use crate::store::files::index::{Shape, Vectors, Wrong};
@@ -18,34 +19,6 @@ use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
 use crate::store::files::sqlite::{tables, unlogged};
 use crate::store::files::system::{Attempt, Failure};
-
-/// A collection's two segments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segments {
-    /// The segment whose rows are in `embeddings`.
-    pub metadata: String,
-    /// The segment whose folder holds the index.
-    pub vector: String,
-}
-
-impl Segments {
-    /// A collection's segments among these, each with its scope. Chroma up to 0.4 made the collection first and its
-    /// segments in a second transaction: an end in between leaves one without.
-    ///
-    /// # Errors
-    /// A sentence without a subject.
-    pub fn of(found: &[(String, String)]) -> Result<Self, String> {
-        let one = |scope: &str| {
-            let mut ids = found.iter().filter(|(_, s)| s == scope).map(|(id, _)| id.clone());
-            ids.next().filter(|_| ids.next().is_none())
-        };
-        match (one("METADATA"), one("VECTOR")) {
-            (Some(metadata), Some(vector)) if is_name(&vector) => Ok(Self { metadata, vector }),
-            _ if found.is_empty() => Err("has no segments: Chroma was ended while it made the collection".to_owned()),
-            _ => Err(format!("has the segments {found:?} where one METADATA and one VECTOR belong")),
-        }
-    }
-}
 
 /// One collection's index and log.
 #[derive(Debug)]
@@ -64,6 +37,8 @@ pub struct State {
     mark: i64,
     /// Whether the log has all that happened since: what it does not say did not happen.
     is_explained: bool,
+    /// Whether anything says how far the index had followed the log.
+    is_marked: bool,
     /// How the index is read.
     pub shape: Shape,
     /// What the overlay is of; None before the first look.
@@ -73,29 +48,6 @@ pub struct State {
 }
 
 impl State {
-    /// The segments of a collection.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] for a collection that is gone; [`Error::Damaged`] for one without its two segments.
-    pub fn segments(catalog: Catalog<'_>, database: &Path, collection: &str, name: &str) -> Attempt<Segments> {
-        let sql = |e| failure(database, &e);
-        if !catalog.collection_exists(collection).map_err(sql)? {
-            return Err(Failure::Final(Error::NotFound {
-                store: database.display().to_string(),
-                what: format!("collection {name:?} ({collection})"),
-                remedy: "it was deleted; list the collections again".to_owned(),
-            }));
-        }
-        let found = catalog.segments(collection).map_err(sql)?;
-        Segments::of(&found).map_err(|why| {
-            Failure::Final(Error::Damaged {
-                file: database.to_owned(),
-                what: format!("collection {name:?} {why}"),
-                readable: "the other collections can be read".to_owned(),
-            })
-        })
-    }
-
     /// Loads the index from its folder, outside any transaction: it can take seconds.
     ///
     /// # Errors
@@ -116,7 +68,8 @@ impl State {
             return Err(moved(&folder));
         }
         let (sequence, overlay) = (None, Arc::default());
-        Ok(Self { segments, folder, stamps, loaded, vectors, mark, is_explained: false, shape, sequence, overlay })
+        let (is_explained, is_marked) = (false, false);
+        Ok(Self { segments, folder, stamps, loaded, vectors, mark, is_explained, is_marked, shape, sequence, overlay })
     }
 
     /// Whether the files have changed since the index was loaded.
@@ -135,6 +88,14 @@ impl State {
     #[must_use]
     pub fn is_current(&self, indexes: &Indexes) -> bool {
         self.check().is_ok() && (!self.is_old() || indexes.keeps(&self.folder, &self.loaded))
+    }
+
+    /// Leaves the index aside, for it is another collection's. `what`: a sentence without a subject.
+    pub fn condemn(&mut self, what: String, indexes: &Indexes) {
+        let wrong = Wrong { file: self.folder.clone(), what };
+        self.vectors = Arc::new(Vectors::Broken { wrong, max_seq_id: self.vectors.max_seq_id() });
+        self.sequence = None;
+        indexes.replace(&self.folder, &self.loaded, &self.vectors);
     }
 
     /// Asks for a newer index than this one, which could not answer.
@@ -165,7 +126,9 @@ impl State {
         let metadata = catalog.max_seq_id(&self.segments.metadata).map_err(sql)?.unwrap_or(0);
         // From 0.5 on the table is the truth, and the pickle's own number a leftover.
         let vector = catalog.max_seq_id(&self.segments.vector).map_err(sql)?;
-        let vector = vector.or(self.vectors.max_seq_id()).unwrap_or(0);
+        let vector = vector.or(self.vectors.max_seq_id());
+        self.is_marked = vector.is_some();
+        let vector = vector.unwrap_or(0);
         let now = Sequence { last: tables::last_entry(catalog.db, catalog.pages).map_err(sql)?, metadata, vector };
         if self.is_old() && vector < self.mark {
             // another store came into this one's place
@@ -211,7 +174,8 @@ impl State {
             }
         })?;
         damage.extend(lost);
-        let synced = now.vector > 0;
+        // without its segment nobody knows whether there was an index
+        let synced = now.vector > 0 || self.segments.wrong.is_some();
         // an old index is held against the log as it was when it was loaded
         let applied = if self.is_old() { self.mark } else { now.vector };
         let floor = if self.vectors.is_sound() { now.metadata.min(applied).min(now.last) } else { 0 };
@@ -221,6 +185,8 @@ impl State {
         let (mut overlay, next) = log.replay(base, marks, floor, |id| {
             let row =
                 tables::row_seq_id(db, segment, id).or_else(|e| if is_corrupt(&e) { Ok(None) } else { Err(e) })?;
+            // of a row without a number the watermark tells as much as anything
+            let row = row.map(|last| last.unwrap_or(now.metadata));
             let indexed = if self.is_before(row) { None } else { vectors.holds(id, synced).map_err(Stop::Scratch)? };
             Ok::<_, Stop>(Known { row, indexed, whole_log })
         })?;
@@ -234,7 +200,7 @@ impl State {
     /// Counts the records whose vector in the index may be older than their last change. Only where the log lacks the entry
     /// that the tables took last: all of them are in the log as long as the index has not taken them.
     fn tally_unlogged(&self, db: &Connection, now: Sequence, overlay: &mut Overlay) -> Result<(), Stop> {
-        if now.metadata <= now.vector || !matches!(*self.vectors, Vectors::Index(_)) {
+        if now.metadata <= now.vector || !self.is_marked || !matches!(*self.vectors, Vectors::Index(_)) {
             return Ok(());
         }
         let walked = match unlogged::is_logged(db, now.metadata) {
@@ -296,11 +262,6 @@ impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
         Self::Scratch(error)
     }
-}
-
-/// A segment's id becomes a path: anything but a plain name could lead out of the store.
-fn is_name(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// An unreadable record.

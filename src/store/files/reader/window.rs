@@ -11,7 +11,7 @@ use super::rows::{Found, found};
 use super::state::{State, unreadable};
 use crate::model::{Collection, Error, Fetched, Origin, Record, vector};
 use crate::scratch::{self, IdList, SortedIds};
-use crate::store::files::index::{IndexRow, Vectors};
+use crate::store::files::index::{Index, IndexRow, Vectors};
 use crate::store::files::log::queue::{self, Content};
 use crate::store::files::log::replay::{Effect, VectorAt};
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
@@ -176,6 +176,9 @@ pub fn read(
     };
     for ((id, place), effect) in wanted.into_iter().zip(places).zip(effects) {
         let is_before = state.is_before(place.seq_id());
+        if place.number().is_some() && place.seq_id().is_none() {
+            window.said.unnumbered.push(id.to_owned());
+        }
         let row = match place {
             Found::Row(place) => Some(take(place.number)),
             Found::Missing => None,
@@ -300,12 +303,7 @@ impl Pending {
         self.rows.sort_unstable_by_key(|waiting| waiting.row.row.number);
         let numbers: Vec<IndexRow> = self.rows.iter().map(|waiting| waiting.row).collect();
         let mut rows = self.rows.into_iter();
-        let cosine = state.shape.cosine;
-        // cosine made them, whatever distance is served now: that is doubted as a whole, in `audit`
-        let is_doubted = index.evidence.doubt(cosine).is_some_and(|doubt| doubt.cosine && doubt.is_clear());
-        let is_same = |v: &Vec<f32>, newer: &Vec<f32>| {
-            is_same(v, newer, cosine) || is_doubted && is_same(&scaled(v, newer), newer, true)
-        };
+        let is_same = sameness(index, state.shape.cosine);
         index.vectors(&numbers, state.is_old(), |vector| {
             let Some(Waiting { id, content, logged, .. }) = rows.next() else { return };
             if state.is_old() && vector.is_err() {
@@ -324,6 +322,13 @@ impl Pending {
         })?;
         Ok(Window { fetched: self.done, said, outdated })
     }
+}
+
+/// Tells whether a vector of this index is what the engine has made of the log's.
+pub fn sameness(index: &Index, cosine: bool) -> impl Fn(&[f32], &[f32]) -> bool {
+    // cosine made them, whatever distance is served now: that is doubted as a whole, in `audit`
+    let is_doubted = index.evidence.doubt(cosine).is_some_and(|doubt| doubt.cosine && doubt.is_clear());
+    move |v, newer| is_same(v, newer, cosine) || is_doubted && is_same(&scaled(v, newer), newer, true)
 }
 
 /// Whether an index's vector is what the engine has made of the log's: bit by bit, but in a cosine index near it, and in

@@ -2,15 +2,26 @@
 //! for then nobody knows what is missing. Works inside the caller's transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Params, Result, Row};
 
 use super::connection::is_corrupt;
 
-/// The tables with pages that could not be read, each with what `SQLite` says.
+/// What of the tables could not be read: pages, each with what `SQLite` says, whole tables, and cells.
 #[derive(Debug, Default)]
-pub struct Pages(Mutex<BTreeMap<&'static str, Bad>>);
+pub struct Pages(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    pages: BTreeMap<&'static str, Bad>,
+    missing: BTreeSet<&'static str>,
+    /// By segment.
+    said: BTreeSet<(String, String)>,
+}
+
+/// Sentences that are kept.
+const SAID: usize = 20;
 
 #[derive(Debug)]
 struct Bad {
@@ -22,22 +33,56 @@ struct Bad {
 impl Pages {
     /// Notes that a page of a table, or of an index on it, cannot be read.
     pub fn note(&self, table: &'static str, error: &rusqlite::Error, whole: bool) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let bad = all.entry(table).or_insert_with(|| Bad { error: error.to_string(), whole });
+        let mut noted = self.noted();
+        let bad = noted.pages.entry(table).or_insert_with(|| Bad { error: error.to_string(), whole });
         bad.whole &= whole;
     }
 
-    /// What `SQLite` says of a table of which rows are lost; None for a whole one, as far as it was read.
-    #[must_use]
-    pub fn lost(&self, table: &str) -> Option<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(table).filter(|bad| !bad.whole).map(|bad| bad.error.clone())
+    /// Notes that a table is missing.
+    pub fn miss(&self, table: &'static str) {
+        self.noted().missing.insert(table);
     }
 
-    /// What was noted, in sentences.
+    /// Notes what a cell of a segment holds, in a sentence.
+    pub fn say(&self, segment: &str, sentence: String) {
+        let mut noted = self.noted();
+        if noted.said.len() < SAID {
+            noted.said.insert((segment.to_owned(), sentence));
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a table is missing.
+    #[must_use]
+    pub fn is_missing(&self, table: &str) -> bool {
+        self.noted().missing.contains(table)
+    }
+
+    /// Why rows of a table are lost, in a sentence; None for a whole one, as far as it was read.
+    #[must_use]
+    pub fn lost(&self, table: &str) -> Option<String> {
+        let noted = self.noted();
+        if noted.missing.contains(table) {
+            return Some(format!("the table {table} is missing"));
+        }
+        let bad = noted.pages.get(table).filter(|bad| !bad.whole)?;
+        Some(format!("a page of the table {table} cannot be read ({})", bad.error))
+    }
+
+    /// What was noted of these segments' cells, in sentences.
+    #[must_use]
+    pub fn told_of(&self, segments: [&str; 2]) -> Vec<String> {
+        let noted = self.noted();
+        noted.said.iter().filter(|(of, _)| segments.contains(&of.as_str())).map(|(_, said)| said.clone()).collect()
+    }
+
+    /// What was noted of tables, in sentences.
     #[must_use]
     pub fn told(&self) -> Vec<String> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = self.noted();
         let one = |(table, Bad { error, whole }): (&&str, &Bad)| {
             if *whole {
                 format!(
@@ -47,7 +92,9 @@ impl Pages {
                 format!("a page of SQLite's table {table} cannot be read ({error}), and the rows on it are lost")
             }
         };
-        all.iter().map(one).collect()
+        let missing =
+            noted.missing.iter().map(|table| format!("SQLite's table {table} is missing, and its rows are lost"));
+        noted.pages.iter().map(one).chain(missing).collect()
     }
 }
 
@@ -84,7 +131,8 @@ impl Query<'_> {
     ) -> Result<Around<T>> {
         let (rows, first) = self.step(db, "", "", params.clone(), &take)?;
         let Some(error) = first else {
-            return Ok(Around { rows: rows.into_iter().map(|(_, row)| row).collect(), whole: true });
+            let whole = !pages.is_missing(self.table);
+            return Ok(Around { rows: rows.into_iter().map(|(_, row)| row).collect(), whole });
         };
         let (mut rows, ended) = self.step(db, "NOT INDEXED", "ORDER BY rowid", params.clone(), &take)?;
         let whole = ended.is_none();

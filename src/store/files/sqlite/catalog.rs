@@ -9,7 +9,7 @@ use rusqlite::{Connection, Result, params};
 use super::around::{Around, Pages, Query};
 use super::schema::{Columns, Layout, Migration};
 use super::tables;
-use super::values::{Keyed, keyed, seq_id, shown};
+use super::values::{Keyed, keyed, seq_id, shown, what};
 use crate::model::distance::SPACE;
 use crate::model::{Metadata, Value};
 use crate::store::odd::Odd;
@@ -62,7 +62,7 @@ impl Catalog<'_> {
     /// `SQLite`'s.
     pub fn layout(&self) -> Result<(Layout, bool)> {
         if !tables::tables(self.db)?.contains_key("migrations") {
-            return Ok((Layout::default(), true));
+            return Ok((Layout::default(), !self.pages.is_missing("migrations")));
         }
         let sql = "SELECT rowid, dir, version, filename, hash FROM migrations @";
         let found = Query { table: "migrations", sql }.rows(self.db, self.pages, [], |row| {
@@ -214,13 +214,25 @@ impl Catalog<'_> {
         Ok(!query.rows(self.db, self.pages, [collection], |_| Ok(()))?.rows.is_empty())
     }
 
-    /// The last `seq_id` that a segment has applied; None where it has no row, or none that can be read.
+    /// The last `seq_id` that a segment has applied; None where it has no row, or none that can be read. A row without a
+    /// number is noted.
     ///
     /// # Errors
     /// `SQLite`'s.
     pub fn max_seq_id(&self, segment: &str) -> Result<Option<i64>> {
         let query = Query { table: "max_seq_id", sql: "SELECT rowid, seq_id FROM max_seq_id @ WHERE segment_id = ?1" };
-        let found = query.rows(self.db, self.pages, params![segment], |row| seq_id(row, 1))?;
+        let found = query.rows(self.db, self.pages, params![segment], |row| {
+            let number = seq_id(row, 1)?;
+            if number.is_none() {
+                let said = format!(
+                    "SQLite's table max_seq_id holds {} for the segment {segment}, and no number: how far it had followed the \
+                     write-ahead log is not known, and what log and index have was taken",
+                    what(row, 1)?
+                );
+                self.pages.say(segment, said);
+            }
+            Ok(number)
+        })?;
         Ok(found.rows.into_iter().flatten().max())
     }
 
@@ -230,7 +242,7 @@ impl Catalog<'_> {
     /// `SQLite`'s.
     pub fn watermarks(&self) -> Result<HashMap<String, i64>> {
         let query = Query { table: "max_seq_id", sql: "SELECT rowid, segment_id, seq_id FROM max_seq_id @" };
-        let found = query.rows(self.db, self.pages, [], |row| Ok((row.get(1)?, seq_id(row, 2)?.unwrap_or(0))))?;
+        let found = query.rows(self.db, self.pages, [], |row| Ok((shown(row, 1)?.0, seq_id(row, 2)?.unwrap_or(0))))?;
         Ok(found.rows.into_iter().collect())
     }
 }

@@ -210,7 +210,10 @@ fn optional(db: &Connection, sql: &str) -> Result<Option<String>> {
 }
 
 /// The last migration of each kind that the store was made with: later ones follow when all kinds are through.
-fn born(db: &Connection) -> Result<BTreeMap<String, i64>> {
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn born(db: &Connection) -> Result<BTreeMap<String, i64>> {
     let mut statement = db.prepare("SELECT dir, version FROM migrations ORDER BY rowid")?;
     let mut rows = statement.query([])?;
     let (mut born, mut ended): (BTreeMap<String, i64>, HashSet<String>) = (BTreeMap::new(), HashSet::new());

@@ -54,6 +54,18 @@ impl Opened {
         }
     }
 
+    /// Makes temporary tables, which stand for missing ones: nothing of the database is changed.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn stand_in(&self, statements: &str) -> rusqlite::Result<()> {
+        let is_read_only: bool = self.connection.pragma_query_value(None, "query_only", |row| row.get(0))?;
+        self.connection.pragma_update(None, "query_only", false)?;
+        self.connection.pragma_update(None, "temp_store", "memory")?;
+        self.connection.execute_batch(statements)?;
+        self.connection.pragma_update(None, "query_only", is_read_only)
+    }
+
     /// Whether a copy is read.
     #[must_use]
     pub fn is_copy(&self) -> bool {

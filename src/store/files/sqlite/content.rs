@@ -25,6 +25,10 @@ pub fn contents(
     detour: Detour<'_>,
 ) -> std::result::Result<Vec<Read<Content>>, Error> {
     let mut contents: Vec<Read<Content>> = numbers.iter().map(|_| Ok(Content::default())).collect();
+    if detour.pages.is_missing("embedding_metadata") {
+        let lost = || Err("its document and its metadata are lost with SQLite's table embedding_metadata".to_owned());
+        return Ok(numbers.iter().map(|_| lost()).collect());
+    }
     let bools = if columns.record_bools { "bool_value" } else { "NULL" };
     let client = columns.client;
     let scalars = Values { table: "embedding_metadata", bools, order: "", client };

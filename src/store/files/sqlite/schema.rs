@@ -56,6 +56,9 @@ const TABLES: [(&str, &[&str], &[&str]); 10] = [
     ("max_seq_id", &["segment_id", "seq_id"], &[]),
 ];
 
+/// The columns of the table of migrations that are read.
+const MIGRATIONS: &[&str] = &["dir", "version", "filename", "hash"];
+
 /// The table of metadata arrays, from 1.5 on.
 const ARRAYS: (&str, [&str; 6]) =
     ("embedding_metadata_array", ["id", "key", "string_value", "int_value", "float_value", "bool_value"]);
@@ -111,6 +114,9 @@ impl Layout {
     /// The Chroma versions that have this layout, as far as the migrations tell them apart.
     #[must_use]
     pub fn version(&self) -> String {
+        if self.migrations.is_empty() {
+            return "Chroma of a version that its tables do not tell".to_owned();
+        }
         let (sysdb, metadb, queue) = (self.last("sysdb"), self.last("metadb"), self.last("embeddings_queue"));
         let versions = match (sysdb, metadb) {
             (10.., _) | (_, 6..) => "1.x",
@@ -153,6 +159,43 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Whether these are tables of Chroma's: the one that lists what there is, and one that holds records.
+#[must_use]
+pub fn is_chroma(tables: &BTreeMap<String, BTreeSet<String>>) -> bool {
+    tables.contains_key("collections")
+        && ["embeddings", "embeddings_queue"].iter().any(|name| tables.contains_key(*name))
+}
+
+/// The tables that are missing among these.
+#[must_use]
+pub fn missing(tables: &BTreeMap<String, BTreeSet<String>>) -> Vec<&'static str> {
+    let all = TABLES.iter().map(|(table, ..)| *table).chain(["migrations"]);
+    all.filter(|table| !tables.contains_key(*table)).collect()
+}
+
+/// Statements that make empty tables in the place of missing ones.
+#[must_use]
+pub fn stand_ins(missing: &[&str]) -> String {
+    let of =
+        |name: &str| TABLES.iter().find(|(table, ..)| *table == name).map_or(MIGRATIONS, |(_, columns, _)| *columns);
+    let one = |table: &&str| format!("CREATE TEMP TABLE IF NOT EXISTS {table} ({})", of(table).join(", "));
+    missing.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// Adds the columns of missing tables.
+pub fn complete(tables: &mut BTreeMap<String, BTreeSet<String>>, missing: &[&str]) {
+    for (table, columns, _) in TABLES.iter().filter(|(table, ..)| missing.contains(table)) {
+        tables.insert((*table).to_owned(), columns.iter().map(|column| (*column).to_owned()).collect());
+    }
+}
+
+/// The client of the Chroma that has these tables. `whole`: whether all migrations are known; otherwise a table tells that
+/// 1.0 and newer have (measured on 0.6.3, 1.0.20 and 1.5.9).
+#[must_use]
+pub fn client(layout: &Layout, whole: bool, tables: &BTreeMap<String, BTreeSet<String>>) -> Client {
+    if !whole && tables.contains_key("acquire_write") { Client::Rust } else { layout.client() }
 }
 
 /// Which optional parts these tables (with their columns) have.

@@ -85,14 +85,15 @@ pub fn entries<E: From<rusqlite::Error>>(
 }
 
 /// Whether no Chroma ever removed entries from the log: 0.4 never does, and newer ones not where their settings say so
-/// (`embeddings_queue_config`, measured on 0.5.23 to 1.5.9).
+/// (`embeddings_queue_config`, measured on 0.5.23 to 1.5.9). Where a store that had such settings has lost them, nobody knows.
 ///
 /// # Errors
 /// `SQLite`'s.
 pub fn is_never_purged(db: &Connection, pages: &Pages) -> Result<bool> {
-    let table = "SELECT 1 FROM sqlite_schema WHERE name = 'embeddings_queue_config'";
-    if !db.prepare_cached(table)?.exists([])? {
-        return Ok(true);
+    let table = "SELECT 1 FROM sqlite_schema WHERE name = ?";
+    if !db.prepare_cached(table)?.exists(["embeddings_queue_config"])? {
+        // 0.5 and newer have this one, too
+        return Ok(!db.prepare_cached(table)?.exists(["maintenance_log"])?);
     }
     let sql = "SELECT rowid, config_json_str FROM embeddings_queue_config @";
     let query = Query { table: "embeddings_queue_config", sql };
@@ -120,6 +121,16 @@ pub fn entry_vector(db: &Connection, seq_id: i64) -> Result<Option<(Vec<u8>, Opt
     let mut statement = db.prepare_cached("SELECT vector, encoding FROM embeddings_queue WHERE seq_id = ?")?;
     let mut rows = statement.query([seq_id])?;
     rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose()
+}
+
+/// What an entry does; None where it is gone, or does what is not known.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn entry_kind(db: &Connection, seq_id: i64) -> Result<Option<Operation>> {
+    let mut statement = db.prepare_cached("SELECT operation FROM embeddings_queue WHERE seq_id = ?")?;
+    let mut rows = statement.query([seq_id])?;
+    Ok(rows.next()?.map(|row| row.get(0)).transpose()?.and_then(Operation::from_code))
 }
 
 /// An entry's metadata document; None where it carries none.
@@ -175,6 +186,14 @@ pub fn lengths(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<usize
     Ok(lengths)
 }
 
+/// Whether a METADATA segment has a row.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn has_rows(db: &Connection, segment: &str) -> Result<bool> {
+    db.prepare_cached("SELECT 1 FROM embeddings WHERE segment_id = ? LIMIT 1")?.exists([segment])
+}
+
 /// How many rows a METADATA segment has; of those that can be read.
 ///
 /// # Errors
@@ -191,15 +210,16 @@ pub fn count(db: &Connection, pages: &Pages, segment: &str) -> Result<i64> {
     }
 }
 
-/// The `seq_id` of an id's row; None where a METADATA segment has none.
+/// The `seq_id` of an id's row, if that is a number; None where a METADATA segment has no such row.
 ///
 /// # Errors
 /// `SQLite`'s.
-pub fn row_seq_id(db: &Connection, segment: &str, id: &str) -> Result<Option<i64>> {
+#[allow(clippy::option_option)]
+pub fn row_seq_id(db: &Connection, segment: &str, id: &str) -> Result<Option<Option<i64>>> {
     let sql = "SELECT seq_id FROM embeddings WHERE segment_id = ? AND embedding_id = ?";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query([segment, id])?;
-    rows.next()?.map(|row| seq_id(row, 0)).transpose().map(Option::flatten)
+    rows.next()?.map(|row| seq_id(row, 0)).transpose()
 }
 
 /// A row of the table `embeddings`.
@@ -207,7 +227,7 @@ pub fn row_seq_id(db: &Connection, segment: &str, id: &str) -> Result<Option<i64
 pub struct EmbeddingRow {
     /// Its number, by which the metadata tables refer to it.
     pub number: i64,
-    /// The record's last applied change.
+    /// The record's last applied change; None for what is no number.
     pub seq_id: Option<i64>,
 }
 

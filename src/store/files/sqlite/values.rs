@@ -4,7 +4,9 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Result, Row};
 
+use super::python;
 use crate::model::Value;
+use crate::store::files::log::queue::{DOCUMENT, URI};
 use crate::store::odd::Odd;
 
 /// What a value is, or why it cannot be read.
@@ -44,7 +46,8 @@ pub(super) fn keyed(row: &Row<'_>, first: usize, client: Client) -> Result<Read<
         Err(why) => return Ok(Err(format!("one of its metadata keys {why}"))),
     };
     let columns = [row.get_ref(first + 1)?, row.get_ref(first + 2)?, row.get_ref(first + 3)?, row.get_ref(first + 4)?];
-    Ok(match value(columns, client) {
+    let read = if key == DOCUMENT || key == URI { text_value(columns, client) } else { value(columns, client) };
+    Ok(match read {
         Ok((value, odd)) => Ok(Keyed { key, value, odd }),
         Err(why) => Err(format!("its metadata {key:?} {why}")),
     })
@@ -115,6 +118,37 @@ fn odd(columns: [ValueRef<'_>; 4], client: Client) -> Read<(Option<Value>, Odd)>
     Ok((value, Odd { what: format!("holds {all} and {how}"), is_lost }))
 }
 
+/// A document or uri. Chroma from 1.0 on answers null for what is no text; the older ones the text that Python makes of it,
+/// and nothing at all for a text that is no UTF-8 (measured on 0.4.24, 0.5.23, 0.6.3, 1.0.20 and 1.5.9, client and server).
+fn text_value(columns: [ValueRef<'_>; 4], client: Client) -> Read<(Option<Value>, Option<Odd>)> {
+    if let [ValueRef::Text(bytes), ValueRef::Null, ValueRef::Null, ValueRef::Null] = columns
+        && let Ok(text) = std::str::from_utf8(bytes)
+    {
+        return Ok((Some(Value::Str(text.to_owned())), None));
+    }
+    let held = || COLUMNS.iter().zip(columns).filter(|(_, held)| *held != ValueRef::Null);
+    let all = held().map(|(column, held)| format!("{} in {column}", kind(held))).collect::<Vec<_>>().join(" and ");
+    let text = match client {
+        Client::Python => match held().next() {
+            Some((column, held)) => {
+                Some(python::text(held, *column == COLUMNS[3]).map_err(|why| format!("in {column} {why}"))?)
+            }
+            None => None,
+        },
+        Client::Rust => match columns[0] {
+            ValueRef::Text(bytes) => utf8(bytes).ok(),
+            _ => None,
+        },
+    };
+    let how = match &text {
+        Some(_) => "was read as text",
+        None => "was left out",
+    };
+    let all = if all.is_empty() { "nothing" } else { &all };
+    let what = format!("holds {all} and {how}, as Chroma's client reads it");
+    Ok((text.map(Value::Str), Some(Odd { what, is_lost: false })))
+}
+
 fn kind(held: ValueRef<'_>) -> String {
     match held {
         ValueRef::Null => "nothing".to_owned(),
@@ -152,20 +186,29 @@ fn utf8(bytes: &[u8]) -> Read<String> {
     std::str::from_utf8(bytes).map(str::to_owned).map_err(|e| format!("is no UTF-8 ({e})"))
 }
 
-/// A `seq_id`: a big-endian blob up to 0.6, an integer later.
+/// A `seq_id`: a big-endian blob up to 0.6, an integer later; None for anything else.
 ///
 /// # Errors
-/// When it is neither.
+/// `SQLite`'s.
 pub(super) fn seq_id(row: &Row<'_>, column: usize) -> Result<Option<i64>> {
-    match row.get_ref(column)? {
-        ValueRef::Null => Ok(None),
-        ValueRef::Integer(n) => Ok(Some(n)),
-        ValueRef::Blob(bytes) if bytes.len() <= 24 => {
-            let value = bytes.iter().try_fold(0i64, |n, b| n.checked_mul(256)?.checked_add(i64::from(*b)));
-            value.map(Some).ok_or_else(|| rusqlite::Error::IntegralValueOutOfRange(column, i64::MAX))
+    Ok(match row.get_ref(column)? {
+        ValueRef::Integer(n) => Some(n),
+        ValueRef::Blob(bytes @ [_, ..]) => {
+            bytes.iter().try_fold(0i64, |n, b| n.checked_mul(256)?.checked_add(i64::from(*b)))
         }
-        other => Err(rusqlite::Error::InvalidColumnType(column, "seq_id".to_owned(), other.data_type())),
-    }
+        _ => None,
+    })
+}
+
+/// What is in a column, for a sentence: "a text".
+///
+/// # Errors
+/// `SQLite`'s.
+pub(super) fn what(row: &Row<'_>, column: usize) -> Result<String> {
+    row.get_ref(column).map(|held| match held {
+        ValueRef::Blob(bytes) => format!("{} bytes", bytes.len()),
+        other => kind(other),
+    })
 }
 
 /// A text column that should be UTF-8: what can be shown of it, and what is wrong with it.
@@ -187,6 +230,34 @@ mod tests {
     use super::*;
 
     /// As the clients of 0.4.24, 0.6.3, 1.0.20 and 1.5.9 read the same rows.
+    /// As client and server of five versions answer for the same rows.
+    #[test]
+    fn a_document_that_is_no_text_is_read_as_the_client_reads_it() {
+        use ValueRef::{Blob, Integer, Null, Real, Text};
+        let cases = [
+            ([Null, Integer(5), Null, Null], Some("5"), None),
+            ([Blob(b"abc"), Null, Null, Null], Some("b'abc'"), None),
+            ([Null, Null, Real(1.5), Null], Some("1.5"), None),
+            ([Null, Null, Null, Integer(1)], Some("True"), None),
+            ([Text(b"text"), Integer(3), Null, Null], Some("text"), Some("text")),
+            ([Null; 4], None, None),
+        ];
+        for (columns, python, rust) in cases {
+            for (client, expected) in [(Client::Python, python), (Client::Rust, rust)] {
+                let (found, odd) = text_value(columns, client).unwrap();
+                assert_eq!(found, expected.map(|text| Value::Str(text.to_owned())), "{columns:?} {client:?}");
+                assert!(!odd.unwrap().is_lost, "{columns:?} {client:?}");
+            }
+        }
+        let no_text = [Text(b"a\xffb"), Null, Null, Null];
+        assert!(text_value(no_text, Client::Python).unwrap_err().contains("in string_value is no UTF-8"));
+        assert_eq!(text_value(no_text, Client::Rust).unwrap().0, None);
+        assert_eq!(
+            text_value([Text(b"a"), Null, Null, Null], Client::Rust).unwrap(),
+            (Some(Value::Str("a".into())), None)
+        );
+    }
+
     #[test]
     fn a_value_that_chroma_does_not_write_is_read_as_its_client_reads_it() {
         use ValueRef::{Blob, Integer, Null, Real, Text};

@@ -5,17 +5,32 @@
 pub(super) enum Value {
     None,
     Int(i64),
-    Text { start: u64, len: u32 },
+    Text {
+        start: u64,
+        len: u32,
+    },
     Dict(u32),
     Tuple,
     Class,
     Object,
+    /// A number or bool that Chroma has no use for there.
+    Other,
 }
 
 /// Bytes of a packed value: what it is, and its numbers.
 pub(super) const PACKED: usize = 13;
 
 impl Value {
+    /// An integer of any length, little-endian in two's complement; beyond 8 bytes it is no number that Chroma writes.
+    pub(super) fn long(bytes: &[u8]) -> Self {
+        let mut long = [if bytes.last().is_some_and(|b| b & 0x80 != 0) { 0xff } else { 0 }; 8];
+        match long.get_mut(..bytes.len()) {
+            Some(low) => low.copy_from_slice(bytes),
+            None => return Self::Other,
+        }
+        Self::Int(i64::from_le_bytes(long))
+    }
+
     pub(super) fn pack(self) -> [u8; PACKED] {
         let (kind, long, short) = match self {
             Self::None => (1, 0, 0),
@@ -25,6 +40,7 @@ impl Value {
             Self::Tuple => (5, 0, 0),
             Self::Class => (6, 0, 0),
             Self::Object => (7, 0, 0),
+            Self::Other => (8, 0, 0),
         };
         let mut packed = [kind; PACKED];
         packed[1..9].copy_from_slice(&long.to_le_bytes());
@@ -43,6 +59,7 @@ impl Value {
             5 => Some(Self::Tuple),
             6 => Some(Self::Class),
             7 => Some(Self::Object),
+            8 => Some(Self::Other),
             _ => None,
         }
     }
@@ -55,7 +72,9 @@ mod tests {
     #[test]
     fn what_is_packed_comes_back_and_a_place_never_set_is_nothing() {
         let text = Value::Text { start: u64::MAX - 1, len: u32::MAX };
-        for value in [Value::None, Value::Int(-5), text, Value::Dict(7), Value::Tuple, Value::Class, Value::Object] {
+        for value in
+            [Value::None, Value::Int(-5), text, Value::Dict(7), Value::Tuple, Value::Class, Value::Object, Value::Other]
+        {
             assert_eq!(Value::unpack(value.pack()), Some(value));
         }
         assert_eq!(Value::unpack([0; PACKED]), None);

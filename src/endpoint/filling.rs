@@ -1,0 +1,313 @@
+//! Fills a new local target by its files: a Chroma lays the store out on scratch space, the importer writes its records beside
+//! the target, and the whole comes to the target's place in one step. The target's lock is held from the first of it on.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::child::lock::{self, Lock};
+use super::child::server::Program;
+use super::started::started;
+use super::{Folder, Scope, limit, passed};
+use crate::chroma::NewCollection;
+use crate::fill::import::{self, Beside, Import, Sheet};
+use crate::fill::place::{Importing, Place};
+use crate::fill::proof::{self, Given};
+use crate::fill::state::State;
+use crate::model::{Collection, Error, Metadata, Record, Result};
+use crate::store::files::DATABASE;
+use crate::store::files::system::io_error;
+use crate::store::{Filler, Finding, Load, Writer as _};
+
+/// Bytes of memory that a server takes by itself while it builds an index.
+const SERVER: u64 = 128 << 20;
+/// And for each byte of a collection's records: it reads the whole log of one into memory, and then has the index beside it.
+const FACTOR: u64 = 3;
+/// And for each record.
+const RECORD: u64 = 2 << 10;
+
+/// The filling of one target.
+pub(super) struct Filling {
+    program: Program,
+    folder: Folder,
+    scope: Scope,
+    /// Which migration this is.
+    migration: String,
+    /// Whether what stands there was filled by an attempt of this migration, and by nobody changed since.
+    again: OnceLock<bool>,
+    /// Whether the checks found that it can be done.
+    possible: OnceLock<bool>,
+    work: Mutex<Work>,
+}
+
+#[derive(Default)]
+struct Work {
+    lock: Option<Lock>,
+    /// What is being filled.
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    importing: Importing,
+    pen: Pen,
+}
+
+/// Who writes: nobody, or a thread that gives the book back.
+enum Pen {
+    Rests(Box<Book>),
+    Writes(JoinHandle<Result<Box<Book>>>),
+    Broken,
+}
+
+/// The database, and a sheet for each collection, by UUID.
+struct Book {
+    import: Import,
+    sheets: HashMap<String, Sheet>,
+}
+
+impl Pen {
+    /// The book, once what was given before is written.
+    async fn book(&mut self) -> Result<Box<Book>> {
+        match std::mem::replace(self, Self::Broken) {
+            Self::Rests(book) => Ok(book),
+            Self::Writes(writing) => joined(writing).await,
+            Self::Broken => Err(broken()),
+        }
+    }
+}
+
+async fn joined<T>(writing: JoinHandle<Result<T>>) -> Result<T> {
+    writing.await.unwrap_or_else(|_| Err(broken()))
+}
+
+fn broken() -> Error {
+    Error::Unavailable {
+        store: "the store that is being filled".to_owned(),
+        attempt: "a write".to_owned(),
+        why: "an earlier write has failed".to_owned(),
+    }
+}
+
+fn wrong(database: &Path, problem: &str) -> Error {
+    Error::Unsupported {
+        store: database.display().to_string(),
+        why: format!("what was written into it does not add up: {problem}"),
+        remedy: "the target is as it was; use --fill engine, and report this bug".to_owned(),
+    }
+}
+
+/// Why a server has no memory to build the largest index at once; None where it has, or nobody knows.
+fn too_large(load: Load, room: Option<u64>) -> Option<String> {
+    let room = room?;
+    let needed = SERVER + load.largest.saturating_mul(FACTOR).saturating_add(load.records.saturating_mul(RECORD));
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    (needed > room).then(|| {
+        format!(
+            "it would take about {} MiB of memory to build the index of the largest collection at once, and {} MiB are there",
+            mib(needed),
+            room >> 20
+        )
+    })
+}
+
+impl Filling {
+    pub(super) fn new(program: &Program, folder: &Folder, scope: &Scope, migration: String) -> Self {
+        Self {
+            program: program.clone(),
+            folder: folder.clone(),
+            scope: scope.clone(),
+            migration,
+            again: OnceLock::new(),
+            possible: OnceLock::new(),
+            work: Mutex::default(),
+        }
+    }
+
+    fn place(&self) -> Result<Option<Place>> {
+        Place::of(&self.folder.path)
+    }
+
+    /// Whether what stands at the target is nothing but what an attempt of this migration has filled, and is to be filled anew.
+    pub(super) fn look(&self) -> Result<bool> {
+        let again = self.is_left()?;
+        Ok(*self.again.get_or_init(|| again))
+    }
+
+    fn is_left(&self) -> Result<bool> {
+        Ok(match self.place()?.as_ref().and_then(Place::mark) {
+            Some(mark) if mark.migration == self.migration => {
+                lock::refuse_users(&self.folder.path)?;
+                let database = self.folder.path.join(DATABASE);
+                // what cannot be read is left to the ordinary run
+                State::read(&database).is_ok_and(|now| (now.entry, now.catalog) == (mark.entry, mark.catalog))
+            }
+            _ => false,
+        })
+    }
+
+    /// What was seen before the lock was taken may be otherwise now: nobody's store is moved aside.
+    fn look_again(&self) -> Result<()> {
+        if !self.is_again() || self.is_left()? {
+            return Ok(());
+        }
+        Err(Error::Busy {
+            what: self.folder.path.display().to_string(),
+            by: "it was changed since this run began".to_owned(),
+            remedy: "run it again".to_owned(),
+        })
+    }
+
+    /// Whether the target is filled anew.
+    pub(super) fn is_again(&self) -> bool {
+        self.again.get().copied().unwrap_or(false)
+    }
+
+    /// Whether it can be done, as [`Filling::decide`] has found.
+    pub(super) fn is_possible(&self) -> bool {
+        self.possible.get().copied().unwrap_or(false)
+    }
+
+    /// Decides whether the target is filled by its files, and says why if it is not. `unfillable`: what speaks against the
+    /// program.
+    pub(super) fn decide(&self, unfillable: Option<&str>, load: Load) -> Result<Finding> {
+        let by_place = match self.place()? {
+            Some(_) if self.is_again() => None,
+            Some(place) => place.problem()?,
+            None => Some("the target is the root of the file system".to_owned()),
+        };
+        let problem = by_place
+            .or_else(|| unfillable.map(|why| format!("of this Chroma {why}")))
+            .or_else(|| too_large(load, limit::for_a_server()));
+        let is_possible = *self.possible.get_or_init(|| problem.is_none());
+        let message = match &problem {
+            Some(why) => format!("the target's Chroma takes the records, its files are not filled: {why}"),
+            None if self.is_again() => {
+                "this program writes the records into the files of a new store, which replaces what an earlier attempt of this \
+                 migration has left"
+                    .to_owned()
+            }
+            None => "this program writes the records into the files of the new store, and Chroma builds its index".to_owned(),
+        };
+        if !is_possible {
+            tracing::warn!("{message}");
+        }
+        Ok(passed("fill", message))
+    }
+
+    /// The lock on the target, for its server.
+    pub(super) async fn lock(&self) -> Result<Lock> {
+        match self.work.lock().await.lock.take() {
+            Some(lock) => Ok(lock),
+            None => Lock::take(&self.folder.path),
+        }
+    }
+
+    /// Removes what was not finished.
+    pub(super) async fn abandon(&self) {
+        let mut work = self.work.lock().await;
+        if let Some(UnderWay { importing, mut pen }) = work.under_way.take() {
+            // the thread has files open in the folder
+            drop(pen.book().await);
+            drop(importing);
+        }
+        work.lock = None;
+    }
+
+    /// Lays out an empty store with these collections in the folder.
+    async fn laid_out(&self, into: PathBuf, new: &[&NewCollection]) -> Result<Vec<Collection>> {
+        let scratch = tempfile::Builder::new().prefix("memory-migration-layout-").tempdir();
+        let scratch = scratch.map_err(|e| io_error("create a scratch folder in", &std::env::temp_dir(), e))?;
+        let folder = Folder { path: scratch.path().to_owned(), ..self.folder.clone() };
+        let (server, store) = started(&self.program, &folder).await?;
+        let writer = self.scope.of_server(store)?.into_writer().await?;
+        writer.ensure_place().await?;
+        let mut made = Vec::with_capacity(new.len());
+        for new in new {
+            let collection = writer.create(new).await?;
+            if !new.later.is_empty() {
+                let all: Metadata =
+                    new.metadata.iter().chain(&new.later).map(|(k, v)| (k.clone(), v.clone())).collect();
+                writer.set_metadata(&collection, &all).await?;
+            }
+            made.push(collection);
+        }
+        server.stop().await?;
+        import::template(&scratch.path().join(DATABASE), &into)?;
+        Ok(made)
+    }
+}
+
+#[async_trait]
+impl Filler for Filling {
+    async fn create(&self, new: &[&NewCollection]) -> Result<Vec<Collection>> {
+        let path = &self.folder.path;
+        let place = self.place()?.ok_or_else(broken)?;
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|e| io_error("create", parent, e))?;
+        }
+        let lock = Lock::take(path)?;
+        lock::refuse_users(path)?;
+        self.look_again()?;
+        let importing = place.begin()?;
+        let made = self.laid_out(importing.database(), new).await?;
+        let import = Import::open(&importing.database(), Beside::Nobody)?;
+        let sheets = made.iter().map(|c| Ok((c.id.clone(), import.sheet(&c.id)?))).collect::<Result<_>>()?;
+        tracing::info!(folder = %importing.folder().display(), "the target's files are filled beside it");
+        let pen = Pen::Rests(Box::new(Book { import, sheets }));
+        *self.work.lock().await = Work { lock: Some(lock), under_way: Some(UnderWay { importing, pen }) };
+        Ok(made)
+    }
+
+    async fn put(&self, collection: &Collection, records: Vec<Record>) -> Result<()> {
+        let mut work = self.work.lock().await;
+        let pen = &mut work.under_way.as_mut().ok_or_else(broken)?.pen;
+        let mut book = pen.book().await?;
+        let id = collection.id.clone();
+        *pen = Pen::Writes(spawn_blocking(move || {
+            let Book { import, sheets } = &mut *book;
+            import.put(sheets.get_mut(&id).ok_or_else(broken)?, &records)?;
+            Ok(book)
+        }));
+        Ok(())
+    }
+
+    async fn finish(&self) -> Result<()> {
+        let mut work = self.work.lock().await;
+        let UnderWay { importing, mut pen } = work.under_way.take().ok_or_else(broken)?;
+        let Book { mut import, sheets } = *pen.book().await?;
+        let (migration, again) = (self.migration.clone(), self.is_again());
+        let given: Vec<Given> = sheets.values().map(Sheet::given).collect();
+        let done = spawn_blocking(move || {
+            for sheet in sheets.into_values() {
+                import.end(sheet)?;
+            }
+            import.finish()?;
+            let database = importing.database();
+            if let Some(problem) = proof::problem(&database, &given)? {
+                return Err(wrong(&database, &problem));
+            }
+            Ok((State::read(&database)?, importing))
+        });
+        let (state, importing) = joined(done).await?;
+        self.look_again()?;
+        joined(spawn_blocking(move || importing.place(migration, state, again))).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_that_does_not_fit_is_said_with_both_figures() {
+        let load = Load { bytes: 3 << 30, largest: 1 << 30, records: 1 << 20 };
+        let told = too_large(load, Some(2 << 30)).unwrap();
+        assert!(told.contains("5248 MiB") && told.contains("2048 MiB"), "{told}");
+        assert_eq!(too_large(load, None), None);
+        assert_eq!(too_large(load, Some(8 << 30)), None);
+    }
+}

@@ -1,0 +1,63 @@
+//! Has a server build the index of a collection that was filled by its files: it does so at the first search, and answers when
+//! it is done. No time is too long for that, and the request is never repeated; a server that ends, or is silent to everybody
+//! else, is waited for no longer.
+
+use std::time::Duration;
+
+use super::child::server::Server;
+use super::{Folder, started};
+use crate::model::{Collection, Error, Result};
+use crate::store::Reader as _;
+use crate::store::http;
+
+/// As good as for ever.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// From one look at the server's life to the next.
+const BEAT: Duration = Duration::from_secs(15);
+/// How long it may be silent meanwhile.
+const SILENT: Duration = Duration::from_secs(300);
+
+/// Waits until the index is built, of vectors with so many components.
+pub(super) async fn build(
+    server: &mut Server,
+    folder: &Folder,
+    collection: &Collection,
+    dimension: usize,
+) -> Result<()> {
+    let mut patient = started::config(server, folder)?;
+    patient.database.clone_from(&collection.database);
+    patient.timeouts.request = FOR_EVER;
+    let mut beat = started::config(server, folder)?;
+    beat.timeouts.start = SILENT;
+    let store = http::open(patient).await?;
+    let mut asked = vec![0.0; dimension];
+    if let Some(first) = asked.first_mut() {
+        *first = 1.0;
+    }
+    let answer = async {
+        let searches = store.searches().ok_or_else(|| nothing(collection))?;
+        let found = searches.nearest(collection, &[asked.as_slice()], 1).await?;
+        if found.iter().all(Vec::is_empty) { Err(nothing(collection)) } else { Ok(()) }
+    };
+    let silent = async {
+        loop {
+            tokio::time::sleep(BEAT).await;
+            if let Err(error) = http::open(beat.clone()).await {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        built = answer => built,
+        error = silent => Err(error),
+        error = server.ended() => Err(error),
+    }
+}
+
+fn nothing(collection: &Collection) -> Error {
+    Error::Unsupported {
+        store: format!("the Chroma server of collection {:?}", collection.name),
+        why: "a search finds none of the records that were written into its files".to_owned(),
+        remedy: "remove the target's folder and use --fill engine".to_owned(),
+    }
+}

@@ -1,0 +1,148 @@
+//! A second look at what was written, before it comes to its place: its tables agree with each other and with what was given.
+//! Reads the finished database, and shares nothing with what wrote it. The run that follows cannot see all of this: it asks the
+//! full-text table and the log about samples only.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, params};
+
+use super::failed;
+use crate::model::Result;
+
+/// Records that are their collection's, in the tables and in the log alike.
+const RECORDS: &str = "SELECT count(*), coalesce(max(e.seq_id), 0) FROM segments s JOIN embeddings e ON e.segment_id = s.id \
+                       JOIN embeddings_queue q ON q.seq_id = e.seq_id AND q.id = e.embedding_id \
+                       WHERE s.collection = ?1 AND s.scope = 'METADATA' AND substr(q.topic, -length(?1) - 1) = '/' || ?1 \
+                       AND q.operation = 0 AND q.vector IS NOT NULL";
+/// How far a collection's tables say that they have followed the log.
+const WATERMARK: &str = "SELECT coalesce(max(CAST(m.seq_id AS INTEGER)), 0), count(m.seq_id) FROM segments s \
+                         JOIN max_seq_id m ON m.segment_id = s.id WHERE s.collection = ?";
+/// Documents whose full-text row is missing or has another text.
+const UNINDEXED: &str = "SELECT count(*) FROM embedding_metadata m \
+                         LEFT JOIN embedding_fulltext_search_content c ON c.id = m.id \
+                         WHERE m.key = 'chroma:document' AND m.string_value IS NOT c.c0";
+
+/// What a collection was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Its UUID.
+    pub collection: String,
+    /// How many records.
+    pub records: u64,
+}
+
+/// What does not add up in a database that was filled with these, in a sentence; None: nothing. `given` names all of its
+/// collections.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn problem(database: &Path, given: &[Given]) -> Result<Option<String>> {
+    let read = || found(&Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?, given);
+    read().map_err(|e| failed("read", database, &e))
+}
+
+fn found(db: &Connection, given: &[Given]) -> rusqlite::Result<Option<String>> {
+    for Given { collection, records } in given {
+        let pair = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        let (held, newest) = db.query_row(RECORDS, [collection], pair)?;
+        if u64::try_from(held).ok() != Some(*records) {
+            return Ok(Some(format!("of {records} records of collection {collection} tables and log name {held}")));
+        }
+        let (mark, marks) = db.query_row(WATERMARK, [collection], pair)?;
+        if (mark, marks) != (newest, i64::from(*records > 0)) {
+            return Ok(Some(format!(
+                "the watermark of collection {collection} is {mark}, and its newest entry {newest}"
+            )));
+        }
+    }
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let all: u64 = given.iter().map(|one| one.records).sum();
+    for (table, expected) in [("embeddings", all), ("embeddings_queue", all)] {
+        let rows = count(&format!("SELECT count(*) FROM {table}"))?;
+        if u64::try_from(rows).ok() != Some(expected) {
+            return Ok(Some(format!("{table} has {rows} rows, and {expected} are expected")));
+        }
+    }
+    let unindexed = count(UNINDEXED)?;
+    if unindexed > 0 {
+        return Ok(Some(format!("{unindexed} documents are not in the full-text table as they are")));
+    }
+    let documents = count("SELECT count(*) FROM embedding_metadata WHERE key = 'chroma:document'")?;
+    for table in ["embedding_fulltext_search_content", "embedding_fulltext_search_docsize"] {
+        let rows = count(&format!("SELECT count(*) FROM {table}"))?;
+        if rows != documents {
+            return Ok(Some(format!("{table} has {rows} rows for {documents} documents")));
+        }
+    }
+    for table in ["embedding_metadata", "embedding_metadata_array"] {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?";
+        if db.query_row(sql, params![table], |row| row.get::<_, i64>(0))? == 0 {
+            continue;
+        }
+        let strange = count(&format!("SELECT count(*) FROM {table} WHERE id NOT IN (SELECT id FROM embeddings)"))?;
+        if strange > 0 {
+            return Ok(Some(format!("{strange} rows of {table} are no record's")));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE TABLE segments (id, collection, scope); CREATE TABLE max_seq_id (segment_id, seq_id);
+             CREATE TABLE embeddings (id INTEGER PRIMARY KEY, segment_id, embedding_id, seq_id);
+             CREATE TABLE embeddings_queue (seq_id INTEGER PRIMARY KEY, operation, topic, id, vector);
+             CREATE TABLE embedding_metadata (id, key, string_value);
+             CREATE VIRTUAL TABLE embedding_fulltext_search USING fts5(string_value, tokenize='trigram');
+             INSERT INTO segments VALUES ('m', 'c', 'METADATA'), ('v', 'c', 'VECTOR'), ('n', 'd', 'METADATA');
+             INSERT INTO embeddings VALUES (1, 'm', 'a', 1), (2, 'm', 'b', 2);
+             INSERT INTO embeddings_queue VALUES (1, 0, 'p/c', 'a', x'00'), (2, 0, 'p/c', 'b', x'00');
+             INSERT INTO max_seq_id VALUES ('m', 2);
+             INSERT INTO embedding_metadata VALUES (1, 'chroma:document', 'one'), (2, 'chroma:document', ''), (2, 'k', 'x');
+             INSERT INTO embedding_fulltext_search (rowid, string_value) VALUES (1, 'one'), (2, '');",
+        )
+        .unwrap();
+        db
+    }
+
+    fn given() -> [Given; 2] {
+        [("c", 2), ("d", 0)].map(|(collection, records)| Given { collection: collection.to_owned(), records })
+    }
+
+    #[test]
+    fn what_adds_up_is_no_problem_and_each_change_is() {
+        assert_eq!(found(&database(), &given()).unwrap(), None);
+        for change in [
+            "DELETE FROM embeddings WHERE id = 1",
+            "UPDATE embeddings SET seq_id = 3 WHERE id = 2",
+            "UPDATE embeddings SET embedding_id = 'x' WHERE id = 2",
+            "INSERT INTO embeddings VALUES (3, 'o', 'c', 3)",
+            "DELETE FROM embeddings_queue WHERE seq_id = 1",
+            "UPDATE embeddings_queue SET topic = 'p/x'",
+            "UPDATE embeddings_queue SET topic = 'p/xc'",
+            "UPDATE embeddings_queue SET operation = 1",
+            "UPDATE embeddings_queue SET vector = NULL",
+            "INSERT INTO embeddings_queue VALUES (3, 0, 'p/c', 'c', x'00')",
+            "DELETE FROM max_seq_id",
+            "UPDATE max_seq_id SET seq_id = 1",
+            "UPDATE max_seq_id SET seq_id = 3",
+            "INSERT INTO max_seq_id VALUES ('v', 2)",
+            "DELETE FROM embedding_fulltext_search WHERE rowid = 1",
+            "UPDATE embedding_fulltext_search SET string_value = 'two' WHERE rowid = 1",
+            "UPDATE embedding_fulltext_search SET rowid = 9 WHERE rowid = 2",
+            "INSERT INTO embedding_fulltext_search (rowid, string_value) VALUES (3, 'x')",
+            "UPDATE embedding_metadata SET string_value = 'x' WHERE id = 1",
+            "DELETE FROM embedding_metadata WHERE id = 1",
+            "UPDATE embedding_metadata SET id = 9 WHERE key = 'k'",
+        ] {
+            let db = database();
+            assert!(db.execute(change, []).unwrap() > 0, "{change}");
+            assert!(found(&db, &given()).unwrap().is_some(), "{change}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Whether an index is its collection's: files of another one may have come into its folder, by a backup or by hand.
+//! Reads tables, log and rows through the caller's transaction; a few hundred records of each, from all over the index.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::audit::{Judged, Shared};
+use super::state::State;
+use super::window;
+use crate::model::distance;
+use crate::model::{Collection, Distance, Metadata};
+use crate::scratch;
+use crate::store::files::index::hnsw::Doubt;
+use crate::store::files::index::{Index, IndexRow, Vectors};
+use crate::store::files::log::queue::{self, Operation};
+use crate::store::files::log::replay::{Effect, VectorAt};
+use crate::store::files::sqlite::connection::{failure, is_corrupt};
+use crate::store::files::sqlite::tables::{self, By};
+use crate::store::files::sqlite::{check, foreign, unlogged};
+use crate::store::files::system::Attempt;
+
+/// Records that are looked at.
+const SAMPLE: usize = 256;
+/// Records of the pickle that are looked for in other collections.
+const FEW: usize = 16;
+
+/// Brings the state up to the transaction, without its index if that is another collection's.
+///
+/// # Errors
+/// `SQLite`'s, those of the scratch space and of the index's files.
+pub fn refresh(
+    db: &Connection,
+    file: &Path,
+    collection: &Collection,
+    state: &mut State,
+    shared: &Shared,
+) -> Attempt<()> {
+    let known = shared.audit(&collection.id).judged.filter(|judged| judged.of == state.stamps);
+    if let Some(what) = known.as_ref().and_then(|judged| judged.foreign.clone()) {
+        state.condemn(what, &shared.indexes);
+    }
+    state.refresh(shared.catalog(db), file, &collection.id, &shared.indexes)?;
+    // an old index was judged when it was loaded
+    if known.is_some() || state.is_old() {
+        return Ok(());
+    }
+    let Vectors::Index(index) = &*state.vectors else { return Ok(()) };
+    let look = Look { db, file, collection, state, index, shared };
+    let judged = match (look.foreign()?, look.by_distance()?) {
+        (Some(what), _) => Judged { of: state.stamps, foreign: Some(what), doubt: None },
+        // whose index it is, and which distance it has: nobody knows both
+        (None, Some(doubt)) => {
+            let what = format!("is not the index of a collection with the distance {}", collection.distance);
+            Judged { of: state.stamps, foreign: Some(what), doubt: Some(doubt) }
+        }
+        (None, None) => Judged { of: state.stamps, foreign: None, doubt: look.doubt()? },
+    };
+    // files that change meanwhile explain it
+    state.check()?;
+    let foreign = judged.foreign.clone();
+    shared.amend(&collection.id, |audit| audit.judged = Some(judged));
+    if let Some(what) = foreign {
+        state.condemn(what, &shared.indexes);
+        state.refresh(shared.catalog(db), file, &collection.id, &shared.indexes)?;
+    }
+    Ok(())
+}
+
+/// Whether the rows speak against the distance, and no document of the collection agrees with them.
+fn is_alone(collection: &Collection, space: &Metadata, doubt: Doubt) -> bool {
+    let Collection { schema, configuration, metadata, .. } = collection;
+    let agrees = |named: &Distance| (*named == Distance::Cosine) == doubt.cosine;
+    let named = distance::named(schema.as_ref(), configuration.as_ref(), &[space, metadata]);
+    doubt.is_clear() && !named.iter().any(agrees)
+}
+
+struct Look<'a> {
+    db: &'a Connection,
+    file: &'a Path,
+    collection: &'a Collection,
+    state: &'a State,
+    index: &'a Index,
+    shared: &'a Shared,
+}
+
+impl Look<'_> {
+    fn sql<T>(&self, result: rusqlite::Result<T>) -> Attempt<Option<T>> {
+        match result {
+            Ok(found) => Ok(Some(found)),
+            // a page that cannot be read says nothing of the index
+            Err(e) if is_corrupt(&e) => Ok(None),
+            Err(e) => Err(failure(self.file, &e)),
+        }
+    }
+
+    /// Why the index is another collection's, in a sentence without a subject.
+    fn foreign(&self) -> Attempt<Option<String>> {
+        for look in [Self::by_log, Self::by_ids, Self::by_changes] {
+            if let Some(what) = look(self)? {
+                return Ok(Some(what));
+            }
+        }
+        Ok(self.by_norms())
+    }
+
+    /// Rows of unit length without a norm: the norms are another index's, whatever the distance is.
+    fn by_norms(&self) -> Option<String> {
+        let evidence = self.index.evidence;
+        let is_other = self.state.shape.cosine && self.index.flawed.is_none() && evidence.unnormed * 2 > evidence.rows;
+        is_other.then(|| {
+            format!(
+                "is not the index of {:?}: in length.bin, {} of {} rows of unit length have no length of their own",
+                self.collection.name, evidence.unnormed, evidence.rows
+            )
+        })
+    }
+
+    /// The rows speak against the distance, and no document agrees with them: what is to be said.
+    fn by_distance(&self) -> Attempt<Option<String>> {
+        let doubt = self.index.evidence.doubt(self.state.shape.cosine);
+        // of a cut file the last rows may be of no record
+        let Some(doubt) = doubt.filter(|_| self.index.flawed.is_none()) else { return Ok(None) };
+        let space = self.sql(self.shared.catalog(self.db).segment_space(&self.state.segments.vector))?;
+        let space: Metadata = space.map_or_else(Vec::new, |space| space.rows).into_iter().collect();
+        let what = is_alone(self.collection, &space, doubt).then(|| {
+            format!(
+                "collection {:?} is declared {}, but {}, and none of its documents says so: it is another collection's index, or its \
+                 distance is another one. If it is, open a copy of the store with the Chroma that wrote it, find out its \
+                 distance, and migrate from that server",
+                self.collection.name,
+                self.collection.distance,
+                doubt.spoken()
+            )
+        });
+        Ok(what)
+    }
+
+    /// The log has vectors that the index has taken. One that is another there may be an older one, if it was changed; several
+    /// that the log brought in are not.
+    fn by_log(&self) -> Attempt<Option<String>> {
+        // such a watermark says nothing of what the index has taken
+        if self.state.sequence.is_none_or(|now| now.vector > now.last) {
+            return Ok(None);
+        }
+        let mut logged: Vec<(IndexRow, Vec<f32>, bool)> = Vec::new();
+        for id in self.state.overlay.some_ids(SAMPLE).map_err(scratch::failed)? {
+            let Some(VectorAt::Either(entry)) = self.effect(&id)?.vector else { continue };
+            let Ok(row) = self.index.row(&id).map_err(scratch::failed)? else { continue };
+            let read = tables::entry_vector(self.db, entry).and_then(|v| Ok((v, tables::entry_kind(self.db, entry)?)));
+            let Some((Some((bytes, encoding)), kind)) = self.sql(read)? else { continue };
+            if let Ok(vector) = queue::vector(&bytes, encoding.as_deref(), self.collection.dimension) {
+                logged.push((row, vector, kind != Some(Operation::Update)));
+            }
+        }
+        logged.sort_unstable_by_key(|(row, ..)| row.row.number);
+        // rows that no cosine made are compared as they stand: the distance may be wrong, and the index its own
+        let cosine = self.state.shape.cosine;
+        let is_raw = cosine && self.index.evidence.doubt(cosine).is_some_and(|doubt| doubt.is_clear());
+        let rows = logged.iter().map(|(row, ..)| IndexRow { norm: row.norm.filter(|_| !is_raw), ..*row });
+        let rows: Vec<IndexRow> = rows.collect();
+        let (mut others, mut brought, mut all) = (0_usize, 0_usize, logged.iter());
+        let same = window::sameness(self.index, cosine && !is_raw);
+        self.index.vectors(&rows, false, |read| {
+            let Some((_, logged, brings)) = all.next() else { return };
+            if read.is_ok_and(|indexed| !same(&indexed, logged)) {
+                others += 1;
+                brought += usize::from(*brings);
+            }
+        })?;
+        Ok((others * 2 > rows.len() && brought >= 2).then(|| {
+            let of = rows.len();
+            format!(
+                "is not the index of {:?}: of {of} records that the write-ahead log has, too, {others} have another vector there",
+                self.collection.name
+            )
+        }))
+    }
+
+    /// Most ids of the pickle are not the collection's, and most records that it should hold are not in it.
+    fn by_ids(&self) -> Attempt<Option<String>> {
+        let mut ids = self.index.some_ids(SAMPLE).map_err(scratch::failed)?;
+        ids.sort_unstable();
+        ids.dedup();
+        let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let segment = &self.state.segments.metadata;
+        let Some(places) = self.sql(tables::places(self.db, segment, &names, By::Index))? else { return Ok(None) };
+        let mut unknown = 0;
+        for (id, _) in ids.iter().zip(places).filter(|(_, place)| place.is_none()) {
+            unknown += usize::from(self.effect(id)? == Effect::default());
+        }
+        if unknown < 2 || unknown * 2 <= ids.len() {
+            return Ok(None);
+        }
+        let mark = self.state.sequence.map_or(0, |now| now.vector);
+        let Some(rows) = self.sql(foreign::applied(self.db, segment, mark, SAMPLE))? else { return Ok(None) };
+        let mut absent = 0;
+        for id in &rows {
+            absent += usize::from(!self.index.knows(id).map_err(scratch::failed)?);
+        }
+        Ok((absent * 2 > rows.len()).then(|| {
+            let of = ids.len();
+            format!(
+                "is not the index of {:?}: {unknown} of {of} ids that were looked at are not in that collection",
+                self.collection.name
+            )
+        }))
+    }
+
+    /// Chroma up to 0.6 keeps the number of each record's last change in the pickle, which no other record has: the tables have
+    /// that one, or a later one that changed no vector.
+    fn by_changes(&self) -> Attempt<Option<String>> {
+        let mark = self.state.sequence.map_or(0, |now| now.metadata);
+        let (mut same, mut before, mut after) = (0_usize, Vec::new(), 0_usize);
+        for (id, change) in &self.index.changes {
+            let row = self.sql(tables::row_seq_id(self.db, &self.state.segments.metadata, id))?;
+            match row.flatten().flatten() {
+                Some(last) if last == *change => same += 1,
+                Some(last) if last < *change => {
+                    // what the tables have not taken yet is in the log
+                    let is_there = *change > mark && self.sql(unlogged::is_logged(self.db, *change))? == Some(true);
+                    after += usize::from(!is_there);
+                }
+                Some(_) => before.push((id, *change)),
+                None => {}
+            }
+        }
+        let said = |how: String| format!("is not the index of {:?}: {how}", self.collection.name);
+        if after >= 2 && after > same + before.len() {
+            return Ok(Some(said(format!(
+                "by its pickle, {after} records had changes that neither tables nor write-ahead log know"
+            ))));
+        }
+        if same > 0 || before.len() < 2 {
+            return Ok(None);
+        }
+        // all records may have been changed without their vectors; if another collection's have these very numbers, it is its pickle
+        before.truncate(FEW);
+        let others = self.sql(foreign::others(self.db, &self.state.segments.metadata))?.unwrap_or_default();
+        for (segment, name) in others {
+            let mut found = 0;
+            for (id, change) in &before {
+                let row = self.sql(tables::row_seq_id(self.db, &segment, id))?;
+                found += usize::from(row.flatten().flatten() == Some(*change));
+            }
+            if found * 2 > before.len() {
+                let of = before.len();
+                return Ok(Some(said(format!(
+                    "by the numbers of {found} of {of} changes in its pickle, it is that of {name:?}"
+                ))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What speaks against the index without saying whose it is. In a store that Chroma 1.x made, labels and rows of the
+    /// tables are given in one order, and no label without a row (measured on 1.0.20 and 1.5.9, with up to 120,000 records).
+    fn doubt(&self) -> Attempt<Option<String>> {
+        let born = self.sql(check::born(self.db))?.unwrap_or_default();
+        if self.index.flawed.is_some() || born.get("metadb").is_none_or(|version| *version < 5) {
+            return Ok(None);
+        }
+        if let Some((given, rows)) = self.index.uneven() {
+            return Ok(Some(format!(
+                "index_metadata.pickle has given {given} labels and header.bin counts {rows} rows: they are not of one index, and \
+                 vectors may be those of other records"
+            )));
+        }
+        let mut ids = self.index.some_ids(SAMPLE).map_err(scratch::failed)?;
+        ids.sort_unstable();
+        let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let segment = &self.state.segments.metadata;
+        let Some(places) = self.sql(tables::places(self.db, segment, &names, By::Index))? else { return Ok(None) };
+        let mark = self.state.sequence.map_or(0, |now| now.vector);
+        let mut pairs = Vec::new();
+        for (id, place) in ids.iter().zip(places) {
+            // a later change may have made the row anew
+            let Some(place) = place.filter(|place| place.seq_id.is_some_and(|last| last <= mark)) else { continue };
+            if let Ok(row) = self.index.row(id).map_err(scratch::failed)? {
+                pairs.push((place.number, row.row.label));
+            }
+        }
+        pairs.sort_unstable();
+        let turned = pairs.windows(2).filter(|pair| pair[0].1 > pair[1].1).count();
+        Ok((turned > 0).then(|| {
+            format!(
+                "the labels in index_metadata.pickle are not in the order of the records ({turned} times among {}): it may be another \
+                 index's, and vectors may be those of other records",
+                pairs.len()
+            )
+        }))
+    }
+
+    fn effect(&self, id: &str) -> Attempt<Effect> {
+        Ok(self.state.overlay.of(id).map_err(scratch::failed)?)
+    }
+}

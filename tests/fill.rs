@@ -1,0 +1,195 @@
+//! New local targets that are filled by their files (`--fill files`): against twins that Chroma filled, through kills, and with
+//! an importer that errs.
+
+mod kills;
+mod mutations;
+mod points;
+
+use std::path::Path;
+
+use super::support::chroma::{ChromaServer, Python, env};
+use super::support::dump::{Tolerance, assert_same, dump_folder};
+use super::support::migration::{DEFAULT, Migration, Report, local, remote};
+use super::support::stores::{Store, committed, generated};
+
+/// Versions whose stores are filled.
+const FILLED: [&str; 2] = ["1.5.9", "1.0.20"];
+
+fn by_files(source: &str, target: &Store, version: &'static str) -> Migration {
+    Migration::new(source, target.path()).written_by(version).args(["--fill", "files"])
+}
+
+/// Runs it, and asserts that the files were filled.
+#[track_caller]
+fn filled(migration: Migration) -> Report {
+    let report = migration.verified();
+    let message = report.check("fill")["message"].as_str().unwrap();
+    assert!(message.starts_with("this program writes the records"), "{message}");
+    assert_eq!((report.count("targetBefore"), report.count("present")), (0, 0), "{}", report.json);
+    assert_eq!(report.count("copied"), report.count("source"), "{}", report.json);
+    report
+}
+
+/// Nothing of ours is left beside a store.
+#[track_caller]
+fn assert_clean(store: &Store) {
+    let names = names_beside(store);
+    assert!(names.iter().all(|name| !name.contains("importing") && !name.contains("memory-migration")), "{names:?}");
+}
+
+/// The store's own name and those beside it.
+fn names_beside(store: &Store) -> Vec<String> {
+    let beside = std::fs::read_dir(store.path.parent().unwrap()).unwrap().flatten();
+    let mut names: Vec<_> = beside.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn twins(version: &str, args: &[&str]) -> String {
+    Python::run(version, "tests/chroma/twins.py", args)
+}
+
+/// What the official client answers from a store.
+fn answers(version: &str, store: &Store) -> String {
+    twins(version, &["answer", store.path()])
+}
+
+#[track_caller]
+fn assert_twins(version: &str, engine: &Store, files: &Store, when: &str) {
+    let (one, other) = (answers(version, engine), answers(version, files));
+    for (a, b) in one.lines().zip(other.lines()) {
+        assert_eq!(a, b, "{version}, {when}: Chroma's own, and the filled one");
+    }
+    assert_eq!(one.lines().count(), other.lines().count(), "{version}, {when}");
+}
+
+/// Stores of several versions with all that a store can hold.
+#[test]
+fn a_store_comes_out_as_if_chroma_had_filled_it() {
+    for (version, written_by) in [("0.4.24", "1.5.9"), ("0.6.3", "1.5.9"), ("1.5.9", "1.5.9"), ("1.0.20", "1.0.20")] {
+        let source = committed(version);
+        let from = local(&source.path, DEFAULT);
+        let all = dump_folder_names(version, &source);
+        // 1.0.20 drops arrays, and is refused them
+        let only: Vec<&str> =
+            all.iter().map(String::as_str).filter(|n| written_by == "1.5.9" || *n != "arrays").collect();
+        let (engine, files) = (Store::absent(), Store::absent());
+        let by_engine = Migration::new(&from, engine.path()).written_by(written_by).only(&only).ended();
+        let by_files = by_files(&from, &files, written_by).only(&only).ended();
+        assert_eq!(by_files.reason(), by_engine.reason(), "{version} into {written_by}: {}", by_files.json);
+        assert_eq!(by_files.json["counts"], by_engine.json["counts"], "{version} into {written_by}");
+        assert_eq!(by_files.fingerprints(), by_engine.fingerprints(), "{version} into {written_by}");
+        assert!(by_files.check("fill")["message"].as_str().unwrap().starts_with("this program writes"));
+        let (one, other) = (dump_folder(written_by, &engine.path), dump_folder(written_by, &files.path));
+        assert_same(&one, &other, Tolerance::MIGRATED);
+        assert_clean(&files);
+    }
+}
+
+fn dump_folder_names(version: &str, store: &Store) -> Vec<String> {
+    let all = dump_folder(version, &store.path).in_database(DEFAULT.0, DEFAULT.1);
+    all.collections.into_iter().map(|collection| collection.name).collect()
+}
+
+/// Random records of every kind: the official client gets the same answers from both twins, at once and after they have lived on.
+/// A collection goes that has the log's newest entry, each step has a server of its own, and in the end a second migration comes.
+#[test]
+fn random_records_are_answered_as_by_the_twin_and_the_store_lives_on() {
+    for (version, seed, changes) in [("1.5.9", "1", "150"), ("1.0.20", "2", "30")] {
+        let source = Store::absent();
+        twins(version, &["make", source.path(), seed]);
+        let (engine, files) = (Store::absent(), Store::absent());
+        Migration::new(source.path(), engine.path()).written_by(version).verified();
+        filled(by_files(source.path(), &files, version));
+        assert_twins(version, &engine, &files, &format!("seed {seed}"));
+        for store in [&engine, &files] {
+            // the last one that was filled
+            twins(version, &["drop", store.path(), "random_l2"]);
+            twins(version, &["live", store.path(), seed, changes]);
+        }
+        assert_twins(version, &engine, &files, &format!("seed {seed}, after {changes} changes of each collection"));
+        for store in [&engine, &files] {
+            let again = Migration::new(source.path(), store.path()).written_by(version);
+            again.args(["--on-conflict", "overwrite"]).verified();
+        }
+        assert_twins(version, &engine, &files, &format!("seed {seed}, after a second migration"));
+    }
+}
+
+/// From a server, several databases at once, renamed.
+#[test]
+fn a_server_and_several_collections() {
+    let source = committed("1.5.9");
+    let server = ChromaServer::start("1.5.9", &source.path);
+    let files = Store::absent();
+    let migration =
+        by_files(&remote(&server, DEFAULT), &files, "1.5.9").only(&["single=only.one", "emptied", "synced_*=moved_*"]);
+    let report = filled(migration);
+    assert!(report.json["collections"].as_array().unwrap().len() > 3);
+    Migration::verify(&remote(&server, DEFAULT), files.path())
+        .only(&["single=only.one", "emptied", "synced_*=moved_*"])
+        .verified();
+}
+
+/// Another tenant and another database: the log names a collection the same way there.
+#[test]
+fn another_tenant_and_database() {
+    for version in FILLED {
+        let source = committed("1.5.9");
+        let files = Store::absent();
+        let into = local(&files.path, ("tenant_b", "database_b"));
+        let migration = Migration::new(source.path(), &into).written_by(version).only(&["single", "synced_l2"]);
+        filled(migration.args(["--fill", "files"]));
+        Migration::verify(source.path(), &into).only(&["single", "synced_l2"]).verified();
+    }
+}
+
+/// Where files cannot be filled, Chroma takes the records, and the report says why.
+#[test]
+fn what_cannot_be_filled_is_left_to_chroma_and_said() {
+    let source = generated("1.5.9", 50, 3, "l2");
+    let said = |report: &Report| report.check("fill")["message"].as_str().unwrap().to_owned();
+    let target = Store::absent();
+    let report = by_files(source.path(), &target, "0.6.3").verified();
+    assert!(said(&report).contains("the target's Chroma takes the records"), "{report:?}");
+    assert!(said(&report).contains("only Chroma 1.0.20 and 1.5.9"), "{report:?}");
+    let volume = Store::absent();
+    std::fs::create_dir_all(volume.path.join("lost+found")).unwrap();
+    let report = by_files(source.path(), &volume, "1.5.9").verified();
+    assert!(said(&report).contains("the root of a volume"), "{report:?}");
+    // a second run finds the store, and all of it
+    let report = by_files(source.path(), &volume, "1.5.9").verified();
+    assert!(said(&report).contains("not empty") && report.count("present") == 50, "{report:?}");
+    let server = ChromaServer::start("1.5.9", Path::new(&committed("1.5.9").path));
+    Migration::new(source.path(), &server.url).args(["--fill", "files"]).usage("only a local target has files");
+    let counts = Migration::new(source.path(), volume.path()).written_by("1.5.9");
+    counts.args(["--fill", "files", "--verification", "counts"]).usage("needs --verification full");
+}
+
+/// An empty folder keeps its owner and mode; a dry run touches nothing; nothing is left beside.
+#[test]
+fn the_folder_that_is_replaced_and_a_dry_run() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let source = generated("1.5.9", 50, 3, "cosine");
+    let target = Store::absent();
+    std::fs::create_dir(&target.path).unwrap();
+    std::fs::set_permissions(&target.path, std::fs::Permissions::from_mode(0o2770)).unwrap();
+    by_files(source.path(), &target, "1.5.9").args(["--dry-run"]).ends(0);
+    assert_eq!(std::fs::read_dir(&target.path).unwrap().count(), 0);
+    filled(by_files(source.path(), &target, "1.5.9"));
+    assert_eq!(std::fs::metadata(&target.path).unwrap().permissions().mode() & 0o7777, 0o2770);
+    assert_clean(&target);
+    assert!(env("1.5.9").chroma().exists());
+}
+
+/// Documents that the target had before are no duplicates of themselves: what was filled is this run's own.
+#[test]
+fn what_was_filled_is_no_duplicate() {
+    let source = Store::absent();
+    twins("1.5.9", &["make", source.path(), "5"]);
+    let target = Store::absent();
+    filled(by_files(source.path(), &target, "1.5.9").args(["--duplicates", "by-content"]));
+    let again = by_files(source.path(), &target, "1.5.9").args(["--duplicates", "by-content"]).verified();
+    assert_eq!((again.count("duplicates"), again.count("copied")), (0, 0));
+    assert_eq!(again.count("present"), again.count("source"));
+}
