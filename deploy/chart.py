@@ -1,5 +1,5 @@
-"""Makes a copy of a chart as a release has it: with its image, with where its alerts lead, and with what Artifact Hub shows.
-Needs PyYAML.
+"""Makes a copy of a chart as a release has it: with its image, in its values and on its page, with where its alerts lead, and with
+what Artifact Hub shows. Needs PyYAML.
 
 Usage: chart.py CHART NEW_FOLDER IMAGE DIGEST DOCS    CHART is a folder of charts/, IMAGE a repository without a tag, DOCS the
                                                       address of the release's files; '' leaves values as they are
@@ -65,6 +65,36 @@ def set_values(values, given):
     values.write_text(text, encoding="utf-8")
 
 
+def page(chart, image, docs):
+    """The chart's page, as true of the package as the folder's is of the folder: (pattern, text, how often), each must fit."""
+    name, version = chart["name"], chart["version"]
+    changes = [(r"charts/(memory-migration-operator(?:-crds)?)(?=[ \n])", rf"\1-{version}.tgz", None)]
+    if image:
+        changes += [(r" --set image\.repository=REGISTRY/memory-migration-operator(?=\n)", "", None)]
+    if image and name == "memory-migration-operator":
+        repository, digest = image.split("@")
+        changes += [
+            (r"- \*\*Image\*\*: required\. No image is published.*?push it to your registry\. ", f"- **Image**: `{image}`.\n  To run another one, set `image.repository` and `image.digest`, or `image.tag` and an empty `image.digest`. ", 1),
+            (r"build and push the new version's image, then `helm upgrade`", "`helm upgrade` to the new version's package", 1),
+            (r'(\| image\.digest \| string \|) `""` ', rf"\1 `{json.dumps(digest)}` ", 1),
+            (r'(\| image\.repository \| string \|) `""` \| Required\. ', rf"\1 `{json.dumps(repository)}` | ", 1),
+        ]
+    if docs:
+        changes += [(r"\]\(\.\./(?=memory)", f"]({docs}charts/", None)]
+        if name == "memory-migration-operator":
+            changes += [(r'(\| prometheusRule\.docsURL \| string \|) `""` ', rf"\1 `{json.dumps(docs)}` ", 1)]
+    return changes
+
+
+def set_page(file, changes):
+    text = file.read_text(encoding="utf-8")
+    for pattern, new, times in changes:
+        text, found = re.subn(pattern, new, text, flags=re.DOTALL)
+        if times is not None and found != times:
+            sys.exit(f"chart.py: {file}: {pattern} is in it {found} times, not {times}")
+    file.write_text(text, encoding="utf-8")
+
+
 def main():
     source, out, image, digest, docs = sys.argv[1:]
     folder = pathlib.Path(out)
@@ -75,6 +105,14 @@ def main():
     if chart["name"] == "memory-migration-operator":
         given = {"repository": image, "digest": digest if image else "", "docsURL": docs}
         set_values(folder / "values.yaml", {key: value for key, value in given.items() if value})
+    # not the folder's: a released one that asks for an image would send people to build one
+    if image:
+        set_page(folder / "README.md", page(chart, f"{image}@{digest}", docs))
+    if has_image:
+        set_page(folder / "values.yaml", [(r"# -- Required\. Image of", "# -- Image of", 1)])
+        unset = r"image\.repository is not set, and no image is published yet: [^\"]*"
+        other = "image.repository is empty: leave it out for the released image, or name yours"
+        set_page(folder / "templates" / "_helpers.tpl", [(unset, other, 1)])
     chart["annotations"] |= annotations(chart, f"{image}@{digest}" if has_image else None)
     file.write_text(yaml.safe_dump(chart, sort_keys=False, allow_unicode=True, width=1000), encoding="utf-8")
 

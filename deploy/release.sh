@@ -12,22 +12,36 @@
 #        charts     both charts, packaged; installs nothing but renders what is in the package
 #        manifests  crds.yaml and operator.yaml
 #        sums       SHA256SUMS of all files in FOLDER but images
-# RELEASE_IMAGE=REPOSITORY and RELEASE_DIGEST=sha256:… are set into charts and manifests. Without them there is no image in them.
+# A relative FOLDER is one of the folder that you call from. `check` empties FOLDER first, if an earlier check made it, and
+# refuses any other that is not empty.
+# RELEASE_IMAGE=REPOSITORY and RELEASE_DIGEST=sha256:…, always both, are set into charts and manifests. Without them there is no
+# image in them.
 # RELEASE_DOCS=URL/ is where this release's files are read; alerts of the chart lead to its docs/.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 out=${1:?usage: release.sh FOLDER PART...}
 shift
+fail() { echo "release.sh: $*" >&2; exit 1; }
+
+image=${RELEASE_IMAGE:-} digest=${RELEASE_DIGEST:-} docs=${RELEASE_DOCS:-}
+[ -z "$image" ] || [ -n "$digest" ] || fail "RELEASE_IMAGE without a digest is whatever its tag becomes: set RELEASE_DIGEST"
+[ -z "$digest" ] || [ -n "$image" ] || fail "RELEASE_DIGEST is the digest of no image: set RELEASE_IMAGE"
+[[ $image =~ ^([^@]*/)?[^:@/]*$ ]] || fail "RELEASE_IMAGE is $image: write the repository, without a tag or a digest"
+[[ -z $digest || $digest =~ ^sha256:[0-9a-f]{64}$ ]] || fail "RELEASE_DIGEST is no digest: $digest"
+
+# What `check` made has this file in it.
+marker=.release-check
+if [[ " $* " == *" check "* && -d $out ]] && [ ! -e "$out/$marker" ] && [ -n "$(ls -A "$out")" ]; then
+  fail "$out is not empty, and no release check made it: name another folder, or empty it yourself"
+fi
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-image=${RELEASE_IMAGE:-} digest=${RELEASE_DIGEST:-} docs=${RELEASE_DOCS:-}
 
 step() { echo "== $*"; }
-fail() { echo "release.sh: $*" >&2; exit 1; }
 
 notes() {
   step "notes"
@@ -74,6 +88,7 @@ image() {
 
 index() {
   step "one image of all architectures"
+  if [ -e "$out/image" ] && [ ! -e "$out/image/oci-layout" ]; then fail "$out/image is no image that this made: move it away"; fi
   rm -rf "$out/image"
   mkdir "$out/image"
   python3 tests/cluster/mkimage.py "memory-migration-operator:$version" "$scratch/index.tar" --merge "$out"/image-*.tar
@@ -99,6 +114,7 @@ charts() {
     helm template mm "$out/$chart-$version.tgz" "${unset[@]}" >"$scratch/packaged.yaml"
     helm template mm "charts/$chart" --set "image.repository=${image:-registry.example.com/x},image.digest=$digest" >"$scratch/folder.yaml"
     diff "$scratch/folder.yaml" "$scratch/packaged.yaml" || fail "the package of $chart renders something else than its folder"
+    [ -z "$image" ] || [ -z "$docs" ] || python tests/charts/released.py "$out/$chart-$version.tgz" "$image" "$digest"
     [ -z "$docs" ] || python tests/charts/runbooks.py "$out/$chart-$version.tgz" "$docs"
     python tests/charts/validate.py --from 1.29 --crds crds/*.yaml --files "$scratch/packaged.yaml"
   done
@@ -121,7 +137,7 @@ manifests() {
 
 sums() {
   step "checksums"
-  (cd "$out" && rm -f SHA256SUMS && find . -type f ! -path './image*' -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$scratch/SHA256SUMS")
+  (cd "$out" && rm -f SHA256SUMS && find . -type f ! -path './image*' ! -name $marker -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >"$scratch/SHA256SUMS")
   mv "$scratch/SHA256SUMS" "$out"
   (cd "$out" && sha256sum --check --quiet SHA256SUMS)
 }
@@ -177,6 +193,7 @@ refused() { if "$@" >said.log 2>&1; then fail "$1 $2 takes what nobody signed"; 
 
 check() {
   rm -rf "${out:?}"/*
+  touch "$out/$marker"
   notes
   sbom
   image

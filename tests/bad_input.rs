@@ -370,7 +370,7 @@ fn a_local_target_that_is_none() {
     Migration::new(&unsendable, absent.path()).only(&["cosine_log"]).written_by("1.5.9").refused(&["tiny 0"]);
     assert!(!absent.path.exists());
     let report = Migration::new(source.path(), absent.path()).args(["--chroma-bin", "/nowhere/chroma"]).ends(4);
-    report.says(&["the program /nowhere/chroma was not found", "pip install chromadb", "--chroma-bin"]);
+    report.says(&["the program chroma was not found in /nowhere", "pip install chromadb", "--chroma-bin"]);
     assert!(!absent.path.exists());
 
     let store = committed("1.5.9");

@@ -341,6 +341,18 @@ fn credentials_come_from_the_environment_and_are_never_shown() {
     let missing =
         TestCommand::new().args(["inspect", &gateway.url]).env("MEMORY_MIGRATION_SOURCE_TOKEN_FILE", "/nowhere/t");
     missing.run().code(2).stderr("MEMORY_MIGRATION_SOURCE_TOKEN_FILE names /nowhere/t, which cannot be read");
+    for (side, name) in [("SOURCE", "USERNAME"), ("TARGET", "HEADER")] {
+        let variable = format!("MEMORY_MIGRATION_{side}_{name}");
+        let args = ["verify", "--source-config", &gateway.url, "--target-config", &gateway.url];
+        TestCommand::new()
+            .args(args)
+            .env(&variable, "ada")
+            .run()
+            .code(2)
+            .stderr(&format!("{variable} is set, and there is no"));
+    }
+    let nothing = ["migrate", "--source-config", store.path(), "--target-config", &gateway.url, "--exclude", "*"];
+    TestCommand::new().args(nothing).run().code(2).stderr("exclude \"*\" leaves nothing of \"*\"");
 }
 
 #[test]

@@ -353,3 +353,54 @@ fn kubectl_explain_says_what_a_field_does() {
     assert!(explained(&schema, "spec.onConflict").contains("An object that is created again"));
     assert!(!schema.to_string().contains("\\n"), "kubectl breaks lines by itself");
 }
+
+/// The rights of the operator's own roles in deploy/operator.yaml: resource, with its group if it has one, and verb.
+fn rights() -> std::collections::BTreeSet<(String, String)> {
+    let text = fs::read_to_string(crate_path("deploy/operator.yaml")).unwrap();
+    let objects: Vec<Value> = text.split("\n---\n").map(|part| serde_saphyr::from_str(part).unwrap()).collect();
+    let texts =
+        |list: &Value| list.as_array().unwrap().iter().map(|x| x.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let mut found = std::collections::BTreeSet::new();
+    for object in objects {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if !["memory-migration-operator", "memory-migration-operator-leases"].contains(&name) {
+            continue;
+        }
+        for rule in object["rules"].as_array().into_iter().flatten() {
+            for (group, resource) in texts(&rule["apiGroups"])
+                .iter()
+                .flat_map(|g| texts(&rule["resources"]).into_iter().map(move |r| (g.clone(), r)))
+            {
+                let what = if group.is_empty() { resource } else { format!("{resource} ({group})") };
+                found.extend(texts(&rule["verbs"]).into_iter().map(|verb| (what.clone(), verb)));
+            }
+        }
+    }
+    found
+}
+
+/// Issue 22: the lists of the chart's page and of the page on security were older than the roles.
+#[test]
+fn the_pages_list_the_rights_of_the_roles_and_no_others() {
+    let expected = rights();
+    assert!(expected.len() > 30, "{expected:?}");
+    for (file, begin) in [
+        ("docs/security.md", "| where | what | verbs: requests that used them |"),
+        ("charts/memory-migration-operator/README.md", "| in | on | may |"),
+    ] {
+        let text = fs::read_to_string(crate_path(file)).unwrap();
+        let mut listed = std::collections::BTreeSet::new();
+        for line in text.split(begin).nth(1).unwrap().lines().skip(2).take_while(|line| line.starts_with('|')) {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            for resource in cells[1].split(", ") {
+                // `verb`, or `verb: what is known of it`
+                for verb in cells[2].split(", ").map(|verb| verb.split(':').next().unwrap()) {
+                    if ["get", "list", "watch", "create", "update", "patch", "delete"].contains(&verb) {
+                        listed.insert((resource.to_owned(), verb.to_owned()));
+                    }
+                }
+            }
+        }
+        assert_eq!(listed, expected, "{file}");
+    }
+}

@@ -1,4 +1,5 @@
-//! README.md's commands: each is run, here or on the cluster of tests, or `tests/readme.txt` says what stands in for it.
+//! README.md's commands, in blocks and in its sentences: each is run, here or on the cluster of tests, or `tests/readme.txt` says
+//! what stands in for it.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -42,8 +43,22 @@ fn commands() -> Vec<String> {
     found
 }
 
+/// Commands in the text: what stands between two backticks, and begins as a command of a block or as one of the Makefile.
+fn in_sentences(blocks: &[String]) -> Vec<String> {
+    let text = fs::read_to_string(crate_path("README.md")).unwrap();
+    let prose: String = text.split("```").step_by(2).collect();
+    let code = prose.split('`').skip(1).step_by(2).map(|code| code.split_whitespace().collect::<Vec<_>>().join(" "));
+    let starts: Vec<&str> = blocks.iter().filter_map(|command| command.split(' ').next()).chain(["make"]).collect();
+    let is_command = |code: &String| code.split_once(' ').is_some_and(|(first, _)| starts.contains(&first));
+    code.filter(is_command).collect()
+}
+
 fn row<'a>(table: &'a [Row], command: &str) -> &'a Row {
-    let fits = table.iter().filter(|row| command.starts_with(&row.start));
+    row_of(table, command, |row| row.how != "sentence")
+}
+
+fn row_of<'a>(table: &'a [Row], command: &str, is_meant: fn(&Row) -> bool) -> &'a Row {
+    let fits = table.iter().filter(|row| is_meant(row) && command.starts_with(&row.start));
     let row = fits.max_by_key(|row| row.start.len());
     row.unwrap_or_else(|| panic!("no line of tests/readme.txt says how to test `{command}` of README.md"))
 }
@@ -61,8 +76,21 @@ fn every_command_is_run_or_something_stands_in_for_it() {
         };
         assert!(good, "tests/readme.txt: {} | {} | {}", row.start, row.how, row.instead);
     }
+    let sentences = in_sentences(&commands);
+    let makefile = fs::read_to_string(crate_path("Makefile")).unwrap();
+    for command in &sentences {
+        let row = row_of(&table, command, |row| row.how == "sentence");
+        assert!(!row.instead.is_empty(), "tests/readme.txt: nothing stands in for `{command}`");
+        if let Some(target) = command.strip_prefix("make ") {
+            assert!(makefile.contains(&format!("\n{target}:")), "README.md: Makefile has no target {target}");
+        }
+    }
+    for target in ["make demo", "make kind-demo", "make image", "make wheel"] {
+        assert!(sentences.iter().any(|command| command == target), "{target} was not found: {sentences:?}");
+    }
     for row in &table {
-        let used = commands.iter().any(|command| command.starts_with(&row.start));
+        let of = if row.how == "sentence" { &sentences } else { &commands };
+        let used = of.iter().any(|command| command.starts_with(&row.start));
         assert!(used, "tests/readme.txt: README.md has no command that starts with {}", row.start);
     }
 }
@@ -105,6 +133,20 @@ fn the_demo_works() {
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{text}");
     assert_eq!(text.matches("Succeeded (Verified)").count(), 3, "{text}");
+    assert_eq!(headers(&text), headers(&recorded()), "docs/pictures is of an older program: make pictures");
+}
+
+/// What the recording of the demo shows.
+fn recorded() -> String {
+    let cast = fs::read_to_string(crate_path("docs/pictures/demo.cast")).unwrap();
+    let events = cast.lines().skip(1).map(|line| serde_json::from_str::<(f64, String, String)>(line).unwrap());
+    events.map(|(_, _, text)| text).collect()
+}
+
+/// The heads of its tables, whatever their width.
+fn headers(text: &str) -> Vec<Vec<&str>> {
+    let heads = text.lines().filter(|line| line.trim_start().starts_with("COLLECTION "));
+    heads.map(|line| line.split_whitespace().collect()).collect()
 }
 
 /// Pictures are HTML there, which the check of links does not read.

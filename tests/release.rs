@@ -145,10 +145,23 @@ fn what_a_release_is_made_with_is_pinned_by_hash_and_in_one_version() {
     assert_eq!(asked, [cosign; 3], "the cosign that is tested here is the one that signs");
     let docker = read("Dockerfile");
     let compiler = docker.lines().find_map(|line| line.strip_prefix("ARG RUST_VERSION=")).unwrap();
-    assert!(
-        release.contains(&format!("RUST: \"{compiler}\"")),
-        "Dockerfile has Rust {compiler}, the workflow another one"
-    );
+    let ci = read(".github/workflows/ci.yml");
+    for (name, text) in [("release", &release), ("ci", &ci)] {
+        let is_same = text.contains(&format!("RUST: \"{compiler}\""));
+        assert!(is_same, "Dockerfile has Rust {compiler}, {name}.yml another one");
+    }
+    // what the machines of CI happen to have changes without a commit
+    for (job, tools) in [
+        ("lint", &["setup-python", "3.11", "rustup default", "setup-go"][..]),
+        ("test", &["setup-python", "3.11", "rustup default"]),
+        ("kind", &["sigs.k8s.io/kind@$KIND", "tests/charts/helm.sh", "command -v kubectl", "setup-go"]),
+    ] {
+        let text = workflow("ci")["jobs"][job].to_string();
+        for tool in tools {
+            assert!(text.contains(tool), "ci.yml: {job} does not set up {tool}");
+        }
+    }
+    assert!(workflow("ci")["env"]["KIND"].as_str().is_some_and(|version| version.starts_with('v')));
 }
 
 #[test]
@@ -220,29 +233,129 @@ fn the_kind_demo_rolls_the_operator_if_the_program_changed() {
     assert_eq!(tags, ["demo-aaaaaaaaaaaa", "demo-bbbbbbbbbbbb"]);
 }
 
-/// A cluster is put in, with a restarted pod, a report, and an operator that has another name and namespace.
+/// A cluster is put in: a restarted pod, a report, an operator with another name and namespace, and secrets wherever one can
+/// stand. Its objects are asked for by named fields; what is answered here is all that could be in them.
 #[test]
 fn the_support_file_has_the_report_the_logs_before_a_restart_and_any_operator() {
     let kubectl = r#"
 case "$*" in
-  *'.status.report.configMap'*) echo promote-report ;;
+  *'{.status.report.configMap}') echo promote-report ;;
+  *'{.status.jobName}') echo promote-job ;;
   *'deployments --all-namespaces'*) echo tools tools ;;
   *'-n tools get pods'*'-o name') echo pod/mm-operator-1 ;;
   *'-o name') echo pod/promote-1 ;;
-  *restartCount*) echo chroma ;;
-  *'get configmap promote-report'*) echo '{"reason":"Verified","token":"hunter2"}' ;;
-  *previous*) echo "killed; Authorization: Bearer hunter2" ;;
-  *logs*) echo "log of $*" ;;
+  *lastState.terminated}*) echo '{"exitCode":137}' ;;
+  *'get configmap promote-report'*)
+    printf '%s\n' '{"reason":"Verified","token":"hunter2, hunter2","x":[{"name":"MY_TOKEN","value":"hunter2"}],"after":"kept"}' ;;
+  *describe* | *'-o yaml'* | *'-o json' | *'.env}'* | *value*) echo 'LITERAL: hunter2' ;;
+  *container=mover*previous*)
+    echo '{"timestamp":"T","level":"ERROR","fields":{"message":"killed; Authorization: Bearer hunter2, hunter2"},"after":"kept too"}' ;;
+  *logs*container=mover*)
+    cat <<'END'
+{"timestamp":"T","level":"INFO","fields":{"message":"a line of the mover"}}
+{"timestamp":"T","level":"TRACE","fields":{"message":"hunter2"}}
+{"timestamp":"T","level":"WARN","fields":{"message":"{'token': 'hunter2', 'a': 'hunter2'} b'x-chroma-token': b'hunter2'"}}
+{"timestamp":"T","level":"WARN","fields":{"message":"{\"token\":\"hunter2\"} {\"name\":\"A\",\"value\":\"hunter2\"}"}}
+{"timestamp":"T","level":"WARN","fields":{"message":"--token hunter2 x"},"X-Chroma-Token": ["hunter2"]}
+{"timestamp":"T","level":"WARN","fields":{"message":"curl -u admin:hunter2 http://me:hunter2@h/?q=hunter2"}}
+{"timestamp":"T","level":"WARN","fields":{"message":"DB_PWD=hunter2} PASSPHRASE: hunter2"}}
+2026-11-27T00:00:00Z  WARN {"name":"MY_TOKEN","value":"hunter2"}
+2026-11-27T00:00:00Z  WARN X_PAT=hunter2 "x" hunter2
+2026-11-27T00:00:00Z  WARN JWT: {'a': 'hunter2'}
+error: PROXY_PASS=hunter2, hunter2
+{"X-Chroma-Token": ["hunter2"]}
+-----BEGIN PRIVATE KEY-----
+hunter2
+END
+    ;;
+  *logs*container=controller*) echo "2026-11-27T00:00:00Z  INFO log of $*" ;;
+  *logs*) echo hunter2 ;;
 esac"#;
     let fakes = fakes(&[("kubectl", kubectl)]);
     let called = with_fakes("deploy/support.sh", &["team", "promote", "out.txt"], fakes.path(), &[]);
     let text = fs::read_to_string(fakes.path().join("out.txt")).unwrap();
+    for expected in [
+        "\"reason\":\"Verified\"",
+        "\"after\":\"kept\"",
+        "log of -n tools logs pod/mm-operator-1 --container=controller",
+        "logs pod/promote-1 --container=mover --previous",
+        "killed",
+        "kept too",
+        "a line of the mover",
+        "Logs of other containers are not collected",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("hunter2"), "{text}");
+    let writes = ["apply", "create ", "delete ", "patch", "exec", "secrets", "describe", "--all-containers"];
+    assert!(!writes.iter().any(|write| called.contains(write)), "{called}");
+}
+
+/// Who may not list Deployments everywhere got an empty file and no word.
+#[test]
+fn the_support_file_is_made_for_who_may_only_read_one_namespace() {
+    let fakes = fakes(&[("kubectl", "case \"$*\" in *--all-namespaces*) echo forbidden >&2; exit 1 ;; esac")]);
+    let args = ["team", "promote", "out.txt"];
+    let called = with_fakes("deploy/support.sh", &args, fakes.path(), &[]);
+    let text = fs::read_to_string(fakes.path().join("out.txt")).unwrap();
     assert!(
-        text.contains("\"reason\":\"Verified\"") && text.contains("log of -n tools logs pod/mm-operator-1"),
+        text.contains("set OPERATOR_NAMESPACE") && called.contains("-n memory-migration-system get leases"),
         "{text}"
     );
-    assert!(text.contains("logs pod/promote-1 --container=chroma --previous") && text.contains("killed"), "{text}");
-    assert!(!text.contains("hunter2"), "{text}");
-    let writes = ["apply", "create", "delete", "patch", "exec", "secret"];
-    assert!(!writes.iter().any(|write| called.contains(write)), "{called}");
+    let called = with_fakes("deploy/support.sh", &args, fakes.path(), &[("OPERATOR_NAMESPACE", "tools")]);
+    assert!(called.contains("-n tools get leases"), "{called}");
+}
+
+/// `release.sh` with these arguments in this folder: whether it was refused, and what it said.
+fn release(args: &[&str], folder: &Path, environment: &[(&str, &str)]) -> (bool, String) {
+    // nothing is made here: the first part fails
+    let fakes = fakes(&[("python3", "exit 1")]);
+    let path = std::env::join_paths([fakes.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let mut command = Command::new("bash");
+    command.arg(crate_path("deploy/release.sh")).args(args).env("PATH", path).current_dir(folder);
+    for name in ["RELEASE_IMAGE", "RELEASE_DIGEST", "RELEASE_DOCS"] {
+        command.env_remove(name);
+    }
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    (!output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// `release.sh . check` emptied the checkout, and `release.sh dist check` a folder of the checkout, not of the caller.
+#[test]
+fn a_release_check_empties_no_folder_but_its_own() {
+    let desk = tempfile::tempdir().unwrap();
+    let folder = |name: &str| desk.path().join(name);
+    fs::create_dir(folder("theirs")).unwrap();
+    fs::write(folder("theirs").join("thesis"), "three years").unwrap();
+    for out in ["theirs", ".", "/"] {
+        let (is_refused, said) = release(&[out, "check"], desk.path(), &[]);
+        assert!(is_refused && said.contains("is not empty, and no release check made it"), "{out}: {said}");
+    }
+    assert!(folder("theirs").join("thesis").exists());
+    fs::create_dir(folder("theirs").join("image")).unwrap();
+    let (is_refused, said) = release(&["theirs", "index"], desk.path(), &[]);
+    assert!(
+        is_refused && said.contains("is no image that this made") && folder("theirs").join("image").exists(),
+        "{said}"
+    );
+    // the first time it is new, then it is its own
+    release(&["ours", "check"], desk.path(), &[]);
+    fs::write(folder("ours").join("old.tgz"), "old").unwrap();
+    let (_, said) = release(&["ours", "check"], desk.path(), &[]);
+    assert!(!said.contains("is not empty") && !folder("ours").join("old.tgz").exists(), "{said}");
+}
+
+#[test]
+fn an_image_of_a_release_has_its_digest() {
+    let desk = tempfile::tempdir().unwrap();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    for (environment, expected) in [
+        (vec![("RELEASE_IMAGE", "registry.example.com/x")], "set RELEASE_DIGEST"),
+        (vec![("RELEASE_DIGEST", digest.as_str())], "set RELEASE_IMAGE"),
+        (vec![("RELEASE_IMAGE", "r.example.com/x"), ("RELEASE_DIGEST", "v1")], "is no digest"),
+        (vec![("RELEASE_IMAGE", "r.example.com/x:v1"), ("RELEASE_DIGEST", &digest)], "without a tag"),
+    ] {
+        let (is_refused, said) = release(&["out", "charts"], desk.path(), &environment);
+        assert!(is_refused && said.contains(expected), "{environment:?}: {said}");
+    }
 }

@@ -1,5 +1,6 @@
--- Argo CD's health of a MemoryMigration, for the key resource.customizations.health.memory-migration.dev_MemoryMigration
--- of argocd-cm. Reads the three conditions and nothing else; tests/argocd.rs tries every reason.
+-- Argo CD's health of a MemoryMigration, for this key of argocd-cm:
+-- resource.customizations.health.memory-migration.dev_MemoryMigration
+-- Reads the three conditions and nothing else; tests/argocd.rs tries every reason.
 local health = { status = "Progressing", message = "waiting for the controller" }
 if obj.metadata ~= nil and obj.metadata.deletionTimestamp ~= nil then
   health.message = "being deleted"

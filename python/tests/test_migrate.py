@@ -7,6 +7,7 @@ import logging
 import os
 import pathlib
 import pickle
+import pydoc
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from typing import Any, ClassVar, Iterator, List
 import chroma
 import memory_migration
 from memory_migration import Credentials, MigrationFailed, Progress, Report, migrate_memories
-from memory_migration import _migrate, _program
+from memory_migration import _migrate, _program, _words
 
 TOKEN = "a-secret-that-nobody-may-print"
 MEMORIES = chroma.expected()
@@ -118,7 +119,35 @@ class Outcomes(WithChroma):
         with self.assertRaises(MigrationFailed) as failed:
             migrate_memories("local", self.source, "remote", "http://localhost:1", on_conflict="ask")
         self.assertEqual((failed.exception.exit_code, failed.exception.report), (2, None))
-        self.assertIn("--on-conflict", str(failed.exception))
+        self.assertIn("on_conflict", str(failed.exception))
+        self.assertIn("skip, overwrite, fail", str(failed.exception))
+
+    def test_its_words_are_those_of_python(self) -> None:
+        remote: Any = {"host": "localhost", "port": 1}
+        wrong: List[Any] = [
+            (self.source, {"host": "h:8000"}, {}, "target_config has a host with a port"),
+            (self.source, {"host": "a b"}, {}, "target_config has a wrong host"),
+            (self.source, {"type": "cloud", "config": {}}, {}, "target_config has type"),
+            (self.source, remote, {"max_slowdown": 0.5}, "max_slowdown"),
+            (self.source, remote, {"exclude": ["*"]}, "exclude .* leaves nothing"),
+            (self.source, {"host": "localhost", "database": "d"}, {"databases": ["*"]}, "leave one of them out"),
+            (self.source, self.path("new"), {"chroma_bin": "/nowhere/chroma"}, "name the program with chroma_bin"),
+        ]
+        for source, target, options, expected in wrong:
+            with self.subTest(expected), self.assertRaisesRegex(MigrationFailed, expected) as failed:
+                migrate_memories(None, source, None, target, **options)
+            self.assertNotRegex(str(failed.exception), r"--|in file|memory-migration-|configuration\b")
+
+    def test_what_only_looks_like_a_flag_stays(self) -> None:
+        options = memory_migration.Options.__annotations__.keys()
+        for text in ("id \"a --b\" differs", "x--search", "--no-such-flag", "a file /x/source-config:"):
+            self.assertEqual(_words.in_python(text, options), text)
+        self.assertEqual(_words.in_python("say --one-store no", options), "say one_store no")
+
+    def test_an_ipv6_address_is_a_host(self) -> None:
+        with self.assertRaises(MigrationFailed) as failed:
+            migrate_memories(None, {"host": "::1", "port": 1}, None, self.path("new"), **FAST)
+        self.assertIn("http://[::1]:1", str(failed.exception))
 
     def test_progress_and_log_come_while_it_runs(self) -> None:
         seen: List[Progress] = []
@@ -209,6 +238,56 @@ class Arguments(unittest.TestCase):
                 with self.subTest(name), self.assertRaisesRegex(TypeError, name):
                     migrate_memories("local", "x", "remote", "y", **wrong)
         self.assertEqual(switches, ["--allow-empty", "--dry-run"])
+
+    def test_what_is_no_name_is_refused_by_name(self) -> None:
+        wrong: List[Any] = [
+            ("collections", {"memory_collection": None}),
+            ("collections", {None: "x"}),
+            ("collections", [None]),
+            ("collections", [b"x"]),
+            ("collections", 5),
+            ("databases", [None]),
+            ("databases", {"a": "b"}),
+            ("exclude", [None]),
+            ("exclude", {"a": "b"}),
+            ("exclude", b"x"),
+            ("batch_size", [1]),
+            ("on_conflict", b"skip"),
+            ("chroma_bin", b"/x"),
+        ]
+        for name, value in wrong:
+            options: Any = {name: value}
+            with self.subTest(name=name, value=value), self.assertRaisesRegex(TypeError, name):
+                migrate_memories("local", "x", "remote", "http://localhost:1", **options)
+        self.assertEqual(_migrate._flags({"exclude": []}), [])
+        self.assertEqual(_migrate._flags({"collections": (name for name in "ab")}), ["--collection=a", "--collection=b"])
+
+    def test_a_configuration_has_text_and_numbers(self) -> None:
+        wrong: List[Any] = [
+            b"/x",
+            None,
+            5,
+            {"path": b"/x"},
+            {"path": None},
+            {"type": "local", "config": {"path": b"/x"}},
+            {"host": 5},
+            {"host": "h", "port": "8000"},
+            {"host": "h", "port": True},
+            {"host": "h", "ssl": "yes"},
+            {"host": "h", "tenant": None},
+        ]
+        for config in wrong:
+            with self.subTest(config=config), self.assertRaisesRegex(TypeError, "source_config is|of source_config"):
+                migrate_memories(None, config, "local", "x")
+
+    def test_help_lists_every_option(self) -> None:
+        text = pydoc.plain(pydoc.render_doc(memory_migration.Options))
+        described = (memory_migration.Options.__doc__ or "").split("\n")
+        for name in memory_migration.Options.__annotations__:
+            self.assertTrue(any(re.match(rf" *(\w+, )*{name}(, \w+)*$", line) for line in described), name)
+            self.assertIn(name, text)
+        with open(os.path.join(chroma.ROOT, "python", "README.md"), encoding="utf-8") as file:
+            self.assertIn("help(memory_migration.Options)", file.read())
 
     def test_a_host_is_a_name_and_no_address(self) -> None:
         hosts = ["http://localhost", "https://chroma.example.com/api", "me:%s@localhost" % TOKEN, "localhost/x"]

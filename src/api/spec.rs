@@ -115,8 +115,9 @@ pub struct MemoryMigrationSpec {
     pub mode: Mode,
     /// Where to read: a store on a claim (`local`) or a server (`remote`). The operator never writes to it.
     pub source: Source,
-    /// Where to write: a server (`remote`) or a store on a claim (`local`). The operator never removes a record. To
-    /// clear a document or uri, or to repair an unreadable record, it deletes that record and adds it again at once.
+    /// Where to write: a server (`remote`) or a store on a claim (`local`). Records that only the target has stay. Some
+    /// changes take two requests: to clear a document or uri, or to repair an unreadable record, the operator deletes
+    /// that record and adds it again at once.
     pub target: Target,
     /// Databases of the source's tenant, by name or by a pattern with `*`. They keep their names in the target, which
     /// creates those that it lacks. Default: empty, the `database` of source and target. Example: `["customer-a",

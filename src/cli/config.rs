@@ -1,6 +1,7 @@
 //! The replaced script's endpoint configuration: a path, a URL, JSON, or a file that holds JSON; and credentials from
 //! the environment. Opens no store.
 
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -168,14 +169,19 @@ fn from_parts(kind: Kind, config: serde_json::Value) -> Result<Parsed, String> {
             let RemoteConfig { host, port, ssl, tenant, database } = serde_json::from_value(config).map_err(wrong)?;
             if host.contains(['/', '@', '?', '#', '\\']) {
                 // not shown: an address may hold a password
-                return Err(
-                    "has a host that is an address: write its name alone, as in {\"host\": \"chroma.example.com\", \
-                     \"port\": 443, \"ssl\": true}, or the whole URL instead of the JSON"
-                        .to_owned(),
-                );
+                return Err("has a host that is an address: write its name or IP address alone, as in {\"host\": \
+                     \"chroma.example.com\", \"port\": 443, \"ssl\": true}, or the whole URL instead of the JSON"
+                    .to_owned());
+            }
+            if is_host_and_port(&host) && host.parse::<Ipv6Addr>().is_err() {
+                return Err(format!("has a host with a port, {host:?}: write the port apart, as \"port\": 8000"));
             }
             let scheme = if ssl { "https" } else { "http" };
-            let text = format!("{scheme}://{host}:{port}");
+            // in a URL an IPv6 address stands in brackets
+            let text = match host.parse::<Ipv6Addr>() {
+                Ok(address) => format!("{scheme}://[{address}]:{port}"),
+                Err(_) => format!("{scheme}://{host}:{port}"),
+            };
             let url = Url::parse(&text).map_err(|e| format!("has a wrong host {host:?}: {e}"))?;
             let names_database = database.is_some();
             let database = database.unwrap_or_else(default_database);
@@ -198,17 +204,35 @@ fn credentials(side: Side, server: &mut ServerConfig) -> Result<(), String> {
         (None, Some(file)) => Some(read(side, "TOKEN_FILE", &file)?.trim_end().to_owned()),
         (None, None) => None,
     };
-    if let Some(token) = token.map(SecretString::from) {
-        server.auth = match (variable("USERNAME"), variable("HEADER")) {
-            (Some(user), _) => Auth::Basic { user, password: token },
-            (None, Some(name)) => Auth::Header { name, value: token },
-            (None, None) => Auth::Bearer(token),
-        };
+    if let Some(auth) = auth(side, token.map(SecretString::from), variable("USERNAME"), variable("HEADER"))? {
+        server.auth = auth;
     }
     if let Some(file) = variable("CA_FILE") {
         server.tls.ca_pem = read(side, "CA_FILE", &file)?.into_bytes();
     }
     Ok(())
+}
+
+/// How to log in; None: not at all. What nothing would use is refused, for somebody meant it.
+fn auth(
+    side: Side,
+    token: Option<SecretString>,
+    user: Option<String>,
+    header: Option<String>,
+) -> Result<Option<Auth>, String> {
+    let [username, name] = ["USERNAME", "HEADER"].map(|name| side.variable(name));
+    match (token, user, header) {
+        (_, Some(_), Some(_)) => Err(format!("{username} and {name} are both set: unset one of them")),
+        (Some(password), Some(user), None) => Ok(Some(Auth::Basic { user, password })),
+        (Some(value), None, Some(name)) => Ok(Some(Auth::Header { name, value })),
+        (Some(token), None, None) => Ok(Some(Auth::Bearer(token))),
+        (None, None, None) => Ok(None),
+        (None, user, _) => Err(format!(
+            "{} is set, and there is no token: set {token} or {token}_FILE, or unset it",
+            if user.is_some() { username } else { name },
+            token = side.variable("TOKEN"),
+        )),
+    }
 }
 
 fn read(side: Side, name: &str, file: &str) -> Result<String, String> {
@@ -238,6 +262,10 @@ mod tests {
         let remote = "remote http://h:8000/ default_tenant default_database";
         assert_eq!(described(Some(Kind::Remote), r#"{"host": "h"}"#), remote);
         assert_eq!(described(None, "http://h:8000"), remote);
+        for host in ["::1", "[::1]"] {
+            let text = format!(r#"{{"host": "{host}"}}"#);
+            assert_eq!(described(None, &text), "remote http://[::1]:8000/ default_tenant default_database");
+        }
         let all =
             r#"{"type": "remote", "config": {"host": "h", "port": 1, "ssl": true, "tenant": "t", "database": "d"}}"#;
         assert_eq!(described(None, all), "remote https://h:1/ t d");
@@ -269,6 +297,36 @@ mod tests {
         assert_eq!((both(r#"{"host": "h"}"#), both("/x")), (Ok(()), Ok(())));
     }
 
+    /// Issue 22: a user or a header without a token was ignored, and the server asked for nothing.
+    #[test]
+    fn a_credential_that_nothing_would_use_is_refused() {
+        let said = |token: Option<&str>, user: Option<&str>, header: Option<&str>| {
+            let [user, header] = [user, header].map(|text| text.map(str::to_owned));
+            match auth(Side::Target, token.map(|text| SecretString::from(text.to_owned())), user, header) {
+                Ok(Some(Auth::Basic { .. })) => "basic".to_owned(),
+                Ok(Some(Auth::Header { .. })) => "header".to_owned(),
+                Ok(Some(Auth::Bearer(_))) => "bearer".to_owned(),
+                Ok(_) => "none".to_owned(),
+                Err(why) => why,
+            }
+        };
+        for (token, user, header, expected) in [
+            (None, None, None, "none"),
+            (Some("t"), None, None, "bearer"),
+            (Some("t"), Some("u"), None, "basic"),
+            (Some("t"), None, Some("h"), "header"),
+        ] {
+            assert_eq!(said(token, user, header), expected);
+        }
+        let needs =
+            "is set, and there is no token: set MEMORY_MIGRATION_TARGET_TOKEN or MEMORY_MIGRATION_TARGET_TOKEN_FILE";
+        for (user, header, name) in [(Some("u"), None, "USERNAME"), (None, Some("h"), "HEADER")] {
+            let why = said(None, user, header);
+            assert!(why.starts_with(&format!("MEMORY_MIGRATION_TARGET_{name} {needs}")), "{why}");
+        }
+        assert!(said(Some("t"), Some("u"), Some("h")).contains("both set"));
+    }
+
     #[test]
     fn mistakes_are_named() {
         for (kind, text, expected) in [
@@ -276,10 +334,12 @@ mod tests {
             (None, r#"{"host": "h", "prot": 1}"#, "unknown field `prot`"),
             (None, r#"{"host": "h", "port": 99999}"#, "invalid value"),
             // the client of the replaced script took an address there, without the port beside it: nobody meant that
-            (None, r#"{"host": "http://h", "port": 8000}"#, "write its name alone"),
+            (None, r#"{"host": "http://h", "port": 8000}"#, "write its name or IP address alone"),
             (Some(Kind::Remote), r#"{"type": "remote", "config": {"host": "https://h/api"}}"#, "the whole URL instead"),
             (None, r#"{"host": "me:pw@h"}"#, "has a host that is an address"),
             (None, r#"{"host": ""}"#, "has a wrong host"),
+            (None, r#"{"host": "h:8000"}"#, "write the port apart"),
+            (None, r#"{"host": "fe80::zz"}"#, "has a wrong host"),
             (None, r#"{"path": "/x", "token": "abc"}"#, "unknown field `token`"),
             (None, r#"{"type": "cloud", "config": {}}"#, "write local or remote"),
             (Some(Kind::Remote), r#"{"type": "local", "config": {"path": "/x"}}"#, "the flag says otherwise"),

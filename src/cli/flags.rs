@@ -82,7 +82,8 @@ impl What {
         };
         let mut entries = self.collections.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         if entries.is_empty() && !self.exclude.is_empty() {
-            entries.push(Entry::matching("*", None, &self.exclude)?);
+            let all = Entry::matching("*", None, &self.exclude);
+            entries.push(all.map_err(|why| format!("--exclude without --collection: {why}"))?);
         }
         Selection::new(&self.databases.names, entries)
     }
@@ -364,6 +365,10 @@ mod tests {
         assert_eq!((all.target_of("a").as_deref(), all.target_of("a-tmp")), (Some("a"), None));
         let error = what(&["a=b-*"], &[]).selection().unwrap_err();
         assert!(error.contains("--collection a"), "{error}");
+        for collections in [&[][..], &["u-*"]] {
+            let error = what(collections, &["*"]).selection().unwrap_err();
+            assert!(error.contains("exclude \"*\" leaves nothing of"), "{error}");
+        }
     }
 
     #[test]

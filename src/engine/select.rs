@@ -45,7 +45,8 @@ impl Entry {
     /// pattern's only star took; without `target_name` each keeps its name.
     ///
     /// # Errors
-    /// A sentence that says what to write instead: a star in `target_name` is clear only if `pattern` has exactly one.
+    /// A sentence that says what to write instead: a star in `target_name` is clear only if `pattern` has exactly one, and
+    /// `exclude` must leave something.
     pub fn matching(pattern: &str, target_name: Option<&str>, exclude: &[String]) -> Result<Self, String> {
         if pattern.is_empty() {
             return Err("match is empty: write a pattern, as user-memory-*".to_owned());
@@ -70,7 +71,11 @@ impl Entry {
                 ));
             }
         }
-        let exclude = exclude.iter().map(|pattern| Glob::new(pattern)).collect();
+        let exclude: Vec<Glob> = exclude.iter().map(|pattern| Glob::new(pattern)).collect();
+        // only a star matches a star: what matches the pattern as text matches all that the pattern does
+        if let Some(all) = exclude.iter().find(|one| one.matches(pattern)) {
+            return Err(format!("exclude {:?} leaves nothing of {pattern:?}: remove one of them", all.to_string()));
+        }
         Ok(Self { source: Source::Matching { glob, exclude }, target })
     }
 
@@ -110,7 +115,11 @@ impl Entry {
     fn words(&self) -> String {
         match &self.source {
             Source::Named(name) => format!("{name:?}"),
-            Source::Matching { glob, .. } => format!("\"{glob}\""),
+            Source::Matching { glob, exclude } if exclude.is_empty() => format!("\"{glob}\""),
+            Source::Matching { glob, exclude } => {
+                let exclude: Vec<String> = exclude.iter().map(|one| format!("\"{one}\"")).collect();
+                format!("\"{glob}\" without {}", exclude.join(", "))
+            }
         }
     }
 }
@@ -389,6 +398,24 @@ mod tests {
 
     fn moves(resolved: &Resolved) -> Vec<String> {
         resolved.selected.iter().map(|s| format!("{}>{}", s.source.name, s.target_name)).collect()
+    }
+
+    /// Issue 22: `--exclude '*'` waited for a collection that could never come.
+    #[test]
+    fn an_exclude_that_leaves_nothing_is_refused() {
+        for (pattern, exclude, is_good) in [
+            ("*", "*", false),
+            ("user-*", "**", false),
+            ("user-*", "user-*", false),
+            ("user-*-a", "user-*", false),
+            ("user-*", "user-*-a", true),
+            ("*", "?", true),
+            ("a*b", "a", true),
+        ] {
+            let made = Entry::matching(pattern, None, &texts(&[exclude])).map(|_| ());
+            assert_eq!(made.is_ok(), is_good, "{pattern} without {exclude}: {made:?}");
+            assert!(is_good || made.unwrap_err().contains("leaves nothing of"));
+        }
     }
 
     #[test]

@@ -55,8 +55,13 @@ helm template mm "$out/package/memory-migration-operator-$version.tgz" --namespa
   fail "the packaged chart renders something else than the folder"
 # As a release makes it, its alerts lead to that release's pages.
 docs=https://git.example.com/you/memory-migration-operator/blob/v$version/
-python deploy/chart.py $chart "$out/released/memory-migration-operator" registry.example.com/x "sha256:$(printf '%064d' 0)" $docs
-helm package "$out/released/memory-migration-operator" --destination "$out/released" >/dev/null
+digest=sha256:$(printf '%064d' 0)
+for folder in $chart $crds; do
+  released=$(basename $folder)
+  python deploy/chart.py $folder "$out/released/$released" registry.example.com/x "$digest" $docs
+  helm package "$out/released/$released" --destination "$out/released" >/dev/null
+  python "$here/released.py" "$out/released/$released-$version.tgz" registry.example.com/x "$digest"
+done
 python "$here/runbooks.py" "$out/released/memory-migration-operator-$version.tgz" $docs
 if tar -tzf "$out"/package/*.tgz | grep -E '/tests/.*_test\.yaml$|gotmpl$'; then fail "these do not belong into the package"; fi
 

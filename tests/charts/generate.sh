@@ -16,7 +16,14 @@ unset=image-not-set.invalid
 migrations() { python "$here/crd_template.py" crds/memorymigrations.memory-migration.dev.yaml; }
 schedules() { python "$here/crd_template.py" crds/memorymigrationschedules.memory-migration.dev.yaml; }
 
-readme() { helm-docs --chart-search-root $chart --template-files README.md.gotmpl --log-level error --dry-run; }
+readme() {
+  local roles
+  roles=$(mktemp)
+  helm template memory-migration-operator $chart --namespace $namespace --set image.repository=$unset/memory-migration-operator \
+    --show-only templates/rbac.yaml >"$roles"
+  helm-docs --chart-search-root $chart --template-files README.md.gotmpl --log-level error --dry-run | python "$here/rights.py" "$roles"
+  rm -f "$roles"
+}
 
 # Apart from the operator, so that nobody removes every migration together with it.
 crds() {

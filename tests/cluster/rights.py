@@ -20,6 +20,7 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 # Rights that no request uses.
 WHAT_FOR = {
     ("memory-migration.dev", "memorymigrations/finalizers", "update"): "owner references that block deletion need it on some clusters, OpenShift among them",
+    ("memory-migration.dev", "memorymigrationschedules/finalizers", "update"): "as for migrations",
 }
 
 

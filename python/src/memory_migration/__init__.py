@@ -12,7 +12,7 @@ The work is done by the command `memory-migration`, which this package contains.
 """
 
 from ._errors import MigrationFailed
-from ._migrate import Credentials, migrate_memories
+from ._migrate import Credentials, Options, migrate_memories
 from ._report import (
     Check,
     CollectionReport,
@@ -35,6 +35,7 @@ __all__ = [
     "Difference",
     "Filters",
     "MigrationFailed",
+    "Options",
     "Progress",
     "Rate",
     "RatePoint",

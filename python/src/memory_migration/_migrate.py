@@ -3,12 +3,14 @@
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, TypedDict, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypedDict, Union
 from urllib.parse import urlsplit
 
 from . import _program
+from ._errors import MigrationFailed
 from ._report import Progress, Report
 from ._run import run
+from ._words import in_python
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -49,44 +51,64 @@ class Credentials:
 
 
 class Options(TypedDict, total=False):
-    """What `migrate_memories` takes beside source and target. Each is a flag of `memory-migration migrate`."""
+    """What `migrate_memories` takes beside source and target. Each may be left out.
 
-    #: Names or patterns with *; or a dict from these to names in the target. Default: every collection.
+    collections
+        Names or patterns with *; or a dict from these to names in the target. Default: every collection.
+    exclude
+        Patterns of collections to leave out.
+    databases
+        Databases of the source's tenant, names or patterns. Default: the one of each configuration.
+    batch_size
+        Records in one write, 1 to 41666. Default: 10.
+    delay
+        Seconds between two writes, or a text as "500ms". Default: 1.
+    pacing
+        "fixed" (default) or "adaptive", which ignores batch_size and delay.
+    max_slowdown
+        With "adaptive": how much slower other clients' reads may get, as a factor; or "none". Default: 2.
+    on_conflict
+        "skip" (default), "overwrite" or "fail": for an id that the target has with other content.
+    duplicates
+        "by-id" (default) or "by-content".
+    verification
+        "full" (default) or "counts", which proves less.
+    extras
+        "allow" (default) or "fail": for records that only the target has.
+    search
+        "report" (default), "require" or "off": whether searches in the target are checked.
+    allow_empty
+        Succeed although the source has no record. Default: False.
+    one_store
+        "yes", "no" or "unknown": whether source and target are one store. Default: found out.
+    dry_run
+        Make every check, show the plan, write nothing. Default: False.
+    chroma_bin
+        The program that writes a local target. Default: the chroma of this Python's environment, else the one on PATH.
+    source_credentials, target_credentials
+        How to log in to the source, and to the target.
+    on_progress
+        Called with the progress, about every two seconds. An exception in it ends the migration.
+    """
+
     collections: Union[Sequence[str], Mapping[str, str]]
-    #: Patterns of collections to leave out.
     exclude: Sequence[str]
-    #: Databases of the source's tenant, names or patterns. Default: the one of each configuration.
     databases: Sequence[str]
-    #: Records in one write, 1 to 41666. Default: 10.
     batch_size: int
-    #: Seconds between two writes, or a text as "500ms". Default: 1.
     delay: Union[float, str]
-    #: "fixed" (default) or "adaptive", which ignores batch_size and delay.
     pacing: str
-    #: With "adaptive": how much slower other clients' reads may get, as a factor; or "none". Default: 2.
     max_slowdown: Union[float, str]
-    #: "skip" (default), "overwrite" or "fail": for an id that the target has with other content.
     on_conflict: str
-    #: "by-id" (default) or "by-content".
     duplicates: str
-    #: "full" (default) or "counts", which proves less.
     verification: str
-    #: "allow" (default) or "fail": for records that only the target has.
     extras: str
-    #: "report" (default), "require" or "off": whether searches in the target are checked.
     search: str
-    #: Succeed although the source has no record. Default: False.
     allow_empty: bool
-    #: "yes", "no" or "unknown": whether source and target are one store. Default: found out.
     one_store: str
-    #: Make every check, show the plan, write nothing. Default: False.
     dry_run: bool
-    #: The program that writes a local target. Default: the chroma of this Python's environment, else the one on PATH.
     chroma_bin: Union[str, "os.PathLike[str]"]
-    #: How to log in to the source, and to the target.
     source_credentials: Credentials
     target_credentials: Credentials
-    #: Called with the progress, about every two seconds. An exception in it ends the migration.
     on_progress: Callable[[Progress], None]
 
 
@@ -105,7 +127,7 @@ def migrate_memories(
         A store's folder, a server's URL, or a dict: {"path": …}, or {"host": …, "port": 8000, "ssl": False}; both may
         have "tenant" and "database". {"type": …, "config": {…}} is right, too.
     options
-        See `Options`.
+        All are in help(memory_migration.Options).
 
     It never writes to the source. By default it writes 10 records a second, as the replaced script did; for a target that
     nobody else uses pass batch_size=1000, delay=0.
@@ -134,7 +156,11 @@ def migrate_memories(
             configurations[f"--{side}-config"] = _json(side, config)
         else:
             flags += [f"--{side}-config={_text(side, config)}"]
-    return run([_program.program(), "migrate", *flags], configurations, environment, on_progress)
+    try:
+        return run([_program.program(), "migrate", *flags], configurations, environment, on_progress)
+    except MigrationFailed as failure:
+        said = in_python(failure.message, Options.__annotations__.keys())
+        raise MigrationFailed(said, failure.exit_code, failure.report) from None
 
 
 def _flags(options: Dict[str, Any]) -> List[str]:
@@ -153,20 +179,35 @@ def _flags(options: Dict[str, Any]) -> List[str]:
             flags += [flag] if value else []
         elif isinstance(value, bool):
             # for example search=False: there is a word for it, and no flag would mean the default
-            raise TypeError(f"{name} is not True or False: {flag} in memory-migration migrate --help says what it takes")
+            raise TypeError(f"{name} is not True or False: memory_migration.Options says what it takes")
         elif name in ("collections", "exclude", "databases"):
-            if isinstance(value, str):
-                raise TypeError(f"{name} is a list: write [{value!r}]")
-            if not value and name != "exclude":
-                # no flag would mean all of them
-                raise ValueError(f"{name} is empty: name what to migrate, or leave {name} out for the default")
-            pairs = [f"{key}={target}" for key, target in value.items()] if isinstance(value, Mapping) else value
             flag = flag.rstrip("s") if name != "exclude" else flag
             # joined: what begins with a dash is a name here, and no flag
-            flags += [f"{flag}={pair}" for pair in pairs]
-        else:
+            flags += [f"{flag}={pair}" for pair in _pairs(name, value)]
+        elif isinstance(value, (str, int, float)) or (name == "chroma_bin" and isinstance(value, os.PathLike)):
             flags += [f"{flag}={os.fspath(value) if isinstance(value, os.PathLike) else value}"]
+        else:
+            raise TypeError(f"{name} cannot be {value!r}: memory_migration.Options says what it takes")
     return flags
+
+
+def _pairs(name: str, value: Any) -> List[str]:
+    """Names as the command takes them, NAME or NAME=TARGET."""
+    if isinstance(value, str):
+        raise TypeError(f"{name} is a list: write [{value!r}]")
+    if isinstance(value, Mapping) and name != "collections":
+        raise TypeError(f"{name} is a list of names or patterns, and no dict")
+    if not isinstance(value, (Mapping, Iterable)) or isinstance(value, (bytes, bytearray)):
+        raise TypeError(f"{name} is a list of names or patterns, not {type(value).__name__}")
+    names = list(value)
+    if not names and name != "exclude":
+        # no flag would mean all of them
+        raise ValueError(f"{name} is empty: name what to migrate, or leave {name} out for the default")
+    for each in [*names, *(value.values() if isinstance(value, Mapping) else [])]:
+        # str(None) is a name, too
+        if not isinstance(each, str):
+            raise TypeError(f"{name} has {each!r}: names and patterns are text")
+    return [f"{key}={target}" for key, target in value.items()] if isinstance(value, Mapping) else names
 
 
 def _json(side: str, config: Mapping[str, Any]) -> str:
@@ -183,15 +224,34 @@ def _json(side: str, config: Mapping[str, Any]) -> str:
     if isinstance(host, str) and any(mark in host for mark in "/@?#\\"):
         # not shown: an address may hold a password
         raise ValueError(
-            f"the host of {side}_config is an address: write its name alone, as in {{'host': 'chroma.example.com', "
-            f"'port': 443, 'ssl': True}}, or pass the whole URL as {side}_config"
+            f"the host of {side}_config is an address: write its name or IP address alone, as in "
+            f"{{'host': 'chroma.example.com', 'port': 443, 'ssl': True}}, or pass the whole URL as {side}_config"
         )
-    return json.dumps(config, default=os.fspath)
+    plain = {key: _plain(side, key, value) for key, value in inner.items()}
+    return json.dumps({**config, "config": plain} if "type" in config else plain)
+
+
+#: What a key of a configuration may hold, and how that is said.
+_KINDS: Dict[str, Tuple[Tuple[type, ...], str]] = {"port": ((int,), "a number"), "ssl": ((bool,), "True or False")}
+
+
+def _plain(side: str, key: str, value: Any) -> Any:
+    if key == "path" and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    kinds, words = _KINDS.get(key, ((str,), "text"))
+    # True is an int, and no port
+    if value is None and key in ("tenant", "database"):
+        raise TypeError(f"{key!r} of {side}_config is None: leave it out for the default")
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise TypeError(f"{key!r} of {side}_config is {words}, not {type(value).__name__}")
+    return value
 
 
 def _text(side: str, config: Union[str, "os.PathLike[str]"]) -> str:
     """The text as the command takes it, if no secret is in it."""
-    text = os.fspath(config)
+    text = os.fspath(config) if isinstance(config, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise TypeError(f"{side}_config is a folder, a URL or a dict, not {type(config if text is None else text).__name__}")
     if text.lstrip().startswith("{"):
         raise ValueError(f"{side}_config is JSON as text: pass the dict itself")
     if "://" in text and "@" in urlsplit(text).netloc:

@@ -41,7 +41,7 @@ pub struct MemoryMigrationScheduleStatus {
     /// Due times without a migration: the one before had not ended, or the operator was away. A replaced migration counts,
     /// too. Those in a suspension do not.
     pub missed: i64,
-    /// The newest of these due times.
+    /// The newest due time without a migration; `missed` counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_missed_time: Option<Time>,
     /// The newest migration that succeeded. It is kept until another one has.
@@ -64,7 +64,7 @@ pub struct MemoryMigrationScheduleStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 500))]
     pub generations: Vec<GenerationStatus>,
-    /// How many of these ended with Ready=True.
+    /// How many of the copies in `generations` ended with Ready=True.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub good_generations: Option<i64>,
     /// What becomes of generations that are kept no longer.
@@ -184,7 +184,7 @@ pub struct Ended {
     pub succeeded: bool,
     /// The reason of its conditions.
     pub reason: String,
-    /// Their message, cut to 500 characters.
+    /// The message of its conditions, cut to 500 characters.
     pub message: String,
 }
 

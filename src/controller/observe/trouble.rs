@@ -95,7 +95,7 @@ fn lost_node(pod: &Pod, name: &str, now: &Time) -> Option<Trouble> {
         message: format!(
             "{what}. It may still write, so nothing else is started: bring the node back, or, if the machine is off for \
              certain, `kubectl taint node {node} node.kubernetes.io/out-of-service=nodeshutdown:NoExecute`, or delete the Node; \
-             the migration then goes on by itself"
+             the migration then resumes on its own"
         ),
     })
 }

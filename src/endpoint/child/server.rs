@@ -49,15 +49,20 @@ impl Program {
     pub fn find(given: Option<&Path>) -> Result<Self> {
         let remedy =
             "a local target is written by Chroma itself: `pip install chromadb`, or name the program with --chroma-bin";
-        let missing =
-            |what: String| Error::NotFound { store: "this machine".to_owned(), what, remedy: remedy.to_owned() };
+        let missing = |name: &Path, place: String| {
+            let what = format!("the program {}", name.display());
+            Error::NotFound { store: place, what, remedy: remedy.to_owned() }
+        };
         if let Some(path) = given {
-            let path = path.canonicalize().map_err(|_| missing(format!("the program {}", path.display())))?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            let place = folder.map_or_else(|| "the current folder".to_owned(), |folder| folder.display().to_string());
+            let name = path.file_name().map_or(path, Path::new);
+            let path = path.canonicalize().map_err(|_| missing(name, place))?;
             return Ok(Self { path });
         }
         let folders = std::env::var_os("PATH").unwrap_or_default();
         let found = std::env::split_paths(&folders).map(|folder| folder.join("chroma")).find(|path| path.is_file());
-        found.map(|path| Self { path }).ok_or_else(|| missing("the program chroma".to_owned()))
+        found.map(|path| Self { path }).ok_or_else(|| missing(Path::new("chroma"), "the folders of PATH".to_owned()))
     }
 
     /// Starts a server on a folder, on a free port of the loopback interface. It is not ready yet.

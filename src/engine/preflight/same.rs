@@ -93,8 +93,9 @@ pub(super) async fn look(
 fn refused(message: String) -> Finding {
     let remedy = "name another target. If one is a restored copy of the other: in a cluster, name the server by its Service, \
                   whose pods the operator may list and which mount none of the other side's claims; elsewhere, run it where \
-                  the server runs, or make sure that the server does not serve these files, and say --one-store no. Then stop \
-                  what writes them: an id that differs while both stand still shows that they are two";
+                  the server runs, or make sure that the server does not serve these files, and say --one-store no. If they \
+                  are two stores that other clients write, stop those clients and try again: the comparison needs both \
+                  unchanged";
     Finding { check: "same-store", problem: Some(Problem { remedy: remedy.to_owned(), may_pass: false }), message }
 }
 

@@ -118,7 +118,7 @@ fn integrity(db: &Connection, table: &str) -> Result<Option<String>> {
     loop {
         match rows.next() {
             Ok(None) => break,
-            Ok(Some(row)) => said.push(row.get(0)?),
+            Ok(Some(row)) => said.extend(sentences(&row.get::<_, String>(0)?)),
             Err(e) if is_corrupt(&e) => {
                 said.push(e.to_string());
                 break;
@@ -133,6 +133,12 @@ fn integrity(db: &Connection, table: &str) -> Result<Option<String>> {
     said.truncate(TOLD);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Ok(Some(format!("SQLite's integrity_check of the table {table} says: {}{more}", said.join("; "))))
+}
+
+/// The lines of an answer, which may be several, without its headline.
+fn sentences(answer: &str) -> Vec<String> {
+    let lines = answer.lines().map(str::trim);
+    lines.filter(|line| !line.is_empty() && !line.starts_with("***")).map(str::to_owned).collect()
 }
 
 /// One of the numbers that come in order.
@@ -245,6 +251,14 @@ impl Once {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Issue 22: `inspect` showed the line breaks between them as `\\n`.
+    #[test]
+    fn an_answer_of_several_lines_is_several_sentences() {
+        let answer = "*** in database main ***\nTree 5 page 3: free space\n\n  Tree 5 page 4: never used\n";
+        assert_eq!(sentences(answer), ["Tree 5 page 3: free space", "Tree 5 page 4: never used"]);
+        assert_eq!(sentences("ok"), ["ok"]);
+    }
 
     #[test]
     fn a_store_was_born_with_what_came_before_its_first_upgrade() {
