@@ -180,15 +180,15 @@ fn a_damaged_index_costs_its_records_only() {
             let before = files(&store.path);
             let target = ChromaServer::start("1.5.9", &folder.path);
             let run = Migration::new(&local(&store.path, DEFAULT), &remote(&target, DEFAULT)).only(&["synced_l2"]);
+            // the log of 0.4.24 has all, and the layout of the rows is known without the header
             if version == "0.4.24" {
                 assert_eq!(run.verified().count("unreadable"), 0, "{how}");
+            } else if args.contains(&"header.bin") {
+                run.verified().says(&[says]);
             } else {
                 let report = run.ends(5);
                 assert_eq!(report.reason(), "VerificationFailed", "{how}");
-                // the layout of the rows is known without the header
-                let is_header = args.contains(&"header.bin");
-                assert_eq!(report.count("unreadable") > 0, !is_header, "{how}: {}", report.json);
-                assert!(report.count("verified") > 0, "{how}: {}", report.json);
+                assert!(report.count("unreadable") > 0 && report.count("verified") > 0, "{how}: {}", report.json);
                 report.says(&[says]);
             }
             assert_eq!(files(&store.path), before, "{how}: a source is never written");

@@ -65,7 +65,7 @@ async fn nothing_matched_is_waited_for_and_what_is_there_is_named() {
     let outcome = run(&two(), &MemoryStore::new("target"), &several(vec![glob("agent-*", "x-*")])).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Interrupted, Reason::SourceNotFound));
     let message = &outcome.report.message;
-    assert!(message.contains("a collection that \"agent-*\" matches"), "{message}");
+    assert!(message.contains("a collection that \"agent-*\" without \"*-tmp\" matches"), "{message}");
     assert!(message.contains("user-1 (database blue)"), "{message}");
 }
 
