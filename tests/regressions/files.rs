@@ -250,6 +250,26 @@ async fn an_emptied_log_makes_no_older_vector_the_newest() {
     }
 }
 
+/// An update of an id that is not there does nothing, and an add of one that is neither. The vector of such an update was read as
+/// that of the record which an add made later, and called verified.
+#[tokio::test]
+async fn what_chroma_ignores_is_no_vector() {
+    for version in VERSIONS {
+        let store = Store::absent();
+        let read = Python::run(version, "tests/stores/history.py", &[store.path(), "ignored", "1", "read"]);
+        let read: BTreeMap<String, Json> = serde_json::from_str(&read).unwrap();
+        assert_eq!(read.len(), 3);
+        for (name, client) in read {
+            let client: BTreeMap<String, Vec<f32>> = serde_json::from_value(client["vectors"].clone()).unwrap();
+            let bits = |vector: Vec<f32>| Some(vector.into_iter().map(f32::to_bits).collect::<Vec<u32>>());
+            let client: Vectors = client.into_iter().map(|(id, vector)| (id, bits(vector))).collect();
+            let found = one(&store.path, &name).await;
+            assert_eq!(found.vectors, client, "{version} {name}");
+            assert_eq!(found.remarks.damage, Vec::<String>::new(), "{version} {name}");
+        }
+    }
+}
+
 /// A cosine collection whose metadata somebody replaced was taken for l2: its vectors lost their lengths, "Verified".
 #[tokio::test]
 async fn the_distance_is_the_engine_s_whatever_the_metadata_says() {

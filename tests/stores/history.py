@@ -13,6 +13,8 @@
     twins       makes the collections `one`, `two` and `turned` with the ids `id0` to `id29`, 3 components and vectors of their
                 own; `turned` in the opposite order. All are in their indexes
     retag       changes the metadata of all records of `one`
+    ignored N   makes collections of few ids and many operations, drawn by the seed N: adds of records that exist, updates and
+                deletes of such that do not. Without deletes on 0.4, which loses what is added again in the same batch
     read        prints, for each collection, what the client reads: vectors by id, and the distance of `id0` from [3, 4, 0]
     integers    makes max_seq_id of 0.6 hold integers, as a repair tool did before Chroma's own migration to 1.x
 
@@ -137,6 +139,27 @@ def retag(client):
     collection.query(query_embeddings=[[1.0, 2.0, 3.0]], n_results=1)
 
 
+def ignored(client, seed):
+    source = random.Random(int(seed))
+    kinds = ["add", "update", "upsert", "tag"] + ([] if chromadb.__version__.startswith("0.4") else ["delete"])
+    for threshold in [3, 10, 1000]:
+        small = {"sync_threshold": threshold, "batch_size": 2 + threshold // 2}
+        if MODERN:
+            how = {"configuration": {"hnsw": {"space": "l2", **small}}}
+        else:
+            how = {"metadata": {"hnsw:space": "l2", **{f"hnsw:{key}": value for key, value in small.items()}}}
+        collection = client.create_collection(f"ignored-{threshold}", embedding_function=None, **how)
+        for _ in range(150):
+            kind, ids = source.choice(kinds), [f"r{source.randrange(60)}"]
+            vector = vectors(1, 3, source.random())
+            if kind == "delete":
+                collection.delete(ids=ids)
+            elif kind == "tag":
+                collection.update(ids=ids, metadatas=[{"n": source.randrange(9)}])
+            else:
+                getattr(collection, kind)(ids=ids, embeddings=vector)
+
+
 def read(client):
     found = {}
     for collection in client.list_collections():
@@ -170,8 +193,8 @@ def main():
             integers(store)
             continue
         client = client or chromadb.PersistentClient(store, settings=settings)
-        arguments = [steps.pop(0) for _ in range({"ef-search": 1, "many": 1, "large": 2}.get(step, 0))]
-        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "large": large, "nan": nan, "nan-vector": nan_vector, "twins": twins, "retag": retag, "read": read}[step](client, *arguments)
+        arguments = [steps.pop(0) for _ in range({"ef-search": 1, "ignored": 1, "many": 1, "large": 2}.get(step, 0))]
+        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "large": large, "nan": nan, "nan-vector": nan_vector, "twins": twins, "retag": retag, "ignored": ignored, "read": read}[step](client, *arguments)
     if client:
         client._system.stop()
 

@@ -80,6 +80,10 @@ pub struct Replay {
     /// The last delete of the row.
     deleted: Option<i64>,
     vector: Option<At>,
+    /// The first entry of all.
+    first: Option<i64>,
+    /// Whether the record existed before it; None where nothing tells.
+    existed: Option<bool>,
     /// Whether a delete of the id was seen.
     reset: bool,
 }
@@ -87,6 +91,8 @@ pub struct Replay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     Entry(i64),
+    /// In that entry, an update, if the record existed before: an add that comes later may have made it.
+    Updated(i64),
     Doubtful(i64),
     Deleted(i64),
 }
@@ -97,13 +103,17 @@ impl Replay {
     pub fn new(known: Known, marks: Watermarks) -> Self {
         let exists = known.row.is_some();
         let (entries, deleted, vector) = (Vec::new(), None, None);
-        Self { known, marks, exists, keeps_row: exists, entries, deleted, vector, reset: false }
+        let (first, existed) = (None, None);
+        Self { known, marks, exists, keeps_row: exists, entries, deleted, vector, first, existed, reset: false }
     }
 
     /// Takes the next entry of this id.
     pub fn take(&mut self, seq_id: i64, operation: Operation, has_vector: bool) {
         if self.known.row.is_none_or(|row| row < seq_id) {
             self.change(seq_id, operation);
+        }
+        if self.first.is_none() {
+            (self.first, self.existed) = (Some(seq_id), self.was_there(seq_id, operation));
         }
         self.vector = self.moved(seq_id, operation, has_vector);
         self.reset |= operation == Operation::Delete;
@@ -125,15 +135,50 @@ impl Replay {
         }
     }
 
+    /// Whether the record existed before its first entry. Tables and index know it as it was at their watermark.
+    fn was_there(&self, first: i64, operation: Operation) -> Option<bool> {
+        let Known { row, indexed, whole_log } = self.known;
+        match row {
+            _ if whole_log => Some(false),
+            None => Some(indexed == Some(true)),
+            Some(row) if row < first => Some(true),
+            Some(row) if row == first => Some(operation != Operation::Add),
+            Some(_) if first > self.marks.vector => indexed,
+            Some(_) => None,
+        }
+    }
+
     /// Where the vector is after an entry.
     fn moved(&self, seq_id: i64, operation: Operation, has_vector: bool) -> Option<At> {
         match (operation, self.vector) {
             (Operation::Delete, _) => Some(At::Deleted(seq_id)),
+            (Operation::Add, Some(At::Updated(_))) if has_vector => self.added(seq_id),
             _ if !has_vector || self.ignores(seq_id, operation) => self.vector,
             (Operation::Add, None) if self.known.indexed.is_none() && !self.is_first(seq_id) => {
                 Some(At::Doubtful(seq_id))
             }
+            (Operation::Update, None | Some(At::Updated(_))) if self.existed != Some(true) => Some(At::Updated(seq_id)),
             _ => Some(At::Entry(seq_id)),
+        }
+    }
+
+    /// Where the vector is after an add that only updates come before: Chroma ignores the add of a record that exists, and updates
+    /// of one that does not (measured on 0.4.24, 0.6.3, 1.0.20 and 1.5.9).
+    fn added(&self, seq_id: i64) -> Option<At> {
+        let Known { row, indexed, .. } = self.known;
+        let existed = self.existed.or_else(|| match row {
+            Some(row) if row < seq_id => Some(true),
+            Some(row) if row == seq_id => Some(false),
+            // the index has followed the updates, and not the add
+            _ if seq_id > self.marks.vector => indexed,
+            _ => None,
+        });
+        match existed {
+            Some(true) => self.vector,
+            Some(false) => Some(At::Entry(seq_id)),
+            // the index has followed both, and knows
+            None if indexed == Some(true) => None,
+            None => Some(At::Doubtful(seq_id)),
         }
     }
 
@@ -169,10 +214,10 @@ impl Replay {
             any.then(|| Changes { exists: self.exists, keeps_row: self.keeps_row, entries: self.entries.clone() });
         let vector = match self.vector {
             Some(At::Deleted(seq_id)) if seq_id <= marks.vector && indexed == Some(true) => None,
-            Some(At::Entry(seq_id)) if seq_id <= marks.vector && indexed == Some(true) => {
+            Some(At::Entry(seq_id) | At::Updated(seq_id)) if seq_id <= marks.vector && indexed == Some(true) => {
                 Some(VectorAt::Either(seq_id))
             }
-            Some(At::Entry(seq_id)) => Some(VectorAt::Entry(seq_id)),
+            Some(At::Entry(seq_id) | At::Updated(seq_id)) => Some(VectorAt::Entry(seq_id)),
             Some(At::Doubtful(seq_id)) => Some(VectorAt::Doubtful(seq_id)),
             Some(At::Deleted(_)) => Some(VectorAt::Deleted),
             None => None,
@@ -331,7 +376,81 @@ mod tests {
         }
     }
 
+    /// What an engine makes of one record's entries, from nothing: whether it exists, its last change, its vector's entry.
+    fn engine(log: &[(Operation, bool)]) -> (Option<i64>, Option<i64>) {
+        let (mut row, mut vector) = (None, None);
+        for (seq_id, (operation, has_vector)) in (1_i64..).zip(log) {
+            match operation {
+                Delete => (row, vector) = (None, None),
+                Add if row.is_some() => {}
+                Update if row.is_none() => {}
+                _ => {
+                    row = Some(seq_id);
+                    vector = if *has_vector { Some(seq_id) } else { vector };
+                }
+            }
+        }
+        (row, vector)
+    }
+
+    /// A tester's finding: an update of an id that did not exist was taken for its vector, and the add after it was ignored.
+    #[test]
+    fn an_add_after_an_update_of_nothing_is_the_vector() {
+        for (row, indexed, mark, log, expected) in [
+            (Some(2), Some(false), 0, &[(Update, true), (Add, true)][..], VectorAt::Entry(2)),
+            (Some(2), Some(true), 9, &[(Update, true), (Add, true)], VectorAt::Either(2)),
+            (Some(3), Some(false), 0, &[(Update, true), (Add, true), (Add, true), (Update, false)], VectorAt::Entry(2)),
+            (Some(4), None, 9, &[(Update, true), (Add, true), (Add, true), (Update, false)], VectorAt::Doubtful(2)),
+            (Some(1), Some(false), 0, &[(Update, true), (Add, true)], VectorAt::Entry(1)),
+            (Some(0), Some(false), 0, &[(Update, true), (Add, true)], VectorAt::Entry(1)),
+        ] {
+            assert_eq!(replay(row, indexed, mark, log).0.vector, Some(expected), "{row:?} {indexed:?} {mark} {log:?}");
+        }
+    }
+
     proptest! {
+        /// Wherever the log was cut, and however far tables and index have followed it: the vector is the engine's.
+        #[test]
+        fn the_vector_is_that_of_the_whole_log(
+            log in proptest::collection::vec((0..4_i64, any::<bool>()), 1..9),
+            tables in 0..9_usize, index in 0..9_usize, cut in 0..9_usize,
+        ) {
+            let has = |operation, has| operation == Add || operation == Upsert || (operation == Update && has);
+            let log: Vec<_> = log.into_iter().map(|(code, any)| {
+                let operation = Operation::from_code(code).unwrap();
+                (operation, has(operation, any))
+            }).collect();
+            // tables are never behind the index, and what the index has not followed is never cut
+            let tables = tables.min(log.len());
+            let index = index.min(tables);
+            let cut = cut.min(index);
+            let (row, _) = engine(&log[..tables]);
+            let (is_there, indexed) = engine(&log[..index]);
+            let marks = Watermarks {
+                metadata: i64::try_from(tables).unwrap(), vector: i64::try_from(index).unwrap(),
+            };
+            let known = Known { row, indexed: Some(is_there.is_some()), whole_log: cut == 0 };
+            let mut replay = Replay::new(known, marks);
+            for (seq_id, (operation, has_vector)) in (1..).zip(&log).skip(cut) {
+                replay.take(seq_id, *operation, *has_vector);
+            }
+            let (exists, vector) = engine(&log);
+            let (effect, hidden) = replay.end();
+            prop_assert_eq!(hidden, Hidden::default());
+            if exists.is_some() {
+                let found = match effect.vector {
+                    None => indexed,
+                    Some(VectorAt::Entry(seq_id)) => Some(seq_id),
+                    Some(VectorAt::Either(seq_id)) => {
+                        prop_assert_eq!(Some(seq_id), indexed, "a sound index is doubted");
+                        Some(seq_id)
+                    }
+                    other => return Err(TestCaseError::fail(format!("{other:?}"))),
+                };
+                prop_assert_eq!(found, vector);
+            }
+        }
+
         /// Whatever the engine has applied of a log, and whatever the watermark says, the content after the replay is that
         /// of the whole log.
         #[test]
