@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::State;
 use crate::model::Result;
+use crate::store::files::index::stamps::{DATA, HEADER, LENGTHS, PICKLE};
 use crate::store::files::system::io_error;
 use crate::store::files::{AtPath, DATABASE, place as look};
 
@@ -121,7 +122,11 @@ impl Place {
         for entry in entries.flatten() {
             if heads.iter().any(|head| is_ours(&entry.file_name(), head)) {
                 let path = entry.path();
-                tracing::info!(folder = %path.display(), "removing what an earlier attempt left");
+                if !is_store_alone(&path) {
+                    tracing::warn!(folder = ?path, "this is named as what a killed run leaves, and holds other files: it stays");
+                    continue;
+                }
+                tracing::info!(folder = ?path, "removing what an earlier attempt left");
                 fs::remove_dir_all(&path).map_err(|e| io_error("remove", &path, e))?;
             }
         }
@@ -147,9 +152,12 @@ impl Place {
         self.parent.join(name)
     }
 
-    /// The mark, if one stands that is about the folder that is there.
+    /// The mark, if one stands that is about the folder that is there, and nobody has put anything else into it.
     #[must_use]
     pub fn mark(&self) -> Option<Mark> {
+        if !is_store_alone(&self.target) {
+            return None;
+        }
         let marks: Vec<Mark> = serde_json::from_slice(&fs::read(self.mark_file()).ok()?).ok()?;
         let there = identity(&self.target).ok()?;
         marks.into_iter().find(|mark| mark.folder == there)
@@ -264,6 +272,33 @@ impl Drop for Importing {
     }
 }
 
+/// Whether a folder holds nothing but what Chroma and the fill write: the database with its journals, and the folders of indexes
+/// with their files.
+fn is_store_alone(folder: &Path) -> bool {
+    is_each(folder, |name, path| {
+        let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
+        match name.strip_prefix(DATABASE) {
+            Some(rest) => !is_folder && ["", "-journal", "-wal", "-shm"].contains(&rest),
+            None => is_folder && is_uuid(name) && is_each(path, |name, _| INDEX.contains(&name)),
+        }
+    })
+}
+
+/// The files of an index.
+const INDEX: [&str; 5] = [PICKLE, HEADER, DATA, LENGTHS, "link_lists.bin"];
+
+fn is_each(folder: &Path, is: impl Fn(&str, &Path) -> bool) -> bool {
+    let is_one = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_str().is_some_and(|name| is(name, &entry.path())))
+    };
+    fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir())
+        && fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_one))
+}
+
+fn is_uuid(name: &str) -> bool {
+    name.len() == 36 && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
 /// Whether a name is this beginning and a process id.
 fn is_ours(name: &OsStr, head: &OsStr) -> bool {
     let id = name.as_encoded_bytes().strip_prefix(head.as_encoded_bytes());
@@ -366,6 +401,35 @@ mod tests {
         assert_eq!(names(dir.path()).len(), others.len() + 1);
         drop(importing);
         assert_eq!(names(dir.path()), others);
+    }
+
+    /// A tester's finding: a rerun after a kill removed what somebody had put into the folder, and folders that only had such a name.
+    #[test]
+    fn what_somebody_put_into_a_folder_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("store");
+        placed(&target, "one", false).unwrap();
+        let place = Place::of(&target).unwrap().unwrap();
+        let index = target.join("0a1b2c3d-0000-4000-8000-00000000000f");
+        fs::create_dir(&index).unwrap();
+        fs::write(index.join(DATA), "rows").unwrap();
+        fs::write(target.join("chroma.sqlite3-wal"), "").unwrap();
+        assert!(place.mark().is_some());
+        for other in ["notes.txt", "keep/notes.txt", "0a1b2c3d-0000-4000-8000-00000000000f/notes.txt"] {
+            let path = target.join(other);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "precious").unwrap();
+            assert_eq!(place.mark(), None, "{other}");
+            fs::remove_file(&path).unwrap();
+            drop(fs::remove_dir(target.join("keep")));
+            assert!(place.mark().is_some());
+        }
+        let precious = dir.path().join(".store.replaced-42/only-copy.txt");
+        fs::create_dir(precious.parent().unwrap()).unwrap();
+        fs::write(&precious, "precious").unwrap();
+        fs::write(dir.path().join(".store.importing-7"), "a file").unwrap();
+        drop(place.begin().unwrap());
+        assert!(precious.exists() && dir.path().join(".store.importing-7").exists());
     }
 
     #[test]
