@@ -116,7 +116,8 @@ type Attempted = HashMap<String, Vec<Seal>>;
 struct Work {
     add: Vec<Record>,
     update: Vec<Amendment>,
-    replace: Vec<Record>,
+    /// With what the target holds, as far as it can be read.
+    replace: Vec<(Record, Option<Record>)>,
     /// How many of them this run did not send.
     not_ours: u64,
 }
@@ -161,11 +162,11 @@ impl Work {
     }
 
     fn amend(&mut self, record: Record, found: Option<&Fetched>) {
-        let Some(Fetched::Record { record: other, .. }) = found else { return self.replace.push(record) };
+        let Some(Fetched::Record { record: other, .. }) = found else { return self.replace.push((record, None)) };
         if is_cleared(record.document.as_ref(), other.document.as_ref())
             || is_cleared(record.uri.as_ref(), other.uri.as_ref())
         {
-            self.replace.push(record);
+            self.replace.push((record, Some(other.clone())));
         } else {
             let surplus = surplus_keys(&record.metadata, &other.metadata);
             self.update.push(Amendment { record, surplus });
@@ -190,8 +191,8 @@ impl Work {
                 attempted.entry(record.id.clone()).or_default().push(seal);
             }
         }
-        for record in &self.replace {
-            sender.replace(record).await?;
+        for (record, before) in &self.replace {
+            sender.replace(record, before.as_ref()).await?;
             if names(sender, pair)?.is_empty() {
                 pair.ledger.sent(&record.id, Seal::of(record, distance))?;
             }

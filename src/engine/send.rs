@@ -136,9 +136,9 @@ impl<'a> Sender<'a> {
         Ok(certain)
     }
 
-    /// Deletes one record and adds it again: the only way to clear a document or a uri. If it is killed in between, the
-    /// source still has the record, and a rerun adds it.
-    pub(super) async fn replace(&mut self, record: &Record) -> Result<(), Halt> {
+    /// Deletes one record and adds it again: the only way to clear a document or a uri. What stood `before` is put back if the
+    /// target does not take the new one. If it is killed in between, the source still has the record, and a rerun adds it.
+    pub(super) async fn replace(&mut self, record: &Record, before: Option<&Record>) -> Result<(), Halt> {
         self.wait(1).await?;
         let Link { context, writer, collection, .. } = self.link;
         let ids = [record.id.clone()];
@@ -155,6 +155,15 @@ impl<'a> Sender<'a> {
         }
         let added = self.link.add(std::slice::from_ref(record), None).await;
         self.pace.ended(Instant::now(), 1);
+        if !matches!(&added, Ok(refused) if refused.is_empty())
+            && let Some(before) = before
+        {
+            let back = context.last_write(writer.add(collection, std::slice::from_ref(before))).await;
+            if let Err(error) = back.and_then(|done| done.map_err(Halt::Target)) {
+                tracing::error!(collection = %collection.name, id = ?record.id, ?error, "the record was deleted to be replaced, the \
+                    target refused the new one, and the old one could not be put back: run again to add it");
+            }
+        }
         self.refused.extend(added?);
         Ok(())
     }

@@ -49,6 +49,25 @@ async fn an_update_that_the_target_refuses_is_halved_down_to_its_records() {
     assert_eq!(target.records("memories")["0011"].document.as_deref(), Some("old"));
 }
 
+/// A tester's finding: to clear a document takes a delete and an add. The add was refused, and the old record was gone.
+#[tokio::test]
+async fn a_replacement_that_the_target_refuses_leaves_what_was_there() {
+    let records = numbered(3).into_iter().map(|one| Record { document: None, ..one }).collect();
+    let source = source(records);
+    let old = (0..3).map(|n| record(&format!("{n:04}"), "old"));
+    let target = MemoryStore::new("target").with("memories", Distance::L2, old);
+    target.after_write(|state| {
+        if state.log.len() == 1 {
+            state.faults.push_back(Fault::Reject);
+        }
+    });
+    let outcome = run(&source, &target, &Options { on_conflict: OnConflict::Overwrite, ..fast() }).await;
+    assert_eq!((outcome.exit, outcome.report.reason), (Exit::Different, Reason::VerificationFailed));
+    assert_eq!(listed(&outcome), [("0000", "refused")], "{}", outcome.report.message);
+    let left: Vec<_> = target.records("memories").into_values().map(|one| one.document).collect();
+    assert_eq!(left, [Some("old".to_owned()), None, None]);
+}
+
 /// What is refused whatever is sent is the target's refusal, and no matter of records.
 #[tokio::test]
 async fn a_target_that_takes_nothing_ends_the_run_in_its_words() {
