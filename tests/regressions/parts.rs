@@ -214,6 +214,20 @@ async fn a_missing_table_costs_what_stood_in_it() {
     }
 }
 
+/// One odd cell in the table of migrations: no collection was read.
+#[tokio::test]
+async fn an_odd_row_of_the_migrations_costs_nothing() {
+    for version in ["0.4.24", "1.5.9"] {
+        let whole = everything(&committed(version).path).await.unwrap();
+        for cell in ["filename = x'ffff'", "version = 'abc'", "dir = x'07'"] {
+            let store = committed(version);
+            change(&store, &format!("update migrations set {cell} where rowid = 3"));
+            let after = everything(&store.path).await.unwrap_or_else(|error| panic!("{version} {cell}: {error}"));
+            same(&after, &whole, &format!("{version} {cell}"));
+        }
+    }
+}
+
 /// A pickle with one entry that contradicts another: the whole index was lost.
 #[tokio::test]
 async fn an_inconsistent_entry_of_a_pickle_costs_its_ids() {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Result, params};
+use rusqlite::{Connection, Error, Result, params};
 
 use super::around::{Around, Pages, Query};
 use super::schema::{Columns, Layout, Migration};
@@ -56,7 +56,7 @@ pub struct Catalog<'a> {
 }
 
 impl Catalog<'_> {
-    /// The migrations, and whether these are all; none where there is no such table.
+    /// The migrations, and whether these are all; none where there is no such table. A row with an odd cell is left out.
     ///
     /// # Errors
     /// `SQLite`'s.
@@ -66,9 +66,12 @@ impl Catalog<'_> {
         }
         let sql = "SELECT rowid, dir, version, filename, hash FROM migrations @";
         let found = Query { table: "migrations", sql }.rows(self.db, self.pages, [], |row| {
-            Ok(Migration { dir: row.get(1)?, version: row.get(2)?, filename: row.get(3)?, hash: row.get(4)? })
+            let read =
+                || Ok(Migration { dir: row.get(1)?, version: row.get(2)?, filename: row.get(3)?, hash: row.get(4)? });
+            Ok(read().map_err(|e: Error| e.to_string()).ok())
         })?;
-        Ok((Layout::new(found.rows), found.whole))
+        let whole = found.whole && found.rows.iter().all(Option::is_some);
+        Ok((Layout::new(found.rows.into_iter().flatten().collect()), whole))
     }
 
     /// All tenants, in order.

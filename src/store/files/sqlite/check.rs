@@ -219,7 +219,8 @@ pub fn born(db: &Connection) -> Result<BTreeMap<String, i64>> {
     let (mut born, mut ended): (BTreeMap<String, i64>, HashSet<String>) = (BTreeMap::new(), HashSet::new());
     let mut current = String::new();
     while let Some(row) = rows.next()? {
-        let (kind, version): (String, i64) = (row.get(0)?, row.get(1)?);
+        // an odd cell says nothing
+        let (Ok(kind), Ok(version)) = (row.get::<_, String>(0), row.get::<_, i64>(1)) else { continue };
         if kind != current {
             ended.insert(std::mem::replace(&mut current, kind.clone()));
             if ended.contains(&kind) {
