@@ -71,7 +71,8 @@ unit-test: require-rust ## Runs the unit tests alone
 
 .PHONY: rust-test
 rust-test: require-rust chroma ## Runs the unit and integration tests, against real Chroma
-	cargo test --locked
+	@# many tests wait for a server's timeout: one more than there are cores keeps them busy
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(($$(getconf _NPROCESSORS_ONLN) + 1))} cargo test --locked
 
 .PHONY: test
 test: require-rust chroma ## Runs every test; as root, it installs Debian packages for the test cluster, and Chromium
