@@ -166,7 +166,7 @@ impl Replay {
     /// of one that does not (measured on 0.4.24, 0.6.3, 1.0.20 and 1.5.9).
     fn added(&self, seq_id: i64) -> Option<At> {
         let Known { row, indexed, .. } = self.known;
-        let existed = self.existed.or_else(|| match row {
+        let existed = self.existed.or(match row {
             Some(row) if row < seq_id => Some(true),
             Some(row) if row == seq_id => Some(false),
             // the index has followed the updates, and not the add
