@@ -11,6 +11,8 @@ use crate::report;
 
 /// By how much the target's recall may be below the source server's own: an index is built anew, and never the same.
 const SPREAD: f64 = 0.05;
+/// A server's own recall below this is that of a poor graph: some of its records may be out of reach, in each build others.
+const SOUND: f64 = 0.9;
 /// How the notes begin that name a first wrong answer, and a first wrong filter.
 const FIRST_ANSWER: &str = "the first wrong answer";
 const FIRST_FILTER: &str = "the first filter that is answered wrongly is";
@@ -106,9 +108,13 @@ impl Tally {
         (expected > 0).then(|| rounded(f64::from(found) / f64::from(expected)))
     }
 
-    /// Answers that are not such as were asked for; short ones only where those of the source's own server are not.
+    /// Answers that are not such as were asked for; short ones only where the source's own graph reaches its records.
     fn wrong_answers(&self, source: Option<&Self>) -> u64 {
-        self.faulty + if source.is_some_and(|source| source.short > 0) { 0 } else { self.short }
+        let is_as_poor = |source: &Self| match (source.mean(), self.mean()) {
+            (Some(own), Some(mean)) => own < SOUND && mean >= own - SPREAD,
+            _ => false,
+        };
+        self.faulty + if source.is_some_and(|source| source.short > 0 || is_as_poor(source)) { 0 } else { self.short }
     }
 
     /// The mean recall; None where nothing was judged.
@@ -420,6 +426,18 @@ mod tests {
                 "a graph that reaches too little does so on the source, too"
             );
         }
+    }
+
+    /// A graph with two links a record: by chance the source's 50 answers were whole, and 5 of the target's were short.
+    #[test]
+    fn short_answers_of_a_poor_graph_fail_nothing_where_the_source_is_as_poor() {
+        let short_beside = |hits: &[usize], own: &[usize]| {
+            let mut target = tally(hits);
+            target.blame(Fault::Short(5, 10));
+            trouble(&target.report(Some(&tally(own))), Distance::L2, LEAST).is_some()
+        };
+        assert!(!short_beside(&[1, 1, 0], &[1, 0, 1]) && !short_beside(&[8], &[8]));
+        assert!(short_beside(&[1, 1, 0], &[9]) && short_beside(&[7], &[8]) && short_beside(&[10], &[10]));
     }
 
     /// One record in all places of all answers left every query open, and nobody was told.
