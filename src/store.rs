@@ -244,6 +244,11 @@ pub trait Writer: Reader {
         usize::MAX
     }
 
+    /// Bytes of the largest body that was taken, since it was opened.
+    fn largest_taken(&self) -> usize {
+        0
+    }
+
     /// How often this server has told to come back later (429), since it was opened. Such a write is sent again within
     /// the call; a rising number says that less should be sent.
     fn pushed_back(&self) -> u64;

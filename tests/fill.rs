@@ -166,6 +166,42 @@ fn what_cannot_be_filled_is_left_to_chroma_and_said() {
     counts.args(["--fill", "files", "--verification", "counts"]).usage("needs --verification full");
 }
 
+/// A tester's finding: a folder with the mark's name, and a link that leads nowhere, were noticed when all the work was done.
+#[test]
+fn what_is_in_the_way_is_told_before_any_work() {
+    let source = generated("1.5.9", 50, 3, "l2");
+    let target = Store::absent();
+    let mark = target.path.parent().unwrap().join("store.memory-migration.filled");
+    std::fs::create_dir(&mark).unwrap();
+    std::fs::write(mark.join("precious"), "").unwrap();
+    let report = by_files(source.path(), &target, "1.5.9").refused(&["store.memory-migration.filled", "--fill engine"]);
+    assert!(!report.output.stderr_text().contains("the target's files are filled"), "{report:?}");
+    // it is nobody's business without a fill
+    Migration::new(source.path(), target.path()).written_by("1.5.9").verified();
+    assert!(mark.join("precious").exists());
+    for fill in ["files", "engine"] {
+        let target = Store::absent();
+        std::os::unix::fs::symlink("nowhere", &target.path).unwrap();
+        let run = Migration::new(source.path(), target.path()).written_by("1.5.9").args(["--fill", fill]);
+        let report = run.refused(&["is a link to nowhere, and there is nothing"]);
+        assert!(report.json["preflight"].as_array().unwrap().is_empty(), "{}", report.json);
+        assert_eq!(names_beside(&target), ["store"]);
+    }
+}
+
+/// The same for a file in place of a folder above the target.
+#[test]
+fn a_file_in_place_of_a_folder_above_the_target_is_told_before_any_work() {
+    let source = generated("1.5.9", 50, 3, "l2");
+    let above = Store::absent();
+    std::fs::write(&above.path, "precious").unwrap();
+    let target = above.path.join("new/store");
+    let run = Migration::new(source.path(), target.to_str().unwrap()).written_by("1.5.9");
+    let report = run.refused(&["is no folder"]);
+    assert!(report.json["preflight"].as_array().unwrap().is_empty(), "{}", report.json);
+    assert_eq!(std::fs::read_to_string(&above.path).unwrap(), "precious");
+}
+
 /// An empty folder keeps its owner and mode; a dry run touches nothing; nothing is left beside.
 #[test]
 fn the_folder_that_is_replaced_and_a_dry_run() {

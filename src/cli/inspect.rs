@@ -23,6 +23,9 @@ const WINDOW: usize = 1000;
 /// What one window holds, and one record beyond it.
 const BUDGET: Budget = Budget { bytes: 8 << 20, first: true, most: usize::MAX };
 
+/// Collections that may fail one after the other before any was read: then it is the store.
+const FAILED: usize = 3;
+
 /// What `--database` means where there is no target.
 const DATABASE: &str =
     "A database of the tenant, or a pattern with *. Repeatable. Default: the database of the configuration";
@@ -110,19 +113,50 @@ fn failed(error: Error) -> Exit {
 async fn look(endpoint: Endpoint, selection: &Selection, records: bool) -> Result<Found, Error> {
     let (store, _) = endpoint.open_selected(selection).await?;
     let mut found = Found { store: store.name(), version: store.version(), collections: Vec::new(), stopped: None };
-    for collection in store.collections().await? {
-        let mut row = described(&collection);
+    let all = store.collections().await?;
+    let (mut read, mut failing) = (Vec::new(), Vec::new());
+    for (at, collection) in all.iter().enumerate() {
+        let mut row = described(collection);
         if collection.unreadable.is_none() && found.stopped.is_none() {
-            match filled(&*store, &collection, records, &mut row).await {
+            match filled(&*store, collection, records, &mut row).await {
+                Ok(()) => read.push(collection),
                 // of this collection alone
                 Err(error @ Error::Damaged { .. }) => row.damage.push(error.to_string()),
-                Err(error) => found.stopped = Some(error),
-                Ok(()) => {}
+                Err(error) => {
+                    let goes_on = !read.is_empty() || failing.len() + 1 < FAILED;
+                    if goes_on && answers(&*store, &read, &all, collection).await {
+                        failing.push((at, error));
+                    } else {
+                        found.stopped = Some(error);
+                    }
+                }
             }
         }
         found.collections.push(row);
     }
+    if read.is_empty() {
+        // it answers for none: that is no damage of each
+        found.stopped = failing.into_iter().next().map(|(_, error)| error).or(found.stopped);
+    } else {
+        for (at, error) in failing {
+            found.collections[at].damage.push(format!("it cannot be read: {error}"));
+        }
+    }
     Ok(found)
+}
+
+/// Whether the store answers for another collection, now that it failed on this one.
+async fn answers(store: &dyn Reader, read: &[&Collection], all: &[Collection], failed: &Collection) -> bool {
+    let others = all.iter().filter(|one| one.id != failed.id && one.unreadable.is_none());
+    for other in read.last().copied().into_iter().chain(others).take(FAILED) {
+        match store.count(other).await {
+            Ok(_) => return true,
+            // each further one would be waited for as long
+            Err(Error::Unavailable { .. }) => return false,
+            Err(_) => {}
+        }
+    }
+    false
 }
 
 fn described(collection: &Collection) -> FoundCollection {

@@ -250,6 +250,10 @@ impl Writer for FaultyWriter {
         self.inner.max_body()
     }
 
+    fn largest_taken(&self) -> usize {
+        self.inner.largest_taken()
+    }
+
     fn pushed_back(&self) -> u64 {
         self.inner.pushed_back()
     }

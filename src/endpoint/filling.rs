@@ -93,7 +93,7 @@ fn broken() -> Error {
 }
 
 fn wrong(database: &Path, problem: &str) -> Error {
-    Error::Unsupported {
+    Error::Misfilled {
         store: database.display().to_string(),
         why: format!("what was written into it does not add up: {problem}"),
         remedy: "the target is as it was; use --fill engine, and report this bug".to_owned(),
@@ -133,6 +133,16 @@ impl Filling {
 
     /// Whether what stands at the target is nothing but what an attempt of this migration has filled, and is to be filled anew.
     pub(super) fn look(&self) -> Result<bool> {
+        if let Some(there) = self.place()?.and_then(|place| place.in_the_way()) {
+            return Err(Error::Unsupported {
+                store: format!("local store {}", self.folder.path.display()),
+                why: format!(
+                    "{} is no file, and has the name of the mark that stands beside a store while it is filled",
+                    there.display()
+                ),
+                remedy: "move it away, or use --fill engine".to_owned(),
+            });
+        }
         let again = self.is_left()?;
         Ok(*self.again.get_or_init(|| again))
     }

@@ -55,7 +55,7 @@ pub(super) async fn build(
 }
 
 fn nothing(collection: &Collection) -> Error {
-    Error::Unsupported {
+    Error::Misfilled {
         store: format!("the Chroma server of collection {:?}", collection.name),
         why: "a search finds none of the records that were written into its files".to_owned(),
         remedy: "remove the target's folder and use --fill engine".to_owned(),

@@ -83,6 +83,7 @@ impl LocalTarget {
         let program = Program::find(chroma_bin.as_deref())?;
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(|e| io_error("find", &folder.path, e))?;
+        refuse_no_way(&folder.path)?;
         let filling = fill.map(|migration| Filling::new(&program, &folder, &scope, migration));
         let is_left = match &filling {
             Some(filling) => filling.look()?,
@@ -286,6 +287,20 @@ pub(super) fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {
     let remedy = format!("free space on the disk of {}", there.display());
     let problem = (free < needed).then_some(Problem { remedy, may_pass: true });
     Ok(Finding { check: "disk-space", problem, message })
+}
+
+/// Refuses a path at which no folder can be: a link that leads nowhere, or a file in place of a folder above it.
+pub(super) fn refuse_no_way(path: &Path) -> Result<()> {
+    let Some(there) = path.ancestors().find(|path| path.symlink_metadata().is_ok()) else { return Ok(()) };
+    let why = match (std::fs::metadata(there), std::fs::read_link(there)) {
+        (Err(e), Ok(to)) if e.kind() != std::io::ErrorKind::PermissionDenied => {
+            format!("{} is a link to {}, and there is nothing", there.display(), to.display())
+        }
+        (Ok(found), _) if there != path && !found.is_dir() => format!("{} is no folder", there.display()),
+        _ => return Ok(()),
+    };
+    let remedy = "create the folder, or give another path".to_owned();
+    Err(Error::Unsupported { store: format!("local store {}", path.display()), why, remedy })
 }
 
 /// The nearest folder that exists.

@@ -158,6 +158,10 @@ impl Writer for OwnWriter {
         self.writer.max_body()
     }
 
+    fn largest_taken(&self) -> usize {
+        self.writer.largest_taken()
+    }
+
     fn pushed_back(&self) -> u64 {
         self.writer.pushed_back()
     }

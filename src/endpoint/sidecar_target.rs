@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::local_target::{disk_space, existing};
+use super::local_target::{disk_space, existing, refuse_no_way};
 use super::own_writer::OwnWriter;
 use super::{Folder, Scope, Side, before, open_files, passed, refused};
 use crate::chroma::Capabilities;
@@ -36,6 +36,7 @@ impl SidecarTarget {
     /// Looks at the folder, which may be missing or empty; beside a server only once that answers, for until then it
     /// may be making the tables of a new store.
     pub(super) async fn open(folder: Folder, scope: Scope, url: Option<Url>, image: Option<String>) -> Result<Self> {
+        refuse_no_way(&folder.path)?;
         let mut target = Self { folder, scope, url, image, before: None, running: OnceCell::new() };
         if let Some(config) = target.server() {
             http::open(config).await?;

@@ -16,7 +16,10 @@ const ADAPTIVE_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug)]
 pub struct Pace {
     kind: Kind,
+    /// Bytes of one body now.
     bytes: usize,
+    /// And where no limit was met.
+    most: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -39,11 +42,12 @@ impl Pace {
             Pacing::Fixed => {
                 let records = options.batch_size.clamp(1, most);
                 let kind = Kind::Fixed { records, delay: options.delay, last_end: None };
-                Self { kind, bytes: capabilities.max_body }
+                Self { kind, bytes: capabilities.max_body, most: capabilities.max_body }
             }
             Pacing::Adaptive { slowdown } => {
                 let adaptive = Adaptive::new(most.min(ADAPTIVE_RECORDS), slowdown, now);
-                Self { kind: Kind::Adaptive(Box::new(adaptive)), bytes: capabilities.max_body.min(ADAPTIVE_BYTES) }
+                let bytes = capabilities.max_body.min(ADAPTIVE_BYTES);
+                Self { kind: Kind::Adaptive(Box::new(adaptive)), bytes, most: bytes }
             }
         }
     }
@@ -58,14 +62,15 @@ impl Pace {
         Bound { records, bytes: self.bytes }
     }
 
-    /// Keeps bodies to so many bytes from now on.
+    /// Keeps bodies to so many bytes until it is told otherwise.
     pub fn limit(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.most);
         if bytes < self.bytes {
             tell(Some(format!(
                 "a body was too large for the target or a proxy before it (413): at most {bytes} bytes now"
             )));
-            self.bytes = bytes;
         }
+        self.bytes = bytes;
     }
 
     /// Writes that may be under way at once.

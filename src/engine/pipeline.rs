@@ -18,6 +18,7 @@ use super::halt::Halt;
 use super::judge::Known;
 use super::ledger::Plan;
 use super::progress::Tracker;
+use super::refusals::Refused;
 use super::seal::Seal;
 use super::send::{Added, Link, Sender};
 use super::window::{self, Answers};
@@ -63,6 +64,7 @@ pub(super) async fn run(
         bytes_under_way: 0,
         reading: None,
         writes: FuturesUnordered::new(),
+        refused: Vec::new(),
         probes: Probes { known: None, under_way: None, next: Instant::now(), resting_since: None },
         halted: None,
     };
@@ -84,6 +86,8 @@ struct Pipeline<'p, 'a> {
     bytes_under_way: usize,
     reading: Option<BoxFuture<'a, Result<Read, Halt>>>,
     writes: FuturesUnordered<BoxFuture<'a, Written>>,
+    /// Records that the target does not take. Why is said at the end, by all that it took.
+    refused: Vec<Refused>,
     probes: Probes<'a>,
     halted: Option<Halt>,
 }
@@ -133,6 +137,9 @@ impl Pipeline<'_, '_> {
             self.settle(begun);
             self.probe();
             if self.writes.is_empty() && (self.halted.is_some() || self.is_all_sent()) {
+                for one in &self.refused {
+                    sendable::refuse(self.pair, &one.id, self.sender.link.why(one))?;
+                }
                 return self.halted.map_or(Ok(()), Err);
             }
             let nap = self.nap();
@@ -303,9 +310,7 @@ impl Pipeline<'_, '_> {
         if let Some(first) = self.pair.last_batch.first() {
             self.probes.known.get_or_insert_with(|| first.clone());
         }
-        for one in refused {
-            sendable::refuse(self.pair, &one.id, one.why())?;
-        }
+        self.refused.extend(refused);
         Ok(())
     }
 

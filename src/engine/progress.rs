@@ -115,8 +115,15 @@ impl Tracker {
 
     /// So many more records are done.
     pub fn advance(&mut self, records: u64) {
-        let now = Instant::now();
+        self.advance_at(Instant::now(), records);
+    }
+
+    fn advance_at(&mut self, now: Instant, records: u64) {
         let started = *self.started.get_or_insert(now);
+        if self.now.records == 0 {
+            // what came before, as the start of a server, is no time of its records
+            self.samples.clear();
+        }
         self.rates.count(self.now.stage, records, now.duration_since(started));
         self.now.records += records;
         if self.now.stage == Stage::Copying || self.only_compares {
@@ -254,6 +261,24 @@ mod tests {
         let points = tracker.rate().unwrap().points;
         let sum = |of: fn(&crate::report::RatePoint) -> u64| points.iter().map(of).sum::<u64>();
         assert_eq!((sum(|point| point.verifying), sum(|point| point.repairing)), (100, 3));
+    }
+
+    /// A tester's finding: "copying: 8 of 949, 19m left". The stage had begun ten seconds before its first record, while servers
+    /// were started.
+    #[test]
+    fn what_comes_before_the_first_record_of_a_stage_is_no_time_of_its_records() {
+        let (mut tracker, receiver) = Tracker::new();
+        let seen = || {
+            let Progress { records, eta_seconds, records_per_second, .. } = *receiver.borrow();
+            (records, eta_seconds, records_per_second)
+        };
+        tracker.begin(Stage::Copying, 949);
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        tracker.advance_at(at(10), 8);
+        assert_eq!(seen(), (8, None, 0.0));
+        tracker.advance_at(at(12), 200);
+        assert_eq!(seen(), (208, Some(8), 100.0));
     }
 
     #[test]

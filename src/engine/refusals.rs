@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::model::Error;
+use crate::model::error::TOO_LARGE;
 
 /// Records on end that are refused alone, after which the next one is tried alone at once: what follows is refused, too, mostly,
 /// and halves that fail would double the requests.
@@ -16,14 +17,27 @@ const MOST: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) id: String,
+    /// Bytes of its body.
+    pub(super) bytes: usize,
     /// In the target's words.
     pub(super) error: Error,
 }
 
 impl Refused {
-    /// Why, for the report.
-    pub(super) fn why(&self) -> String {
-        format!("the target does not take it: {}", self.error)
+    /// Why, for the report: in the target's words. `taken`: bytes of the largest body that it took.
+    pub(super) fn why(&self, taken: usize) -> String {
+        let what = match &self.error {
+            // what speaks of credentials, or of a limit, is not about this record
+            Error::Denied { store, attempt, status, words, .. } => {
+                format!("{store} refused {attempt} (status {status}): {words}")
+            }
+            Error::Rejected { store, attempt, status: TOO_LARGE, body } if self.bytes <= taken => format!(
+                "{store} refused {attempt} (status {TOO_LARGE}): {body}. It took larger ones, or as large: this is about what is in \
+                 the record, and no limit"
+            ),
+            error => error.to_string(),
+        };
+        format!("the target does not take it: {what}")
     }
 }
 
@@ -94,7 +108,13 @@ mod tests {
     fn what_may_be_about_a_record() {
         let (store, attempt) = (String::new, String::new);
         let rejected = |status| Error::Rejected { store: store(), attempt: attempt(), status, body: String::new() };
-        let denied = |status| Error::Denied { store: store(), attempt: attempt(), status, hint: String::new() };
+        let denied = |status| Error::Denied {
+            store: store(),
+            attempt: attempt(),
+            status,
+            words: String::new(),
+            hint: String::new(),
+        };
         let gone = || Error::NotFound { store: store(), what: String::new(), remedy: String::new() };
         let uncertain = Error::Uncertain { store: store(), attempt: attempt(), why: String::new() };
         for (error, of_records, of_all) in [
@@ -109,6 +129,23 @@ mod tests {
             assert_eq!((may_be_of_records(&error), refusals.speaks_of_all(&error)), (of_records, of_all), "{error}");
             refusals.taken();
             assert!(!refusals.speaks_of_all(&error), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_413_is_a_limit_until_as_much_was_taken() {
+        for (taken, status, limit, content) in [
+            (0, 413, true, false),
+            (99, 413, true, false),
+            (100, 413, false, true),
+            (0, 400, false, false),
+            (100, 400, false, false),
+        ] {
+            let error = Error::Rejected { store: "s".into(), attempt: "a".into(), status, body: "its words".into() };
+            let why = Refused { id: String::new(), bytes: 100, error }.why(taken);
+            assert!(why.contains("its words") && why.contains(&format!("status {status}")), "{why}");
+            let is = (why.contains("client_max_body_size"), why.contains("no limit"));
+            assert_eq!(is, (limit, content), "{taken}, {status}: {why}");
         }
     }
 }

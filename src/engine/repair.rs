@@ -203,9 +203,12 @@ impl Work {
 
 /// Names the records that the target has not taken since this was asked last, and gives their ids.
 fn names(sender: &mut Sender<'_>, pair: &mut Pair) -> io::Result<Vec<String>> {
-    let refused = std::mem::take(&mut sender.refused);
-    refused.iter().try_for_each(|one| sendable::refuse(pair, &one.id, one.why()))?;
-    Ok(refused.into_iter().map(|one| one.id).collect())
+    let mut ids = Vec::new();
+    for (id, why) in sender.take_refused() {
+        sendable::refuse(pair, &id, why)?;
+        ids.push(id);
+    }
+    Ok(ids)
 }
 
 /// Upsert and update keep what the target has where the source has nothing.

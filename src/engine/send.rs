@@ -19,14 +19,12 @@ use super::refusals::{Refusals, Refused, may_be_of_records};
 use super::window;
 use super::{Context, Options};
 use crate::chroma::Capabilities;
+use crate::model::error::TOO_LARGE;
 use crate::model::{Collection, Error, Fetched, Record};
 use crate::store::{Amendment, Writer};
 
 /// Troubles that wait to be heard of; more at a time say nothing new.
 const TROUBLES: usize = 16;
-
-/// The status of a body that is too large.
-const TOO_LARGE: u16 = 413;
 
 /// Writes to one collection, at a pace.
 pub(super) struct Sender<'a> {
@@ -35,7 +33,7 @@ pub(super) struct Sender<'a> {
     /// What the writes under way run into.
     pub(super) troubles: mpsc::Receiver<Trouble>,
     /// Records that the target did not take in repairs.
-    pub(super) refused: Vec<Refused>,
+    refused: Vec<Refused>,
     pushed_back: u64,
 }
 
@@ -105,6 +103,12 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
+    /// The records that the target has not taken in repairs since this was asked last, each with why.
+    pub(super) fn take_refused(&mut self) -> Vec<(String, String)> {
+        let refused = std::mem::take(&mut self.refused).into_iter();
+        refused.map(|one| (one.id.clone(), self.link.why(&one))).collect()
+    }
+
     /// Updates records. True: applied; false: uncertain, and to be compared.
     pub(super) async fn update(&mut self, amendments: &[Amendment]) -> Result<bool, Halt> {
         let Link { context, writer, collection, .. } = self.link;
@@ -151,7 +155,11 @@ impl<'a> Sender<'a> {
                     return Err(Halt::Target(error));
                 }
             }
-            Err(error) => return Err(self.link.refused(error, std::slice::from_ref(record))),
+            Err(error) => {
+                self.pace.ended(Instant::now(), 1);
+                self.refused.push(self.link.refused_alone(error, std::slice::from_ref(record))?);
+                return Ok(());
+            }
         }
         let added = self.link.add(std::slice::from_ref(record), None).await;
         self.pace.ended(Instant::now(), 1);
@@ -229,6 +237,11 @@ impl Link<'_> {
         }
     }
 
+    /// Why a record was refused, for the report, as far as is known now.
+    pub(super) fn why(&self, refused: &Refused) -> String {
+        refused.why(self.writer.largest_taken())
+    }
+
     /// Adds a batch that was too large for one body, in smaller ones.
     fn add_smaller<'b>(&'b self, batch: &'b [Record]) -> BoxFuture<'b, Result<Vec<Refused>, Halt>> {
         let sizes: Vec<usize> = batch.iter().map(|record| self.writer.encoded_len(record)).collect();
@@ -259,7 +272,10 @@ impl Link<'_> {
     /// The only record of a write that was refused; an error where so many were that it is the target.
     fn refused_alone(&self, error: Error, record: &[Record]) -> Result<Refused, Halt> {
         match record {
-            [one] if may_be_of_records(&error) && self.refusals.refused() => Ok(Refused { id: one.id.clone(), error }),
+            [one] if may_be_of_records(&error) && self.refusals.refused() => {
+                let bytes = self.prepare(record)?.len();
+                Ok(Refused { id: one.id.clone(), bytes, error })
+            }
             _ => Err(self.refused(error, record)),
         }
     }

@@ -123,10 +123,10 @@ impl Import {
     }
 
     fn refused(&self, record: &Record, why: &str) -> Error {
-        Error::Unsupported {
+        Error::Misfilled {
             store: self.database.display().to_string(),
             why: format!("record {:?} cannot be written into it: {why}", record.id),
-            remedy: "use --fill engine".to_owned(),
+            remedy: "the target is as it was; use --fill engine".to_owned(),
         }
     }
 

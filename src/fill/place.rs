@@ -121,13 +121,7 @@ impl Place {
         let heads = [self.ours("importing"), self.ours("replaced")];
         for entry in entries.flatten() {
             if heads.iter().any(|head| is_ours(&entry.file_name(), head)) {
-                let path = entry.path();
-                if !is_store_alone(&path) {
-                    tracing::warn!(folder = ?path, "this is named as what a killed run leaves, and holds other files: it stays");
-                    continue;
-                }
-                tracing::info!(folder = ?path, "removing what an earlier attempt left");
-                fs::remove_dir_all(&path).map_err(|e| io_error("remove", &path, e))?;
+                remove_store(&entry.path())?;
             }
         }
         Ok(())
@@ -163,13 +157,21 @@ impl Place {
         marks.into_iter().find(|mark| mark.folder == there)
     }
 
-    /// Takes the mark away: the store's server was closed cleanly, or somebody else writes it.
+    /// What stands at the mark's name and is none.
+    #[must_use]
+    pub fn in_the_way(&self) -> Option<PathBuf> {
+        let file = self.mark_file();
+        file.symlink_metadata().is_ok_and(|found| !found.is_file()).then_some(file)
+    }
+
+    /// Takes the mark away: the store's server was closed cleanly, or somebody else writes it. What is no mark stays.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub fn unmark(&self) -> Result<()> {
         let file = self.mark_file();
         match fs::remove_file(&file) {
+            Err(_) if self.in_the_way().is_some() => Ok(()),
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(io_error("remove", &file, e)),
             _ => Ok(()),
         }
@@ -216,8 +218,8 @@ impl Importing {
         step("fill.placed").map_err(|e| io_error("write to the disk", parent, e))?;
         sync(parent)?;
         if let Some(replaced) = &replaced {
-            let removed = step("fill.replaced").and_then(|()| fs::remove_dir_all(replaced));
-            removed.map_err(|e| io_error("remove", replaced, e))?;
+            step("fill.replaced").map_err(|e| io_error("remove", replaced, e))?;
+            remove_store(replaced)?;
         }
         Ok(())
     }
@@ -272,15 +274,27 @@ impl Drop for Importing {
     }
 }
 
+/// Removes what an earlier attempt has filled. What anybody else has put there stays, and all that is beside it.
+fn remove_store(folder: &Path) -> Result<()> {
+    if !is_store_alone(folder) {
+        tracing::warn!(
+            ?folder,
+            "this is what an earlier attempt has filled, and holds files of somebody else: it stays"
+        );
+        return Ok(());
+    }
+    tracing::info!(?folder, "removing what an earlier attempt left");
+    fs::remove_dir_all(folder).map_err(|e| io_error("remove", folder, e))
+}
+
 /// Whether a folder holds nothing but what Chroma and the fill write: the database with its journals, and the folders of indexes
 /// with their files.
 fn is_store_alone(folder: &Path) -> bool {
-    is_each(folder, |name, path| {
-        let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
-        match name.strip_prefix(DATABASE) {
-            Some(rest) => !is_folder && ["", "-journal", "-wal", "-shm"].contains(&rest),
-            None => is_folder && is_uuid(name) && is_each(path, |name, _| INDEX.contains(&name)),
-        }
+    let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
+    let is_of_index = |name: &str, path: &Path| !is_folder(path) && INDEX.contains(&name);
+    is_each(folder, |name, path| match name.strip_prefix(DATABASE) {
+        Some(rest) => !is_folder(path) && ["", "-journal", "-wal", "-shm"].contains(&rest),
+        None => is_uuid(name) && is_each(path, is_of_index),
     })
 }
 
@@ -430,6 +444,36 @@ mod tests {
         fs::write(dir.path().join(".store.importing-7"), "a file").unwrap();
         drop(place.begin().unwrap());
         assert!(precious.exists() && dir.path().join(".store.importing-7").exists());
+    }
+
+    /// What came into the marked folder after the last look went with it.
+    #[test]
+    fn what_comes_into_the_folder_that_is_replaced_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("store");
+        let index = "0a1b2c3d-0000-4000-8000-00000000000f";
+        for (n, late) in
+            ["notes.txt", &format!("{index}/notes.txt"), &format!("{index}/header.bin/notes.txt")].iter().enumerate()
+        {
+            placed(&target, "one", n > 0).unwrap();
+            fs::create_dir(target.join(index)).unwrap();
+            fs::write(target.join(index).join(DATA), "rows").unwrap();
+            assert!(Place::of(&target).unwrap().unwrap().mark().is_some());
+            let path = target.join(late);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "precious").unwrap();
+            assert_eq!(Place::of(&target).unwrap().unwrap().mark(), None, "{late}");
+            placed(&target, "two", true).unwrap();
+            assert_eq!(fs::read_to_string(target.join(DATABASE)).unwrap(), "two", "{late}");
+            let all = names(dir.path());
+            let kept = all.iter().find(|name| name.starts_with(".store.replaced-")).expect(late);
+            assert_eq!(fs::read_to_string(dir.path().join(kept).join(late)).unwrap(), "precious");
+            assert_eq!(fs::read_to_string(dir.path().join(kept).join(DATABASE)).unwrap(), "one");
+            // nor does the next attempt take it
+            drop(Place::of(&target).unwrap().unwrap().begin().unwrap());
+            assert!(dir.path().join(kept).join(late).exists());
+            fs::remove_dir_all(dir.path().join(kept)).unwrap();
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum Error {
         why: String,
     },
     /// 401 or 403.
-    #[error("{store} refused {attempt} (status {status}): {hint}")]
+    #[error("{store} refused {attempt} (status {status}): {words}; {hint}")]
     Denied {
         /// The store.
         store: String,
@@ -55,6 +55,8 @@ pub enum Error {
         attempt: String,
         /// 401 or 403.
         status: u16,
+        /// The beginning of the answer's text.
+        words: String,
         /// Where the credentials came from and what to check; never the credentials.
         hint: String,
     },
@@ -69,7 +71,7 @@ pub enum Error {
         remedy: String,
     },
     /// A request that the server understood and refused: sending it again cannot help.
-    #[error("{store} refused {attempt} (status {status}): {body}")]
+    #[error("{store} refused {attempt} (status {status}): {body}{}", advice(*status))]
     Rejected {
         /// The store.
         store: String,
@@ -99,6 +101,16 @@ pub enum Error {
         what: String,
         /// What can still be read, and how.
         readable: String,
+    },
+    /// A store that is filled by its files, and does not come out as it should: to fill it again gives the same.
+    #[error("{store} cannot be filled by its files: {why}; {remedy}")]
+    Misfilled {
+        /// The store.
+        store: String,
+        /// What does not add up.
+        why: String,
+        /// What is there now, and what to do next.
+        remedy: String,
     },
     /// Another process uses what must not be shared.
     #[error("{what} is in use: {by}; {remedy}")]
@@ -152,6 +164,20 @@ pub enum Error {
     },
 }
 
+/// The status of a body that is too large.
+pub const TOO_LARGE: u16 = 413;
+
+/// What to do about a refusal, where its status tells.
+const fn advice(status: u16) -> &'static str {
+    if status == TOO_LARGE {
+        ". Raise the limit of the server, or of a proxy before it (client_max_body_size of nginx, the annotation \
+         nginx.ingress.kubernetes.io/proxy-body-size of its ingress), or make batches smaller (--batch-size, \
+         spec.pacing.batchSize)"
+    } else {
+        ""
+    }
+}
+
 impl Error {
     /// Whether a later try of the same thing, with nothing edited, can go well.
     #[must_use]
@@ -166,6 +192,7 @@ impl Error {
             | Self::Io { .. } => true,
             Self::Rejected { .. }
             | Self::Unsupported { .. }
+            | Self::Misfilled { .. }
             | Self::Damaged { .. }
             | Self::Forbidden { .. }
             | Self::TooLarge { .. } => false,

@@ -192,7 +192,7 @@ impl MemoryStore {
         let Some(id) = ids.find(|id| refused.contains(id)) else { return Ok(()) };
         let (store, attempt, status) = (self.label.clone(), attempt.to_owned(), *status);
         Err(match status {
-            403 => Error::Denied { store, attempt, status, hint: format!("not {id:?}") },
+            403 => Error::Denied { store, attempt, status, words: format!("not {id:?}"), hint: "a hint".to_owned() },
             404 => Error::NotFound { store, what: format!("{id:?}"), remedy: "made by a test".to_owned() },
             _ => Error::Rejected { store, attempt, status, body: format!("not {id:?}") },
         })

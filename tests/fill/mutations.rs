@@ -4,7 +4,7 @@
 use memory_migration_operator::faults::SPOILS;
 
 use super::super::support::migration::Migration;
-use super::super::support::stores::Store;
+use super::super::support::stores::{Store, generated};
 use super::{answers, by_files, twins};
 
 /// What is done to the filled store: each table left out or off by one. The table of docs/reliability.md says what finds each.
@@ -84,12 +84,24 @@ fn what_an_importer_could_do_wrong_is_caught() {
                     uncaught.push((*what, is_like));
                 }
             }
-            "Unavailable" if message.contains("does not add up") => assert!(!target.path.exists(), "{what}"),
+            "VerificationFailed" if message.contains("does not add up") => assert!(!target.path.exists(), "{what}"),
             "Unavailable" | "VerificationFailed" => {}
             other => panic!("{what}: {other}"),
         }
     }
     assert!(uncaught.is_empty(), "called verified, and not as Chroma's own (true: only later): {uncaught:?}");
+}
+
+/// A tester's finding: a fill that does not add up ended as something that a rerun resumes (exit 4), which fills as wrongly again.
+#[test]
+fn a_fill_that_does_not_add_up_is_a_failed_verification_and_says_what_helps() {
+    let (source, target) = (generated("1.5.9", 50, 3, "l2"), Store::absent());
+    let run = || by_files(source.path(), &target, "1.5.9");
+    let report = run().env(SPOILS, "DELETE FROM embeddings WHERE id = 7").ends(5);
+    assert_eq!(report.reason(), "VerificationFailed", "{}", report.json);
+    report.says(&["does not add up", "--fill engine", "the target is as it was"]);
+    assert!(!report.message().contains("run it again") && !target.path.exists(), "{}", report.message());
+    run().verified();
 }
 
 fn live(store: &Store) {

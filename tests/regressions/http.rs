@@ -3,6 +3,7 @@
 mod one_bad;
 mod records;
 mod refused;
+mod words;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,6 +1,6 @@
 //! What preflight tells: one finding a check, with a remedy where it failed. Pure.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::mapping::{self, Asked};
 use crate::chroma::{Capabilities, creation, rules};
@@ -99,7 +99,8 @@ pub(super) fn collections(
     there: &[Collection],
     capabilities: &Capabilities,
 ) -> Vec<Finding> {
-    vec![names(selected, asked, capabilities), compatible(selected, there), settings(selected, there, capabilities)]
+    let settings = settings(selected, asked, there, capabilities);
+    vec![names(selected, asked, capabilities), compatible(selected, there), settings]
 }
 
 /// The databases that will be made in the target.
@@ -179,8 +180,8 @@ fn conflict_of(source: &Collection, target: &Collection) -> Option<String> {
     }
 }
 
-fn settings(selected: &[Selected], there: &[Collection], capabilities: &Capabilities) -> Finding {
-    let mut bad = Vec::new();
+fn settings(selected: &[Selected], asked: &Asked<'_>, there: &[Collection], capabilities: &Capabilities) -> Finding {
+    let (mut bad, mut refused) = (Vec::new(), HashSet::new());
     let mut notes = Vec::new();
     for one in selected {
         let (source, words) = (&one.source, one.target_words());
@@ -189,13 +190,18 @@ fn settings(selected: &[Selected], there: &[Collection], capabilities: &Capabili
             notes.extend(own.map(|difference| format!("{words} keeps its own: {difference}")));
             continue;
         }
-        let problem = rules::collection_metadata_problem(&source.metadata, capabilities);
-        bad.extend(problem.map(|why| format!("{:?}: {why}", source.name)));
+        if let Some(why) = rules::collection_metadata_problem(&source.metadata, capabilities) {
+            bad.push(format!("{}: {why}", one.source_words()));
+            refused.insert(source.name.as_str());
+        }
         let losses = creation::plan(source, &one.target_name, capabilities).losses;
         notes.extend(losses.into_iter().map(|loss| format!("{words}: {loss}")));
     }
     if !bad.is_empty() {
-        return failed("settings", bad.join("; "), "change the collection's metadata in the source");
+        let change = "change the metadata of these collections in the source";
+        let remedy = mapping::without(asked, &refused)
+            .map_or_else(|| change.to_owned(), |others| format!("{change}, or move all others: {others}"));
+        return failed("settings", bad.join("; "), &remedy);
     }
     let message = if notes.is_empty() {
         "metadata, configuration, distance and embedding function are kept".to_owned()

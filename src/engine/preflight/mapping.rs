@@ -1,4 +1,4 @@
-//! Names that the target takes, for collections whose own it does not: as a mapping to paste. Pure.
+//! What to paste where the target does not take collections as they are: other names, or all the others. Pure.
 
 use std::collections::HashSet;
 
@@ -28,10 +28,36 @@ pub(super) fn remedy(asked: &Asked<'_>, capabilities: &Capabilities) -> String {
         entries
             .extend(asked.selection.written().into_iter().filter(|entry| entry.is_pattern || !renamed(&entry.source)));
     }
+    format!("choose other target names; these do, and the others keep theirs: {}", pasted(&entries))
+}
+
+/// What to paste so that all is moved but collections of these names; None where nothing would be left.
+pub(super) fn without(asked: &Asked<'_>, names: &HashSet<&str>) -> Option<String> {
+    let is_left = |one: &&Selected| !names.contains(one.source.name.as_str());
+    if !asked.all.iter().any(|one| is_left(&one)) {
+        return None;
+    }
+    let mut excluded: Vec<&str> = names.iter().copied().collect();
+    excluded.sort_unstable();
+    if excluded.iter().any(|name| name.contains('*')) {
+        // such a name is a pattern of others, too
+        let mut known = HashSet::new();
+        let left = asked.all.iter().filter(is_left).map(|one| (one.source.name.as_str(), one.target_name.as_str()));
+        let left = left.filter(|names| known.insert(*names));
+        return Some(pasted(&left.map(|(source, target)| Written::named(source, target)).collect::<Vec<_>>()));
+    }
+    let mut entries = asked.selection.written();
+    entries.retain(|entry| !names.contains(entry.source.as_str()));
+    for entry in entries.iter_mut().filter(|entry| entry.is_pattern) {
+        entry.exclude.extend(excluded.iter().map(|name| (*name).to_owned()));
+    }
+    Some(pasted(&entries))
+}
+
+fn pasted(entries: &[Written]) -> String {
     let items: Vec<String> = entries.iter().map(|entry| item(entry).to_string()).collect();
     let manifest = format!("in the manifest collections: [{}]", items.join(", "));
-    let pasted = flags(&entries).map_or_else(|| manifest.clone(), |flags| format!("{flags}, or {manifest}"));
-    format!("choose other target names; these do, and the others keep theirs: {pasted}")
+    flags(entries).map_or_else(|| manifest.clone(), |flags| format!("{flags}, or {manifest}"))
 }
 
 /// Each collection with its name in the target, and whether that is another one than was asked for.
@@ -185,6 +211,42 @@ mod tests {
             assert_eq!(text.contains(&flags), !expected.is_empty(), "{text}");
             assert!(text.contains(&format!(r#"[{{"name":"user-a b","targetName":"user-a-b"}}, {item}]"#)), "{text}");
         }
+    }
+
+    #[test]
+    fn all_but_some_are_named_as_they_were_asked_for() {
+        let selected = ["good", "it's", "user-1", "user-2"].map(collection);
+        let of = |entries, names: &[&str]| {
+            let selection = Selection::new(&[], entries).unwrap();
+            without(&Asked { all: &selected, selection: &selection }, &names.iter().copied().collect())
+        };
+        let glob = |pattern, exclude: &[&str]| {
+            let exclude: Vec<String> = exclude.iter().map(|pattern| (*pattern).to_owned()).collect();
+            Entry::matching(pattern, None, &exclude).unwrap()
+        };
+        let named = |name| Entry::named(name, None).unwrap();
+        for (entries, names, expected) in [
+            (
+                vec![],
+                vec!["user-2", "it's"],
+                r#"--collection '*' --exclude 'it'\''s' --exclude user-2, or in the manifest collections: [{"match":"*","exclude":["it's","user-2"]}]"#,
+            ),
+            (
+                vec![named("good"), glob("user-*", &["*-tmp"]), named("it's")],
+                vec!["it's", "user-1"],
+                "--collection good --collection 'user-*' --exclude '*-tmp' --exclude 'it'\\''s' --exclude user-1, or",
+            ),
+            (vec![glob("user-1", &[]), named("good")], vec!["user-1"], "--collection good, or"),
+            (
+                vec![],
+                vec!["a*"],
+                r"--collection good --collection 'it'\''s' --collection user-1 --collection user-2, or",
+            ),
+        ] {
+            let text = of(entries, &names).unwrap();
+            assert!(text.contains(expected), "{expected} is not in {text}");
+        }
+        assert_eq!(of(vec![], &["good", "it's", "user-1", "user-2"]), None);
     }
 
     #[test]

@@ -122,8 +122,12 @@ async fn refusals_say_what_to_do_and_show_no_secret() {
     for _ in 0..5 {
         errors.push(writer.add(&collection(), &[record()]).await.unwrap_err());
     }
-    assert!(matches!(&errors[0], Error::Denied { status: 401, hint, .. } if hint.contains("bearer")), "{errors:?}");
-    assert!(matches!(&errors[1], Error::Rejected { status: 413, body, .. } if body.contains("limit")), "{errors:?}");
+    assert!(
+        matches!(&errors[0], Error::Denied { status: 401, hint, words, .. } if hint.contains("bearer") && words.contains("POST")),
+        "{errors:?}"
+    );
+    assert!(matches!(&errors[1], Error::Rejected { status: 413, body, .. } if body == "too large"), "{errors:?}");
+    assert!(errors[1].to_string().contains("Raise the limit"), "{errors:?}");
     assert!(matches!(&errors[2], Error::Unsupported { why, .. } if why.contains("http://elsewhere/x")), "{errors:?}");
     assert!(matches!(&errors[3], Error::NotFound { what, .. } if what.contains("memories")), "{errors:?}");
     assert!(matches!(&errors[4], Error::Rejected { status: 400, body, .. } if body.contains("no: POST")), "{errors:?}");

@@ -275,23 +275,18 @@ impl Transport {
                 why: format!("{why}; check the host name, the CA certificate, and that the port speaks TLS"),
             },
             Reason::MaybeApplied => Error::Uncertain { store, attempt, why },
-            Reason::Denied => Error::Denied { store, attempt, status, hint: self.auth.hint(status) },
+            Reason::Denied => {
+                Error::Denied { store, attempt, status, words: text.clone(), hint: self.auth.hint(status) }
+            }
             Reason::Missing => Error::NotFound {
                 store,
                 what: request.subject.clone(),
-                remedy: "check its name, the tenant, the database and the URL".to_owned(),
+                remedy: format!("check its name, the tenant, the database and the URL (it answered: {text})"),
             },
-            Reason::TooLarge => Error::Rejected {
-                store,
-                attempt,
-                status,
-                body: format!(
-                    "the server, or a proxy before it, takes no body of {} bytes: {text}. Raise the limit (client_max_body_size \
-                     of nginx, the annotation nginx.ingress.kubernetes.io/proxy-body-size of its ingress), or make batches \
-                     smaller (--batch-size, spec.pacing.batchSize)",
-                    request.body_len()
-                ),
-            },
+            Reason::TooLarge => {
+                let attempt = format!("{attempt} with a body of {} bytes", request.body_len());
+                Error::Rejected { store, attempt, status, body: text.clone() }
+            }
             Reason::Redirected => unsupported(why, "give the URL that it redirects to"),
             Reason::Contradictory => {
                 unsupported(why, "check that nothing between here and the server changes its answers")

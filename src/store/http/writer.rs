@@ -70,10 +70,16 @@ impl Bodies {
     }
 
     fn learn(&self, bytes: usize, is_too_large: bool) {
-        if is_too_large {
+        let contradicted = if is_too_large {
             self.refused.fetch_min(bytes, Ordering::Relaxed);
+            bytes <= self.passed.load(Ordering::Relaxed)
         } else {
             self.passed.fetch_max(bytes, Ordering::Relaxed);
+            bytes >= self.refused.load(Ordering::Relaxed)
+        };
+        // a filter that answers so for what is in a body says nothing of sizes; a limit that there is, too, is met again
+        if contradicted {
+            self.refused.store(usize::MAX, Ordering::Relaxed);
         }
     }
 
@@ -314,6 +320,10 @@ impl Writer for HttpWriter {
 
     fn max_body(&self) -> usize {
         self.bodies.largest()
+    }
+
+    fn largest_taken(&self) -> usize {
+        self.bodies.passed.load(Ordering::Relaxed)
     }
 
     fn pushed_back(&self) -> u64 {

@@ -167,17 +167,12 @@ async fn one_part_of_another_kind_over_http_is_a_matter_of_its_record() {
     }
 }
 
-/// The flags that a refusal prints to paste.
-fn pasted(message: &str) -> Vec<String> {
+/// The words that a refusal prints to paste.
+pub(super) fn pasted(message: &str) -> Vec<String> {
     let from = message.find("--collection").unwrap();
     let flags = &message[from..from + message[from..].find(", or in the manifest").unwrap()];
     let output = std::process::Command::new("bash").arg("-c").arg(format!("printf '%s\\n' {flags}")).output().unwrap();
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .filter(|word| *word != "--collection")
-        .map(str::to_owned)
-        .collect()
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
 /// The mapping to paste left out what is damaged: who pasted it read `Verified`, and of the damaged collection not a word.
@@ -191,7 +186,7 @@ fn the_mapping_to_paste_names_a_damaged_collection_too() {
     let run = || Migration::new(store.path(), &remote(&target, DEFAULT));
     let report = run().refused(&["synced l2", "--collection texts_log", "'synced l2=synced-l2'"]);
     let flags = pasted(report.message());
-    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).filter(|word| *word != "--collection").collect();
     assert!(flags.contains(&"synced l2=synced-l2") && flags.contains(&"texts_log"), "{flags:?}");
     run().only(&flags).ends(5).says(&["\"texts_log\" was skipped", "has no segments"]);
 }
