@@ -16,7 +16,7 @@ use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
 use crate::store::files::index::{Shape, Vectors};
 use crate::store::files::sqlite::around::Around;
-use crate::store::files::sqlite::catalog::{Catalog, CollectionRow, OwnMetadata};
+use crate::store::files::sqlite::catalog::{Catalog, CollectionRow, KnownSegments, OwnMetadata};
 use crate::store::files::sqlite::connection::failure;
 use crate::store::files::sqlite::lengths;
 use crate::store::files::sqlite::schema::{Client, Columns};
@@ -51,11 +51,11 @@ impl Core {
     /// Every collection of every database.
     pub(super) fn all(&mut self) -> Attempt<Vec<Collection>> {
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
-        let found: Vec<Described> = self.read(|db, columns, _| {
+        let found: Vec<Described> = self.look(|db, columns, known| {
             let catalog = shared.catalog(db);
             let rows = catalog.collections(columns).map_err(|e| failure(&file, &e))?;
-            let found =
-                rows.into_iter().map(|row| of_row(catalog, &file, columns, row)).collect::<Attempt<Vec<_>>>()?;
+            let rows = rows.into_iter().map(|row| of_row((catalog, known), &file, columns, row));
+            let found = rows.collect::<Attempt<Vec<_>>>()?;
             let recent = lengths::recent(db).map_err(|e| failure(&file, &e))?;
             found.into_iter().map(|one| sized(catalog, &file, one, &recent, &shared)).collect::<Attempt<_>>()
         })?;
@@ -94,9 +94,9 @@ impl Core {
             return Ok(known);
         }
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
-        let (segments, followed, neighbours) = self.read(|db, _, _| {
+        let (segments, followed, neighbours) = self.look(|db, _, known| {
             let catalog = shared.catalog(db);
-            let segments = Segments::of(catalog, &file, &collection.id, &collection.name)?;
+            let segments = Segments::of(catalog, known, &file, (&collection.id, &collection.name))?;
             let followed = super::core::followed(catalog, &segments, &file)?;
             let neighbours = catalog.segment_neighbours(&segments.vector).map_err(|e| failure(&file, &e))?;
             Ok((segments, followed, neighbours.and_then(|n| u32::try_from(n).ok())))
@@ -196,7 +196,12 @@ fn sized(
 
 /// A collection by its row. What is wrong with the row is a matter of this collection alone: it is named, and the others
 /// are read.
-fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRow) -> Attempt<Described> {
+fn of_row(
+    (catalog, known): (Catalog<'_>, &KnownSegments),
+    file: &Path,
+    columns: Columns,
+    row: CollectionRow,
+) -> Attempt<Described> {
     let sql = |e| failure(file, &e);
     let (mut wrong, mut unreadable) = (row.wrong, Vec::new());
     if wrong.iter().any(|what| what.starts_with("has an id")) {
@@ -217,7 +222,7 @@ fn of_row(catalog: Catalog<'_>, file: &Path, columns: Columns, row: CollectionRo
         wrong.push(format!("has the dimension {}", row.dimension.unwrap_or_default()));
         None
     });
-    let found = Segments::find(catalog, file, &row.id)?;
+    let found = Segments::find(catalog, known, file, &row.id)?;
     unreadable.extend(found.as_ref().err().cloned());
     let folder = found.as_ref().ok().map(|segments| file.with_file_name(&segments.vector));
     let space = match &found {

@@ -19,7 +19,7 @@ use crate::chroma::settings::{self, Parameter};
 use crate::model::{Collection, Distance, Error, Fetched, Result};
 use crate::scratch::SortedIds;
 use crate::store::files::index::Shape;
-use crate::store::files::sqlite::catalog::Catalog;
+use crate::store::files::sqlite::catalog::{Catalog, KnownSegments};
 use crate::store::files::sqlite::connection::{self, Opened, failure};
 use crate::store::files::sqlite::schema::{self, Columns, Layout};
 use crate::store::files::sqlite::tables;
@@ -40,7 +40,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Core {
     pub(super) path: PathBuf,
     pub(super) file: PathBuf,
-    opened: Option<(Opened, Columns, Layout)>,
+    opened: Option<(Opened, Columns, Layout, KnownSegments)>,
     pub(super) shared: Arc<Shared>,
     states: HashMap<String, State>,
     /// How long the current call has waited for indexes.
@@ -139,16 +139,27 @@ impl Core {
             .and_then(|()| schema::columns(&found, schema::client(&layout, whole, &found)))
             .map_err(|why| unborn(unknown(why)))?;
         self.shared.is_copy.store(opened.is_copy(), Ordering::Relaxed);
-        self.opened = Some((opened, columns, layout));
+        self.opened = Some((opened, columns, layout, KnownSegments::default()));
         Ok(())
     }
 
     /// Calls `work` inside one read transaction.
     pub(super) fn read<T>(&mut self, work: impl FnOnce(&Connection, Columns, &Layout) -> Attempt<T>) -> Attempt<T> {
         self.open()?;
-        let Some((opened, columns, layout)) = &self.opened else { return Err(self.gone("the database").into()) };
+        let Some((opened, columns, layout, _)) = &self.opened else { return Err(self.gone("the database").into()) };
         let transaction = opened.connection.unchecked_transaction().map_err(|e| failure(&self.file, &e))?;
         work(&transaction, *columns, layout)
+    }
+
+    /// As `read`, with what this connection knows of segments.
+    pub(super) fn look<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, Columns, &KnownSegments) -> Attempt<T>,
+    ) -> Attempt<T> {
+        self.open()?;
+        let Some((opened, columns, _, known)) = &self.opened else { return Err(self.gone("the database").into()) };
+        let transaction = opened.connection.unchecked_transaction().map_err(|e| failure(&self.file, &e))?;
+        work(&transaction, *columns, known)
     }
 
     /// Calls `work` inside one read transaction with the collection's state brought up to it.
@@ -163,8 +174,8 @@ impl Core {
             return Err(self.gone(&collection.name).into());
         };
         let shared = Arc::clone(&self.shared);
-        let result = self.read(|db, columns, _| {
-            let segments = Segments::of(shared.catalog(db), &file, &collection.id, &collection.name)?;
+        let result = self.look(|db, columns, known| {
+            let segments = Segments::of(shared.catalog(db), known, &file, (&collection.id, &collection.name))?;
             if segments != state.segments {
                 return Err(moved(&state.folder));
             }
@@ -287,12 +298,11 @@ impl Core {
         }
         self.states.remove(&collection.id);
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
-        let (segments, followed, dimension, neighbours) = self.read(|db, columns, _| {
+        let (segments, followed, dimension, neighbours) = self.look(|db, _, known| {
             let (catalog, sql) = (shared.catalog(db), |e| failure(&file, &e));
-            let segments = Segments::of(catalog, &file, &collection.id, &collection.name)?;
+            let segments = Segments::of(catalog, known, &file, (&collection.id, &collection.name))?;
             let followed = followed(catalog, &segments, &file)?;
-            let rows = catalog.collections(columns).map_err(sql)?;
-            let dimension = rows.into_iter().find(|row| row.id == collection.id).and_then(|row| row.dimension);
+            let dimension = catalog.dimension(&collection.id).map_err(sql)?;
             let neighbours = catalog.segment_neighbours(&segments.vector).map_err(sql)?;
             Ok((segments, followed, dimension, neighbours))
         })?;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::model::Error;
-use crate::store::files::sqlite::catalog::Catalog;
+use crate::store::files::sqlite::catalog::{Catalog, KnownSegments};
 use crate::store::files::sqlite::connection::failure;
 use crate::store::files::sqlite::tables;
 use crate::store::files::system::{Attempt, Failure};
@@ -26,9 +26,14 @@ impl Segments {
     ///
     /// # Errors
     /// `SQLite`'s.
-    pub fn find(catalog: Catalog<'_>, database: &Path, collection: &str) -> Attempt<Result<Self, String>> {
+    pub fn find(
+        catalog: Catalog<'_>,
+        known: &KnownSegments,
+        database: &Path,
+        collection: &str,
+    ) -> Attempt<Result<Self, String>> {
         let sql = |e| failure(database, &e);
-        let found = catalog.segments(collection).map_err(sql)?;
+        let found = catalog.segments(known, collection).map_err(sql)?;
         let lost = catalog.pages.lost("segments");
         let of = |scope: &str| -> Vec<String> {
             found.iter().filter(|(id, s)| s == scope && is_name(id)).map(|(id, _)| id.clone()).collect()
@@ -58,7 +63,12 @@ impl Segments {
     ///
     /// # Errors
     /// [`Error::NotFound`] for a collection that is gone; [`Error::Damaged`] for one without segments.
-    pub fn of(catalog: Catalog<'_>, database: &Path, collection: &str, name: &str) -> Attempt<Self> {
+    pub fn of(
+        catalog: Catalog<'_>,
+        known: &KnownSegments,
+        database: &Path,
+        (collection, name): (&str, &str),
+    ) -> Attempt<Self> {
         if !catalog.collection_exists(collection).map_err(|e| failure(database, &e))? {
             return Err(Failure::Final(Error::NotFound {
                 store: database.display().to_string(),
@@ -66,7 +76,7 @@ impl Segments {
                 remedy: "it was deleted; list the collections again".to_owned(),
             }));
         }
-        Self::find(catalog, database, collection)?.map_err(|why| {
+        Self::find(catalog, known, database, collection)?.map_err(|why| {
             Failure::Final(Error::Damaged {
                 file: database.to_owned(),
                 what: format!("collection {name:?} {why}"),

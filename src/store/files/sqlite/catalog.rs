@@ -1,10 +1,11 @@
 //! The small tables: migrations, tenants, databases, collections, segments, and how far each segment has followed the log.
 //! Reads around pages that cannot be read, for one of them must not hide a whole store.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Error, Result, params};
+use rusqlite::{Connection, Error, Result, Row, params};
 
 use super::around::{Around, Pages, Query};
 use super::schema::{Columns, Layout, Migration};
@@ -45,6 +46,11 @@ pub struct CollectionRow {
     /// What of the row cannot be read, each in a sentence without a subject.
     pub wrong: Vec<String>,
 }
+
+/// The segments of all collections, as one connection saw them last, with `SQLite`'s number of that state of the database. Their
+/// table has no index on collections: with thousands of these, each look would walk through thousands of rows.
+#[derive(Debug, Default)]
+pub struct KnownSegments(RefCell<Option<(i64, HashMap<String, Vec<(String, String)>>)>>);
 
 /// The small tables inside a transaction, and where their bad pages are noted.
 #[derive(Clone, Copy, Debug)]
@@ -179,9 +185,38 @@ impl Catalog<'_> {
     ///
     /// # Errors
     /// `SQLite`'s.
-    pub fn segments(&self, collection: &str) -> Result<Vec<(String, String)>> {
-        let query = Query { table: "segments", sql: "SELECT rowid, id, scope FROM segments @ WHERE collection = ?1" };
-        Ok(query.rows(self.db, self.pages, [collection], |row| Ok((shown(row, 1)?.0, shown(row, 2)?.0)))?.rows)
+    pub fn segments(&self, known: &KnownSegments, collection: &str) -> Result<Vec<(String, String)>> {
+        let version: i64 = self.db.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        let mut known = known.0.borrow_mut();
+        let all = match known.take_if(|(at, _)| *at == version) {
+            Some((_, all)) => all,
+            None => self.all_segments()?,
+        };
+        let found = all.get(collection).cloned().unwrap_or_default();
+        *known = Some((version, all));
+        Ok(found)
+    }
+
+    fn all_segments(&self) -> Result<HashMap<String, Vec<(String, String)>>> {
+        let sql = "SELECT rowid, collection, id, scope FROM segments @ WHERE typeof(collection) = 'text'";
+        let query = Query { table: "segments", sql };
+        let mut all: HashMap<String, Vec<(String, String)>> = HashMap::new();
+        let one = |row: &Row<'_>| Ok((shown(row, 1)?.0, (shown(row, 2)?.0, shown(row, 3)?.0)));
+        for (collection, segment) in query.rows(self.db, self.pages, [], one)?.rows {
+            all.entry(collection).or_default().push(segment);
+        }
+        Ok(all)
+    }
+
+    /// The dimension in a collection's row.
+    ///
+    /// # Errors
+    /// `SQLite`'s.
+    pub fn dimension(&self, collection: &str) -> Result<Option<i64>> {
+        let query = Query { table: "collections", sql: "SELECT rowid, dimension FROM collections @ WHERE id = ?1" };
+        let found = query
+            .rows(self.db, self.pages, [collection], |row| Ok(row.get_ref(1)?.as_i64_or_null().unwrap_or(None)))?;
+        Ok(found.rows.into_iter().flatten().next())
     }
 
     /// What a segment's own metadata says of its distance, if anything, and whether it can be read. Up to 0.6 the engine
@@ -247,5 +282,42 @@ impl Catalog<'_> {
         let query = Query { table: "max_seq_id", sql: "SELECT rowid, segment_id, seq_id FROM max_seq_id @" };
         let found = query.rows(self.db, self.pages, [], |row| Ok((shown(row, 1)?.0, seq_id(row, 2)?.unwrap_or(0))))?;
         Ok(found.rows.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What another connection changes is seen at the next look, and only then the table is walked through again.
+    #[test]
+    fn known_segments_are_those_that_the_table_has_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("chroma.sqlite3");
+        let writer = Connection::open(&file).unwrap();
+        let insert = |id: &str, collection: &str| {
+            writer.execute("INSERT INTO segments VALUES (?1, 'VECTOR', ?2)", [id, collection]).unwrap();
+        };
+        writer.execute_batch("CREATE TABLE segments (id TEXT PRIMARY KEY, scope TEXT, collection TEXT)").unwrap();
+        insert("a1", "a");
+        insert("b1", "b");
+        let (db, pages, known) = (Connection::open(&file).unwrap(), Pages::default(), KnownSegments::default());
+        let of = |collection: &str| {
+            let transaction = db.unchecked_transaction().unwrap();
+            let found = Catalog { db: &transaction, pages: &pages }.segments(&known, collection).unwrap();
+            found.into_iter().map(|(id, _)| id).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!((of("a"), of("b"), of("c")), ("a1".into(), "b1".into(), String::new()));
+        insert("a2", "a");
+        insert("c1", "c");
+        assert_eq!((of("a"), of("b"), of("c")), ("a1 a2".into(), "b1".into(), "c1".into()));
+        writer.execute("DELETE FROM segments WHERE id = 'a1'", []).unwrap();
+        assert_eq!(of("a"), "a2");
+        // one transaction sees one state
+        let transaction = db.unchecked_transaction().unwrap();
+        let catalog = Catalog { db: &transaction, pages: &pages };
+        assert_eq!(catalog.segments(&known, "b").unwrap().len(), 1);
+        writer.busy_timeout(std::time::Duration::ZERO).unwrap();
+        assert!(writer.execute("DELETE FROM segments", []).is_err(), "it is being read");
     }
 }
