@@ -48,6 +48,7 @@ mod kept;
 mod odd;
 mod parts;
 mod reports;
+mod strays;
 
 use std::net::TcpListener;
 use std::process::{Command, Stdio};

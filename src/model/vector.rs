@@ -32,12 +32,47 @@ pub fn furthest(pairs: impl Iterator<Item = (f32, f32)>, most: u32) -> Option<u3
     (odd == 0 && far <= most).then_some(far)
 }
 
+/// Whether two vectors that should be one differ by more than a damaged byte explains: in more than one component, and, where
+/// a length stands apart (`scaled`), in their direction, too. Of less than two components nobody can tell.
+#[must_use]
+pub fn is_another(one: &[f32], other: &[f32], scaled: bool) -> bool {
+    if one.len() != other.len() || one.len() < 2 {
+        return true;
+    }
+    let pairs = || one.iter().zip(other).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+    let near = if scaled { square(other).sqrt() * 1e-5 } else { 0.0 };
+    // NaN is near nothing
+    let apart = pairs().filter(|(a, b)| !((a - b).abs() <= near)).count();
+    let product: f64 = pairs().map(|(a, b)| a * b).sum();
+    let is_turned = !(product * product >= square(one) * square(other) * (1.0 - 1e-9));
+    apart > 1 && (!scaled || is_turned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::ulp;
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
+
+    #[test]
+    fn one_damaged_component_or_length_makes_no_other_vector() {
+        let whole = [3.0, 4.0, 0.5];
+        for (stored, scaled, expected) in [
+            ([3.0, 4.0, 0.5], false, false),
+            ([3.0, -4.0, 0.5], false, false),
+            ([3.0, f32::NAN, 0.5], false, false),
+            ([3.0, 4.0, 7e30], true, false),
+            ([6.0, 8.0, 1.0], false, true),
+            ([6.0, 8.0, 1.0], true, false),
+            ([0.5, 4.0, 3.0], false, true),
+            ([0.5, 4.0, 3.0], true, true),
+            ([f32::NAN, f32::NAN, 0.5], true, true),
+        ] {
+            assert_eq!(is_another(&stored, &whole, scaled), expected, "{stored:?} {scaled}");
+        }
+        assert!(is_another(&[1.0], &[2.0], false) && is_another(&[1.0, 2.0], &whole, true));
+    }
 
     proptest! {
         #[test]

@@ -13,6 +13,8 @@
     twins       makes the collections `one`, `two` and `turned` with the ids `id0` to `id29`, 3 components and vectors of their
                 own; `turned` in the opposite order. All are in their indexes
     retag       changes the metadata of all records of `one`
+    dropped     deletes the collection `turned`, and a database with a collection where the version can
+    refused     tries to make collections with settings that Chroma up to 0.6 refuses
     ignored N   makes collections of few ids and many operations, drawn by the seed N: adds of records that exist, updates and
                 deletes of such that do not. Without deletes on 0.4, which loses what is added again in the same batch
     read        prints, for each collection, what the client reads: vectors by id, and the distance of `id0` from [3, 4, 0]
@@ -139,6 +141,26 @@ def retag(client):
     collection.query(query_embeddings=[[1.0, 2.0, 3.0]], n_results=1)
 
 
+def dropped(client):
+    client.delete_collection("turned")
+    admin = client._admin_client
+    if hasattr(admin, "delete_database"):
+        admin.create_database("gone")
+        other = chromadb.PersistentClient(client._system.settings.persist_directory, settings=client._system.settings, database="gone")
+        collection = other.create_collection("gone", embedding_function=None)
+        collection.add(ids=["id3"], embeddings=[[1.0, 2.0, 3.0]], metadatas=[{"n": 1}])
+        admin.delete_database("gone")
+
+
+def refused(client):
+    for name, metadata in [("small", {"hnsw:batch_size": 2}), ("unknown", {"hnsw:ef": 100})]:
+        try:
+            client.create_collection(name, metadata=metadata, embedding_function=None)
+        except ValueError:
+            continue
+        raise SystemExit(f"{name} was not refused")
+
+
 def ignored(client, seed):
     source = random.Random(int(seed))
     kinds = ["add", "update", "upsert", "tag"] + ([] if chromadb.__version__.startswith("0.4") else ["delete"])
@@ -194,7 +216,7 @@ def main():
             continue
         client = client or chromadb.PersistentClient(store, settings=settings)
         arguments = [steps.pop(0) for _ in range({"ef-search": 1, "ignored": 1, "many": 1, "large": 2}.get(step, 0))]
-        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "large": large, "nan": nan, "nan-vector": nan_vector, "twins": twins, "retag": retag, "ignored": ignored, "read": read}[step](client, *arguments)
+        {"cosine": cosine, "ef-search": ef_search, "old": old, "new": new, "many": many, "large": large, "nan": nan, "nan-vector": nan_vector, "twins": twins, "retag": retag, "dropped": dropped, "refused": refused, "ignored": ignored, "read": read}[step](client, *arguments)
     if client:
         client._system.stop()
 

@@ -109,8 +109,14 @@ impl Task {
     /// What stands against the verdict beside single records.
     pub(super) fn problems(self, run: &Run) -> Option<String> {
         let copy = match self {
-            Self::Migration => "Compare the copy with a backup, or copy the store again while no Chroma runs on it",
-            Self::Comparison => "Compare it with a backup, or read the store again while no Chroma runs on it",
+            Self::Migration => {
+                "If the store is itself a copy, made while a Chroma ran on it, make a new one without that Chroma. If it is broken, the \
+                 guide \"Rescue a broken store\" says what is lost, what is not, and how to add that from a backup"
+            }
+            Self::Comparison => {
+                "If the store is itself a copy, made while a Chroma ran on it, make a new one without that Chroma. If it is broken, the \
+                 guide \"Rescue a broken store\" says what is lost, and what is not"
+            }
         };
         let mut all = Vec::new();
         all.extend(damage::of_source(&run.pairs).map(|what| format!("the source is damaged: {what}. {copy}")));

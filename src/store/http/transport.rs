@@ -201,7 +201,9 @@ impl Transport {
             }
             let left = deadline.saturating_sub(started.elapsed());
             let Some(pause) = pause(reason, attempts, jittered, refusal.wanted_pause, left) else {
-                let text = format!("{} (tried {attempts}x in {} s)", refusal.text, started.elapsed().as_secs());
+                let seconds = Some(started.elapsed().as_secs()).filter(|seconds| *seconds > 0);
+                let within = seconds.map_or_else(String::new, |seconds| format!(" in {seconds} s"));
+                let text = format!("{} (tried {attempts}x{within})", refusal.text);
                 return Err(Stopped { reason, refusal: Refusal { text, ..refusal } });
             };
             tracing::debug!(attempt = %self.label(request), attempts, ?reason, ?pause, "will try again");

@@ -10,8 +10,9 @@ use serde_json::Value as Json;
 use super::audit::Shared;
 use super::core::Core;
 use super::dimension::{self, Settled};
-use super::segments::Segments;
+use super::segments::{NONE, Segments};
 use super::state::State;
+use crate::chroma::settings::metadata_problem;
 use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
 use crate::store::files::index::{Shape, Vectors};
@@ -222,7 +223,8 @@ fn of_row(
         wrong.push(format!("has the dimension {}", row.dimension.unwrap_or_default()));
         None
     });
-    let found = Segments::find(catalog, known, file, &row.id)?;
+    let found = Segments::find(catalog, known, file, &row.id)?
+        .map_err(|why| refused(&metadata).filter(|_| why == NONE).unwrap_or(why));
     unreadable.extend(found.as_ref().err().cloned());
     let folder = found.as_ref().ok().map(|segments| file.with_file_name(&segments.vector));
     let space = match &found {
@@ -254,6 +256,22 @@ fn of_row(
         unreadable: (!unreadable.is_empty()).then(|| unreadable.join(", and ")),
     };
     Ok(Described { collection, wrong, odd, distance: from, folder })
+}
+
+/// Why a collection has no segments, if its own metadata tells: Chroma up to 0.6 makes its row before it refuses a setting
+/// (measured on 0.4.24, 0.5.23 and 0.6.3).
+fn refused(metadata: &Metadata) -> Option<String> {
+    let (key, value) = metadata.iter().find(|(key, value)| metadata_problem(key, value).is_some())?;
+    let value = match value {
+        Value::Str(text) => format!("{text:?}"),
+        Value::Int(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::List(_) => "a list".to_owned(),
+    };
+    Some(format!(
+        "has no segments: Chroma refuses {key:?} = {value} in its metadata, and up to 0.6 it left such a row, which never held a record"
+    ))
 }
 
 /// What is written of a collection beside its segment.

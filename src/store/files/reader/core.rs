@@ -110,6 +110,9 @@ impl Core {
             Failure::Final(error) => unborn(error),
             again @ Failure::Again(_) => again,
         })?;
+        if let Some(what) = opened.cut() {
+            self.shared.pages.cut(what);
+        }
         let sql = |e| failure(&self.file, &e);
         let mut found = tables::tables(&opened.connection).map_err(sql)?;
         let missing = schema::missing(&found);
@@ -344,6 +347,7 @@ pub(in crate::store::files) fn layout(path: &Path) -> Result<Layout> {
     let mut core = Core::new(path, Arc::default())?;
     core.attempt(|core| {
         let opened = connection::open(&core.file)?;
+        opened.must_be_whole()?;
         let (layout, whole) = core.shared.catalog(&opened.connection).layout().map_err(|e| failure(&core.file, &e))?;
         if whole { Ok(layout) } else { Err(Failure::Final(unknown_layout(&core.file))) }
     })

@@ -8,8 +8,7 @@ use rusqlite::Connection;
 use super::audit::{Judged, Shared};
 use super::state::State;
 use super::window;
-use crate::model::distance;
-use crate::model::{Collection, Distance, Metadata};
+use crate::model::{Collection, Distance, Metadata, distance, vector};
 use crate::scratch;
 use crate::store::files::index::hnsw::Doubt;
 use crate::store::files::index::{Index, IndexRow, Vectors};
@@ -56,7 +55,10 @@ pub fn refresh(
             let what = format!("is not the index of a collection with the distance {}", collection.distance);
             Judged { of: state.stamps, foreign: Some(what), doubt: Some(doubt) }
         }
-        (None, None) => Judged { of: state.stamps, foreign: None, doubt: look.doubt()? },
+        (None, None) => {
+            let doubt = look.unlisted()?.map_or_else(|| look.doubt(), |what| Ok(Some(what)))?;
+            Judged { of: state.stamps, foreign: None, doubt }
+        }
     };
     // files that change meanwhile explain it
     state.check()?;
@@ -138,8 +140,9 @@ impl Look<'_> {
         Ok(what)
     }
 
-    /// The log has vectors that the index has taken. One that is another there may be an older one, if it was changed; several
-    /// that the log brought in are not.
+    /// The log has vectors that the index has taken. Most of them are others there, and not by a damaged byte of one row: it is
+    /// another collection's index, or an older one, and nobody knows which of its other vectors are the records' own. From 1.0 on
+    /// the log keeps one entry of each collection at least, the last one (measured on 1.0.20 and 1.5.9).
     fn by_log(&self) -> Attempt<Option<String>> {
         // such a watermark says nothing of what the index has taken
         if self.state.sequence.is_none_or(|now| now.vector > now.last) {
@@ -161,26 +164,50 @@ impl Look<'_> {
         let is_raw = cosine && self.index.evidence.doubt(cosine).is_some_and(|doubt| doubt.is_clear());
         let rows = logged.iter().map(|(row, ..)| IndexRow { norm: row.norm.filter(|_| !is_raw), ..*row });
         let rows: Vec<IndexRow> = rows.collect();
-        let (mut others, mut brought, mut all) = (0_usize, 0_usize, logged.iter());
+        let (mut others, mut brought, mut strange, mut all) = (0_usize, 0_usize, 0_usize, logged.iter());
         let same = window::sameness(self.index, cosine && !is_raw);
         self.index.vectors(&rows, false, |read| {
             let Some((_, logged, brings)) = all.next() else { return };
-            if read.is_ok_and(|indexed| !same(&indexed, logged)) {
+            if let Ok(indexed) = read
+                && !same(&indexed, logged)
+            {
                 others += 1;
                 brought += usize::from(*brings);
+                strange += usize::from(vector::is_another(&indexed, logged, cosine && !is_raw));
             }
         })?;
-        Ok((others * 2 > rows.len() && brought >= 2).then(|| {
-            let of = rows.len();
-            format!(
-                "is not the index of {:?}: of {of} records that the write-ahead log has, too, {others} have another vector there",
-                self.collection.name
-            )
+        let found = others * 2 > rows.len() && (brought >= 2 || strange > 0);
+        Ok(found.then(|| {
+            let which = match rows.len() {
+                1 => "the one record that the write-ahead log has, too, has another vector there".to_owned(),
+                of => format!("of {of} records that the write-ahead log has, too, {others} have another vector there"),
+            };
+            // what was added has no older vector
+            let older = if brought == 0 { ", or it is an older one" } else { "" };
+            format!("is not the index of {:?}: {which}{older}", self.collection.name)
         }))
     }
 
     /// Most ids of the pickle are not the collection's, and most records that it should hold are not in it.
     fn by_ids(&self) -> Attempt<Option<String>> {
+        let Some((unknown, of)) = self.unknown()? else { return Ok(None) };
+        let segment = &self.state.segments.metadata;
+        let mark = self.state.sequence.map_or(0, |now| now.vector);
+        let Some(rows) = self.sql(foreign::applied(self.db, segment, mark, SAMPLE))? else { return Ok(None) };
+        let mut absent = 0;
+        for id in &rows {
+            absent += usize::from(!self.index.knows(id).map_err(scratch::failed)?);
+        }
+        Ok((absent * 2 > rows.len()).then(|| {
+            format!(
+                "is not the index of {:?}: {unknown} of {of} ids that were looked at are not in that collection",
+                self.collection.name
+            )
+        }))
+    }
+
+    /// Some ids of the pickle, if neither tables nor log know most of them: how many, and of how many.
+    fn unknown(&self) -> Attempt<Option<(usize, usize)>> {
         let mut ids = self.index.some_ids(SAMPLE).map_err(scratch::failed)?;
         ids.sort_unstable();
         ids.dedup();
@@ -191,20 +218,15 @@ impl Look<'_> {
         for (id, _) in ids.iter().zip(places).filter(|(_, place)| place.is_none()) {
             unknown += usize::from(self.effect(id)? == Effect::default());
         }
-        if unknown < 2 || unknown * 2 <= ids.len() {
-            return Ok(None);
-        }
-        let mark = self.state.sequence.map_or(0, |now| now.vector);
-        let Some(rows) = self.sql(foreign::applied(self.db, segment, mark, SAMPLE))? else { return Ok(None) };
-        let mut absent = 0;
-        for id in &rows {
-            absent += usize::from(!self.index.knows(id).map_err(scratch::failed)?);
-        }
-        Ok((absent * 2 > rows.len()).then(|| {
-            let of = ids.len();
+        Ok((unknown >= 2 && unknown * 2 > ids.len()).then_some((unknown, ids.len())))
+    }
+
+    /// Records that the index has, and tables and log have lost: what Chroma deletes leaves the index, or its delete is in the log.
+    fn unlisted(&self) -> Attempt<Option<String>> {
+        Ok(self.unknown()?.map(|(unknown, of)| {
             format!(
-                "is not the index of {:?}: {unknown} of {of} ids that were looked at are not in that collection",
-                self.collection.name
+                "{unknown} of {of} ids of its index that were looked at are neither in SQLite's table embeddings nor in the write-ahead \
+                 log: these records are lost, or their rows name another segment"
             )
         }))
     }

@@ -20,6 +20,9 @@ pub struct Segments {
     pub wrong: Option<String>,
 }
 
+/// Why a collection has no segments, as far as the table tells.
+pub const NONE: &str = "has no segments: Chroma was ended while it made the collection, or somebody removed them";
+
 impl Segments {
     /// A collection's segments; inside, why there are none, in a sentence without a subject. Chroma up to 0.4 made the
     /// collection first and its segments in a second transaction: an end in between leaves one without.
@@ -42,10 +45,7 @@ impl Segments {
         if metadata.is_empty() && vector.is_empty() {
             return Ok(Err(match lost {
                 Some(why) => format!("has no segments that can be read: {why}"),
-                None if found.is_empty() => {
-                    "has no segments: Chroma was ended while it made the collection, or somebody removed them"
-                        .to_owned()
-                }
+                None if found.is_empty() => NONE.to_owned(),
                 None => "has no METADATA and no VECTOR segment in the table segments".to_owned(),
             }));
         }

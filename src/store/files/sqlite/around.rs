@@ -18,10 +18,16 @@ struct Noted {
     missing: BTreeSet<&'static str>,
     /// By segment.
     said: BTreeSet<(String, String)>,
+    /// How short the whole file is.
+    cut: Option<String>,
+    /// By the database that stands for a lost one, as tenant and name: collections.
+    strays: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
 /// Sentences that are kept.
 const SAID: usize = 20;
+/// Databases that are told, and collections of each.
+const STRAYS: usize = 100;
 
 #[derive(Debug)]
 struct Bad {
@@ -41,6 +47,23 @@ impl Pages {
     /// Notes that a table is missing.
     pub fn miss(&self, table: &'static str) {
         self.noted().missing.insert(table);
+    }
+
+    /// Notes how short the whole file is, in a sentence about it.
+    pub fn cut(&self, what: &str) {
+        self.noted().cut = Some(what.to_owned());
+    }
+
+    /// Notes a collection whose database has no row, or an odd one, and which one stands for it.
+    pub fn stray(&self, tenant: &str, database: &str, collection: &str) {
+        let mut noted = self.noted();
+        let key = (tenant.to_owned(), database.to_owned());
+        if noted.strays.len() < STRAYS || noted.strays.contains_key(&key) {
+            let all = noted.strays.entry(key).or_default();
+            if all.len() < STRAYS {
+                all.insert(collection.to_owned());
+            }
+        }
     }
 
     /// Notes what a cell of a segment holds, in a sentence.
@@ -94,7 +117,19 @@ impl Pages {
         };
         let missing =
             noted.missing.iter().map(|table| format!("SQLite's table {table} is missing, and its rows are lost"));
-        noted.pages.iter().map(one).chain(missing).collect()
+        let cut = noted.cut.iter().map(|what| {
+            format!("chroma.sqlite3 is cut short: {what}, and what stood on the pages that are gone is lost")
+        });
+        let strays = noted.strays.iter().map(|((tenant, database), all)| {
+            let first = all.first().map_or("", String::as_str);
+            let more = all.len().saturating_sub(1);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!(
+                "collection {first:?}{more}, whose database is not in the table databases, or has an odd row there: read as of \
+                 tenant {tenant:?}, database {database:?}"
+            )
+        });
+        cut.chain(noted.pages.iter().map(one)).chain(missing).chain(strays).collect()
     }
 }
 

@@ -42,6 +42,7 @@ pub fn empty(folder: &Path) -> Result<Option<Layout>> {
     }
     let look = || {
         let opened = connection::open(&database)?;
+        opened.must_be_whole()?;
         let sql = |e| failure(&database, &e);
         let db = &opened.connection;
         let (layout, whole) = Catalog { db, pages: &Pages::default() }.layout().map_err(sql)?;

@@ -52,6 +52,19 @@ pub struct CollectionRow {
 #[derive(Debug, Default)]
 pub struct KnownSegments(RefCell<Option<(i64, HashMap<String, Vec<(String, String)>>)>>);
 
+/// Chroma gives the default database this id (measured on 0.4.24 to 1.5.9).
+const NIL: &str = "00000000-0000-0000-0000-000000000000";
+const DEFAULT_TENANT: &str = "default_tenant";
+const DEFAULT_DATABASE: &str = "default_database";
+
+/// A database of the store, or what stands for one whose row is gone or odd: the default one, or one that is named by its id.
+#[derive(Clone, Debug)]
+struct Database {
+    tenant: String,
+    name: String,
+    is_lost: bool,
+}
+
 /// The small tables inside a transaction, and where their bad pages are noted.
 #[derive(Clone, Copy, Debug)]
 pub struct Catalog<'a> {
@@ -96,22 +109,32 @@ impl Catalog<'_> {
     /// # Errors
     /// `SQLite`'s.
     pub fn databases(&self) -> Result<Vec<(String, String)>> {
-        let mut found: Vec<_> = self.databases_by_id()?.into_values().collect();
+        let all = self.databases_by_id()?;
+        let mut found: Vec<_> = all.into_values().map(|Database { tenant, name, .. }| (tenant, name)).collect();
         found.sort();
         Ok(found)
     }
 
-    fn databases_by_id(&self) -> Result<HashMap<String, (String, String)>> {
+    /// All databases by id. One that only a collection names, or whose row is odd, has a stand-in: Chroma deletes a database
+    /// with its collections (measured on 0.6.3, 1.0.20 and 1.5.9; older ones delete none).
+    fn databases_by_id(&self) -> Result<HashMap<String, Database>> {
         let query = Query { table: "databases", sql: "SELECT rowid, id, tenant_id, name FROM databases @" };
         let found = query.rows(self.db, self.pages, [], |row| {
-            let [id, tenant, name] = [1, 2, 3].map(|column| shown(row, column));
-            Ok((id?.0, (tenant?.0, name?.0)))
+            let ((id, _), (tenant, odd), (name, odder)) = (shown(row, 1)?, shown(row, 2)?, shown(row, 3)?);
+            let is_lost = odd.or(odder).is_some() || (id == NIL && tenant != DEFAULT_TENANT);
+            Ok((id, Database { tenant, name, is_lost }))
         })?;
-        let mut all: HashMap<String, (String, String)> = found.rows.into_iter().collect();
-        if !found.whole {
-            // Chroma gives the default database this id (measured on 0.4.24 to 1.5.9)
-            let name = || ("default_tenant".to_owned(), "default_database".to_owned());
-            all.entry("00000000-0000-0000-0000-000000000000".to_owned()).or_insert_with(name);
+        let (odd, sound): (Vec<_>, Vec<_>) = found.rows.into_iter().partition(|(_, database)| database.is_lost);
+        let mut all: HashMap<String, Database> = sound.into_iter().collect();
+        let query = Query { table: "collections", sql: "SELECT rowid, database_id FROM collections @" };
+        let named = query.rows(self.db, self.pages, [], |row| Ok(shown(row, 1)?.0))?;
+        let mut lost: Vec<String> = odd.into_iter().map(|(id, _)| id).chain(named.rows).collect();
+        lost.extend((!found.whole).then(|| NIL.to_owned()));
+        let is_default = |one: &Database| one.tenant == DEFAULT_TENANT && one.name == DEFAULT_DATABASE;
+        let has_default = all.values().any(is_default);
+        for id in lost {
+            let name = if id == NIL && !has_default { DEFAULT_DATABASE } else { id.as_str() }.to_owned();
+            all.entry(id).or_insert_with(|| Database { tenant: DEFAULT_TENANT.to_owned(), name, is_lost: true });
         }
         Ok(all)
     }
@@ -129,7 +152,8 @@ impl Catalog<'_> {
         );
         let query = Query { table: "collections", sql: &sql };
         let found = query.rows(self.db, self.pages, [], |row| {
-            let Some((tenant, database)) = databases.get(&shown(row, 3)?.0).cloned() else { return Ok(None) };
+            let found = databases.get(&shown(row, 3)?.0).cloned();
+            let Some(Database { tenant, name: database, is_lost }) = found else { return Ok(None) };
             let mut wrong = Vec::new();
             let mut text = |column, what: &str| -> Result<String> {
                 let (text, why) = shown(row, column)?;
@@ -142,6 +166,9 @@ impl Catalog<'_> {
             };
             let (configuration, schema) = (optional(5, "a config_json_str")?, optional(6, "a schema_str")?);
             let (id, name) = (text(1, "an id")?, text(2, "a name")?);
+            if is_lost {
+                self.pages.stray(&tenant, &database, &name);
+            }
             let dimension = match row.get_ref(4)? {
                 ValueRef::Null => None,
                 ValueRef::Integer(n) => Some(n),

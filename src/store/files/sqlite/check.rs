@@ -12,6 +12,8 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, Result, Rows};
 
 use super::connection::is_corrupt;
+use super::strays;
+use super::tables::has;
 use crate::store::files::system;
 
 /// How often somebody looks for a writer.
@@ -93,6 +95,7 @@ fn findings(db: &Connection) -> Result<Findings> {
     for table in TABLES {
         damage.extend(integrity(db, table)?);
     }
+    damage.extend(strays::told(db)?);
     let texts = match texts(db) {
         Err(e) if is_corrupt(&e) => {
             damage.push(format!("its documents cannot be held against its full-text table: {e}"));
@@ -101,10 +104,6 @@ fn findings(db: &Connection) -> Result<Findings> {
         texts => texts?,
     };
     Ok(Findings { damage, texts })
-}
-
-fn has(db: &Connection, table: &str) -> Result<bool> {
-    db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = ?")?.exists([table])
 }
 
 /// `SQLite`'s own check of a table and its indexes, as one sentence; None where it finds nothing.

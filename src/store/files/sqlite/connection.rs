@@ -29,6 +29,8 @@ pub struct Opened {
     database: PathBuf,
     stamp: Stamp,
     copy: Option<Copy>,
+    /// How short the file is; None for a whole one.
+    cut: Option<String>,
 }
 
 /// A copy and what it was made of.
@@ -66,6 +68,20 @@ impl Opened {
         self.connection.pragma_update(None, "query_only", is_read_only)
     }
 
+    /// That the file is shorter than its header says, in a sentence about it; None for a whole one.
+    #[must_use]
+    pub fn cut(&self) -> Option<&str> {
+        self.cut.as_deref()
+    }
+
+    /// Refuses a file that is cut short: it can be read, and nobody writes it any more.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn must_be_whole(&self) -> Result<(), Error> {
+        self.cut.as_ref().map_or(Ok(()), |what| Err(damaged(&self.database, what.clone())))
+    }
+
     /// Whether a copy is read.
     #[must_use]
     pub fn is_copy(&self) -> bool {
@@ -84,7 +100,13 @@ pub fn open(database: &Path) -> Attempt<Opened> {
     let logged = header.get(18..20).is_some_and(|modes| modes.contains(&2)) || exists(&beside(database, WAL))?;
     if !logged && !is_hot(&file, database)? {
         let connection = in_place(database).map_err(|e| failure(database, &e))?;
-        return Ok(Opened { connection, database: database.to_owned(), stamp, copy: None });
+        let cut = cut(&connection, database, &stamp)?;
+        let (connection, copy) = match &cut {
+            Some(cut) => shortened(connection, &file, database, cut)?,
+            None => (connection, None),
+        };
+        let cut = cut.map(|cut| cut.what);
+        return Ok(Opened { connection, database: database.to_owned(), stamp, copy, cut });
     }
     let why = if logged { "in WAL mode" } else { "with a hot journal" };
     let names = ["", JOURNAL, WAL, "-shm"].map(|ending| beside(database, ending));
@@ -92,7 +114,7 @@ pub fn open(database: &Path) -> Attempt<Opened> {
         return Err(busy(database, &format!("{user} has it open {why}")));
     }
     let (connection, copy) = copied(&file, database)?;
-    Ok(Opened { connection, database: database.to_owned(), stamp, copy: Some(copy) })
+    Ok(Opened { connection, database: database.to_owned(), stamp, copy: Some(copy), cut: None })
 }
 
 /// Opens a database read-only; it must exist.
@@ -102,6 +124,53 @@ fn in_place(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
+}
+
+/// A file that is shorter than its header says.
+struct Cut {
+    /// In a sentence about it.
+    what: String,
+    /// Its bytes.
+    len: u64,
+    /// Those of its whole pages.
+    whole: u64,
+}
+
+/// Whether `SQLite` refuses a file because it is cut short.
+fn cut(connection: &Connection, database: &Path, stamp: &Stamp) -> Attempt<Option<Cut>> {
+    match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
+        Err(e) if is_corrupt(&e) => {}
+        // any other error is met again where the tables are read
+        _ => return Ok(None),
+    }
+    let found = lengths(database);
+    match &found {
+        // a copy that is just being made is short, too
+        Some(cut) if !stamp.is_settled() => Err(Failure::Again(damaged(database, cut.what.clone()))),
+        _ => Ok(found),
+    }
+}
+
+/// Lets `SQLite` read a file that is cut short as far as it goes: with this setting alone it takes the file's own length. A last page that is
+/// not whole is left out, for `SQLite` would fill it with zeros and believe them. Nothing of the store is written.
+fn shortened(connection: Connection, file: &File, database: &Path, cut: &Cut) -> Attempt<(Connection, Option<Copy>)> {
+    let (connection, copy) = if cut.len == cut.whole {
+        (connection, None)
+    } else {
+        let before = sources(database)?;
+        let folder = TempDir::new().map_err(|e| io_error("create scratch space in", &std::env::temp_dir(), e))?;
+        let target = folder.path().join(database.file_name().unwrap_or_default());
+        let shorten = || File::options().write(true).open(&target)?.set_len(cut.whole);
+        let copied = copy_database(file, &target).and_then(|()| shorten());
+        copied.map_err(|e| io_error("copy to scratch space", database, e))?;
+        if sources(database)? != before {
+            return Err(busy(database, "it changed while it was copied"));
+        }
+        let connection = in_place(&target).map_err(|e| failure(database, &e))?;
+        (connection, Some(Copy { sources: before, _folder: folder }))
+    };
+    connection.pragma_update(None, "writable_schema", true).map_err(|e| failure(database, &e))?;
+    Ok((connection, copy))
 }
 
 fn exists(path: &Path) -> Result<bool, Error> {
@@ -229,25 +298,24 @@ pub fn failure(database: &Path, error: &rusqlite::Error) -> Failure {
             why: format!("its tables are not as expected ({error})"),
             remedy: "name the Chroma version that wrote it in a bug report".to_owned(),
         }),
-        _ => Failure::Final(damaged(database, format!("{error}{}", lengths(database)))),
+        _ => {
+            let cut = lengths(database).map_or_else(String::new, |Cut { what, .. }| format!(": {what}"));
+            Failure::Final(damaged(database, format!("{error}{cut}")))
+        }
     }
 }
 
-/// The length that `SQLite`'s header tells, where it is not the file's.
-fn lengths(database: &Path) -> String {
-    let Ok(file) = system::database(database) else { return String::new() };
-    let Ok(Some(stamp)) = system::stamp(database) else { return String::new() };
+/// The length that `SQLite`'s header tells, where the file has less.
+fn lengths(database: &Path) -> Option<Cut> {
+    let (file, stamp) = (system::database(database).ok()?, system::stamp(database).ok()??);
     let mut header = [0; HEADER];
-    if file.read_exact_at(&mut header, 0).is_err() {
-        return String::new();
-    }
+    file.read_exact_at(&mut header, 0).ok()?;
     let page = match u16::from_be_bytes([header[16], header[17]]) {
         1 => 65_536,
         other => u64::from(other),
     };
     let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
-    if pages * page <= stamp.len {
-        return String::new();
-    }
-    format!(": its header tells {pages} pages of {page} bytes ({} bytes), the file has {}", pages * page, stamp.len)
+    let Stamp { len, .. } = stamp;
+    let what = format!("its header tells {pages} pages of {page} bytes ({} bytes), the file has {len}", pages * page);
+    (pages * page > len).then_some(Cut { what, len, whole: len - len % page.max(1) })
 }

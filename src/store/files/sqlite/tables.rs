@@ -186,6 +186,14 @@ pub fn lengths(db: &Connection, segment: &str, ids: &[&str]) -> Result<Vec<usize
     Ok(lengths)
 }
 
+/// Whether the database has a table.
+///
+/// # Errors
+/// `SQLite`'s.
+pub(super) fn has(db: &Connection, table: &str) -> Result<bool> {
+    db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = ?")?.exists([table])
+}
+
 /// Whether a METADATA segment has a row.
 ///
 /// # Errors
