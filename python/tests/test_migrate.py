@@ -77,6 +77,16 @@ class TheReplacedScriptsExamples(WithChroma):
             self.assertEqual(chroma.held(port), MEMORIES)
 
 
+    def test_a_new_store_is_filled_by_its_files(self) -> None:
+        filled = self.path("filled")
+        report = migrate_memories("local", self.source, "local", filled, fill="files", **FAST)
+        said = [check["message"] for check in report["preflight"] if check["check"] == "fill"]
+        self.assertTrue(said and said[0].startswith("this program writes the records"), said)
+        self.assertTrue(report["verification"]["identical"])
+        with chroma.server(filled) as port:
+            self.assertEqual(chroma.held(port), MEMORIES)
+
+
 class TheReadme(WithChroma):
     def test_its_example_works(self) -> None:
         with open(os.path.join(chroma.ROOT, "python", "README.md"), encoding="utf-8") as file:

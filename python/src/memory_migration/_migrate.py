@@ -83,6 +83,8 @@ class Options(TypedDict, total=False):
         "yes", "no" or "unknown": whether source and target are one store. Default: found out.
     dry_run
         Make every check, show the plan, write nothing. Default: False.
+    fill
+        "engine" (default) or "files": who writes a new local target. "files" is faster, and for Chroma 1.0.20 and 1.5.9.
     chroma_bin
         The program that writes a local target. Default: the chroma of this Python's environment, else the one on PATH.
     source_credentials, target_credentials
@@ -106,6 +108,7 @@ class Options(TypedDict, total=False):
     allow_empty: bool
     one_store: str
     dry_run: bool
+    fill: str
     chroma_bin: Union[str, "os.PathLike[str]"]
     source_credentials: Credentials
     target_credentials: Credentials

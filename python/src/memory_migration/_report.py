@@ -153,7 +153,7 @@ class _ProgressMayHave(TypedDict, total=False):
 
 
 class Progress(_ProgressMayHave):
-    """How far a run is. stage is Preflight, Copying, Verifying or Repairing; percent never falls."""
+    """How far a run is. stage is Preflight, Copying, Indexing, Verifying or Repairing; percent never falls."""
 
     stage: str
     records: int
