@@ -263,7 +263,7 @@ async fn prove(
     }
     let total = run.pairs.iter().map(Pair::to_verify).sum();
     run.tracker.begin(crate::report::Stage::Verifying, total);
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     search::prepare(context, writer, run).await?;
     for pair in &mut run.pairs {
         repair::verified(context, &sides, writer, pair, &mut run.tracker).await?;
@@ -315,7 +315,7 @@ async fn compare_stores(context: &Context<'_>, target: &dyn Reader, run: &mut Ru
     preflight::pairs_to_compare(context, target, run).await?;
     run.tracker.begin(crate::report::Stage::Verifying, run.pairs.iter().map(Pair::to_verify).sum());
     let sides = verify::Sides::new(target, None);
-    let started = std::time::Instant::now();
+    let started = tokio::time::Instant::now();
     search::prepare(context, target, run).await?;
     verify::all(context, &sides, run).await?;
     last::look(context, &sides, run, true).await?;

@@ -268,6 +268,11 @@ impl Metrics {
         self.schedules.show(namespace, name, shown);
     }
 
+    /// Shows a schedule that cannot be read.
+    pub fn show_unreadable_schedule(&self, namespace: &str, name: &str) {
+        self.schedules.stall(namespace, name, true);
+    }
+
     /// Drops the series of all schedules that are not there any more.
     pub fn keep_schedules(&self, existing: &BTreeSet<Key>) {
         self.schedules.keep_only(existing);
@@ -489,21 +494,34 @@ mod tests {
         };
         let show = |shown| metrics.show_schedule("ns", "nightly", &shown);
         show(ShownSchedule::default());
-        assert_eq!(seen(), ["memory_migration_schedule_missed_total 0"]);
+        let nothing = ["memory_migration_schedule_missed_total 0", "memory_migration_schedule_stalled 0"];
+        assert_eq!(seen(), nothing);
         let (generations, prune_failures) = (Some(4), Some(2));
-        let shown =
-            ShownSchedule { last_success: Some(7), missed: 3, generations, prune_failures, up_to_date: Some(false) };
+        let shown = ShownSchedule {
+            last_success: Some(7),
+            missed: 3,
+            generations,
+            prune_failures,
+            up_to_date: Some(false),
+            stalled: true,
+        };
         show(shown.clone());
         let all = [
             "memory_migration_schedule_generations 4",
             "memory_migration_schedule_last_success_timestamp_seconds 7",
             "memory_migration_schedule_missed_total 3",
             "memory_migration_schedule_prune_failures 2",
+            "memory_migration_schedule_stalled 1",
             "memory_migration_schedule_up_to_date 0",
         ];
         assert_eq!(seen(), all);
         show(shown);
         assert_eq!(seen(), all);
+        // made again under its name, before anybody saw that it was gone
+        show(ShownSchedule::default());
+        assert_eq!(seen(), nothing);
+        metrics.show_unreadable_schedule("ns", "nightly");
+        assert_eq!(seen()[1], "memory_migration_schedule_stalled 1");
         metrics.keep_schedules(&BTreeSet::new());
         assert_eq!(seen(), Vec::<String>::new());
     }

@@ -261,6 +261,7 @@ fn exposed() -> String {
         generations: Some(1),
         prune_failures: Some(0),
         up_to_date: Some(true),
+        stalled: false,
     };
     metrics.show_schedule("ns", "nightly", &schedule);
     metrics.text().unwrap()

@@ -119,6 +119,7 @@ async fn look(found: &FoundSchedule, namespace: &str, name: &str, shared: &Share
             Ok(schedule) => schedule,
             Err(error) => {
                 shared.context.metrics.failed("unreadable");
+                shared.context.metrics.show_unreadable_schedule(namespace, name);
                 tracing::error!(
                     why = error.error,
                     "the schedule cannot be read and is left alone: correct it, or upgrade the operator"

@@ -4,6 +4,8 @@
 mod again;
 mod answers;
 mod ask;
+mod asked;
+mod chance;
 mod draw;
 mod filters;
 mod judge;

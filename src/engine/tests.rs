@@ -9,6 +9,7 @@ mod looks;
 mod modes;
 mod refused;
 mod selected;
+mod silent;
 
 use std::time::Duration;
 

@@ -20,6 +20,8 @@ pub struct ShownSchedule {
     pub prune_failures: Option<i64>,
     /// Whether the last success belongs to one of the two latest due times; None: that is not known yet.
     pub up_to_date: Option<bool>,
+    /// Whether it makes nothing until a person corrects it.
+    pub stalled: bool,
 }
 
 #[derive(Debug)]
@@ -29,6 +31,7 @@ pub(super) struct Schedules {
     generations: IntGaugeVec,
     prune_failures: IntGaugeVec,
     up_to_date: IntGaugeVec,
+    stalled: IntGaugeVec,
     shown: Mutex<BTreeSet<Key>>,
 }
 
@@ -53,6 +56,10 @@ impl Schedules {
                 "schedule_up_to_date",
                 "1 while the schedule's last success belongs to one of its two latest due times, else 0.",
             )?,
+            stalled: gauge(
+                "schedule_stalled",
+                "1 while the schedule is wrong and makes no migration until a person corrects it, else 0.",
+            )?,
             shown: Mutex::default(),
         };
         registry.register(Box::new(all.last_success.clone()))?;
@@ -60,6 +67,7 @@ impl Schedules {
         registry.register(Box::new(all.generations.clone()))?;
         registry.register(Box::new(all.prune_failures.clone()))?;
         registry.register(Box::new(all.up_to_date.clone()))?;
+        registry.register(Box::new(all.stalled.clone()))?;
         Ok(all)
     }
 
@@ -74,9 +82,18 @@ impl Schedules {
         set(&self.generations, shown.generations);
         set(&self.prune_failures, shown.prune_failures);
         set(&self.up_to_date, shown.up_to_date.map(i64::from));
-        // The status holds the number: it goes on after a restart.
+        // The status holds the number: it goes on after a restart. Fewer are those of another schedule with that name.
         let missed = self.missed.with_label_values(&labels);
+        if shown.missed < missed.get() {
+            missed.reset();
+        }
         missed.inc_by(shown.missed.saturating_sub(missed.get()));
+        self.stall(namespace, name, shown.stalled);
+    }
+
+    /// Shows whether it makes nothing: of one that cannot be read nothing else is known, and its other series stay.
+    pub(super) fn stall(&self, namespace: &str, name: &str, stalled: bool) {
+        self.stalled.with_label_values(&[namespace, name]).set(i64::from(stalled));
         if let Ok(mut known) = self.shown.lock() {
             known.insert((namespace.into(), name.into()));
         }
@@ -93,6 +110,7 @@ impl Schedules {
                 let _ = self.generations.remove_label_values(&labels);
                 let _ = self.prune_failures.remove_label_values(&labels);
                 let _ = self.up_to_date.remove_label_values(&labels);
+                let _ = self.stalled.remove_label_values(&labels);
             }
             exists
         });

@@ -191,8 +191,9 @@ pub(super) fn search(report: &Report) -> Markup {
             @if checked.is_empty() { p { "No search was checked." } }
             @else {
                 p {
-                    "Recall is the share of the exact nearest ten records that a search in the target finds. It never changes "
-                    "the records' own verdict."
+                    "Recall is the share of the exact nearest ten records that a search in the target finds. A wrong answer has a "
+                    "record twice, too many records, or fewer than were asked for and are there. None of it changes what is said "
+                    "of the records."
                 }
                 div.scroll tabindex="0" role="region" aria-label="Searches of each collection" { (searches(report, &checked)) }
                 @for (collection, search) in &checked {
@@ -204,9 +205,9 @@ pub(super) fn search(report: &Report) -> Markup {
 }
 
 fn searches(report: &Report, checked: &[(&CollectionReport, &Search)]) -> Markup {
-    let columns =
-        ["recall: mean", "5th percentile", "lowest", "source's own", "find themselves", "queries", "not judged"];
-    let counted = ["wrong distances", "unknown ids", "filters asked", "wrong", "known quirk"];
+    let shares = ["recall: mean", "5th percentile", "lowest", "source's own", "find themselves", "on the source"];
+    let queries = ["queries", "not judged", "wrong answers", "wrong distances", "unknown ids"];
+    let filters = ["filters: right", "filters: known quirk", "filters: wrong", "filters: not judged"];
     let or_dash = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), share);
     html! {
         table {
@@ -214,7 +215,7 @@ fn searches(report: &Report, checked: &[(&CollectionReport, &Search)]) -> Markup
                 tr {
                     th scope="col" { "Collection" }
                     th scope="col" { "recall" }
-                    @for column in columns.iter().chain(&counted) { th.n scope="col" { (column) } }
+                    @for column in shares.iter().chain(&queries).chain(&filters) { th.n scope="col" { (column) } }
                 }
             }
             tbody {
@@ -222,13 +223,18 @@ fn searches(report: &Report, checked: &[(&CollectionReport, &Search)]) -> Markup
                     tr {
                         th scope="row" { (named(report, collection)) }
                         td.bar { (chart::row("verified", per_mille(search.recall_mean.unwrap_or_default()), 1000)) }
-                        @for value in [search.recall_mean, search.recall_p5, search.recall_min, search.source_recall_mean, search.self_found] {
+                        @for value in [search.recall_mean, search.recall_p5, search.recall_min, search.source_recall_mean, search.self_found, search.source_self_found] {
                             td.n { (or_dash(value)) }
                         }
                         @let filters = search.filters;
-                        @for number in [search.queries, search.not_judged, search.wrong_distances, search.unknown_ids, filters.asked, filters.wrong, filters.known] {
-                            td.n { (grouped(number)) }
+                        @let right = filters.asked.saturating_sub(filters.wrong + filters.known);
+                        @for number in [search.queries, search.not_judged] { td.n { (grouped(number)) } }
+                        @for number in [search.wrong_answers, search.wrong_distances, search.unknown_ids] {
+                            td.n.bad[number > 0] { (grouped(number)) }
                         }
+                        @for number in [right, filters.known] { td.n { (grouped(number)) } }
+                        td.n.bad[filters.wrong > 0] { (grouped(filters.wrong)) }
+                        td.n { (grouped(filters.not_judged)) }
                     }
                 }
             }

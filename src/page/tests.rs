@@ -131,6 +131,48 @@ fn every_number_that_matters_is_said_in_words() {
     }
 }
 
+/// A run failed for answers without records, and the page had no number of them.
+#[test]
+fn each_number_of_the_search_check_stands_under_its_name() {
+    let filters = crate::report::Filters { asked: 336, wrong: 112, known: 113, not_judged: 114 };
+    let search = Search {
+        queries: 101,
+        not_judged: 102,
+        wrong_answers: 103,
+        wrong_distances: 104,
+        unknown_ids: 105,
+        source_self_found: Some(0.1234),
+        filters,
+        ..Search::default()
+    };
+    let collection = CollectionReport { search: Some(search), ..CollectionReport::default() };
+    let page = own_markup(&of(&Report { collections: vec![collection], ..saying("x") }));
+    let table =
+        page.split_once("aria-label=\"Searches of each collection\"").unwrap().1.split_once("</table>").unwrap().0;
+    let texts = |cell: &str| -> Vec<String> {
+        let cell = format!("<{cell}");
+        let cells = table.split(&cell).skip(1);
+        cells.map(|cell| cell.split_once('>').unwrap().1.split_once("</").unwrap().0.to_owned()).collect()
+    };
+    let (names, numbers) = (texts("th class=\"n"), texts("td class=\"n"));
+    assert_eq!(names.len(), numbers.len(), "{names:?} {numbers:?}");
+    for (name, number) in [
+        ("queries", "101"),
+        ("not judged", "102"),
+        ("wrong answers", "103"),
+        ("wrong distances", "104"),
+        ("unknown ids", "105"),
+        ("on the source", "0.1234"),
+        ("filters: right", "111"),
+        ("filters: wrong", "112"),
+        ("filters: known quirk", "113"),
+        ("filters: not judged", "114"),
+    ] {
+        let found = names.iter().zip(&numbers).any(|(n, text)| n == name && text == number);
+        assert!(found, "{name} {number}: {names:?} {numbers:?}");
+    }
+}
+
 #[test]
 fn the_rate_over_time_is_said_in_words_and_numbers() {
     let page = of(&saying("x"));

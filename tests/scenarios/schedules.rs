@@ -222,10 +222,12 @@ impl Case {
         self.world.children.iter().map(|child| child.name.as_str()).collect()
     }
 
-    /// The newest child ends.
+    /// The newest child ends that has not, or else the newest.
     pub(super) fn ends(&mut self, succeeded: bool) {
         let now = self.now;
-        let child = self.world.children.last_mut().unwrap();
+        let children = &mut self.world.children;
+        let at = children.iter().rposition(|child| child.ended.is_none()).unwrap_or(children.len() - 1);
+        let child = &mut children[at];
         child.ended = Some(end(succeeded, now));
         child.version = "2".into();
         if let Some(verdict) = self.claim.folders.get_mut(&stamp(child.due)) {

@@ -53,6 +53,27 @@ fn a_success_ages_and_is_written_once() {
     }
 }
 
+/// A clock that was ten years ahead made a success that was valid for ten years and an hour.
+#[test]
+fn a_success_of_the_future_proves_nothing() {
+    let now = valid_for("1h").later(3650 * DAY).done();
+    let ahead = now.edit(|m| {
+        let success = m.status.as_mut().unwrap().last_success.as_mut().unwrap();
+        success.time = Some(at(2 * 3650 * DAY));
+    });
+    let plan = ahead.plan();
+    assert_eq!(plan.requeue, Some(Duration::from_secs(86400)), "the clock may be what is wrong");
+    let ahead = ahead.after(&plan);
+    is(&ahead, "True", "Expired", "which has not come");
+    assert!(ahead.plan().writes.is_empty());
+    // two nodes need not have the same second
+    let close = ahead.edit(|m| {
+        let success = m.status.as_mut().unwrap().last_success.as_mut().unwrap();
+        success.time = Some(at(3650 * DAY + 600));
+    });
+    is(&close.done(), "False", "Valid", "is valid until");
+}
+
 /// A timer of the runtime holds for two years at most.
 #[test]
 fn years_are_waited_for_day_by_day() {

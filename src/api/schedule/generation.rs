@@ -341,6 +341,10 @@ pub struct GenerationStatus {
     /// SHA-256 over all collections' fingerprints; empty without a full verification.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
+    /// Its due time has not come: it was made while a clock was wrong, or by hand. It counts as nothing for `keep`, and is not
+    /// removed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ahead: bool,
 }
 
 #[cfg(test)]

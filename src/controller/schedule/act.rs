@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::plan::{Plan, Write};
 use super::prune_act::{self, NotPruned};
 use super::world::{ChildFact, Refusal, is_owned};
-use crate::api::schedule::status::{MemoryMigrationScheduleStatus, UP_TO_DATE, said};
+use crate::api::schedule::status::{MemoryMigrationScheduleStatus, STALLED, UP_TO_DATE, said};
 use crate::api::{MANAGER, MemoryMigration, MemoryMigrationSchedule};
 use crate::controller::act::ANSWER;
 use crate::controller::observe::{ASIDE, failed};
@@ -92,6 +92,7 @@ pub fn show(context: &Context, schedule: &MemoryMigrationSchedule, written: Opti
             Some("False") => Some(false),
             _ => None,
         },
+        stalled: said(&status.conditions, STALLED) == Some("True"),
     };
     context.metrics.show_schedule(&schedule.namespace().unwrap_or_default(), &schedule.name_any(), &shown);
 }

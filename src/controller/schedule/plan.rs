@@ -95,7 +95,7 @@ pub fn plan(look: &Look<'_>) -> Plan {
     }
     let before = look.schedule.status.clone().unwrap_or_default();
     let mut status = before.clone();
-    history::account(&mut status, look.world);
+    history::account(&mut status, look.world, look.now);
     let mut plan = Plan::default();
     let mut wrong = look.schedule.problems();
     let calendar = look.schedule.calendar();

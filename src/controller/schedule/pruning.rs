@@ -77,10 +77,22 @@ pub fn account(look: &Look<'_>, status: &mut Status) {
             None => status.generations.push(known),
         }
     }
-    status.generations.sort_by(|a, b| a.folder.cmp(&b.folder));
-    let surplus = status.generations.len().saturating_sub(MOST);
-    status.generations.drain(..surplus);
+    order(look, status);
     count(status);
+}
+
+/// The oldest first, and no more than a status may hold: of those beyond it what is due in the future goes first, which counts
+/// as nothing, and then the oldest.
+fn order(look: &Look<'_>, status: &mut Status) {
+    let all = &mut status.generations;
+    for generation in all.iter_mut() {
+        generation.ahead = due_of_stamp(&generation.folder).is_some_and(|due| due > look.now);
+    }
+    all.sort_by(|a, b| a.folder.cmp(&b.folder));
+    let past = all.iter().filter(|generation| !generation.ahead).count();
+    all.truncate(past.max(MOST));
+    let surplus = all.len().saturating_sub(MOST);
+    all.drain(..surplus);
 }
 
 fn count(status: &mut Status) {
@@ -110,6 +122,7 @@ fn shown(child: &ChildFact) -> GenerationStatus {
         records: success.map_or(0, |success| success.records),
         bytes: success.map_or(0, |success| success.bytes),
         fingerprint: success.map(|success| success.fingerprint.clone()).unwrap_or_default(),
+        ahead: false,
     }
 }
 
@@ -292,6 +305,8 @@ fn settle(look: &Look<'_>, status: &mut Status, pruning: &mut Pruning, job: &Pru
     let PruneReport { schema: _, removed, kept, missing, found, more, error } = report;
     let asked = |folder: &&String| pruning.removable.contains(*folder);
     let gone: Vec<String> = removed.iter().filter(asked).cloned().collect();
+    // there may be more on the claim than the status had place for
+    let was_full = status.generations.len() >= MOST;
     pruning.removed.clone_from(&gone);
     for folder in gone.iter().chain(missing) {
         status.generations.retain(|generation| generation.folder != *folder);
@@ -308,15 +323,16 @@ fn settle(look: &Look<'_>, status: &mut Status, pruning: &mut Pruning, job: &Pru
                 records: number(new.records),
                 bytes: number(new.bytes),
                 fingerprint: new.fingerprint.clone(),
+                ahead: false,
             });
         }
     }
-    status.generations.sort_by(|a, b| a.folder.cmp(&b.folder));
+    order(look, status);
     pruning.refused = kept.iter().map(|kept| kept.folder.clone()).collect();
     if !error.is_empty() || job.phase != JobPhase::Complete {
         return failed(pruning, if error.is_empty() { "it ended with an error" } else { error });
     }
-    pruning.complete = *more == 0;
+    pruning.complete = *more == 0 && (gone.is_empty() || !was_full);
     pruning.failures = 0;
     pruning.message = kept.first().map(|kept| format!("{} stays: {}", kept.folder, kept.why)).unwrap_or_default();
 }

@@ -18,7 +18,7 @@ pub fn conditions(look: &Look<'_>, wrong: &[String], status: &mut MemoryMigratio
     let before = std::mem::take(&mut status.conditions);
     let (ready, stalled) = ready(look, wrong, status);
     let ended = last_run(status);
-    let fresh = up_to_date(status);
+    let fresh = up_to_date(status, &now);
     let ours = [(READY, ready), (STALLED, stalled), (LAST_RUN_SUCCEEDED, ended), (UP_TO_DATE, fresh)];
     let ours = ours.into_iter().map(|(kind, (said, reason, message))| {
         let message: String = message.chars().take(LONGEST).collect();
@@ -67,7 +67,7 @@ fn last_run(status: &MemoryMigrationScheduleStatus) -> Said {
     (value, ended.reason.clone(), format!("{}: {}", ended.name, ended.message))
 }
 
-fn up_to_date(status: &MemoryMigrationScheduleStatus) -> Said {
+fn up_to_date(status: &MemoryMigrationScheduleStatus, now: &Time) -> Said {
     let said = |status, reason: &str, message: String| (status, reason.to_owned(), message);
     let Some(success) = &status.last_success else {
         return match status.last_ended {
@@ -76,6 +76,10 @@ fn up_to_date(status: &MemoryMigrationScheduleStatus) -> Said {
         };
     };
     let due = of(success.schedule_time.as_ref());
+    if success.schedule_time.as_ref() > Some(now) {
+        let why = format!("the only success was due {due}, which has not come: it was made while a clock was wrong");
+        return said("False", "Ahead", why);
+    }
     let oldest = status.due_times.first().filter(|_| status.due_times.len() >= 2);
     if oldest.is_none_or(|oldest| success.schedule_time.as_ref() >= Some(oldest)) {
         return said("True", "Recent", format!("{} succeeded, which was due {due}", success.name));

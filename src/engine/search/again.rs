@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::answers::{self, Asked};
+use super::answers;
 use super::ask::allowed;
+use super::asked::{Asked, Patience};
 use super::silence::Silence;
 use super::state::State;
 use crate::engine::halt::Halt;
@@ -40,10 +39,10 @@ pub(crate) async fn check_again(
             return Ok(());
         }
     };
-    let end = Instant::now() + allowed(took);
+    let patience = Patience::new(allowed(took));
     let least = context.options.search.min_recall;
     for pair in asked {
-        let found = match Asked::target(context, reader, pair, end) {
+        let found = match Asked::target(context, reader, pair, &patience) {
             Ok(asked) => answers::twice(&asked, pair, least).await,
             Err(silence) => Err(silence),
         };

@@ -2,20 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use tokio::time::{Instant, timeout_at};
-
+use super::asked::Asked;
 use super::filters::{Counted, MOST, Said};
 use super::judge::{Judged, fault, judge};
 use super::nearest::{Exact, TEN};
 use super::quirks;
 use super::silence::Silence;
 use super::sum::{FilterTally, Open, Tally};
-use crate::engine::Context;
 use crate::engine::ledger::Proof;
 use crate::engine::pair::Pair;
-use crate::model::{Collection, Result as Answered};
 use crate::report;
-use crate::store::{Neighbour, Reader, Searches};
 
 /// Neighbours that are asked for where records that are not judged take places.
 const MORE: usize = 100;
@@ -23,74 +19,6 @@ const MORE: usize = 100;
 const STRANGERS: usize = 1000;
 /// The same of one filter.
 const FEW: usize = 100;
-
-/// A store's collection that is asked until the time is over.
-pub(super) struct Asked<'a> {
-    context: &'a Context<'a>,
-    reader: &'a dyn Reader,
-    searches: &'a dyn Searches,
-    collection: &'a Collection,
-    end: Instant,
-}
-
-impl<'a> Asked<'a> {
-    pub(super) fn target(
-        context: &'a Context<'a>,
-        target: &'a dyn Reader,
-        pair: &'a Pair,
-        end: Instant,
-    ) -> Result<Self, Silence> {
-        let collection = pair.target.as_ref().ok_or(Silence::Unasked("there is no target collection"))?;
-        Self::of(context, target, collection, end)
-    }
-
-    /// The source's own server, of which the recall is told, too.
-    pub(super) fn source(context: &'a Context<'a>, pair: &'a Pair, end: Instant) -> Result<Self, Silence> {
-        Self::of(context, context.source, &pair.source, end)
-    }
-
-    fn of(
-        context: &'a Context<'a>,
-        reader: &'a dyn Reader,
-        collection: &'a Collection,
-        end: Instant,
-    ) -> Result<Self, Silence> {
-        let searches = reader.searches().ok_or(Silence::Unasked("files answer no query"))?;
-        Ok(Self { context, reader, searches, collection, end })
-    }
-
-    async fn asked<T>(&self, answer: impl Future<Output = Answered<T>>) -> Result<T, Silence> {
-        let begun = Instant::now();
-        if begun >= self.end {
-            return Err(Silence::Late);
-        }
-        match self.context.until_stopped(timeout_at(self.end, answer)).await {
-            Err(_) => Err(Silence::Stopped),
-            Ok(Err(_)) => Err(Silence::Slow(begun.elapsed())),
-            Ok(Ok(Err(error))) => Err(Silence::Failed(error.to_string())),
-            Ok(Ok(Ok(answer))) => Ok(answer),
-        }
-    }
-
-    async fn neighbours(&self, queries: &[&Exact<'_>], most: usize) -> Result<Vec<Vec<Neighbour>>, Silence> {
-        let vectors: Vec<&[f32]> = queries.iter().map(|exact| exact.vector).collect();
-        let answer = self.asked(self.searches.nearest(self.collection, &vectors, most)).await?;
-        if answer.len() == queries.len() {
-            return Ok(answer);
-        }
-        Err(Silence::Failed(format!("{} queries got {} answers", queries.len(), answer.len())))
-    }
-
-    /// Those ids that it does not answer for.
-    async fn unknown(&self, ids: Vec<String>) -> Result<Vec<String>, Silence> {
-        if ids.is_empty() {
-            return Ok(ids);
-        }
-        let held = self.asked(self.reader.held(self.collection, &ids)).await?;
-        let held: HashSet<String> = held.into_iter().collect();
-        Ok(ids.into_iter().filter(|id| !held.contains(id)).collect())
-    }
-}
 
 fn is_verified(pair: &Pair, id: &str) -> std::io::Result<bool> {
     let Some(at) = pair.ledger.position(id)? else { return Ok(false) };
@@ -187,7 +115,7 @@ pub(super) async fn filters(
 }
 
 async fn filter(asked: &Asked<'_>, pair: &Pair, counted: &Counted) -> Result<Said, Silence> {
-    let answer = asked.asked(asked.searches.matching(asked.collection, &counted.filter, MOST)).await?;
+    let answer = asked.answer(|| asked.searches.matching(asked.collection, &counted.filter, MOST)).await?;
     let strangers: BTreeSet<&String> = answer.iter().filter(|id| is_unlisted(pair, id)).collect();
     let unknown = asked.unknown(strangers.into_iter().take(FEW).cloned().collect()).await?;
     if !unknown.is_empty() {

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::SearchMode;
-use super::answers::{self, Asked};
+use super::answers;
+use super::asked::{Asked, Patience};
+use super::chance::Chance;
 use super::draw::{Drawing, Share, Size, shares};
 use super::filters::Filters;
 use super::nearest::Nearest;
-use super::silence::Silence;
+use super::silence::{MUTE, Silence};
 use super::state::State;
 use super::sum;
 use crate::engine::halt::Halt;
@@ -96,14 +96,15 @@ pub(crate) async fn check(
     run: &mut Run,
     took: Duration,
 ) -> Result<(), Halt> {
-    let end = Instant::now() + allowed(took);
+    let sides = [Patience::new(allowed(took)), Patience::new(allowed(took))];
     let mut order: Vec<usize> = (0..run.pairs.len()).filter(|at| run.pairs[*at].search.nearest.is_some()).collect();
     order.sort_by_key(|at| std::cmp::Reverse(run.pairs[*at].to_verify()));
     for at in order {
         let pair = &mut run.pairs[at];
-        match of_pair(context, target, pair, end).await {
-            Ok(Answered { told, failed, unjudged }) => {
-                (pair.search.told, pair.search.failed, pair.search.unjudged) = (Some(told), failed, unjudged);
+        match of_pair(context, target, pair, &sides).await {
+            Ok(Answered { told, chance, failed, unjudged }) => {
+                (pair.search.told, pair.search.chance) = (Some(told), chance);
+                (pair.search.failed, pair.search.unjudged) = (failed, unjudged);
             }
             Err(Silence::Stopped) => return Err(Halt::Interrupted),
             Err(silence) => {
@@ -111,6 +112,7 @@ pub(crate) async fn check(
                 match silence {
                     _ if silence.is_failure() => pair.search.failed = Some(words.clone()),
                     Silence::Late | Silence::Slow(_) => pair.search.unasked = Some(OVER),
+                    Silence::Mute => pair.search.unasked = Some(MUTE),
                     _ => {}
                 }
                 pair.search.silent(words);
@@ -123,16 +125,22 @@ pub(crate) async fn check(
 /// What came of a collection's queries and filters.
 struct Answered {
     told: report::Search,
+    chance: Chance,
     /// What was due and is not there.
     failed: Option<String>,
     /// Why no query was judged.
     unjudged: Option<String>,
 }
 
-async fn of_pair(context: &Context<'_>, target: &dyn Reader, pair: &Pair, end: Instant) -> Result<Answered, Silence> {
-    let asked = Asked::target(context, target, pair, end)?;
+async fn of_pair(
+    context: &Context<'_>,
+    target: &dyn Reader,
+    pair: &Pair,
+    [patience, with_source]: &[Patience; 2],
+) -> Result<Answered, Silence> {
+    let asked = Asked::target(context, target, pair, patience)?;
     let found = answers::twice(&asked, pair, context.options.search.min_recall).await?;
-    let source = match Asked::source(context, pair, end) {
+    let source = match Asked::source(context, pair, with_source) {
         Ok(source) => answers::all(&source, pair).await,
         Err(silence) => Err(silence),
     };
@@ -140,12 +148,13 @@ async fn of_pair(context: &Context<'_>, target: &dyn Reader, pair: &Pair, end: I
         return Err(Silence::Stopped);
     }
     let unjudged = found.unjudged();
+    let chance = found.chance(source.as_ref().ok());
     let mut told = found.report(source.as_ref().ok());
-    told.notes.extend(sum::poor(&told, context.options.search.min_recall));
+    told.notes.extend(sum::poor(&told, context.options.search.min_recall, chance));
     let failure = answers::filters(&asked, pair, &mut told).await?;
     told.notes.extend(failure.clone());
     let why = unjudged.as_ref().map(|unjudged| unjudged.words.clone());
     told.notes.extend(why.clone());
     let owed = unjudged.filter(|unjudged| unjudged.is_owed).map(|unjudged| unjudged.words);
-    Ok(Answered { told, failed: failure.or(owed), unjudged: why })
+    Ok(Answered { told, chance, failed: failure.or(owed), unjudged: why })
 }

@@ -1,5 +1,6 @@
 //! The search check of one collection while a run goes on. Pure.
 
+use super::chance::Chance;
 use super::filters::Filters;
 use super::nearest::Nearest;
 use crate::engine::ledger::Proof;
@@ -15,6 +16,8 @@ pub(crate) struct State {
     pub(super) told: Option<report::Search>,
     /// What was asked, and not answered or not to be judged, though it was due.
     pub(super) failed: Option<String>,
+    /// How far it may be from the source's own server by chance.
+    pub(super) chance: Chance,
     /// Why no query of it was judged.
     pub(super) unjudged: Option<String>,
     /// Why nothing was asked of it, where that is the bound of a run.

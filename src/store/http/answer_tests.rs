@@ -176,6 +176,21 @@ async fn a_query_that_fails_stops_no_collection_and_is_a_note() {
     assert!(!again.iter().any(|line| line.contains("id-bad/query")), "{again:?}");
 }
 
+/// Each collection's query was waited for twice, for a minute each, two minutes in all.
+#[tokio::test]
+async fn a_server_that_answers_no_query_is_asked_twice_by_each_probe_under_way_and_then_no_more() {
+    let names = &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
+    let server = database(names, |_| Act::Hang).await;
+    let store = server.store().await;
+    let collections = store.collections().await.unwrap();
+    assert_eq!(collections.len(), names.len());
+    let queries = server.sent().into_iter().filter(|line| line.contains("/query")).count();
+    assert!(queries <= 8, "four probes at once, and {queries} queries");
+    let notes = |at: usize| store.remarks(&collections[at]);
+    assert!(notes(0).await.unwrap().notes[0].contains("no answer within"), "{:?}", notes(0).await);
+    assert!(notes(11).await.unwrap().notes[0].contains("queries of other collections"), "{:?}", notes(11).await);
+}
+
 #[tokio::test]
 async fn only_the_collections_that_are_asked_for_are_probed() {
     let server = database(&["mine", "other"], |_| answer(200, r#"{"distances":[[]]}"#)).await;

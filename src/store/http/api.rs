@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use reqwest::Method;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::timeout;
 use tokio_util::bytes::Bytes;
 
 use super::bounded::{DOCUMENT, SMALL, whole};
@@ -29,6 +30,8 @@ const PROBES: usize = 4;
 const PROBE_RETRIES: Duration = Duration::from_secs(2);
 /// How long the failing probes of one listing may take together, before the rest are left out.
 const PROBE_PATIENCE: Duration = Duration::from_secs(120);
+/// How often a query of a probe is sent that gets no answer. An old server may load an index for the first, and go on with that.
+const PROBE_TRIES: u32 = 2;
 
 /// One server, and the databases of a tenant that are looked at.
 #[derive(Debug)]
@@ -114,9 +117,13 @@ impl Api {
         let mut probe = Probe::new(collection, dimension);
         let verdict = loop {
             let answer = if taken() > PROBE_PATIENCE {
-                Answer::Failed("queries of other collections failed for minutes".to_owned())
+                Answer::Failed("queries of other collections failed for minutes, or got no answer".to_owned())
+            } else if let Some(answer) = self.in_time(collection, probe.vector()).await {
+                answer
             } else {
-                self.nearest(collection, probe.vector()).await
+                *lost.lock().unwrap_or_else(PoisonError::into_inner) += PROBE_PATIENCE;
+                let seconds = self.transport.query.as_secs();
+                Answer::Failed(format!("no answer within {seconds} s to a query, {PROBE_TRIES}x"))
             };
             if matches!(answer, Answer::Failed(_)) {
                 *lost.lock().unwrap_or_else(PoisonError::into_inner) += started.elapsed();
@@ -135,13 +142,24 @@ impl Api {
         distance
     }
 
+    /// One query for the nearest record; None: the server is silent.
+    async fn in_time(&self, collection: &Collection, asked: &[f32]) -> Option<Answer> {
+        for _ in 0..PROBE_TRIES {
+            if let Ok(answer) = timeout(self.transport.query, self.nearest(collection, asked)).await {
+                return Some(answer);
+            }
+        }
+        None
+    }
+
     /// One query for the nearest record.
     async fn nearest(&self, collection: &Collection, asked: &[f32]) -> Answer {
         let body = json!({"query_embeddings": [asked], "n_results": 1, "include": ["distances", "embeddings"]});
         let path = self.at(collection).collection(&collection.id, "query");
         let request = self.read(&path, Some(body.to_string().into()), words(collection));
         let take = |response| async move { wire::parse::<QueryAnswer>(&whole(response, DOCUMENT).await?) };
-        let nearest = match self.transport.try_call(PROBE_RETRIES, &request, take).await {
+        let retries = PROBE_RETRIES.min(self.transport.query / 2);
+        let nearest = match self.transport.try_call(retries, &request, take).await {
             Ok(answer) => answer.nearest(),
             Err(stopped) if stopped.reason == Reason::Missing => return Answer::Empty,
             Err(stopped) => return Answer::Failed(stopped.words()),

@@ -36,6 +36,8 @@ pub(super) struct Transport {
     auth: Auth,
     /// For one read with all its retries.
     pub(super) retry: Duration,
+    /// For the answer to one query of a distance.
+    pub(super) query: Duration,
     /// From one try of a record that fails to the next.
     pub(super) apart: Duration,
     pushed_back: AtomicU64,
@@ -118,6 +120,7 @@ impl Transport {
             asked,
             auth: config.auth.clone(),
             retry: config.timeouts.retry,
+            query: config.timeouts.request / 2,
             apart: config.timeouts.apart,
             pushed_back: AtomicU64::new(0),
         })

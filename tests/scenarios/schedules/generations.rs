@@ -106,6 +106,50 @@ fn what_becomes_removable_while_it_waits_is_said_before_the_lock_is_taken() {
     assert_eq!(folders(&case), ["03", "04"]);
 }
 
+/// A clock that was ahead for one run, or a folder that somebody made.
+#[test]
+fn a_copy_that_is_due_in_the_future_neither_counts_nor_goes_and_the_status_says_so() {
+    let mut case = Case::new(HOURLY);
+    hours(&mut case, &[true, true]);
+    case.comes_to("2036-11-26T05:00:00Z");
+    case.ends(true);
+    done(&mut case);
+    assert_eq!(folders(&case), ["02", "05"], "by that clock they are the two newest");
+    hours_from(&mut case, 3, &[true, true, true]);
+    assert_eq!(case.claim.folders.len(), 3, "{:?}", case.claim.folders);
+    let ahead = |case: &Case| -> Vec<(String, bool)> {
+        let generations = case.status().generations;
+        generations.into_iter().map(|generation| (generation.folder, generation.ahead)).collect()
+    };
+    let copy = |stamp: &str, ahead| (format!("{stamp}0000Z"), ahead);
+    assert_eq!(ahead(&case), [copy("20261126T04", false), copy("20261126T05", false), copy("20361126T05", true)]);
+    assert_eq!(case.status().last_success.unwrap().name, "nightly-20261126t0500");
+    // when its time has come it is a copy like all others
+    case.comes_to("2036-11-26T05:00:01Z");
+    assert_eq!(ahead(&case).last(), Some(&copy("20361126T05", false)));
+}
+
+/// More than a status may hold, and than the API server takes.
+#[test]
+fn a_status_holds_five_hundred_copies_and_those_that_count_first() {
+    let mut case = Case::new(HOURLY);
+    hours(&mut case, &[true]);
+    let all = |year: i64, count: i64| {
+        (0..count).map(move |n| at("2020-01-01T00:00:00Z").as_second() + (year * 8766 + n) * 3600)
+    };
+    let folder = |second: i64| stamp(k8s_openapi::jiff::Timestamp::from_second(second).unwrap());
+    for second in all(0, 300).chain(all(20, 600)) {
+        case.claim.folders.insert(folder(second), "Verified".into());
+    }
+    // a status that was wiped is filled by a prune Job that looks at the whole claim
+    case.schedule.status = None;
+    done(&mut case);
+    let generations = case.status().generations;
+    assert_eq!(generations.len(), 500);
+    assert_eq!(generations.iter().filter(|generation| !generation.ahead).count(), 2, "{:?}", case.status().pruning);
+    assert_eq!(case.claim.folders.len(), 602, "those of the future stay, and two of the others");
+}
+
 /// Whoever reads the list of migrations takes each success for a copy.
 #[test]
 fn a_removed_generation_takes_its_migration_with_it() {

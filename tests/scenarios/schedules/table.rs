@@ -210,6 +210,33 @@ fn a_clock_that_is_set_back_over_days_stops_no_backup() {
     assert_eq!(case.names().len(), all);
 }
 
+/// A run that succeeded while the clock was ten years ahead made `UpToDate` true for as long, whatever failed since.
+#[test]
+fn a_success_of_a_wrong_clock_stands_for_no_later_run() {
+    let mut case = Case::new(NIGHTLY);
+    case.comes_to("2036-11-26T02:00:00Z");
+    case.ends(true);
+    case.settle();
+    assert_eq!(case.said("UpToDate"), ("True".into(), "Recent".into()));
+    case.comes_to("2026-11-26T03:00:00Z");
+    assert_eq!(case.said("UpToDate"), ("False".into(), "Ahead".into()));
+    for day in [27, 28] {
+        case.comes_to(&format!("2026-11-{day}T02:00:00Z"));
+        let name = format!("nightly-202611{day}t0200");
+        let made = case.world.children.iter_mut().find(|child| child.name == name).expect("it is made");
+        made.ended = Some(end(false, at("2026-11-27T02:10:00Z")));
+        case.settle();
+        assert_eq!(case.said("UpToDate").0, "False", "{day}");
+        assert_eq!(case.said("LastRunSucceeded"), ("False".into(), "VerificationFailed".into()), "{day}");
+        assert_eq!(case.status().last_ended.unwrap().name, name);
+    }
+    case.comes_to("2026-11-29T02:00:00Z");
+    case.world.children.iter_mut().find(|child| child.ended.is_none()).unwrap().ended = Some(end(true, case.now));
+    case.settle();
+    assert_eq!(case.said("UpToDate"), ("True".into(), "Recent".into()));
+    assert_eq!(case.status().last_success.unwrap().name, "nightly-20261129t0200");
+}
+
 #[test]
 fn suspended_it_makes_nothing_and_counts_nothing() {
     let mut case = Case::new(NIGHTLY);

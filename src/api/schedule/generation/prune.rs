@@ -179,6 +179,8 @@ mod tests {
             prop_assert!(!good.is_empty() || gone.is_empty(), "without a good one");
             prop_assert!(in_use.iter().all(|due| !is_gone(due)), "in use");
             prop_assert!(gone.iter().all(|due| *due <= now && Some(due) < good.last()), "newer than all good ones");
+            let past: Vec<Generation> = all.iter().filter(|generation| generation.due <= now).copied().collect();
+            prop_assert_eq!(&gone, &prune(&keep, &zone, &past, &in_use, now), "what is due in the future counts");
             let stay = good.iter().filter(|due| !is_gone(due)).count();
             prop_assert!(stay >= good.len().min(usize::try_from(keep.last).unwrap()), "{stay} good ones stay");
             // Of each kept day the newest good one stays.
