@@ -246,7 +246,8 @@ async fn a_truncated_database_names_both_lengths() {
     let store = committed("1.5.9");
     for bytes in ["200000", "4096", "50", "0"] {
         damage(&store.path, "truncate-database", &[bytes]);
-        let error = LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap_err();
+        let read = async { LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await?.collections().await };
+        let error = read.await.unwrap_err();
         assert!(matches!(error, Error::Damaged { .. }) && error.to_string().contains(bytes), "{error}");
     }
 }

@@ -320,15 +320,6 @@ fn a_bad_page_of_the_records_table() {
 }
 
 #[test]
-fn a_cut_database() {
-    follow(|store, _| {
-        let length = fs::metadata(store.join("chroma.sqlite3")).unwrap().len();
-        damage(store, "truncate-database", &[&(length - 3 * 4096).to_string()]);
-        Expected { lost: None, skipped: &[], is_damaged: true, aged: Lost::new() }
-    });
-}
-
-#[test]
 fn an_emptied_log() {
     follow(|store, whole| {
         let aged = whole.collections.iter().map(|one| (one.name.clone(), in_log(store, &one.name))).collect();

@@ -42,10 +42,11 @@ pub fn is_another(one: &[f32], other: &[f32], scaled: bool) -> bool {
     let pairs = || one.iter().zip(other).map(|(a, b)| (f64::from(*a), f64::from(*b)));
     let near = if scaled { square(other).sqrt() * 1e-5 } else { 0.0 };
     // NaN is near nothing
-    let apart = pairs().filter(|(a, b)| !((a - b).abs() <= near)).count();
+    let is_near = |a: f64, b: f64| (a - b).abs() <= near;
+    let apart = pairs().filter(|(a, b)| !is_near(*a, *b)).count();
     let product: f64 = pairs().map(|(a, b)| a * b).sum();
-    let is_turned = !(product * product >= square(one) * square(other) * (1.0 - 1e-9));
-    apart > 1 && (!scaled || is_turned)
+    let is_parallel = product * product >= square(one) * square(other) * (1.0 - 1e-9);
+    apart > 1 && !(scaled && is_parallel)
 }
 
 #[cfg(test)]

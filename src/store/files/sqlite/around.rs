@@ -92,7 +92,8 @@ impl Pages {
             return Some(format!("the table {table} is missing"));
         }
         let bad = noted.pages.get(table).filter(|bad| !bad.whole)?;
-        Some(format!("a page of the table {table} cannot be read ({})", bad.error))
+        let cut = noted.cut.as_ref().map_or_else(String::new, |what| format!("; the file is cut short: {what}"));
+        Some(format!("a page of the table {table} cannot be read ({}{cut})", bad.error))
     }
 
     /// What was noted of these segments' cells, in sentences.

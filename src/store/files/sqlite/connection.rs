@@ -100,7 +100,7 @@ pub fn open(database: &Path) -> Attempt<Opened> {
     let logged = header.get(18..20).is_some_and(|modes| modes.contains(&2)) || exists(&beside(database, WAL))?;
     if !logged && !is_hot(&file, database)? {
         let connection = in_place(database).map_err(|e| failure(database, &e))?;
-        let cut = cut(&connection, database, &stamp)?;
+        let cut = cut(&file, database, &stamp)?;
         let (connection, copy) = match &cut {
             Some(cut) => shortened(connection, &file, database, cut)?,
             None => (connection, None),
@@ -136,19 +136,14 @@ struct Cut {
     whole: u64,
 }
 
-/// Whether `SQLite` refuses a file because it is cut short.
-fn cut(connection: &Connection, database: &Path, stamp: &Stamp) -> Attempt<Option<Cut>> {
-    match connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())) {
-        Err(e) if is_corrupt(&e) => {}
-        // any other error is met again where the tables are read
-        _ => return Ok(None),
+/// Whether a file is cut short. `SQLite` itself does not see it where less than a page is missing, and reads zeros there.
+fn cut(file: &File, database: &Path, stamp: &Stamp) -> Attempt<Option<Cut>> {
+    let Some(cut) = lengths(database) else { return Ok(None) };
+    // so it is for a moment while somebody writes or copies it
+    if !stamp.is_settled() || system::has_writer(file, database)? {
+        return Err(Failure::Again(damaged(database, cut.what)));
     }
-    let found = lengths(database);
-    match &found {
-        // a copy that is just being made is short, too
-        Some(cut) if !stamp.is_settled() => Err(Failure::Again(damaged(database, cut.what.clone()))),
-        _ => Ok(found),
-    }
+    Ok(Some(cut))
 }
 
 /// Lets `SQLite` read a file that is cut short as far as it goes: with this setting alone it takes the file's own length. A last page that is
@@ -317,5 +312,7 @@ fn lengths(database: &Path) -> Option<Cut> {
     let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
     let Stamp { len, .. } = stamp;
     let what = format!("its header tells {pages} pages of {page} bytes ({} bytes), the file has {len}", pages * page);
-    (pages * page > len).then_some(Cut { what, len, whole: len - len % page.max(1) })
+    // otherwise the number of pages is not kept (SQLite's file format, 1.3.7)
+    let is_kept = header[24..28] == header[92..96];
+    (is_kept && pages * page > len).then_some(Cut { what, len, whole: len - len % page.max(1) })
 }
