@@ -70,11 +70,10 @@ impl Halt {
             Self::Source(Error::NotFound { .. }) => Reason::SourceNotFound,
             Self::Target(Error::NotFound { .. }) => Reason::TargetNotFound,
             Self::Target(Error::Busy { .. }) => Reason::TargetBusy,
-            // a rerun would fill it as wrongly
-            Self::Target(Error::Misfilled { .. }) => Reason::VerificationFailed,
+            // a rerun would fill it as wrongly, and send what is refused
+            Self::Target(Error::Misfilled { .. }) | Self::WriteRefused { .. } => Reason::VerificationFailed,
             Self::Source(e) | Self::Target(e) if !written && !e.is_transient() => Reason::PreflightRefused,
             Self::Source(_) | Self::Target(_) | Self::Scratch(_) | Self::NotYet(_) => Reason::Unavailable,
-            Self::WriteRefused { .. } => Reason::VerificationFailed,
             Self::Refused(_) => Reason::PreflightRefused,
             Self::SourceEmpty(_) => Reason::SourceEmpty,
             Self::SourceReplaced(_) => Reason::SourceReplaced,

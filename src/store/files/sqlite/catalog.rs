@@ -50,7 +50,10 @@ pub struct CollectionRow {
 /// The segments of all collections, as one connection saw them last, with `SQLite`'s number of that state of the database. Their
 /// table has no index on collections: with thousands of these, each look would walk through thousands of rows.
 #[derive(Debug, Default)]
-pub struct KnownSegments(RefCell<Option<(i64, HashMap<String, Vec<(String, String)>>)>>);
+pub struct KnownSegments(RefCell<Option<(i64, Segments)>>);
+
+/// Id and scope of segments, by collection.
+type Segments = HashMap<String, Vec<(String, String)>>;
 
 /// Chroma gives the default database this id (measured on 0.4.24 to 1.5.9).
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
@@ -224,10 +227,10 @@ impl Catalog<'_> {
         Ok(found)
     }
 
-    fn all_segments(&self) -> Result<HashMap<String, Vec<(String, String)>>> {
+    fn all_segments(&self) -> Result<Segments> {
         let sql = "SELECT rowid, collection, id, scope FROM segments @ WHERE typeof(collection) = 'text'";
         let query = Query { table: "segments", sql };
-        let mut all: HashMap<String, Vec<(String, String)>> = HashMap::new();
+        let mut all = Segments::new();
         let one = |row: &Row<'_>| Ok((shown(row, 1)?.0, (shown(row, 2)?.0, shown(row, 3)?.0)));
         for (collection, segment) in query.rows(self.db, self.pages, [], one)?.rows {
             all.entry(collection).or_default().push(segment);
