@@ -1,6 +1,6 @@
 //! What a look at a schedule decides, situation by situation.
 
-use memory_migration_operator::api::ConcurrencyPolicy;
+use memory_migration_operator::api::{ConcurrencyPolicy, Mode};
 use memory_migration_operator::controller::schedule::plan::Write;
 use memory_migration_operator::controller::schedule::world::{self, Refusal, next_pause};
 use serde_json::json;
@@ -45,6 +45,21 @@ fn at_its_time_one_migration_is_made_with_the_template_s_labels_alone() {
     assert_eq!(status.active.unwrap().name, "nightly-20261126t0200");
     assert_eq!(status.last_schedule_time.unwrap().0, at("2026-11-26T02:00:00Z"));
     assert_eq!(status.missed, 0);
+}
+
+/// A restore drill, or a nightly comparison of two servers.
+#[test]
+fn a_template_that_only_compares_makes_migrations_that_only_compare() {
+    let mut case = Case::new(NIGHTLY);
+    case.schedule.spec.template.spec.mode = Mode::Verify;
+    case.now = at("2026-11-26T02:00:00Z");
+    let plan = case.look();
+    let Some(Write::Create(migration)) = plan.writes.first() else { panic!("{plan:?}") };
+    assert_eq!(migration.spec, case.schedule.spec.template.spec);
+    case.settle();
+    case.ends(true);
+    case.comes_to("2026-11-26T02:10:00Z");
+    assert_eq!(case.said("LastRunSucceeded"), ("True".into(), "Verified".into()));
 }
 
 #[test]
