@@ -221,8 +221,12 @@ impl Look<'_> {
         Ok((unknown >= 2 && unknown * 2 > ids.len()).then_some((unknown, ids.len())))
     }
 
-    /// Records that the index has, and tables and log have lost: what Chroma deletes leaves the index, or its delete is in the log.
+    /// Records that the index has, and tables and log have lost: what Chroma deletes leaves the index, or its delete is in the log,
+    /// unless somebody emptied that.
     fn unlisted(&self) -> Attempt<Option<String>> {
+        if self.state.sequence.is_some_and(|now| now.metadata > now.vector.max(now.last)) {
+            return Ok(None);
+        }
         Ok(self.unknown()?.map(|(unknown, of)| {
             format!(
                 "{unknown} of {of} ids of its index that were looked at are neither in SQLite's table embeddings nor in the write-ahead \
