@@ -25,7 +25,7 @@ pub(super) struct Found {
     pub(super) remarks: Remarks,
 }
 
-async fn found(reader: &LocalStore, collection: Collection) -> Result<Found, Error> {
+pub(super) async fn found(reader: &LocalStore, collection: Collection) -> Result<Found, Error> {
     let ids = reader.ids(&collection).await?.iter().collect::<std::io::Result<Vec<_>>>().unwrap();
     let (mut vectors, mut from_log) = (Vectors::new(), BTreeSet::new());
     for window in ids.chunks(600) {

@@ -13,7 +13,7 @@ use crate::support::migration::{DEFAULT, Migration, local, remote};
 use crate::support::stores::{Store, committed};
 
 use super::damage::{IN_DEFAULT, change};
-use super::files::{everything, one, says};
+use super::files::{everything, found, one, says};
 
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -105,7 +105,9 @@ async fn rows_without_a_segment_or_a_record_are_counted() {
             for name in ["one", "two"] {
                 let damage = one(&store.path, name).await.remarks.damage;
                 says(&damage, &["1 row of SQLite's table embeddings", "\"id3\"", "no collection"]);
-                assert_eq!(damage.len(), 1, "{case}: {damage:?}");
+                // a blob among texts is out of order in the index, too
+                let more = damage.iter().filter(|what| !what.contains("the index is out of order")).count();
+                assert_eq!(more, 1, "{case}: {damage:?}");
             }
         }
         // a value whose record is gone is lost to another one
@@ -155,16 +157,24 @@ async fn a_cut_database_is_read_as_far_as_it_goes() {
             super::index::age(&store.path.join("chroma.sqlite3"));
             let shown = TestCommand::new().args(["inspect", "--records", store.path()]).run().code(5);
             shown.stdout("is cut short").stdout("synced_l2");
-            let after = everything(&store.path).await.unwrap_or_else(|error| panic!("{case}: {error}"));
-            let mut readable = 0;
-            for (name, found) in &after {
+            let reader = LocalStore::open(&store.path, DEFAULT.0, DEFAULT.1).await.unwrap();
+            let (mut readable, mut lost) = (0, 0);
+            for collection in reader.everything().await.unwrap() {
+                let name = format!("{}/{}/{}", collection.tenant, collection.database, collection.name);
+                if let Some(why) = &collection.unreadable {
+                    assert!(why.contains("is cut short: its header tells"), "{case} {name}: {why}");
+                    lost += 1;
+                    continue;
+                }
+                let found = found(&reader, collection).await.unwrap_or_else(|error| panic!("{case} {name}: {error}"));
                 says(&found.remarks.damage, &["is cut short: its header tells"]);
                 for (id, vector) in found.vectors.iter().filter(|(_, vector)| vector.is_some()) {
-                    assert_eq!(vector, &whole[name].vectors[id], "{case} {name} {id}");
+                    assert_eq!(vector, &whole[&name].vectors[id], "{case} {name} {id}");
                     readable += 1;
                 }
             }
-            assert!(readable > 100, "{case}: {readable}");
+            // with the last five pages of some versions the distance of every collection goes
+            assert!(readable > 100 || (bytes > 4096 && lost > 0), "{case}: {readable}");
         }
     }
 }

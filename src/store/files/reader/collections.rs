@@ -240,7 +240,9 @@ fn of_row(
             wrong.push("has lost what the table segment_metadata said of it".to_owned());
             (distance, from) = documents.distance(&space, true);
         } else {
-            unreadable.push("has its distance on a page of the table segment_metadata that cannot be read".to_owned());
+            let why = catalog.pages.lost("segment_metadata");
+            let why = why.unwrap_or_else(|| "the table segment_metadata cannot be read".to_owned());
+            unreadable.push(format!("has no distance that can be read: {why}"));
         }
     }
     let collection = Collection {
