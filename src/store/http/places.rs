@@ -57,7 +57,7 @@ impl<'a> Places<'a> {
         if !self.pages(counted).await? || !self.confirmed(counted).await? {
             return Ok(None);
         }
-        let lost = self.suspects.len() as u64 + self.left;
+        let lost = self.left.saturating_add(self.suspects.len() as u64);
         if lost == 0 && !self.pages(counted).await? {
             return Ok(None);
         }
@@ -84,17 +84,21 @@ impl<'a> Places<'a> {
              restore them from a backup",
             why.unwrap_or_default()
         );
-        known.short.insert(self.collection.id.clone(), Short { words, counted: number + lost });
+        known.short.insert(self.collection.id.clone(), Short { words, counted: number.saturating_add(lost) });
         drop(known);
         Ok(Some((listed, number)))
     }
 
     /// All pages, each in halves where the server fails on it. False: it is the server.
     async fn pages(&mut self, counted: u64) -> Result<bool> {
-        let pages = (0..counted.div_ceil(IDS_PAGE)).map(|n| n * IDS_PAGE..((n + 1) * IDS_PAGE).min(counted));
-        // last of all what came since it was counted
-        let mut waiting: Vec<Range<u64>> = pages.chain(std::iter::once(counted..counted + IDS_PAGE)).rev().collect();
+        // page by page, for nobody has checked the count; last of all what came since then
+        let (mut next, mut waiting) = (0, vec![counted..counted.saturating_add(IDS_PAGE)]);
         while let Some(mut part) = waiting.pop() {
+            if next < counted && part.start >= counted {
+                waiting.push(part);
+                part = next..next.saturating_add(IDS_PAGE).min(counted);
+                next = part.end;
+            }
             if self.on_end >= STRETCH && part.end - part.start > 1 && part.start < counted {
                 waiting.push(part.start + 1..part.end);
                 part.end = part.start + 1;
@@ -103,10 +107,15 @@ impl<'a> Places<'a> {
             match self.page(&part).await? {
                 Some(Ok(came)) if came > 0 && came < length => waiting.push(part.start + came..part.end),
                 // it grows
-                Some(Ok(came)) if came >= length && part.end > counted => waiting.push(part.end..part.end + IDS_PAGE),
+                Some(Ok(came)) if came >= length && part.end > counted => {
+                    waiting.push(part.end..part.end.saturating_add(IDS_PAGE));
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None if part.start >= counted => {}
-                None => self.left += length,
+                None => {
+                    self.left = self.left.saturating_add(length + (counted - next));
+                    next = counted;
+                }
                 Some(Err(fails)) if length == 1 => {
                     self.suspects.push((part.start, fails.words));
                     self.on_end += 1;
@@ -130,7 +139,8 @@ impl<'a> Places<'a> {
         }
         let (started, length) = (Instant::now(), part.end - part.start);
         let page = self.api.page(self.collection, part.start, length).await?;
-        if page.is_err() || length < IDS_PAGE {
+        // a count that is too high has no end of pages without an id
+        if length < IDS_PAGE || page.as_ref().map_or(true, Vec::is_empty) {
             self.requests += 1;
             self.took += started.elapsed();
         }
@@ -152,7 +162,7 @@ impl<'a> Places<'a> {
     async fn neighbour_comes(&mut self, counted: u64) -> Result<bool> {
         let places = match self.neighbour {
             Some(place) => vec![place],
-            None => (0..LOOKS).map(|n| counted * n / LOOKS).collect(),
+            None => (0..LOOKS).map(|n| counted / LOOKS * n + counted % LOOKS * n / LOOKS).collect(),
         };
         for place in places {
             if let Ok(ids) = self.api.page(self.collection, place, 1).await?

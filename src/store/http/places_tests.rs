@@ -67,6 +67,35 @@ async fn a_list_is_halved_down_to_the_places_that_the_server_fails_on() {
     }
 }
 
+/// The fuzzer's finding: a count at the end of its type ended the process, and a large one took its pages from memory.
+#[tokio::test]
+async fn a_count_that_no_collection_has_ends_the_search() {
+    for counted in [u64::MAX, 1 << 60] {
+        let server = Scripted::chroma(move |_, request| {
+            if request.lines().next().is_some_and(|line| line.contains("/count")) {
+                return answer(200, &counted.to_string());
+            }
+            let asked: Json = serde_json::from_str(request.split("\r\n\r\n").nth(1).unwrap_or_default()).unwrap();
+            match (asked["offset"].as_u64(), asked["limit"].as_u64()) {
+                (from, Some(limit)) => {
+                    let from = from.unwrap_or_default().min(130);
+                    let to = from.saturating_add(limit).min(130);
+                    let all = ids(130);
+                    let part = &all[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()];
+                    answer(200, &serde_json::json!({ "ids": part }).to_string())
+                }
+                _ => answer(500, "page is torn"),
+            }
+        })
+        .await;
+        let store = server.hasty().await;
+        let (listed, number) = store.listing(&collection()).await.unwrap();
+        assert_eq!((listed.len(), number), (130, 130), "{counted}");
+        let short = store.remarks(&collection()).await.unwrap().short.unwrap();
+        assert!(short.contains(&format!("of {counted} records cannot be listed")), "{short}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_lists_nothing_is_told_as_it_is() {
     for act in failures() {
