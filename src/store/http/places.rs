@@ -92,7 +92,8 @@ impl<'a> Places<'a> {
     /// All pages, each in halves where the server fails on it. False: it is the server.
     async fn pages(&mut self, counted: u64) -> Result<bool> {
         // page by page, for nobody has checked the count; last of all what came since then
-        let (mut next, mut waiting) = (0, vec![counted..counted.saturating_add(IDS_PAGE)]);
+        let (mut next, since) = (0, counted..counted.saturating_add(IDS_PAGE));
+        let mut waiting = Vec::from_iter([since]);
         while let Some(mut part) = waiting.pop() {
             if next < counted && part.start >= counted {
                 waiting.push(part);
