@@ -17,7 +17,8 @@ def read(log, user, seconds):
     """A client's requests of the last seconds."""
     start = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=seconds)
     with open(log, encoding="utf-8") as lines:
-        for line in lines:
+        # the last line may be on its way
+        for line in (line for line in lines if line.endswith("\n")):
             event = json.loads(line)
             if event["user"]["username"] == user and event["stage"] != "ResponseStarted":
                 if datetime.datetime.fromisoformat(event["stageTimestamp"].replace("Z", "+00:00")) >= start:

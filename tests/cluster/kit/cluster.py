@@ -141,7 +141,7 @@ def writes_by_name(namespace, seconds):
     a namespace, and for all of them together by `lock`. Only in the cluster of tests."""
     user = f"system:serviceaccount:{SYSTEM}:{OPERATOR}"
     command = ["python3", str(HERE / "audit.py"), os.environ["STATE"] + "/log/audit.jsonl", user, str(seconds), namespace]
-    counted = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    counted = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return {name: int(count) for count, name in (line.split() for line in counted.splitlines())}
 
 
