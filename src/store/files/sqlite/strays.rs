@@ -36,8 +36,9 @@ fn records(db: &Connection) -> Result<Option<String>> {
     }
     let all = |sql: &str| db.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<Vec<Value>>>();
     let of_indexes = all("SELECT id FROM segments WHERE scope = 'VECTOR'")?;
+    let of_indexes: HashSet<String> = of_indexes.into_iter().filter_map(text).collect();
     let known = [all("SELECT id FROM segments WHERE scope <> 'VECTOR'")?, all("SELECT segment_id FROM max_seq_id")?];
-    let known = known.concat().into_iter().filter(|id| !of_indexes.contains(id)).filter_map(text);
+    let known = known.concat().into_iter().filter_map(text).filter(|id| !of_indexes.contains(id));
     let known: HashSet<String> = known.collect();
     let first_of = "SELECT min(segment_id) FROM embeddings";
     let mut next = db.prepare("SELECT min(segment_id) FROM embeddings WHERE segment_id > ?1")?;
