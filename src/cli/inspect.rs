@@ -186,7 +186,8 @@ async fn filled(
     if records {
         unreadable(store, collection, &ids, &mut row.unreadable).await?;
     }
-    let Remarks { damage, notes, short, counted: _, refusal, unread, partial: _ } = store.remarks(collection).await?;
+    let told = store.remarks(collection).await?.of_source();
+    let Remarks { damage, notes, amended: _, short, counted: _, refusal, unread, partial: _ } = told;
     row.damage.extend(damage.into_iter().chain(short).chain(refusal).chain(unread));
     row.notes.extend(notes);
     Ok(())

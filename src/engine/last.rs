@@ -319,17 +319,17 @@ fn other_target(all: &[Collection], pair: &Pair) -> Option<String> {
 /// What both sides say of the collection beside its records, now that all was read: for a local target its files, too.
 async fn said(context: &Context<'_>, sides: &Sides<'_>, pair: &mut Pair) -> Result<(), Halt> {
     let of_source = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
-    let mut told = vec![("source", pair.source_words(), of_source)];
+    let mut told = vec![("source", pair.source_words(), of_source.of_source())];
     if let Some(collection) = pair.target.clone().filter(|_| pair.problems.is_empty()) {
         let all = context.until_stopped(sides.server.remarks(&collection)).await?.map_err(Halt::Target)?;
-        told.push(("target", pair.target_words(), all));
+        told.push(("target", pair.target_words(), all.of_target()));
         if let Some((files, collection)) = sides.in_files(context, &collection).await? {
             let all = context.until_stopped(files.remarks(&collection)).await?.map_err(Halt::Target)?;
-            told.push(("target", pair.target_words(), all));
+            told.push(("target", pair.target_words(), all.of_target()));
         }
     }
     (pair.remarks, pair.unread) = (Vec::new(), Vec::new());
-    for (side, name, Remarks { damage, notes, short, counted, refusal, unread, partial }) in told {
+    for (side, name, Remarks { damage, notes, amended: _, short, counted, refusal, unread, partial }) in told {
         if side == "source" {
             pair.lacks(counted);
         }

@@ -177,7 +177,7 @@ async fn target_state(context: &Context<'_>, target: Option<&dyn Reader>, pairs:
     let (mut refused, mut notes) = (Vec::new(), Vec::new());
     for pair in pairs.iter_mut() {
         let (Some(reader), Some(collection)) = (target, &pair.target) else { continue };
-        let told = context.until_stopped(reader.remarks(collection)).await?.map_err(Halt::Target)?;
+        let told = context.until_stopped(reader.remarks(collection)).await?.map_err(Halt::Target)?.of_target();
         let named = |what: String| format!("{}: {what}", pair.target_words());
         refused.extend(told.refusal.map(named));
         // a listing that is short now may be whole at the end, when it counts

@@ -159,7 +159,7 @@ async fn a_wrong_dimension_is_settled_by_index_and_log() {
             assert_eq!(found.vectors, whole.vectors, "{version} {name}");
             assert_eq!(found.collection.dimension, whole.collection.dimension, "{version} {name}");
             assert_eq!(found.remarks.damage, Vec::<String>::new(), "{version} {name}");
-            says(&found.remarks.notes, &["says 7 components a vector", "that was taken"]);
+            says(&found.remarks.amended, &["says 7 components a vector", "that was taken"]);
             if name.starts_with("synced") {
                 let into = Store::absent();
                 let target = ChromaServer::start("1.5.9", &into.path);
@@ -172,6 +172,21 @@ async fn a_wrong_dimension_is_settled_by_index_and_log() {
         let found = one(&store.path, "synced_l2").await;
         assert_eq!(readable(&found.vectors, &Vectors::new(), version), 0);
         assert_eq!(found.collection.dimension, Some(7), "{version}");
+    }
+}
+
+/// `make fuzz SEED=2811`, case 135 of `proof`: such a target was Verified, though Chroma goes by the wrong number, and answered a
+/// vector with what lay behind it in memory.
+#[test]
+fn a_wrong_dimension_of_a_target_is_damage() {
+    for version in VERSIONS {
+        let (source, target) = (committed(version), committed(version));
+        for name in ["synced_l2", "log_l2"] {
+            change(&target, &format!("update collections set dimension = 7 where name = '{name}'"));
+            let stores = ["verify", "--source-config", source.path(), "--target-config", target.path()];
+            let compared = TestCommand::new().args(stores).args(["--collection", name]).run();
+            compared.code(5).stdout("says 7 components a vector");
+        }
     }
 }
 

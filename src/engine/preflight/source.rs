@@ -148,7 +148,7 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
 async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
     let (mut refused, mut notes, mut short) = (Vec::new(), Vec::new(), Vec::new());
     for pair in &mut run.pairs {
-        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?;
+        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?.of_source();
         pair.lacks(told.counted);
         let named = |what: String| format!("{}: {what}", pair.source_words());
         refused.extend(told.refusal.map(named));

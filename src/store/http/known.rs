@@ -136,6 +136,7 @@ impl Known {
         Remarks {
             damage: Vec::new(),
             notes: notes.collect(),
+            amended: Vec::new(),
             short: self.short.get(collection).map(|short| short.words.clone()),
             counted: self.short.get(collection).map_or(0, |short| short.counted),
             refusal,

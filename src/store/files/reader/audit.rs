@@ -234,7 +234,7 @@ pub fn remarks(collection: &Collection, state: &State, shared: &Shared) -> Remar
     remarks.partial = audit.odd.is_lossy() || audit.own.iter().any(|(_, odd)| odd.is_lost);
     remarks.notes.extend(audit.own.iter().map(|(key, odd)| odd::of_collection(key, odd)));
     remarks.notes.extend(audit.odd.told());
-    remarks.notes.extend(audit.dimension.map(Settled::told));
+    remarks.amended.extend(audit.dimension.map(Settled::told));
     if let Some(wrong) = state.wrong() {
         index(&wrong, audit.lost, &mut remarks);
     }
