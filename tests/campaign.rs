@@ -60,8 +60,9 @@ fn proxies_that_fail_and_lie_bring_no_false_success() {
 /// The calls that write, and one of each kind that reads; `make faults` has all, at both moments and with all three kinds.
 #[test]
 fn a_call_that_fails_or_kills_loses_nothing() {
-    const SOME: [&str; 8] = [
+    const SOME: [&str; 9] = [
         "source.listing",
+        "target.fetch",
         "target.fetch_within",
         "target.restarted",
         "target.open",

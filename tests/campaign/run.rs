@@ -100,7 +100,7 @@ impl Run {
         let mut command = TestCommand::new().args(["migrate", "--source-config", source, "--target-config", target]);
         command = command.args(["--collection", &format!("{from}={to}"), "--on-conflict", self.policy]);
         command = if self.is_adaptive {
-            command.args(["--pacing", "adaptive", "--max-slowdown", "none"])
+            command.args(["--pacing", "adaptive"])
         } else {
             command.args(["--batch-size", &self.batch.to_string(), "--delay", "0"])
         };

@@ -316,7 +316,7 @@ ROWS = [
     Row("suspended and resumed", "`spec.suspend`, at a random moment", 10, suspended, together=5, quick=2),
     Row("deleted and applied again", "the object, at a random moment", 10, deleted, together=5, quick=2),
     Row("kubelet restarted", "SIGKILL; it starts again", 3, kubelet_restarted),
-    Row("API server gone for 2 minutes", "SIGSTOP, then SIGKILL, while three runs of different speed go on or end", 1, api_server_gone, quick=0),
+    Row("API server gone for 2 minutes", "SIGSTOP, then SIGKILL, while three runs of different speed go on or end", 3, api_server_gone, quick=0),
     Row("leader killed", "SIGKILL of one of two replicas, at a random moment", 10, leader_killed, around=two_replicas),
     Row("leader's Lease lost", "another holder is written into it, while a Job runs", 3, lease_lost),
     Row("operator rolled to an image that cannot start", "`kubectl set image`, while a run is under way", 1, rolled_to_a_broken_image),

@@ -205,9 +205,9 @@ impl Bench {
         let report = self.runtime.block_on(verified).report;
         let ended = match report.reason {
             Reason::Verified => {
-                self.judged(name, &store).map_err(|why| format!("Verified, but {why}; changed: {done}"))
+                self.judged(name, &store).map_err(|why| format!("changed: {done}; Verified, but {why}"))
             }
-            Reason::InternalError => Err(format!("{}; changed: {done}", report.message)),
+            Reason::InternalError => Err(format!("changed: {done}; {}", report.message)),
             _ => Ok("refused"),
         };
         fs::remove_dir_all(&store).unwrap();

@@ -56,6 +56,8 @@ fn in_server(bench: &mut Bench, dice: &mut Dice, n: usize, fault: &str, is_there
     let files = pair.source.folder.to_str().unwrap();
     let run = Run {
         policy: "overwrite",
+        // its probes of the target are single reads
+        is_adaptive: fault.starts_with("target.fetch."),
         fault: Some(fault.to_owned()),
         ..Run::new(files, &pair.target.server.url, (&name, &name), NEW)
     };
