@@ -175,17 +175,19 @@ async fn a_wrong_dimension_is_settled_by_index_and_log() {
     }
 }
 
-/// `make fuzz SEED=2811`, case 135 of `proof`: such a target was Verified, though Chroma goes by the wrong number, and answered a
-/// vector with what lay behind it in memory.
+/// `make fuzz SEED=2811`, case 135 of `proof`, and 2812, case 94: such a target was Verified, though Chroma goes by the wrong number,
+/// and answered with what lay behind a vector in memory, or with no vector.
 #[test]
 fn a_wrong_dimension_of_a_target_is_damage() {
     for version in VERSIONS {
         let (source, target) = (committed(version), committed(version));
         for name in ["synced_l2", "log_l2"] {
-            change(&target, &format!("update collections set dimension = 7 where name = '{name}'"));
-            let stores = ["verify", "--source-config", source.path(), "--target-config", target.path()];
-            let compared = TestCommand::new().args(stores).args(["--collection", name]).run();
-            compared.code(5).stdout("says 7 components a vector");
+            for (dimension, words) in [("7", "says 7 components a vector"), ("null", "says no number of components")] {
+                change(&target, &format!("update collections set dimension = {dimension} where name = '{name}'"));
+                let stores = ["verify", "--source-config", source.path(), "--target-config", target.path()];
+                let compared = TestCommand::new().args(stores).args(["--collection", name]).run();
+                compared.code(5).stdout(words);
+            }
         }
     }
 }

@@ -180,7 +180,8 @@ fn sized(
     shared: &Shared,
 ) -> Attempt<Described> {
     let Described { collection, folder, .. } = &mut described;
-    if let (Some(said), Some(folder)) = (collection.dimension, &*folder) {
+    if let Some(folder) = &*folder {
+        let said = collection.dimension;
         let known = shared.audit(&collection.id).dimension.filter(|known| known.said == said);
         let recent = recent.get(&collection.id).copied();
         let settled: Option<Settled> = match known {
@@ -189,7 +190,7 @@ fn sized(
                 dimension::settled(catalog.db, folder, &collection.id, said, recent)?.map_err(|e| failure(file, &e))?
             }
         };
-        collection.dimension = settled.map_or(Some(said), |settled| Some(settled.really));
+        collection.dimension = settled.map_or(said, |settled| Some(settled.really));
         shared.amend(&collection.id, |audit| audit.dimension = settled);
     }
     Ok(described)

@@ -310,7 +310,7 @@ impl Core {
             Ok((segments, followed, dimension, neighbours))
         })?;
         let dimension = dimension.and_then(|d| u32::try_from(d).ok());
-        let settled = self.shared.audit(&collection.id).dimension.filter(|settled| Some(settled.said) == dimension);
+        let settled = self.shared.audit(&collection.id).dimension.filter(|settled| settled.said == dimension);
         let dimension = settled.map_or(dimension, |settled| Some(settled.really));
         let written = || settings::written(collection).get(&Parameter::MaxNeighbors)?.as_i64();
         let neighbours = neighbours.or_else(written).and_then(|n| u32::try_from(n).ok());

@@ -15,8 +15,8 @@ use crate::store::files::system;
 /// A number that a collection's row says, and the one that its vectors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// By the row.
-    pub said: u32,
+    /// By the row; None where it says none, as before a collection's first record.
+    pub said: Option<u32>,
     /// By the vectors.
     pub really: u32,
     /// Whether there is an index that says it, too.
@@ -28,12 +28,13 @@ impl Settled {
     #[must_use]
     pub fn told(self) -> String {
         let Self { said, really, by_index } = self;
+        let said = said.map_or_else(|| "no number of components".to_owned(), |said| format!("{said} components a vector"));
         let who = if by_index {
             "header and sizes of its index, and all its vectors in the write-ahead log, have"
         } else {
             "all its vectors are in the write-ahead log, and have"
         };
-        format!("its row in the table collections says {said} components a vector, but {who} {really}: that was taken")
+        format!("its row in the table collections says {said}, but {who} {really}: that was taken")
     }
 }
 
@@ -46,25 +47,23 @@ pub fn settled(
     db: &Connection,
     folder: &Path,
     collection: &str,
-    said: u32,
+    said: Option<u32>,
     recent: Option<i64>,
 ) -> Result<rusqlite::Result<Option<Settled>>, Error> {
     let bytes = |dimension: u32| i64::from(dimension) * 4;
     let header = header(folder)?;
     let really = match (&header, recent) {
-        (Found::Header(header), _) => header.dimension,
-        (Found::Nothing, Some(recent)) if recent > 0 && recent % 4 == 0 => u32::try_from(recent / 4).unwrap_or(said),
-        _ => said,
+        (Found::Header(header), _) => Some(header.dimension),
+        (Found::Nothing, Some(recent)) if recent > 0 && recent % 4 == 0 => u32::try_from(recent / 4).ok(),
+        _ => None,
     };
-    if really == said {
-        return Ok(Ok(None));
-    }
+    let Some(really) = really.filter(|really| said != Some(*really)) else { return Ok(Ok(None)) };
     let in_log = match lengths::of_log(db, collection) {
         Ok(in_log) => in_log,
         Err(e) => return Ok(Err(e)),
     };
-    // an index alone may be another collection's
-    let agree = !in_log.is_empty() && in_log.iter().all(|length| *length == bytes(really));
+    // an index alone may be another collection's; where the row says nothing, nothing speaks against it
+    let agree = (said.is_none() || !in_log.is_empty()) && in_log.iter().all(|length| *length == bytes(really));
     Ok(Ok(agree.then_some(Settled { said, really, by_index: matches!(header, Found::Header(_)) })))
 }
 
