@@ -21,7 +21,8 @@ mod scan;
 mod source;
 
 pub(super) use broken::Broken;
-use findings::Problems;
+use findings::{Against, Problems};
+use mapping::Asked;
 use same::Kinship;
 use scan::Scan;
 pub(super) use source::LEFT_OUT;
@@ -54,7 +55,7 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
         let known = there.iter().map(|c| c.database.clone()).chain(listed.unwrap_or_default()).collect();
         run.findings.push(findings::databases(&selected, &known, &capabilities));
     }
-    let mapped = mapping::Asked { all: &asked, selection: &context.options.selection };
+    let mapped = Asked { all: &asked, selection: &context.options.selection };
     run.findings.extend(findings::collections(&selected, &mapped, &there, &capabilities));
     run.findings.extend(findings::search(context.options));
     findings::refuse(&run.findings)?;
@@ -72,13 +73,13 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
         run.pairs.push(pair);
     }
     run.others = extra::collections(context, &there, &run.resolved);
-    source::look(context, run).await?;
+    source::look(context, &mapped, run).await?;
     findings::refuse(&run.findings)?;
     let records = scan_all(context, target, &capabilities, run).await?;
     run.findings.push(records.problems.finding());
     run.findings.extend(records.large.too_large());
     findings::warn_of_extras(context, run);
-    run.findings.push(target_state(context, target.current(), &mut run.pairs).await?);
+    run.findings.push(target_state(context, target.current(), &mapped, &mut run.pairs).await?);
     run.findings.extend(context.until_stopped(target.checks(records.load)).await?.map_err(Halt::Target)?);
     findings::refuse(&run.findings)?;
     refuse_conflicts(context, run)?;
@@ -87,7 +88,8 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 
 /// The pairs of a comparison that writes nothing: every source record is to be found in the target.
 pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
-    let selected = source::readable(selected(context, run).await?, run)?;
+    let asked = selected(context, run).await?;
+    let selected = source::readable(asked.clone(), run)?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
     let sources: Vec<Collection> = selected.iter().map(|one| one.source.clone()).collect();
     for selected in selected {
@@ -99,7 +101,8 @@ pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader,
         pair.target = Some(found);
         run.pairs.push(pair);
     }
-    source::look(context, run).await?;
+    let mapped = Asked { all: &asked, selection: &context.options.selection };
+    source::look(context, &mapped, run).await?;
     findings::refuse(&run.findings)
 }
 
@@ -173,18 +176,25 @@ fn missing(store: &dyn Reader, what: String, all: &[Collection]) -> Error {
 }
 
 /// What the target says of the collections that exist there, beside their records.
-async fn target_state(context: &Context<'_>, target: Option<&dyn Reader>, pairs: &mut [Pair]) -> Result<Finding, Halt> {
-    let (mut refused, mut notes) = (Vec::new(), Vec::new());
+async fn target_state(
+    context: &Context<'_>,
+    target: Option<&dyn Reader>,
+    asked: &Asked<'_>,
+    pairs: &mut [Pair],
+) -> Result<Finding, Halt> {
+    let (mut against, mut notes) = (Against::none(asked), Vec::new());
     for pair in pairs.iter_mut() {
         let (Some(reader), Some(collection)) = (target, &pair.target) else { continue };
         let told = context.until_stopped(reader.remarks(collection)).await?.map_err(Halt::Target)?.of_target();
         let named = |what: String| format!("{}: {what}", pair.target_words());
-        refused.extend(told.refusal.map(named));
+        if let Some(why) = told.refusal.map(named) {
+            against.add(&pair.source, why);
+        }
         // a listing that is short now may be whole at the end, when it counts
         notes.extend(told.notes.into_iter().chain(told.short).map(named));
         pair.target_damage = told.damage;
     }
-    Ok(findings::target_state(damage::of_target(pairs), &refused, &notes))
+    Ok(findings::target_state(damage::of_target(pairs), &against, &notes))
 }
 
 /// What reading all records that may be sent has shown.

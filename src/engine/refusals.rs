@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::model::Error;
-use crate::model::error::TOO_LARGE;
+use crate::model::error::{LIMITS, TOO_LARGE};
 
 /// Records on end that are refused alone, after which the next one is tried alone at once: what follows is refused, too, mostly,
 /// and halves that fail would double the requests.
@@ -34,6 +34,13 @@ impl Refused {
             Error::Rejected { store, attempt, status: TOO_LARGE, body } if self.bytes <= taken => format!(
                 "{store} refused {attempt} (status {TOO_LARGE}): {body}. It took larger ones, or as large: this is about what is in \
                  the record, and no limit"
+            ),
+            // it was sent alone: no smaller batch helps
+            Error::Rejected { store, attempt, status: TOO_LARGE, body } => format!(
+                "{store} refused {attempt} (status {TOO_LARGE}): {body}. It was sent alone, in a body of {} bytes: a smaller --batch-size \
+                 (spec.pacing.batchSize) does not help. If the server, or a proxy before it, has a limit below that, raise the limit \
+                 ({LIMITS}). If it has not, this is about what is in the record",
+                self.bytes
             ),
             error => error.to_string(),
         };
@@ -145,6 +152,14 @@ mod tests {
             let why = Refused { id: String::new(), bytes: 100, error }.why(taken);
             assert!(why.contains("its words") && why.contains(&format!("status {status}")), "{why}");
             let is = (why.contains("client_max_body_size"), why.contains("no limit"));
+            // it was sent alone: no smaller batch helps, and it may be the record
+            assert!(!why.contains("make batches smaller"), "{why}");
+            let both = [
+                "in a body of 100 bytes: a smaller --batch-size",
+                "does not help",
+                "this is about what is in the record",
+            ];
+            assert_eq!(both.iter().all(|words| why.contains(words)), limit, "{why}");
             assert_eq!(is, (limit, content), "{taken}, {status}: {why}");
         }
     }

@@ -37,10 +37,12 @@ pub(super) fn outcome(
     let (reason, message) = match ended {
         Err(halt) => (halt.reason(run.written), halt.to_string()),
         Ok(End::Planned) => (Reason::DryRunCompleted, planned(run, &counts)),
-        Ok(End::Counted) => counted(run, &counts, context.options.extras),
-        Ok(End::Proved(proofs)) => {
-            searched(run, context.options.search, proved(Task::Migration, run, &counts, proofs, context.options))
-        }
+        Ok(End::Counted) => counted(run, &counts, direction, context.options.extras),
+        Ok(End::Proved(proofs)) => searched(
+            run,
+            context.options.search,
+            proved((Task::Migration, direction), run, &counts, proofs, context.options),
+        ),
     };
     let names = format!("{} to {}", context.source.name(), target.name());
     let said = Said { reason, message: format!("{names}: {message}"), collections };
@@ -67,9 +69,11 @@ pub(super) fn verified_only(
     }
     let counts = total(&collections);
     let (reason, message) = match ended {
-        Ok(End::Proved(proofs)) => {
-            searched(run, context.options.search, proved(Task::Comparison, run, &counts, proofs, context.options))
-        }
+        Ok(End::Proved(proofs)) => searched(
+            run,
+            context.options.search,
+            proved((Task::Comparison, direction), run, &counts, proofs, context.options),
+        ),
         Ok(_) => (Reason::InternalError, "a comparison ended without a proof; please report this".to_owned()),
         Err(halt) => (halt.reason(false), halt.to_string()),
     };
@@ -194,7 +198,7 @@ fn beyond(run: &Run) -> String {
     held.map(|text| [". ", &text[..1].to_uppercase(), &text[1..]].concat()).collect()
 }
 
-fn counted(run: &Run, counts: &Counts, extras: Extras) -> (Reason, String) {
+fn counted(run: &Run, counts: &Counts, direction: Direction, extras: Extras) -> (Reason, String) {
     let (pairs, task) = (&run.pairs, Task::Migration);
     if let Some(problems) = task.problems(run) {
         return (Reason::VerificationFailed, problems + &held_too(run, extras));
@@ -217,7 +221,7 @@ fn counted(run: &Run, counts: &Counts, extras: Extras) -> (Reason, String) {
         return (Reason::Unavailable, message + &held_too(run, extras));
     }
     if counts.unreadable > 0 {
-        return (Reason::VerificationFailed, task.unreadable(counts.unreadable) + &held_too(run, extras));
+        return (Reason::VerificationFailed, task.unreadable(counts.unreadable, direction) + &held_too(run, extras));
     }
     if let Some(message) = forbidden(run, extras, "Contents were not compared, as verification Counts asks") {
         return (Reason::VerificationFailed, message);
@@ -231,7 +235,13 @@ fn counted(run: &Run, counts: &Counts, extras: Extras) -> (Reason, String) {
     (Reason::CountsVerified, message)
 }
 
-fn proved(task: Task, run: &Run, counts: &Counts, proofs: &[Compared], options: &Options) -> (Reason, String) {
+fn proved(
+    (task, direction): (Task, Direction),
+    run: &Run,
+    counts: &Counts,
+    proofs: &[Compared],
+    options: &Options,
+) -> (Reason, String) {
     if proofs.len() != run.pairs.len() || !counts.is_complete() {
         let message = format!("the counts do not add up ({counts:?}); please report this bug with this run's output");
         return (Reason::InternalError, message);
@@ -239,7 +249,7 @@ fn proved(task: Task, run: &Run, counts: &Counts, proofs: &[Compared], options: 
     let held = held_too(run, options.extras);
     if let Some(problems) = task.problems(run) {
         let differs = counts.different + counts.missing > 0;
-        let and = if differs { task.differing(run, counts) } else { task.rest(counts.unreadable) };
+        let and = if differs { task.differing(run, counts) } else { task.rest(counts.unreadable, direction) };
         return (Reason::VerificationFailed, format!("{problems}. {and}{held}"));
     }
     if counts.different + counts.missing > 0 {
@@ -249,7 +259,7 @@ fn proved(task: Task, run: &Run, counts: &Counts, proofs: &[Compared], options: 
         return (Reason::Unavailable, message + &held);
     }
     if counts.unreadable > 0 {
-        return (Reason::VerificationFailed, task.unreadable(counts.unreadable) + &held);
+        return (Reason::VerificationFailed, task.unreadable(counts.unreadable, direction) + &held);
     }
     if counts.changed > 0 {
         return (Reason::SourceChanging, task.changing(counts.changed) + &held);

@@ -167,6 +167,10 @@ pub enum Error {
 /// The status of a body that is too large.
 pub const TOO_LARGE: u16 = 413;
 
+/// Where the limit of a proxy is set.
+pub const LIMITS: &str =
+    "client_max_body_size of nginx, the annotation nginx.ingress.kubernetes.io/proxy-body-size of its ingress";
+
 /// What to do about a refusal, where its status tells.
 const fn advice(status: u16) -> &'static str {
     if status == TOO_LARGE {

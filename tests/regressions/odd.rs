@@ -10,8 +10,9 @@ use memory_migration_operator::store::files::LocalStore;
 use crate::support::chroma::{ChromaServer, Python, VERSIONS};
 use crate::support::command::TestCommand;
 use crate::support::migration::{DEFAULT, Migration, local, remote};
-use crate::support::stores::{Store, committed};
+use crate::support::stores::{Store, committed, oracle};
 
+use super::damage::IN_DEFAULT;
 use super::files::{everything, one, says};
 
 fn change(store: &Store, sql: &str) {
@@ -134,6 +135,32 @@ async fn a_row_that_is_no_text_hides_no_other() {
     }
 }
 
+/// A collection whose name is gone stopped all others: it was called "", and neither `--collection =NAME` nor a manifest, which the
+/// message told to paste, can ask for that.
+#[test]
+fn a_collection_without_a_name_is_moved_under_its_id() {
+    for (version, name) in [("0.4.24", "''"), ("0.6.3", "x'ff00'"), ("1.5.9", "x'ff00'"), ("1.5.9", "''")] {
+        let store = committed(version);
+        change(&store, &format!("update collections set name = {name} where id = ({IN_DEFAULT} 'synced_cosine')"));
+        let id = id_of(&store, name);
+        let into = Store::absent();
+        let target = ChromaServer::start("1.5.9", &into.path);
+        let report = Migration::new(&local(&store.path, DEFAULT), &remote(&target, DEFAULT)).ends(5);
+        report.says(&["has no name, so its id is taken for it"]);
+        let all = oracle(version).in_database(DEFAULT.0, DEFAULT.1);
+        for (was, now) in [("synced_cosine", id.as_str()), ("log_l2", "log_l2")] {
+            let records = all.collection(was).records.len();
+            assert_eq!(report.collection(now)["counts"]["verified"], records, "{version} {name}");
+        }
+    }
+}
+
+/// The id of the collection with this name, as SQL writes it.
+fn id_of(store: &Store, name: &str) -> String {
+    let tables = rusqlite::Connection::open(store.path.join("chroma.sqlite3")).unwrap();
+    tables.query_row(&format!("select id from collections where name = {name}"), [], |row| row.get(0)).unwrap()
+}
+
 /// A line break in a name broke the table of `inspect`, and an empty name could not be seen.
 #[test]
 fn a_name_that_breaks_lines_is_shown_in_one() {
@@ -148,7 +175,8 @@ fn a_name_that_breaks_lines_is_shown_in_one() {
     let lines: Vec<&str> = shown.stdout_text().lines().collect();
     let row = |start: &str| lines.iter().any(|line| line.trim_start().starts_with(start));
     assert!(row(r#""two\nlines\u{1b}" "#), "{lines:#?}");
-    assert!(row(r#""" "#), "{lines:#?}");
-    assert!(row(r#""": nothing of it can be read"#), "{lines:#?}");
+    let id = id_of(&store, "''");
+    assert!(row(&format!("{id} ")), "{lines:#?}");
+    assert!(row(&format!("{id}: nothing of it can be read")), "{lines:#?}");
     assert!(!shown.stdout_text().contains('\u{1b}'));
 }

@@ -236,3 +236,25 @@ async fn an_index_whose_records_are_in_no_table_tells_what_is_lost() {
         assert_eq!(one(&store.path, "two").await.remarks.damage, Vec::<String>::new(), "{version}");
     }
 }
+
+/// An entry of the log whose topic is damaged belongs to nobody: its record was listed nowhere, and the run was called Verified.
+#[tokio::test]
+async fn an_entry_of_the_log_without_a_topic_is_counted() {
+    for version in VERSIONS {
+        for topic in ["'persistent://default/default/'", "x'00'", "substr(topic, 1, length(topic) - 1)"] {
+            let store = Store::absent();
+            Python::run(version, "tests/stores/history.py", &[store.path(), "twins"]);
+            change(
+                &store,
+                &format!(
+                    "update embeddings_queue set topic = {topic} where seq_id = (select max(seq_id) from embeddings_queue)"
+                ),
+            );
+            // looked for in a store that nothing has open, as this process will have it
+            let shown = TestCommand::new().args(["inspect", "--records", store.path()]).run().code(5);
+            shown.stdout("no collection has the topic of 1 row of SQLite's table embeddings_queue");
+            let found = one(&store.path, "one").await;
+            says(&found.remarks.damage, &["no collection has the topic of 1 row"]);
+        }
+    }
+}

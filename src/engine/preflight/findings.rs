@@ -1,8 +1,8 @@
 //! What preflight tells: one finding a check, with a remedy where it failed. Pure.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
-use super::mapping::{self, Asked};
+use super::mapping::{self, Asked, Refused};
 use crate::chroma::{Capabilities, creation, rules};
 use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
@@ -66,11 +66,38 @@ pub(super) fn target_found(target: &dyn Target, capabilities: &Capabilities) -> 
     passed("target", format!("{} (written by Chroma {version}, {max_batch} records a call)", target.name()))
 }
 
+/// What a side says against collections, and what to paste so that all others are moved.
+pub(super) struct Against<'a> {
+    /// In sentences.
+    pub(super) told: Vec<String>,
+    pub(super) collections: Refused,
+    pub(super) asked: &'a Asked<'a>,
+}
+
+impl<'a> Against<'a> {
+    pub(super) fn none(asked: &'a Asked<'a>) -> Self {
+        Self { told: Vec::new(), collections: Refused::new(), asked }
+    }
+
+    pub(super) fn add(&mut self, source: &Collection, told: String) {
+        self.told.push(told);
+        self.collections.insert(place(source));
+    }
+
+    fn finding(&self, check: &'static str, change: &str) -> Option<Finding> {
+        let remedy = || mapping::or_others(change, self.asked, &self.collections);
+        (!self.told.is_empty()).then(|| failed(check, self.told.join("; "), &remedy()))
+    }
+}
+
+fn place(source: &Collection) -> (String, String) {
+    (source.database.clone(), source.name.clone())
+}
+
 /// What the source says of its collections beside their records.
-pub(super) fn source_state(refused: &[String], notes: &[String]) -> Finding {
-    if !refused.is_empty() {
-        let remedy = "leave them out: name the other collections (--collection, spec.collections)";
-        return failed("source-state", refused.join("; "), remedy);
+pub(super) fn source_state(against: &Against<'_>, notes: &[String]) -> Finding {
+    if let Some(finding) = against.finding("source-state", "leave these collections out") {
+        return finding;
     }
     let message = if notes.is_empty() { "nothing speaks against its collections".to_owned() } else { notes.join("; ") };
     passed("source-state", message)
@@ -78,15 +105,15 @@ pub(super) fn source_state(refused: &[String], notes: &[String]) -> Finding {
 
 /// What the target says of its collections beside their records. Chroma answers wrongly for a damaged store, or not at all,
 /// and hides what it writes there (measured on 1.5.9): nothing is written into one.
-pub(super) fn target_state(damage: Option<String>, refused: &[String], notes: &[String]) -> Finding {
+pub(super) fn target_state(damage: Option<String>, against: &Against<'_>, notes: &[String]) -> Finding {
     let check = "target-state";
     if let Some(damage) = damage {
         let remedy = "restore it from a backup, or migrate into a new store: see the guide on rescuing a store";
         return failed(check, format!("the target is damaged: {damage}"), remedy);
     }
-    if !refused.is_empty() {
-        let remedy = "leave them out, or choose other target names (--collection NAME=TARGET, targetName)";
-        return failed(check, refused.join("; "), remedy);
+    let change = "choose other target names for these collections (--collection NAME=TARGET, targetName)";
+    if let Some(finding) = against.finding(check, change) {
+        return finding;
     }
     let message = if notes.is_empty() { "nothing speaks against its collections".to_owned() } else { notes.join("; ") };
     passed(check, message)
@@ -100,7 +127,7 @@ pub(super) fn collections(
     capabilities: &Capabilities,
 ) -> Vec<Finding> {
     let settings = settings(selected, asked, there, capabilities);
-    vec![names(selected, asked, capabilities), compatible(selected, there), settings]
+    vec![names(selected, asked, capabilities), compatible(selected, asked, there), settings]
 }
 
 /// The databases that will be made in the target.
@@ -141,21 +168,22 @@ fn names(selected: &[Selected], asked: &Asked<'_>, capabilities: &Capabilities) 
     }
 }
 
-fn compatible(selected: &[Selected], there: &[Collection]) -> Finding {
-    let mut bad = Vec::new();
+fn compatible(selected: &[Selected], asked: &Asked<'_>, there: &[Collection]) -> Finding {
+    let mut against = Against::none(asked);
     let mut existing = 0;
     for one in selected {
         let Some(target) = there.iter().find(|c| one.is_target(c)) else { continue };
         existing += 1;
-        bad.extend(conflict_of(&one.source, target).map(|why| format!("{} {why}", one.target_words())));
+        if let Some(why) = conflict_of(&one.source, target) {
+            against.add(&one.source, format!("{} {why}", one.target_words()));
+        }
     }
-    if bad.is_empty() {
+    let change = "choose another target name, or delete the target's collection";
+    against.finding("compatible", change).unwrap_or_else(|| {
         let message =
             format!("{existing} target collections exist with the same dimension, distance and embedding function");
         passed("compatible", message)
-    } else {
-        failed("compatible", bad.join("; "), "choose another target name, or delete the target's collection")
-    }
+    })
 }
 
 /// What makes an existing collection unfit to hold the source's records.
@@ -181,8 +209,7 @@ fn conflict_of(source: &Collection, target: &Collection) -> Option<String> {
 }
 
 fn settings(selected: &[Selected], asked: &Asked<'_>, there: &[Collection], capabilities: &Capabilities) -> Finding {
-    let (mut bad, mut refused) = (Vec::new(), HashSet::new());
-    let mut notes = Vec::new();
+    let (mut against, mut notes) = (Against::none(asked), Vec::new());
     for one in selected {
         let (source, words) = (&one.source, one.target_words());
         if let Some(target) = there.iter().find(|c| one.is_target(c)) {
@@ -191,17 +218,13 @@ fn settings(selected: &[Selected], asked: &Asked<'_>, there: &[Collection], capa
             continue;
         }
         if let Some(why) = rules::collection_metadata_problem(&source.metadata, capabilities) {
-            bad.push(format!("{}: {why}", one.source_words()));
-            refused.insert(source.name.as_str());
+            against.add(source, format!("{}: {why}", one.source_words()));
         }
         let losses = creation::plan(source, &one.target_name, capabilities).losses;
         notes.extend(losses.into_iter().map(|loss| format!("{words}: {loss}")));
     }
-    if !bad.is_empty() {
-        let change = "change the metadata of these collections in the source";
-        let remedy = mapping::without(asked, &refused)
-            .map_or_else(|| change.to_owned(), |others| format!("{change}, or move all others: {others}"));
-        return failed("settings", bad.join("; "), &remedy);
+    if let Some(finding) = against.finding("settings", "change the metadata of these collections in the source") {
+        return finding;
     }
     let message = if notes.is_empty() {
         "metadata, configuration, distance and embedding function are kept".to_owned()
@@ -271,5 +294,39 @@ impl Problems {
         let remedy = "raise resources.limits.memory of the containers preflight and mover in spec.runner.podTemplate and set \
                       another spec.runId; outside a cluster raise the memory limit of this process";
         (self.count > 0).then(|| failed("memory", message, remedy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::select::Selection;
+    use crate::model::Distance;
+    use crate::store::memory::collection;
+
+    /// One collection that is refused stopped all others, and "name the other collections" left it to a person how.
+    #[test]
+    fn what_refuses_a_collection_comes_with_the_words_that_move_all_others() {
+        let selected = ["good", "bad", "other"].map(|name| {
+            let source = collection("source", name, Distance::L2, 2);
+            Selected { source, target_name: name.to_owned(), target_database: None }
+        });
+        let there = [collection("target", "bad", Distance::Cosine, 2), collection("target", "good", Distance::L2, 2)];
+        let selection = Selection::default();
+        let asked = Asked { all: &selected, selection: &selection };
+        let mut against = Against::none(&asked);
+        against.add(&selected[1].source, "\"bad\": it answers by cosine and says l2".to_owned());
+        for finding in
+            [source_state(&against, &[]), target_state(None, &against, &[]), compatible(&selected, &asked, &there)]
+        {
+            let remedy = finding.problem.unwrap_or_else(|| panic!("{} passed", finding.check)).remedy;
+            let words = "or move all others: --collection '*' --exclude bad, or in the manifest collections: [{";
+            assert!(remedy.contains(words), "{}: {remedy}", finding.check);
+            assert!(finding.message.contains("bad") && !finding.message.contains("other"), "{}", finding.message);
+        }
+        // of one collection alone nothing is left
+        let alone = Asked { all: &selected[1..2], selection: &selection };
+        let remedy = compatible(&selected[1..2], &alone, &there).problem.unwrap().remedy;
+        assert!(!remedy.contains("others"), "{remedy}");
     }
 }

@@ -31,12 +31,37 @@ pub(super) fn remedy(asked: &Asked<'_>, capabilities: &Capabilities) -> String {
     format!("choose other target names; these do, and the others keep theirs: {}", pasted(&entries))
 }
 
-/// What to paste so that all is moved but collections of these names; None where nothing would be left.
-pub(super) fn without(asked: &Asked<'_>, names: &HashSet<&str>) -> Option<String> {
+/// Collections that a run refuses, by database and name.
+pub(super) type Refused = HashSet<(String, String)>;
+
+/// What to do about refused collections: `change`, or what to paste so that all others are moved.
+pub(super) fn or_others(change: &str, asked: &Asked<'_>, refused: &Refused) -> String {
+    without(asked, refused)
+        .map_or_else(|| change.to_owned(), |others| format!("{change}, or move all others: {others}"))
+}
+
+/// What to paste so that all is moved but these collections; None where nothing would be left. Entries are for all databases alike: the
+/// text says so where a name is sound in another one.
+fn without(asked: &Asked<'_>, refused: &Refused) -> Option<String> {
+    let names: HashSet<&str> = refused.iter().map(|(_, name)| name.as_str()).collect();
     let is_left = |one: &&Selected| !names.contains(one.source.name.as_str());
     if !asked.all.iter().any(|one| is_left(&one)) {
         return None;
     }
+    let is_refused = |one: &Selected| refused.contains(&(one.source.database.clone(), one.source.name.clone()));
+    let twin = asked.all.iter().find(|one| !is_left(one) && !is_refused(one));
+    let also = twin.map(|one| {
+        format!(
+            ". This leaves out collections of the same name in other databases, too, as {}: move each by a run of its own",
+            one.source_words()
+        )
+    });
+    Some(all_but(asked, &names) + &also.unwrap_or_default())
+}
+
+/// What to paste so that collections of these names are left out.
+fn all_but(asked: &Asked<'_>, names: &HashSet<&str>) -> String {
+    let is_left = |one: &&Selected| !names.contains(one.source.name.as_str());
     let mut excluded: Vec<&str> = names.iter().copied().collect();
     excluded.sort_unstable();
     if excluded.iter().any(|name| name.contains('*')) {
@@ -44,14 +69,14 @@ pub(super) fn without(asked: &Asked<'_>, names: &HashSet<&str>) -> Option<String
         let mut known = HashSet::new();
         let left = asked.all.iter().filter(is_left).map(|one| (one.source.name.as_str(), one.target_name.as_str()));
         let left = left.filter(|names| known.insert(*names));
-        return Some(pasted(&left.map(|(source, target)| Written::named(source, target)).collect::<Vec<_>>()));
+        return pasted(&left.map(|(source, target)| Written::named(source, target)).collect::<Vec<_>>());
     }
     let mut entries = asked.selection.written();
     entries.retain(|entry| !names.contains(entry.source.as_str()));
     for entry in entries.iter_mut().filter(|entry| entry.is_pattern) {
         entry.exclude.extend(excluded.iter().map(|name| (*name).to_owned()));
     }
-    Some(pasted(&entries))
+    pasted(&entries)
 }
 
 fn pasted(entries: &[Written]) -> String {
@@ -218,7 +243,8 @@ mod tests {
         let selected = ["good", "it's", "user-1", "user-2"].map(collection);
         let of = |entries, names: &[&str]| {
             let selection = Selection::new(&[], entries).unwrap();
-            without(&Asked { all: &selected, selection: &selection }, &names.iter().copied().collect())
+            let refused = names.iter().map(|name| ("d".to_owned(), (*name).to_owned())).collect();
+            without(&Asked { all: &selected, selection: &selection }, &refused)
         };
         let glob = |pattern, exclude: &[&str]| {
             let exclude: Vec<String> = exclude.iter().map(|pattern| (*pattern).to_owned()).collect();
@@ -247,6 +273,28 @@ mod tests {
             assert!(text.contains(expected), "{expected} is not in {text}");
         }
         assert_eq!(of(vec![], &["good", "it's", "user-1", "user-2"]), None);
+    }
+
+    #[test]
+    fn a_sound_collection_of_a_refused_name_in_another_database_is_told() {
+        let in_database = |name: &str, database: &str| {
+            let mut one = collection(name);
+            one.source.database = database.into();
+            one.target_database = Some(database.into());
+            one
+        };
+        let all = [in_database("notes", "a"), in_database("notes", "b"), in_database("other", "b")];
+        let selection = Selection::default();
+        let asked = Asked { all: &all, selection: &selection };
+        let refused = |all: &[&str]| -> Refused { all.iter().map(|d| ((*d).to_owned(), "notes".to_owned())).collect() };
+        let text = without(&asked, &refused(&["a"])).unwrap();
+        assert!(
+            text.contains("--exclude notes") && text.contains("too, as \"notes\" of database \"b\": move"),
+            "{text}"
+        );
+        let text = or_others("change it", &asked, &refused(&["a", "b"]));
+        assert!(text.starts_with("change it, or move all others: --collection '*' --exclude notes"), "{text}");
+        assert!(!text.contains("too, as"), "{text}");
     }
 
     #[test]

@@ -7,10 +7,11 @@ use crate::engine::select::Selected;
 use crate::engine::{Context, Pair, Run, Warning, damage};
 use crate::report::{Listed, ListedCollection};
 
-use super::findings;
+use super::findings::{self, Against};
+use super::mapping::Asked;
 
 /// Looks at the source before any record is read: refuses what is empty or replaced, and names what is damaged.
-pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
+pub(super) async fn look(context: &Context<'_>, asked: &Asked<'_>, run: &mut Run) -> Result<(), Halt> {
     let now = listed(run);
     if !context.options.allow_empty {
         none_left(run)?;
@@ -24,7 +25,7 @@ pub(in crate::engine) async fn look(context: &Context<'_>, run: &mut Run) -> Res
         empty(context, run).await?;
     }
     run.tracker.listed(now);
-    remarks(context, run).await
+    remarks(context, asked, run).await
 }
 
 /// The collections of which something can be read. The others are named, and speak against the verdict.
@@ -145,13 +146,15 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
 }
 
 /// What the source says of its collections beside their records.
-async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
-    let (mut refused, mut notes, mut short) = (Vec::new(), Vec::new(), Vec::new());
+async fn remarks(context: &Context<'_>, asked: &Asked<'_>, run: &mut Run) -> Result<(), Halt> {
+    let (mut against, mut notes, mut short) = (Against::none(asked), Vec::new(), Vec::new());
     for pair in &mut run.pairs {
         let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?.of_source();
         pair.lacks(told.counted);
         let named = |what: String| format!("{}: {what}", pair.source_words());
-        refused.extend(told.refusal.map(named));
+        if let Some(why) = told.refusal.map(named) {
+            against.add(&pair.source, why);
+        }
         notes.extend(told.notes.into_iter().map(named));
         short.extend(told.short.map(named));
         pair.source_damage = told.damage;
@@ -170,7 +173,7 @@ async fn remarks(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
             remedy: "what can be read is copied, and the run is not called Verified: see the guide on rescuing a store",
         });
     }
-    run.findings.push(findings::source_state(&refused, &notes));
+    run.findings.push(findings::source_state(&against, &notes));
     Ok(())
 }
 

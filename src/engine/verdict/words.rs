@@ -5,7 +5,7 @@ use crate::engine::ledger::Plan;
 use crate::engine::preflight::LEFT_OUT;
 use crate::engine::sendable::REFUSED;
 use crate::engine::{Extras, Run, damage};
-use crate::report::Counts;
+use crate::report::{Counts, Direction};
 
 /// What a run was asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,19 +89,26 @@ impl Task {
     }
 
     /// What became of the records where the store as a whole is what does not add up.
-    pub(super) fn rest(self, unreadable: u64) -> String {
+    pub(super) fn rest(self, unreadable: u64, direction: Direction) -> String {
         match (unreadable, self) {
             (0, Self::Migration) => "All records that can be read were copied and compared".to_owned(),
             (0, Self::Comparison) => "All records that can be read were compared".to_owned(),
-            _ => self.unreadable(unreadable),
+            _ => self.unreadable(unreadable, direction),
         }
     }
 
     /// What cannot be read, and what to do.
-    pub(super) fn unreadable(self, records: u64) -> String {
+    pub(super) fn unreadable(self, records: u64, direction: Direction) -> String {
+        // files often have what their server fails on
+        let files = match direction {
+            Direction::RemoteToLocal | Direction::RemoteToRemote => {
+                "read the server's files instead if you can (source.local, --source-type local), "
+            }
+            Direction::LocalToLocal | Direction::LocalToRemote => "",
+        };
         format!(
-            "{records} records of the source cannot be read. {}. This run's output lists them: restore them from a backup, or \
-             leave them behind on purpose",
+            "{records} records of the source cannot be read. {}. This run's output lists them: {files}restore them from a \
+             backup, or leave them behind on purpose",
             self.did()
         )
     }

@@ -12,6 +12,7 @@ pub mod lengths;
 pub mod listing;
 mod python;
 pub mod schema;
+pub mod spans;
 mod strays;
 pub mod tables;
 pub mod unlogged;

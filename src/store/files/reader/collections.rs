@@ -17,7 +17,7 @@ use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
 use crate::store::files::index::{Shape, Vectors};
 use crate::store::files::sqlite::around::Around;
-use crate::store::files::sqlite::catalog::{Catalog, CollectionRow, KnownSegments, OwnMetadata};
+use crate::store::files::sqlite::catalog::{Catalog, CollectionRow, KnownRows, OwnMetadata};
 use crate::store::files::sqlite::connection::failure;
 use crate::store::files::sqlite::lengths;
 use crate::store::files::sqlite::schema::{Client, Columns};
@@ -199,7 +199,7 @@ fn sized(
 /// A collection by its row. What is wrong with the row is a matter of this collection alone: it is named, and the others
 /// are read.
 fn of_row(
-    (catalog, known): (Catalog<'_>, &KnownSegments),
+    (catalog, known): (Catalog<'_>, &KnownRows),
     file: &Path,
     columns: Columns,
     row: CollectionRow,

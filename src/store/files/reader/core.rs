@@ -19,7 +19,7 @@ use crate::chroma::settings::{self, Parameter};
 use crate::model::{Collection, Distance, Error, Fetched, Result};
 use crate::scratch::SortedIds;
 use crate::store::files::index::Shape;
-use crate::store::files::sqlite::catalog::{Catalog, KnownSegments};
+use crate::store::files::sqlite::catalog::{Catalog, KnownRows};
 use crate::store::files::sqlite::connection::{self, Opened, failure};
 use crate::store::files::sqlite::schema::{self, Columns, Layout};
 use crate::store::files::sqlite::tables;
@@ -40,7 +40,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Core {
     pub(super) path: PathBuf,
     pub(super) file: PathBuf,
-    opened: Option<(Opened, Columns, Layout, KnownSegments)>,
+    opened: Option<(Opened, Columns, Layout, KnownRows)>,
     pub(super) shared: Arc<Shared>,
     states: HashMap<String, State>,
     /// How long the current call has waited for indexes.
@@ -142,7 +142,7 @@ impl Core {
             .and_then(|()| schema::columns(&found, schema::client(&layout, whole, &found)))
             .map_err(|why| unborn(unknown(why)))?;
         self.shared.is_copy.store(opened.is_copy(), Ordering::Relaxed);
-        self.opened = Some((opened, columns, layout, KnownSegments::default()));
+        self.opened = Some((opened, columns, layout, KnownRows::default()));
         Ok(())
     }
 
@@ -155,10 +155,7 @@ impl Core {
     }
 
     /// As `read`, with what this connection knows of segments.
-    pub(super) fn look<T>(
-        &mut self,
-        work: impl FnOnce(&Connection, Columns, &KnownSegments) -> Attempt<T>,
-    ) -> Attempt<T> {
+    pub(super) fn look<T>(&mut self, work: impl FnOnce(&Connection, Columns, &KnownRows) -> Attempt<T>) -> Attempt<T> {
         self.open()?;
         let Some((opened, columns, _, known)) = &self.opened else { return Err(self.gone("the database").into()) };
         let transaction = opened.connection.unchecked_transaction().map_err(|e| failure(&self.file, &e))?;
@@ -182,7 +179,7 @@ impl Core {
             if segments != state.segments {
                 return Err(moved(&state.folder));
             }
-            foreign::refresh(db, &file, collection, &mut state, &shared)?;
+            foreign::refresh((db, known), &file, collection, &mut state, &shared)?;
             work(db, &file, columns, &mut state)
         });
         let checked = state.check();

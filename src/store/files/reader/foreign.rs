@@ -14,6 +14,7 @@ use crate::store::files::index::hnsw::Doubt;
 use crate::store::files::index::{Index, IndexRow, Vectors};
 use crate::store::files::log::queue::{self, Operation};
 use crate::store::files::log::replay::{Effect, VectorAt};
+use crate::store::files::sqlite::catalog::KnownRows;
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
 use crate::store::files::sqlite::tables::{self, By};
 use crate::store::files::sqlite::{check, foreign, unlogged};
@@ -31,19 +32,19 @@ const FEW: usize = 16;
 /// # Errors
 /// `SQLite`'s, those of the scratch space and of the index's files.
 pub fn refresh(
-    db: &Connection,
+    (db, known): (&Connection, &KnownRows),
     file: &Path,
     collection: &Collection,
     state: &mut State,
     shared: &Shared,
 ) -> Attempt<()> {
-    let known = shared.audit(&collection.id).judged.filter(|judged| judged.of == state.stamps);
-    if let Some(what) = known.as_ref().and_then(|judged| judged.foreign.clone()) {
+    let judged = shared.audit(&collection.id).judged.filter(|judged| judged.of == state.stamps);
+    if let Some(what) = judged.as_ref().and_then(|judged| judged.foreign.clone()) {
         state.condemn(what, &shared.indexes);
     }
-    state.refresh(shared.catalog(db), file, &collection.id, &shared.indexes)?;
+    state.refresh((shared.catalog(db), known), file, &collection.id, &shared.indexes)?;
     // an old index was judged when it was loaded
-    if known.is_some() || state.is_old() {
+    if judged.is_some() || state.is_old() {
         return Ok(());
     }
     let Vectors::Index(index) = &*state.vectors else { return Ok(()) };
@@ -66,7 +67,7 @@ pub fn refresh(
     shared.amend(&collection.id, |audit| audit.judged = Some(judged));
     if let Some(what) = foreign {
         state.condemn(what, &shared.indexes);
-        state.refresh(shared.catalog(db), file, &collection.id, &shared.indexes)?;
+        state.refresh((shared.catalog(db), known), file, &collection.id, &shared.indexes)?;
     }
     Ok(())
 }

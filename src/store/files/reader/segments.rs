@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::model::Error;
-use crate::store::files::sqlite::catalog::{Catalog, KnownSegments};
+use crate::store::files::sqlite::catalog::{Catalog, KnownRows};
 use crate::store::files::sqlite::connection::failure;
 use crate::store::files::sqlite::tables;
 use crate::store::files::system::{Attempt, Failure};
@@ -31,7 +31,7 @@ impl Segments {
     /// `SQLite`'s.
     pub fn find(
         catalog: Catalog<'_>,
-        known: &KnownSegments,
+        known: &KnownRows,
         database: &Path,
         collection: &str,
     ) -> Attempt<Result<Self, String>> {
@@ -65,7 +65,7 @@ impl Segments {
     /// [`Error::NotFound`] for a collection that is gone; [`Error::Damaged`] for one without segments.
     pub fn of(
         catalog: Catalog<'_>,
-        known: &KnownSegments,
+        known: &KnownRows,
         database: &Path,
         (collection, name): (&str, &str),
     ) -> Attempt<Self> {

@@ -15,7 +15,7 @@ use crate::store::files::index::stamps::Stamps;
 use crate::store::files::index::{Shape, Vectors, Wrong};
 use crate::store::files::log::overlay::{Base, Log, Overlay};
 use crate::store::files::log::replay::{Known, Watermarks};
-use crate::store::files::sqlite::catalog::Catalog;
+use crate::store::files::sqlite::catalog::{Catalog, KnownRows};
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
 use crate::store::files::sqlite::{tables, unlogged};
 use crate::store::files::system::{Attempt, Failure};
@@ -117,7 +117,7 @@ impl State {
     /// `SQLite`'s, and those of the scratch space.
     pub fn refresh(
         &mut self,
-        catalog: Catalog<'_>,
+        (catalog, known): (Catalog<'_>, &KnownRows),
         database: &Path,
         collection: &str,
         indexes: &Indexes,
@@ -142,7 +142,7 @@ impl State {
             let walk = |base: &Base| {
                 // a log that is purged may have lost what came after the base
                 let base = if self.is_explained { base } else { &whole };
-                self.walk(catalog, collection, now, base).map_err(|stop| stop.failure(database))
+                self.walk((catalog, known), collection, now, base).map_err(|stop| stop.failure(database))
             };
             self.overlay = indexes.overlay(&self.folder, beside, walk)?;
             self.sequence = Some(now);
@@ -158,14 +158,15 @@ impl State {
     /// Walks through the log: each entry is held against its record's row and the index, whatever the watermarks say.
     fn walk(
         &self,
-        catalog: Catalog<'_>,
+        (catalog, known): (Catalog<'_>, &KnownRows),
         collection: &str,
         now: Sequence,
         base: &Base,
     ) -> Result<(Overlay, Option<Base>), Stop> {
         let Catalog { db, pages } = catalog;
         let (mut log, mut damage) = (Log::default(), Vec::new());
-        let lost = tables::entries(db, collection, base.settled, |entry| match entry {
+        let spans = known.spans.of(db, collection, base.settled)?;
+        let lost = tables::entries(db, collection, base.settled, &spans, |entry| match entry {
             Ok(entry) => log.push(&entry).map_err(Stop::Scratch),
             Err(what) => {
                 damage.push(what);

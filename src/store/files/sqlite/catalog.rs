@@ -9,6 +9,7 @@ use rusqlite::{Connection, Error, Result, Row, params};
 
 use super::around::{Around, Pages, Query};
 use super::schema::{Columns, Layout, Migration};
+use super::spans::KnownSpans;
 use super::tables;
 use super::values::{Keyed, keyed, seq_id, shown, what};
 use crate::model::distance::SPACE;
@@ -47,10 +48,15 @@ pub struct CollectionRow {
     pub wrong: Vec<String>,
 }
 
-/// The segments of all collections, as one connection saw them last, with `SQLite`'s number of that state of the database. Their
-/// table has no index on collections: with thousands of these, each look would walk through thousands of rows.
+/// What one connection knows of all collections: their segments, as it saw them last, with `SQLite`'s number of that state of the
+/// database, and where their entries are in the log. No index leads to either from a collection: with thousands of these, each look
+/// would walk through the rows of all.
 #[derive(Debug, Default)]
-pub struct KnownSegments(RefCell<Option<(i64, Segments)>>);
+pub struct KnownRows {
+    segments: RefCell<Option<(i64, Segments)>>,
+    /// Of the log.
+    pub spans: KnownSpans,
+}
 
 /// Id and scope of segments, by collection.
 type Segments = HashMap<String, Vec<(String, String)>>;
@@ -168,7 +174,12 @@ impl Catalog<'_> {
                 _ => text(column, what).map(Some),
             };
             let (configuration, schema) = (optional(5, "a config_json_str")?, optional(6, "a schema_str")?);
-            let (id, name) = (text(1, "an id")?, text(2, "a name")?);
+            let (id, mut name) = (text(1, "an id")?, text(2, "a name")?);
+            if name.is_empty() {
+                // nobody can ask for a collection without a name, and no target takes it
+                name.clone_from(&id);
+                wrong.push("has no name, so its id is taken for it".to_owned());
+            }
             if is_lost {
                 self.pages.stray(&tenant, &database, &name);
             }
@@ -215,9 +226,9 @@ impl Catalog<'_> {
     ///
     /// # Errors
     /// `SQLite`'s.
-    pub fn segments(&self, known: &KnownSegments, collection: &str) -> Result<Vec<(String, String)>> {
+    pub fn segments(&self, known: &KnownRows, collection: &str) -> Result<Vec<(String, String)>> {
         let version: i64 = self.db.pragma_query_value(None, "data_version", |row| row.get(0))?;
-        let mut known = known.0.borrow_mut();
+        let mut known = known.segments.borrow_mut();
         let all = match known.take_if(|(at, _)| *at == version) {
             Some((_, all)) => all,
             None => self.all_segments()?,
@@ -331,7 +342,7 @@ mod tests {
         writer.execute_batch("CREATE TABLE segments (id TEXT PRIMARY KEY, scope TEXT, collection TEXT)").unwrap();
         insert("a1", "a");
         insert("b1", "b");
-        let (db, pages, known) = (Connection::open(&file).unwrap(), Pages::default(), KnownSegments::default());
+        let (db, pages, known) = (Connection::open(&file).unwrap(), Pages::default(), KnownRows::default());
         let of = |collection: &str| {
             let transaction = db.unchecked_transaction().unwrap();
             let found = Catalog { db: &transaction, pages: &pages }.segments(&known, collection).unwrap();

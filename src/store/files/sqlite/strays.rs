@@ -1,4 +1,4 @@
-//! Rows that lead nowhere: records of no segment, and values of no record. For a store that nothing has open.
+//! Rows that lead nowhere: records of no segment, values of no record, and entries of the log of no collection. For a store that nothing has open.
 //! Works inside the caller's transaction.
 //!
 //! What Chroma leaves behind is none of them (measured on 0.4.24, 0.5.23, 0.6.3, 1.0.20 and 1.5.9): a collection that 0.5 and 0.6
@@ -18,7 +18,7 @@ use super::tables::has;
 /// # Errors
 /// `SQLite`'s, for another reason than damage.
 pub(super) fn told(db: &Connection) -> Result<Vec<String>> {
-    let found = [records(db), values(db)]
+    let found = [records(db), values(db), entries(db)]
         .into_iter()
         .map(|look| look.or_else(|e| if is_corrupt(&e) { Ok(None) } else { Err(e) }));
     Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
@@ -79,4 +79,23 @@ fn values(db: &Connection) -> Result<Option<String>> {
         let rows = rows(count);
         format!("no record has the number of {rows} of SQLite's table embedding_metadata: some record lacks a value")
     }))
+}
+
+/// Entries of the log whose topic does not end in a UUID, so that they are of no collection that there ever was: Chroma leaves those
+/// of a deleted one, whose topic does.
+fn entries(db: &Connection) -> Result<Option<String>> {
+    if !has(db, "embeddings_queue")? {
+        return Ok(None);
+    }
+    let uuid = [8, 4, 4, 4, 12].map(|digits| "[0-9a-f]".repeat(digits)).join("-");
+    let sql = "SELECT count(*), min(seq_id) FROM embeddings_queue WHERE topic IS NULL OR typeof(topic) <> 'text' OR topic NOT GLOB ?1";
+    let (count, first): (i64, Option<i64>) =
+        db.query_row(sql, [format!("*/{uuid}")], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some(first) = first else { return Ok(None) };
+    let id: Value = db.query_row("SELECT id FROM embeddings_queue WHERE seq_id = ?1", [first], |row| row.get(0))?;
+    let (rows, id) = (rows(count), text(id).unwrap_or_default());
+    Ok(Some(format!(
+        "no collection has the topic of {rows} of SQLite's table embeddings_queue (the first is of {id:?}): what only that says of \
+         a record is lost"
+    )))
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Result, Row, params, params_from_iter};
 
 use super::around::{Around, Pages, Query};
 use super::connection::is_corrupt;
+use super::spans::Span;
 use super::values::{seq_id, text};
 use crate::store::files::log::queue::{LogEntry, Operation};
 
@@ -47,8 +48,8 @@ pub fn last_entry(db: &Connection, pages: &Pages) -> Result<i64> {
     }
 }
 
-/// Calls `each` with every entry of the collection's log after `after`, in no particular order where a page of it cannot
-/// be read: then it is walked from both ends, and the answer says up to where. A topic ends in the collection's id.
+/// Calls `each` with every entry of the collection's log after `after`, which are in `spans`. In no particular order where a page
+/// cannot be read: then the log is walked from both ends, and the answer says up to where. A topic ends in the collection's id.
 ///
 /// # Errors
 /// `SQLite`'s, and those of `each`. An unknown operation's code is handed to `each` as an error.
@@ -56,17 +57,18 @@ pub fn entries<E: From<rusqlite::Error>>(
     db: &Connection,
     collection: &str,
     after: i64,
+    spans: &[Span],
     mut each: impl FnMut(std::result::Result<LogEntry, String>) -> std::result::Result<(), E>,
 ) -> std::result::Result<Option<String>, E> {
     let topic = format!("/{collection}");
-    let mut walk = |order: &str, after: i64| -> std::result::Result<(i64, Option<rusqlite::Error>), E> {
+    let mut walk = |order: &str, after: i64, until: i64| -> std::result::Result<(i64, Option<rusqlite::Error>), E> {
         let mut last = after;
         let sql = format!(
             "SELECT seq_id, operation, id, vector IS NOT NULL FROM embeddings_queue \
-             WHERE seq_id > ?1 AND substr(topic, -length(?2)) = ?2 ORDER BY seq_id {order}"
+             WHERE seq_id > ?1 AND seq_id <= ?3 AND substr(topic, -length(?2)) = ?2 ORDER BY seq_id {order}"
         );
         let mut statement = db.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![after, topic])?;
+        let mut rows = statement.query(params![after, topic, until])?;
         loop {
             match rows.next() {
                 Ok(Some(row)) => {
@@ -79,9 +81,16 @@ pub fn entries<E: From<rusqlite::Error>>(
             }
         }
     };
-    let (first, Some(error)) = walk("ASC", after)? else { return Ok(None) };
-    let (last, _) = walk("DESC", first)?;
-    Ok(Some(format!("between the entries {first} and {last} of embeddings_queue a page cannot be read ({error})")))
+    for span in spans.iter().filter(|span| *span.end() > after) {
+        let before = after.max(span.start().saturating_sub(1));
+        if let (first, Some(error)) = walk("ASC", before, *span.end())? {
+            let (last, _) = walk("DESC", first, i64::MAX)?;
+            let what =
+                format!("between the entries {first} and {last} of embeddings_queue a page cannot be read ({error})");
+            return Ok(Some(what));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether no Chroma ever removed entries from the log: 0.4 never does, and newer ones not where their settings say so
