@@ -103,7 +103,8 @@ impl Elsewhere {
 
 fn problem(path: &Path) -> Result<Option<String>> {
     match Place::of(path)? {
-        Some(place) => place.problem(),
+        // the claim may be mounted read-only here, and not where it is filled
+        Some(place) => place.occupied(),
         None => Ok(Some("the target is the root of the file system".to_owned())),
     }
 }

@@ -99,7 +99,7 @@ fn wrong(database: &Path, problem: &str) -> Error {
     Error::Misfilled {
         store: database.display().to_string(),
         why: format!("what was written into it does not add up: {problem}"),
-        remedy: "the target is as it was; use --fill engine, and report this bug".to_owned(),
+        remedy: "the target is as it was; use --fill engine (fill: Engine), and report this bug".to_owned(),
     }
 }
 
@@ -248,7 +248,7 @@ pub(super) fn refuse_in_the_way(path: &Path) -> Result<()> {
             "{} is no file, and has the name of the mark that stands beside a store while it is filled",
             there.display()
         ),
-        remedy: "move it away, or use --fill engine".to_owned(),
+        remedy: "move it away, or use --fill engine (fill: Engine)".to_owned(),
     })
 }
 

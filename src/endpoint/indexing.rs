@@ -57,6 +57,6 @@ fn nothing(collection: &Collection) -> Error {
     Error::Misfilled {
         store: format!("the Chroma server of collection {:?}", collection.name),
         why: "a search finds none of the records that were written into its files".to_owned(),
-        remedy: "remove the target's folder and use --fill engine".to_owned(),
+        remedy: "remove the target's folder and use --fill engine (fill: Engine)".to_owned(),
     }
 }

@@ -231,8 +231,8 @@ pub(super) fn blame(pairs: &mut [Pair]) {
             (conflicts, "records are in the files that were filled otherwise than this run has written them"),
         ];
         let wrong = wrong.into_iter().filter(|(count, _)| *count > 0);
-        pair.problems.extend(
-            wrong.map(|(count, what)| format!("{count} {what}; remove the target's folder and use --fill engine")),
-        );
+        pair.problems.extend(wrong.map(|(count, what)| {
+            format!("{count} {what}; remove the target's folder and use --fill engine (fill: Engine)")
+        }));
     }
 }

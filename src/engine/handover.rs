@@ -129,7 +129,7 @@ impl Word {
         };
         Ok(Some(match serde_json::from_slice(&text)? {
             Self::Filled(filled) => Self::Filled(Filled { folder: folder.to_owned(), ..filled }),
-            not => not,
+            not @ Self::Not(_) => not,
         }))
     }
 }

@@ -67,9 +67,17 @@ impl Place {
     /// # Errors
     /// When the system refuses to say.
     pub fn problem(&self) -> Result<Option<String>> {
+        Ok(self.occupied()?.or_else(|| self.no_neighbour()))
+    }
+
+    /// As [`Place::problem`], for a process that only reads here: whether another one may write is left aside.
+    ///
+    /// # Errors
+    /// When the system refuses to say.
+    pub fn occupied(&self) -> Result<Option<String>> {
         let entries = match fs::read_dir(&self.target) {
             Ok(mut entries) => entries.next().is_some(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(self.no_neighbour()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io_error("look at", &self.target, e)),
         };
         // also one that is not empty: another path helps, and nothing else does
@@ -83,7 +91,7 @@ impl Place {
             };
             return Ok(Some(format!("the target's folder {what}")));
         }
-        Ok(self.no_neighbour())
+        Ok(None)
     }
 
     /// Why no folder can be made beside it.

@@ -64,7 +64,7 @@ impl<'a> Pod<'a> {
     }
 
     fn preflight(&self) -> Output {
-        self.container().args(["--preflight-only"]).run()
+        self.container().args(["--preflight-only", "--report", &self.file("report.json")]).run()
     }
 
     /// With the server that lays the store out, which stays until the pod ends.
@@ -144,6 +144,7 @@ fn a_pod_fills_a_claim_and_its_mover_proves_it() {
         let records = by_engine.count("source");
         let pod = Pod::new(version, &source, &target);
         pod.preflight().code(0);
+        assert!(said(&pod.report()).starts_with("this program writes the records into the files"), "{}", pod.report());
         assert!(!target.path.exists());
         let (_layout, filled) = pod.fill(None);
         filled.code(0).stdout(&format!("{records} records are in the files of the new store"));
