@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
-use memory_migration_operator::api::{Fill, VerificationMode, parse_manifest};
+use memory_migration_operator::api::{Fill, MemoryMigration, Mode, VerificationMode, parse_manifest};
 use memory_migration_operator::controller::build::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, job};
 use memory_migration_operator::controller::observe::world::{Ids, LogFact, UserFact};
 use memory_migration_operator::controller::{Platform, Settings};
@@ -126,14 +126,15 @@ fn a_fill_adds_two_containers_and_changes_no_other() {
 
 #[test]
 fn a_pod_fills_only_where_a_fill_is_possible_and_something_is_written() {
-    let edits: [(&str, fn(&mut memory_migration_operator::api::MemoryMigration), &[&str]); 4] = [
+    type Row = (&'static str, fn(&mut MemoryMigration), &'static [&'static str]);
+    let edits: [Row; 4] = [
         (
             "the claim's root",
             |m| m.spec.target.local.as_mut().unwrap().path = "./".into(),
             &["preflight", "chroma", "mover"],
         ),
         ("a dry run", |m| m.spec.dry_run = true, &["mover"]),
-        ("a comparison", |m| m.spec.mode = memory_migration_operator::api::Mode::Verify, &["mover"]),
+        ("a comparison", |m| m.spec.mode = Mode::Verify, &["mover"]),
         ("counts alone", |m| m.spec.verification.mode = VerificationMode::Counts, &["preflight", "chroma", "mover"]),
     ];
     for (what, edit, expected) in edits {
