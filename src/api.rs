@@ -25,7 +25,7 @@ pub mod validity;
 
 pub use access::{Auth, Authority, BasicAuth, ClientCertificate, FromSecret, HeaderAuth, KeyRef, Tls};
 pub use crd::{crd, crd_yaml, schedule_crd};
-pub use endpoint::{LocalSource, LocalTarget, Remote, ServiceRef, Source, Target};
+pub use endpoint::{Fill, LocalSource, LocalTarget, Remote, ServiceRef, Source, Target};
 pub use evidence::{ReportOptions, ReportStatus};
 pub use manifest::{ManifestError, parse_manifest, parse_pod_template, parse_schedule};
 pub use pacing::{Pacing, PacingMode};

@@ -43,7 +43,7 @@ enum Command {
     /// Print every CustomResourceDefinition.
     Crd,
     /// Carry out one MemoryMigration manifest without a cluster.
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Compare two stores record by record; writes nothing.
     Verify(verify::Args),
     /// Remove generations of a schedule that are kept no longer.
@@ -90,7 +90,7 @@ async fn dispatch(command: Command) -> Exit {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Controller(args) => controller::run(*args).await,
         Command::Crd => crd::run(),
-        Command::Run(args) => Box::pin(run::run(args)).await,
+        Command::Run(args) => Box::pin(run::run(*args)).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Prune(args) => prune::run(&args),
         Command::Inspect(args) => inspect::run(args).await,

@@ -1,13 +1,18 @@
 //! From a description of two ends to open stores and the engine: the only place that picks an implementation.
 
+mod beside;
 pub mod child;
 #[cfg(feature = "faults")]
 mod faulty;
+mod filled;
 mod filling;
+mod filling_target;
 mod indexing;
+mod layout;
 mod limit;
 mod local_target;
 mod own_writer;
+mod pod;
 mod relation;
 mod room;
 pub mod serving;
@@ -22,20 +27,19 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use crate::chroma::Capabilities;
 use crate::engine::progress::Tracker;
 use crate::engine::select::NoDatabase;
-use crate::engine::{self, Fill, Halt, Options, Outcome, Relation, Selection};
+use crate::engine::{self, Fill, Halt, Handover, Options, Outcome, Relation, Selection};
 use crate::model::{Error, Glob, Result};
 use crate::report::Direction;
 use crate::store::files::LocalStore;
 use crate::store::files::sqlite::birth;
 use crate::store::http::{self, HttpStore, HttpWriter, ServerConfig};
 use crate::store::{Finding, Load, Problem, Reader, Target, Writer};
+pub use beside::{LayoutServer, Pod};
 use local_target::LocalTarget;
-use sidecar_target::SidecarTarget;
 
 /// A Chroma store's folder.
 #[derive(Clone, Debug)]
@@ -197,12 +201,16 @@ pub enum LocalWriter {
     /// This program, started for the length of the migration; None is `chroma` on PATH.
     Program(Option<PathBuf>),
     /// A server beside us in the pod, whose life is not ours.
-    Sidecar {
-        /// Where it answers; None while it does not run yet, which is enough for preflight.
-        url: Option<Url>,
-        /// Its image, whose tag tells which layout it writes.
-        image: Option<String>,
-    },
+    Sidecar(Box<Pod>),
+}
+
+impl LocalWriter {
+    fn source_claim(&self) -> &str {
+        match self {
+            Self::Sidecar(pod) => pod.source_claim.as_deref().unwrap_or_default(),
+            Self::Program(_) => "",
+        }
+    }
 }
 
 /// Opens both ends and migrates. Whatever happens is in the outcome.
@@ -222,15 +230,18 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
         let scope = Scope::of_target(&options.selection, &databases);
         let fill = (options.fill == Fill::Files).then(|| {
             // which records come from where: what an earlier attempt filled is thrown away only by the same migration
-            fill_id(&format!("{from:?} {:?} {databases:?}", options.selection))
+            let claim = writer.source_claim();
+            fill_id(&format!("{claim}{from:?} {:?} {databases:?}", options.selection))
         });
-        Ok((source, open_target(target, writer, scope, fill).await.map_err(Halt::Target)?, databases))
+        let (target, handover) = open_target(target, writer, scope, fill).await.map_err(Halt::Target)?;
+        Ok((source, target, handover, databases))
     };
     match opened.await {
-        Ok((source, target, databases)) => {
+        Ok((source, target, handover, databases)) => {
             #[cfg(feature = "faults")]
             let (source, target) = (faulty::source(source), faulty::target(target));
             options.databases = databases;
+            options.handover = handover;
             let work =
                 |stop| async move { engine::migrate(&*source, &*target, direction, &options, tracker, &stop).await };
             room::watched(written, stop, work).await
@@ -279,16 +290,17 @@ async fn open_target(
     writer: LocalWriter,
     scope: Scope,
     fill: Option<String>,
-) -> Result<Box<dyn Target>> {
-    Ok(match target {
-        Endpoint::Remote(server) => {
+) -> Result<(Box<dyn Target>, Option<Handover>)> {
+    let target: Box<dyn Target> = match (target, writer) {
+        (Endpoint::Remote(server), _) => {
             Box::new(RemoteTarget(scope.of_server(http::open(*server).await?)?.into_writer().await?))
         }
-        Endpoint::Local(folder) => match writer {
-            LocalWriter::Program(program) => Box::new(LocalTarget::open(folder, scope, program, fill).await?),
-            LocalWriter::Sidecar { url, image } => Box::new(SidecarTarget::open(folder, scope, url, image).await?),
-        },
-    })
+        (Endpoint::Local(folder), LocalWriter::Program(program)) => {
+            Box::new(LocalTarget::open(folder, scope, program, fill).await?)
+        }
+        (Endpoint::Local(folder), LocalWriter::Sidecar(pod)) => return pod::target(folder, scope, *pod, fill).await,
+    };
+    Ok((target, None))
 }
 
 /// A server as a target: it is there already, and stays.

@@ -11,6 +11,7 @@ mod extra;
 mod fill;
 pub mod fingerprint;
 pub mod halt;
+pub mod handover;
 pub mod judge;
 mod last;
 pub mod ledger;
@@ -47,6 +48,7 @@ use crate::report::{Direction, Report};
 use crate::store::{Finding, Reader, Target, Writer};
 
 pub use halt::Halt;
+pub use handover::Handover;
 use pair::Pair;
 pub use policy::{Duplicates, Extras, Fill, OnConflict, Pacing, Relation, Verification};
 use progress::Tracker;
@@ -76,6 +78,8 @@ pub struct Options {
     pub extras: Extras,
     /// Who writes the records of a new local target.
     pub fill: Fill,
+    /// What this process fills for the next one of the run, or goes on with. Default: none, it does all by itself.
+    pub handover: Option<Handover>,
     /// The search check.
     pub search: Search,
     /// Whether a source without any record is a success. Default: no, the run ends with `SourceEmpty`.
@@ -112,6 +116,7 @@ impl Default for Options {
             verification: Verification::default(),
             extras: Extras::default(),
             fill: Fill::default(),
+            handover: None,
             search: Search::default(),
             allow_empty: false,
             listed: None,
@@ -172,6 +177,12 @@ impl Run {
             written: false,
         }
     }
+
+    /// Whether a collection of the source is one that the run goes without, and has named.
+    fn left_out(&self, database: &str, name: &str) -> bool {
+        let is_it = |pair: &Pair| pair.source.database == database && pair.source.name == name;
+        self.resolved.contains(&(database.to_owned(), name.to_owned())) && !self.pairs.iter().any(is_it)
+    }
 }
 
 /// A check that failed and does not stop the run.
@@ -217,12 +228,16 @@ async fn steps(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Res
     if context.options.dry_run {
         return Ok(verdict::End::Planned);
     }
+    if let Some(Handover::Leave(folder)) = &context.options.handover {
+        return Ok(verdict::End::Filled(fill::leave(context, target, &capabilities, run, folder).await?));
+    }
     let overwrites = run.pairs.iter().map(|pair| pair.planned().overwritten).sum();
     wait_before_overwrites(context, &mut run.tracker, overwrites).await?;
     run.written = true;
     run.tracker.begin(crate::report::Stage::Copying, run.pairs.iter().map(Pair::to_send).sum());
     fill::records(context, target, &capabilities, run).await?;
     let writer = context.until_stopped(target.open()).await?.map_err(Halt::Target)?;
+    fill::take(context, writer, run).await?;
     fill::index(context, target, run).await?;
     let others = copy::create(context, writer, &mut run.pairs).await?;
     for at in others {

@@ -311,7 +311,7 @@ pub trait Filler: Send + Sync {
     ///
     /// # Errors
     /// When another run writes the target, or the store cannot be made; the target is as it was.
-    async fn create(&self, new: &[&NewCollection]) -> Result<Vec<Collection>>;
+    async fn create(&self, new: &[&NewCollection]) -> Result<Laid>;
 
     /// Writes records of one collection, whose ids were not given before. They may be on their way when this returns.
     ///
@@ -324,6 +324,15 @@ pub trait Filler: Send + Sync {
     /// # Errors
     /// When that cannot be done; the target is as it was.
     async fn finish(&self) -> Result<()>;
+}
+
+/// What came of laying a store out.
+#[derive(Clone, Debug)]
+pub enum Laid {
+    /// Its collections, in the order in which they were asked for.
+    Out(Vec<Collection>),
+    /// It cannot be filled after all, as this finding says; the target is as it was, and its server takes the records.
+    Not(Finding),
 }
 
 /// What a run is about to write.

@@ -3,6 +3,7 @@
 
 mod kills;
 mod mutations;
+mod pods;
 mod points;
 
 use std::path::Path;

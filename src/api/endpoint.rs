@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "the schema derive copies each struct into a function")]
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Auth, Tls};
@@ -33,7 +34,7 @@ pub struct Source {
     pub remote: Option<Remote>,
 }
 
-/// Where the memories are written, always by a Chroma server. See `spec.target` for what may be deleted there.
+/// Where the memories are written, by a Chroma server. See `spec.target` for what may be deleted there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(ONE_OF).message(ONE_OF_SAYS))]
@@ -103,6 +104,22 @@ pub struct LocalTarget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub image: Option<String>,
+    /// Who writes the records of a new store. Engine (default): the Chroma server. Files: the operator writes them into the
+    /// store's files, which is faster, and the server builds the index. Every record is then compared as usual. Files needs
+    /// Chroma 1.0.20 or 1.5.9, and a `path` to a folder that is new or empty; otherwise the server takes the records, and
+    /// the status says why. A change starts no run. Example: `Files`.
+    #[serde(default)]
+    pub fill: Fill,
+}
+
+/// Who writes the records of a new store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Fill {
+    /// The Chroma server.
+    #[default]
+    Engine,
+    /// The operator, into the files.
+    Files,
 }
 
 /// A Chroma server.

@@ -283,6 +283,14 @@ mod tests {
             &refused_line("mode: Verify\n  verification: {mode: Counts}"),
             "spec: mode: Verify compares every record: remove verification.mode: Counts",
         );
+        let files =
+            GOOD.replace("target: {remote: {service: {name: chroma}}}", "target: {local: {claimName: c, fill: Files}}");
+        assert_ne!(files, GOOD);
+        parse_manifest(&format!("{HEAD}{files}")).unwrap();
+        says(
+            &refused(&format!("{HEAD}{files}  verification: {{mode: Counts}}\n")),
+            "spec: target.local.fill: Files needs verification.mode: Full, which compares every record: remove verification.mode: Counts, or remove fill",
+        );
         let line = "  mode: Verify\n  onConflict: Skip\n  dryRun: false\n";
         assert_eq!(parse_manifest(&format!("{HEAD}{GOOD}{line}")).unwrap().spec.mode, Mode::Verify);
     }

@@ -102,7 +102,8 @@ fn source_identity(source: &Source) -> Identity {
 fn target_identity(target: &Target) -> Identity {
     let Target { local, remote } = target;
     let local = local.as_ref().map(|target| {
-        let LocalTarget { claim_name, path, tenant, database: _, image } = target;
+        // who writes the records changes none of them
+        let LocalTarget { claim_name, path, tenant, database: _, image, fill: _ } = target;
         let named = Identity::default().with("claimName", claim_name).with("path", path).with("image", image);
         named.within(tenant, target.database())
     });
@@ -167,7 +168,7 @@ fn in_order(collections: &[Selected]) -> Vec<Identity> {
 mod tests {
     use super::*;
     use crate::api::access::FromSecret;
-    use crate::api::{Duplicates, Extras, Mode, OnConflict, Pacing, Runner, SearchMode, VerificationMode};
+    use crate::api::{Duplicates, Extras, Fill, Mode, OnConflict, Pacing, Runner, SearchMode, VerificationMode};
 
     fn spec() -> MemoryMigrationSpec {
         MemoryMigrationSpec {
@@ -241,6 +242,11 @@ mod tests {
         for edit in edits {
             assert!(starts_a_run(|s| edit(s.target.local.as_mut().unwrap())));
         }
+    }
+
+    #[test]
+    fn fill_starts_no_run() {
+        assert!(!starts_a_run(|s| s.target.local.as_mut().unwrap().fill = Fill::Files));
     }
 
     #[test]

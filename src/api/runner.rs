@@ -106,9 +106,9 @@ pub struct PodPart {
     /// Name servers, search domains and options. Default: the cluster's.
     #[serde(rename = "dnsConfig", skip_serializing_if = "Option::is_none")]
     pub dns_config: Option<PodDNSConfig>,
-    /// The pod's containers by name: `preflight` (checks, before anything is written), `mover` (migrates and verifies),
-    /// `chroma` (the server that writes a local target). Default: none. Example: `[{name: mover, resources: {limits:
-    /// {memory: 4Gi}}}]`.
+    /// The pod's containers by name: `preflight` (checks, before anything is written), `mover` (migrates and verifies; its
+    /// entry counts for `fill`, too), `chroma` (the server that writes a local target; its entry counts for `layout`, too).
+    /// Default: none. Example: `[{name: mover, resources: {limits: {memory: 4Gi}}}]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub containers: Vec<ContainerPart>,

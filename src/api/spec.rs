@@ -42,6 +42,8 @@ const ONE_WAY_TO_NAME_DATABASES: &str = "self.databases.size() == 0 \
     || (has(self.target.remote) && has(self.target.remote.database)))";
 const VERIFY_WRITES_NOTHING: &str =
     "self.mode != 'Verify' || (!self.dryRun && self.onConflict == 'Skip' && self.duplicates == 'ById')";
+const FILES_ARE_COMPARED: &str = "!(has(self.target.local) && self.target.local.fill == 'Files') \
+    || self.verification.mode == 'Full'";
 const VERIFY_COMPARES_ALL: &str = "self.mode != 'Verify' || self.verification.mode == 'Full'";
 
 /// Moves the memories of one Chroma database, or of some of its collections, from source to target, and proves that
@@ -108,6 +110,7 @@ const VERIFY_COMPARES_ALL: &str = "self.mode != 'Verify' || self.verification.mo
 #[x_kube(validation = Rule::new(SAME_SERVER).message("source and target are the same database of the same server: write another server, tenant or database in one of them"))]
 #[x_kube(validation = Rule::new(ONE_WAY_TO_NAME_DATABASES).message("databases and an endpoint's database are both set: remove database in source and target, or remove databases"))]
 #[x_kube(validation = Rule::new(VERIFY_WRITES_NOTHING).message("mode: Verify writes nothing: remove dryRun, onConflict and duplicates; or set mode: Migrate"))]
+#[x_kube(validation = Rule::new(FILES_ARE_COMPARED).message("target.local.fill: Files needs verification.mode: Full, which compares every record: remove verification.mode: Counts, or remove fill"))]
 #[x_kube(validation = Rule::new(VERIFY_COMPARES_ALL).message("mode: Verify compares every record: remove verification.mode: Counts"))]
 pub struct MemoryMigrationSpec {
     /// Migrate (default): copy, then compare every record. Verify: compare only. It writes nothing and takes no lock.

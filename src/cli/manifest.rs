@@ -8,9 +8,11 @@ use url::Url;
 use super::flags::{self, Slowdown};
 use crate::api::endpoint::folders;
 use crate::api::{self, Authority, ClientCertificate, KeyRef, MemoryMigration, MemoryMigrationSpec, Remote};
-use crate::endpoint::{Endpoint, Folder, LocalWriter, Request};
+use crate::endpoint::{Endpoint, Folder, LayoutServer, LocalWriter, Pod, Request};
 use crate::engine::select::Entry;
-use crate::engine::{Duplicates, Extras, OnConflict, Options, Pacing, Search, SearchMode, Selection, Verification};
+use crate::engine::{
+    Duplicates, Extras, Fill, OnConflict, Options, Pacing, Search, SearchMode, Selection, Verification,
+};
 use crate::store::http::{Auth, ServerConfig, Tls};
 
 /// What stands for claims, Secrets and the image's program outside a cluster.
@@ -28,6 +30,10 @@ pub(super) struct Mounts {
     pub(super) in_pod: bool,
     /// The server of the pod that writes a local target.
     pub(super) writer_url: Option<Url>,
+    /// The server of the pod that lays out the store that this container fills.
+    pub(super) layout: Option<LayoutServer>,
+    /// The folder in which the container that fills leaves word for the one that goes on.
+    pub(super) handover: Option<PathBuf>,
 }
 
 /// What the manifest asks for.
@@ -55,7 +61,9 @@ pub(super) fn request(migration: &MemoryMigration, places: Mounts) -> Result<Req
     };
     let writer = if places.in_pod {
         let image = spec.target.local.as_ref().and_then(|local| local.image.clone());
-        LocalWriter::Sidecar { url: places.writer_url, image }
+        let source_claim = spec.source.local.as_ref().map(|local| local.claim_name.clone());
+        let Mounts { writer_url: url, layout, handover, .. } = places;
+        LocalWriter::Sidecar(Box::new(Pod { url, image, layout, handover, source_claim }))
     } else {
         LocalWriter::Program(places.chroma_bin)
     };
@@ -90,6 +98,10 @@ fn options(spec: &MemoryMigrationSpec) -> Result<Options, String> {
         extras: match spec.verification.extras() {
             api::Extras::Allow => Extras::Allow,
             api::Extras::Fail => Extras::Fail,
+        },
+        fill: match spec.target.local.as_ref().map(|local| local.fill).unwrap_or_default() {
+            api::Fill::Engine => Fill::Engine,
+            api::Fill::Files => Fill::Files,
         },
         search: search(&spec.verification.search())?,
         allow_empty: spec.allow_empty,

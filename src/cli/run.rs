@@ -13,7 +13,7 @@ use super::manifest::{self, Mounts};
 use super::session::{self, Failure, Pod};
 use crate::api::schedule::generation::Origin;
 use crate::api::{self, Mode};
-use crate::endpoint::{self, Endpoint, Request};
+use crate::endpoint::{self, Endpoint, LayoutServer, Request};
 use crate::engine::Outcome;
 use crate::engine::progress::Tracker;
 use crate::exit::Exit;
@@ -78,6 +78,32 @@ struct PodFlags {
     /// The Chroma server of the pod that writes the local target
     #[arg(long, value_name = "URL", requires = "termination_log")]
     writer_url: Option<Url>,
+    #[command(flatten)]
+    fill: FillFlags,
+}
+
+/// The same, for a target that is filled by its files.
+#[derive(Debug, clap::Args)]
+struct FillFlags {
+    /// The Chroma server of the pod that lays out an empty store: fill the target by its files, and leave the rest to the mover
+    #[arg(long, value_name = "URL", requires = "layout_dir", requires = "handover", conflicts_with_all = ["writer_url", "preflight_only"])]
+    layout_url: Option<Url>,
+    /// The folder of that server's store
+    #[arg(long, value_name = "DIR", requires = "layout_url")]
+    layout_dir: Option<PathBuf>,
+    /// Bytes of memory that the server has that will write the target; 0 for no limit
+    #[arg(long, value_name = "BYTES", requires = "layout_url")]
+    writer_memory: Option<u64>,
+    /// The folder in which the container that fills leaves word for the mover
+    #[arg(long, value_name = "DIR", requires = "termination_log")]
+    handover: Option<PathBuf>,
+}
+
+impl FillFlags {
+    fn layout(&self) -> Option<LayoutServer> {
+        let (url, folder) = (self.layout_url.clone()?, self.layout_dir.clone()?);
+        Some(LayoutServer { url, folder, memory: self.writer_memory })
+    }
 }
 
 /// Runs it.
@@ -92,7 +118,10 @@ pub(super) async fn run(args: Args) -> Exit {
         generation_of,
         migration_uid,
         writer_url,
+        fill,
     } = args.pod;
+    let (layout, handover) = (fill.layout(), fill.handover);
+    let part = if preflight_only || layout.is_some() { Part::Beginning } else { Part::All };
     let origin = generation_of.zip(migration_uid).map(|(schedule, uid)| Origin { schedule, uid });
     let in_pod = termination_log.is_some();
     let read = read(&args.file);
@@ -109,6 +138,8 @@ pub(super) async fn run(args: Args) -> Exit {
             chroma_bin: args.chroma_bin,
             in_pod,
             writer_url,
+            layout,
+            handover,
         };
         let mut request = manifest::request(&migration, places).map_err(Failure::usage)?;
         request.options.dry_run |= preflight_only;
@@ -120,7 +151,7 @@ pub(super) async fn run(args: Args) -> Exit {
             return Ok(endpoint::verify(source, target, &options, tracker, &stop).await);
         }
         let generation = origin.map(|origin| generation_of_target(&origin, &request.target)).transpose()?;
-        migrate(request, generation.as_ref(), preflight_only, tracker, &stop).await
+        migrate(request, generation.as_ref(), part, tracker, &stop).await
     });
     Box::pin(run).await
 }
@@ -132,22 +163,31 @@ fn generation_of_target(origin: &Origin, target: &Endpoint) -> Result<Generation
     }
 }
 
+/// What of a run a container does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// What comes before the mover, which speaks for the run.
+    Beginning,
+    /// The rest, and the verdict.
+    All,
+}
+
 /// A generation has its record before anything else is written, and its verdict when all is.
 async fn migrate(
     request: Request,
     generation: Option<&Generation>,
-    preflight_only: bool,
+    part: Part,
     tracker: Tracker,
     stop: &CancellationToken,
 ) -> Result<Outcome, Failure> {
     let Some(generation) = generation else { return Ok(Box::pin(endpoint::migrate(request, tracker, stop)).await) };
-    if !preflight_only {
+    if part == Part::All {
         generation.begin()?;
         return generation.end(Box::pin(endpoint::migrate(request, tracker, stop)).await);
     }
     let outcome = Box::pin(endpoint::migrate(request, tracker, stop)).await;
     if outcome.exit == Exit::Success {
-        // the pod's Chroma server starts after this, and writes
+        // the pod's next container starts after this, and writes
         generation.begin()?;
     }
     Ok(outcome)

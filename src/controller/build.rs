@@ -1,7 +1,9 @@
 //! From a migration to the Job of one attempt, and the names by which `observe` knows it again. Pure: no client.
 
+pub mod fill;
 pub mod job;
 pub mod mounted;
+pub mod parts;
 pub mod placement;
 pub mod pod;
 pub mod prune;
@@ -33,6 +35,10 @@ pub const PREFLIGHT: &str = ContainerName::Preflight.as_str();
 pub const MOVER: &str = ContainerName::Mover.as_str();
 /// The Chroma server that writes a local target.
 pub const SERVER: &str = ContainerName::Chroma.as_str();
+/// The Chroma server that lays out the store which is filled by its files.
+pub const LAYOUT: &str = "layout";
+/// The container that fills it.
+pub const FILL: &str = "fill";
 /// The container that removes generations.
 pub const PRUNER: &str = "prune";
 

@@ -11,7 +11,9 @@ use crate::chroma::{Capabilities, NewCollection};
 use crate::faults::{self, Kind};
 use crate::model::{Collection, Error, Fetched, Filter, Metadata, Record, Result};
 use crate::scratch::SortedIds;
-use crate::store::{Amendment, Budget, Filler, Finding, Load, Neighbour, Reader, Remarks, Searches, Target, Writer};
+use crate::store::{
+    Amendment, Budget, Filler, Finding, Laid, Load, Neighbour, Reader, Remarks, Searches, Target, Writer,
+};
 
 /// The source, with its places.
 pub(super) fn source(source: Box<dyn Reader>) -> Box<dyn Reader> {
@@ -271,7 +273,7 @@ impl FaultyFiller {
 
 #[async_trait]
 impl Filler for FaultyFiller {
-    async fn create(&self, new: &[&NewCollection]) -> Result<Vec<Collection>> {
+    async fn create(&self, new: &[&NewCollection]) -> Result<Laid> {
         call("fill", "create", false, self.inner()?.create(new)).await
     }
 

@@ -2,7 +2,7 @@
 //! the target, and the whole comes to the target's place in one step. The target's lock is held from the first of it on.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
@@ -10,19 +10,22 @@ use tokio::sync::Mutex;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::child::lock::{self, Lock};
-use super::child::server::Program;
-use super::started::started;
-use super::{Folder, Scope, limit, passed};
+use super::layout::{LaidOut, Layouter};
+use super::{Folder, Scope, passed};
 use crate::chroma::NewCollection;
-use crate::fill::import::{self, Beside, Import, Sheet};
+use crate::fill::import::{Beside, Import, Sheet};
 use crate::fill::place::{Importing, Place};
 use crate::fill::proof::{self, Given};
 use crate::fill::state::State;
-use crate::model::{Collection, Error, Metadata, Record, Result};
+use crate::model::{Collection, Error, Record, Result};
 use crate::store::files::DATABASE;
 use crate::store::files::system::io_error;
-use crate::store::{Filler, Finding, Load, Writer as _};
+use crate::store::{Filler, Finding, Laid, Load};
 
+/// The check that says who writes the records.
+pub(super) const CHECK: &str = "fill";
+/// What it says where they are not filled, before why.
+pub(super) const NOT_FILLED: &str = "the target's Chroma takes the records, its files are not filled";
 /// Bytes of memory that a server takes by itself while it builds an index.
 const SERVER: u64 = 128 << 20;
 /// And for each byte of a collection's records: it reads the whole log of one into memory, and then has the index beside it.
@@ -32,7 +35,7 @@ const RECORD: u64 = 2 << 10;
 
 /// The filling of one target.
 pub(super) struct Filling {
-    program: Program,
+    layouter: Layouter,
     folder: Folder,
     scope: Scope,
     /// Which migration this is.
@@ -96,7 +99,7 @@ fn wrong(database: &Path, problem: &str) -> Error {
     Error::Misfilled {
         store: database.display().to_string(),
         why: format!("what was written into it does not add up: {problem}"),
-        remedy: "the target is as it was; use --fill engine, and report this bug".to_owned(),
+        remedy: "the target is as it was; use --fill engine (fill: Engine), and report this bug".to_owned(),
     }
 }
 
@@ -115,9 +118,9 @@ fn too_large(load: Load, room: Option<u64>) -> Option<String> {
 }
 
 impl Filling {
-    pub(super) fn new(program: &Program, folder: &Folder, scope: &Scope, migration: String) -> Self {
+    pub(super) fn new(layouter: Layouter, folder: &Folder, scope: &Scope, migration: String) -> Self {
         Self {
-            program: program.clone(),
+            layouter,
             folder: folder.clone(),
             scope: scope.clone(),
             migration,
@@ -133,30 +136,13 @@ impl Filling {
 
     /// Whether what stands at the target is nothing but what an attempt of this migration has filled, and is to be filled anew.
     pub(super) fn look(&self) -> Result<bool> {
-        if let Some(there) = self.place()?.and_then(|place| place.in_the_way()) {
-            return Err(Error::Unsupported {
-                store: format!("local store {}", self.folder.path.display()),
-                why: format!(
-                    "{} is no file, and has the name of the mark that stands beside a store while it is filled",
-                    there.display()
-                ),
-                remedy: "move it away, or use --fill engine".to_owned(),
-            });
-        }
+        refuse_in_the_way(&self.folder.path)?;
         let again = self.is_left()?;
         Ok(*self.again.get_or_init(|| again))
     }
 
     fn is_left(&self) -> Result<bool> {
-        Ok(match self.place()?.as_ref().and_then(Place::mark) {
-            Some(mark) if mark.migration == self.migration => {
-                lock::refuse_users(&self.folder.path)?;
-                let database = self.folder.path.join(DATABASE);
-                // what cannot be read is left to the ordinary run
-                State::read(&database).is_ok_and(|now| (now.entry, now.catalog) == (mark.entry, mark.catalog))
-            }
-            _ => false,
-        })
+        is_left(&self.folder.path, &self.migration, true)
     }
 
     /// What was seen before the lock was taken may be otherwise now: nobody's store is moved aside.
@@ -191,10 +177,10 @@ impl Filling {
         };
         let problem = by_place
             .or_else(|| unfillable.map(|why| format!("of this Chroma {why}")))
-            .or_else(|| too_large(load, limit::for_a_server()));
+            .or_else(|| too_large(load, self.layouter.room()));
         let is_possible = *self.possible.get_or_init(|| problem.is_none());
         let message = match &problem {
-            Some(why) => format!("the target's Chroma takes the records, its files are not filled: {why}"),
+            Some(why) => format!("{NOT_FILLED}: {why}"),
             None if self.is_again() => {
                 "this program writes the records into the files of a new store, which replaces what an earlier attempt of this \
                  migration has left"
@@ -205,7 +191,7 @@ impl Filling {
         if !is_possible {
             tracing::warn!("{message}");
         }
-        Ok(passed("fill", message))
+        Ok(passed(CHECK, message))
     }
 
     /// The lock on the target, for its server.
@@ -226,34 +212,49 @@ impl Filling {
         }
         work.lock = None;
     }
+}
 
-    /// Lays out an empty store with these collections in the folder.
-    async fn laid_out(&self, into: PathBuf, new: &[&NewCollection]) -> Result<Vec<Collection>> {
-        let scratch = tempfile::Builder::new().prefix("memory-migration-layout-").tempdir();
-        let scratch = scratch.map_err(|e| io_error("create a scratch folder in", &std::env::temp_dir(), e))?;
-        let folder = Folder { path: scratch.path().to_owned(), ..self.folder.clone() };
-        let (server, store) = started(&self.program, &folder).await?;
-        let writer = self.scope.of_server(store)?.into_writer().await?;
-        writer.ensure_place().await?;
-        let mut made = Vec::with_capacity(new.len());
-        for new in new {
-            let collection = writer.create(new).await?;
-            if !new.later.is_empty() {
-                let all: Metadata =
-                    new.metadata.iter().chain(&new.later).map(|(k, v)| (k.clone(), v.clone())).collect();
-                writer.set_metadata(&collection, &all).await?;
+/// That the target's server takes the records after all.
+fn not_filled(why: &str) -> Laid {
+    let message = format!("{NOT_FILLED}: {why}");
+    tracing::warn!("{message}");
+    Laid::Not(passed(CHECK, message))
+}
+
+/// Whether a folder holds nothing but what an attempt of this migration has filled. `alone`: nobody may have it open.
+pub(super) fn is_left(path: &Path, migration: &str, alone: bool) -> Result<bool> {
+    Ok(match Place::of(path)?.as_ref().and_then(Place::mark) {
+        Some(mark) if mark.migration == migration => {
+            if alone {
+                lock::refuse_users(path)?;
             }
-            made.push(collection);
+            match State::read(&path.join(DATABASE)) {
+                Ok(now) => (now.entry, now.catalog) == (mark.entry, mark.catalog),
+                // what cannot be read is left to the ordinary run; a server that has it open changes nothing about it
+                Err(_) if alone => false,
+                Err(error) => return Err(error),
+            }
         }
-        server.stop().await?;
-        import::template(&scratch.path().join(DATABASE), &into)?;
-        Ok(made)
-    }
+        _ => false,
+    })
+}
+
+/// Refuses what stands at the mark's name and is none.
+pub(super) fn refuse_in_the_way(path: &Path) -> Result<()> {
+    let Some(there) = Place::of(path)?.and_then(|place| place.in_the_way()) else { return Ok(()) };
+    Err(Error::Unsupported {
+        store: format!("local store {}", path.display()),
+        why: format!(
+            "{} is no file, and has the name of the mark that stands beside a store while it is filled",
+            there.display()
+        ),
+        remedy: "move it away, or use --fill engine (fill: Engine)".to_owned(),
+    })
 }
 
 #[async_trait]
 impl Filler for Filling {
-    async fn create(&self, new: &[&NewCollection]) -> Result<Vec<Collection>> {
+    async fn create(&self, new: &[&NewCollection]) -> Result<Laid> {
         let path = &self.folder.path;
         let place = self.place()?.ok_or_else(broken)?;
         if let Some(parent) = path.parent() {
@@ -263,13 +264,19 @@ impl Filler for Filling {
         lock::refuse_users(path)?;
         self.look_again()?;
         let importing = place.begin()?;
-        let made = self.laid_out(importing.database(), new).await?;
+        if let Err(error) = importing.own() {
+            return Ok(not_filled(&format!("its folder cannot have the owner of the one that is there: {error}")));
+        }
+        let made = match self.layouter.lay(&self.folder, &self.scope, new, &importing.database()).await? {
+            LaidOut::Made(made) => made,
+            LaidOut::Unfillable(why) => return Ok(not_filled(&format!("of this Chroma {why}"))),
+        };
         let import = Import::open(&importing.database(), Beside::Nobody)?;
         let sheets = made.iter().map(|c| Ok((c.id.clone(), import.sheet(&c.id)?))).collect::<Result<_>>()?;
         tracing::info!(folder = %importing.folder().display(), "the target's files are filled beside it");
         let pen = Pen::Rests(Box::new(Book { import, sheets }));
         *self.work.lock().await = Work { lock: Some(lock), under_way: Some(UnderWay { importing, pen }) };
-        Ok(made)
+        Ok(Laid::Out(made))
     }
 
     async fn put(&self, collection: &Collection, records: Vec<Record>) -> Result<()> {

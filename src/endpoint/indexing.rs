@@ -4,11 +4,9 @@
 
 use std::time::Duration;
 
-use super::child::server::Server;
-use super::{Folder, started};
 use crate::model::{Collection, Error, Result};
 use crate::store::Reader as _;
-use crate::store::http;
+use crate::store::http::{self, ServerConfig};
 
 /// As good as for ever.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -17,18 +15,19 @@ const BEAT: Duration = Duration::from_secs(15);
 /// How long it may be silent meanwhile.
 const SILENT: Duration = Duration::from_secs(300);
 
-/// Waits until the index is built, of vectors with so many components.
+/// Waits until the index is built, of vectors with so many components; `ended`: tells when the server's process has ended, where
+/// that can be seen.
 pub(super) async fn build(
-    server: &mut Server,
-    folder: &Folder,
+    server: ServerConfig,
+    ended: impl Future<Output = Error>,
     collection: &Collection,
     dimension: usize,
 ) -> Result<()> {
-    let mut patient = started::config(server, folder)?;
+    let mut beat = server.clone();
+    beat.timeouts.start = SILENT;
+    let mut patient = server;
     patient.database.clone_from(&collection.database);
     patient.timeouts.request = FOR_EVER;
-    let mut beat = started::config(server, folder)?;
-    beat.timeouts.start = SILENT;
     let store = http::open(patient).await?;
     let mut asked = vec![0.0; dimension];
     if let Some(first) = asked.first_mut() {
@@ -50,7 +49,7 @@ pub(super) async fn build(
     tokio::select! {
         built = answer => built,
         error = silent => Err(error),
-        error = server.ended() => Err(error),
+        error = ended => Err(error),
     }
 }
 
@@ -58,6 +57,6 @@ fn nothing(collection: &Collection) -> Error {
     Error::Misfilled {
         store: format!("the Chroma server of collection {:?}", collection.name),
         why: "a search finds none of the records that were written into its files".to_owned(),
-        remedy: "remove the target's folder and use --fill engine".to_owned(),
+        remedy: "remove the target's folder and use --fill engine (fill: Engine)".to_owned(),
     }
 }

@@ -13,8 +13,13 @@ pub(super) fn memory() -> Option<u64> {
 
 /// Bytes of memory that a server of ours may take: what the system has, within that limit; None where nobody says.
 pub(super) fn for_a_server() -> Option<u64> {
+    of_a_server(memory())
+}
+
+/// The same for a server that has a limit of its own, as one beside us in the pod; 0 is none.
+pub(super) fn of_a_server(limit: Option<u64>) -> Option<u64> {
     let available = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
-    available.into_iter().chain(memory()).min()
+    available.into_iter().chain(limit.filter(|limit| *limit > 0)).min()
 }
 
 /// The line `MemAvailable:   123 kB`, in bytes.

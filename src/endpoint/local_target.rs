@@ -11,8 +11,9 @@ use super::child::anew;
 use super::child::lock::{self, Lock};
 use super::child::server::{Program, Server};
 use super::filling::Filling;
+use super::layout::Layouter;
 use super::own_writer::OwnWriter;
-use super::started::started;
+use super::started::{config, started};
 use super::{Folder, Scope, Side, indexing, open_files, passed, refused, twins};
 use crate::chroma::Capabilities;
 use crate::fill::place::Place;
@@ -84,7 +85,8 @@ impl LocalTarget {
         // the server has another working folder
         folder.path = std::path::absolute(&folder.path).map_err(|e| io_error("find", &folder.path, e))?;
         refuse_no_way(&folder.path)?;
-        let filling = fill.map(|migration| Filling::new(&program, &folder, &scope, migration));
+        let filling =
+            fill.map(|migration| Filling::new(Layouter::Program(program.clone()), &folder, &scope, migration));
         let is_left = match &filling {
             Some(filling) => filling.look()?,
             None => false,
@@ -199,9 +201,8 @@ impl Target for LocalTarget {
         let engine = self.engine().await?;
         let filling = self.filling.as_ref();
         let filled = filling.map(|filling| filling.decide(engine.unfillable.as_deref(), load)).transpose()?;
-        // the log of all that is filled stands there at once, and Chroma purges it only then
-        let log = if filling.is_some_and(Filling::is_possible) { load.bytes / DISK_FACTOR } else { 0 };
-        let findings = [self.layout_finding(engine)?, writable(path), disk_space(path, load.bytes + log)?];
+        let load = if filling.is_some_and(Filling::is_possible) { with_log(load) } else { load };
+        let findings = [self.layout_finding(engine)?, writable(path), disk_space(path, load.bytes)?];
         Ok(findings.into_iter().chain(filled).collect())
     }
 
@@ -212,7 +213,10 @@ impl Target for LocalTarget {
     async fn index(&self, collection: &Collection, dimension: usize) -> Result<()> {
         let Some(running) = self.running.get() else { return Ok(()) };
         match running.held.lock().await.as_mut() {
-            Some((server, _)) => indexing::build(server, &self.folder, collection, dimension).await,
+            Some((server, _)) => {
+                let config = config(server, &self.folder)?;
+                indexing::build(config, server.ended(), collection, dimension).await
+            }
             None => Ok(()),
         }
     }
@@ -275,6 +279,11 @@ fn writable(path: &Path) -> Finding {
         }
     }
     passed(check, format!("{} can be written", there.display()))
+}
+
+/// What a fill by files needs: the log of all records stands there at once, and Chroma purges it only then.
+pub(super) const fn with_log(load: Load) -> Load {
+    Load { bytes: load.bytes + load.bytes / DISK_FACTOR, ..load }
 }
 
 pub(super) fn disk_space(path: &Path, bytes: u64) -> Result<Finding> {

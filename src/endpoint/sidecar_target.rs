@@ -3,24 +3,23 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
 use url::Url;
 
+use super::filled::Elsewhere;
 use super::local_target::{disk_space, existing, refuse_no_way};
 use super::own_writer::OwnWriter;
-use super::{Folder, Scope, Side, before, open_files, passed, refused};
+use super::started::STARTING;
+use super::{Folder, Pod, Scope, Side, before, indexing, open_files, passed, refused};
 use crate::chroma::Capabilities;
-use crate::model::{Error, Result};
+use crate::engine::handover::Filled;
+use crate::model::{Collection, Error, Result};
 use crate::store::files::sqlite::birth;
 use crate::store::files::{self, Layout, LocalStore};
 use crate::store::http::{self, HttpWriter, ServerConfig};
 use crate::store::{Finding, Load, Reader, Target, Writer};
-
-/// How long the server may take until it answers: one that opens a large store reads its index first.
-const STARTING: Duration = Duration::from_secs(120);
 
 /// A folder that a server in the same pod writes.
 pub(super) struct SidecarTarget {
@@ -29,20 +28,40 @@ pub(super) struct SidecarTarget {
     url: Option<Url>,
     image: Option<String>,
     before: Option<LocalStore>,
+    /// Where its files are filled by another container was asked for.
+    fill: Option<Elsewhere>,
     running: OnceCell<OwnWriter>,
 }
 
 impl SidecarTarget {
     /// Looks at the folder, which may be missing or empty; beside a server only once that answers, for until then it
-    /// may be making the tables of a new store.
-    pub(super) async fn open(folder: Folder, scope: Scope, url: Option<Url>, image: Option<String>) -> Result<Self> {
+    /// may be making the tables of a new store. `fill` names the migration, where its files are to be filled.
+    pub(super) async fn open(folder: Folder, scope: Scope, pod: &Pod, fill: Option<&str>) -> Result<Self> {
         refuse_no_way(&folder.path)?;
-        let mut target = Self { folder, scope, url, image, before: None, running: OnceCell::new() };
+        let Pod { url, image, .. } = pod.clone();
+        let mut target = Self { folder, scope, url, image, before: None, fill: None, running: OnceCell::new() };
         if let Some(config) = target.server() {
             http::open(config).await?;
         }
-        target.before = before(&target.folder, &target.scope).await?;
+        target.fill = match (fill, &target.url) {
+            (None, _) => None,
+            (Some(migration), None) => Some(Elsewhere::before(&target.folder, migration)?),
+            (Some(migration), Some(_)) => Some(Elsewhere::after(&target.folder, migration, pod.handover.as_deref())?),
+        };
+        if !target.is_left() {
+            target.before = before(&target.folder, &target.scope).await?;
+        }
         Ok(target)
+    }
+
+    /// What this migration has filled counts as nothing that was there before it.
+    fn is_left(&self) -> bool {
+        self.fill.as_ref().is_some_and(Elsewhere::is_left)
+    }
+
+    /// What the container before has filled, to go on with.
+    pub(super) fn filled(&self) -> Option<&Filled> {
+        self.fill.as_ref()?.filled()
     }
 
     fn server(&self) -> Option<ServerConfig> {
@@ -77,7 +96,7 @@ impl SidecarTarget {
     /// Before the server runs only its image's tag tells what it will make of an existing store.
     fn layout(&self) -> Result<Finding> {
         let check = "target-layout";
-        if self.url.is_some() || !self.folder.path.join(files::DATABASE).exists() {
+        if self.url.is_some() || self.is_left() || !self.folder.path.join(files::DATABASE).exists() {
             return Ok(passed(check, "the server's own".to_owned()));
         }
         if let Some(there) = birth::empty(&self.folder.path)?.filter(|there| there.check().is_err()) {
@@ -229,7 +248,16 @@ impl Target for SidecarTarget {
     }
 
     async fn checks(&self, load: Load) -> Result<Vec<Finding>> {
-        Ok(vec![self.layout()?, self.writable(), disk_space(&self.folder.path, load.bytes)?])
+        let findings = [self.layout()?, self.writable(), disk_space(&self.folder.path, load.bytes)?];
+        Ok(findings.into_iter().chain(self.fill.as_ref().map(Elsewhere::finding)).collect())
+    }
+
+    async fn index(&self, collection: &Collection, dimension: usize) -> Result<()> {
+        let Some(config) = self.server() else { return Ok(()) };
+        // whether its process ends, its container shows: a request under way is cut then
+        indexing::build(config, std::future::pending(), collection, dimension).await?;
+        self.fill.iter().for_each(Elsewhere::indexed);
+        Ok(())
     }
 
     async fn open(&self) -> Result<&dyn Writer> {
@@ -241,7 +269,12 @@ impl Target for SidecarTarget {
     }
 
     async fn close(&self) -> Result<()> {
-        Ok(())
+        let (Some(fill), Some(config)) = (self.fill.as_ref().filter(|fill| fill.is_whole()), self.server()) else {
+            return Ok(());
+        };
+        // the kubelet ends a server that has nothing to do any more, and gives it time
+        http::open(config).await?;
+        fill.settle()
     }
 }
 
@@ -287,7 +320,7 @@ mod tests {
     async fn preflight_needs_no_server_and_writing_does() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::new(dir.path().join("store"));
-        let target = SidecarTarget::open(folder, Scope::default(), None, None).await.unwrap();
+        let target = SidecarTarget::open(folder, Scope::default(), &Pod::default(), None).await.unwrap();
         assert!(target.current().is_none());
         assert!(target.capabilities().await.unwrap().schema);
         let findings = target.checks(Load::default()).await.unwrap();

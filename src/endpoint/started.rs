@@ -9,7 +9,7 @@ use crate::model::{Error, Result};
 use crate::store::http::{self, HttpStore, ServerConfig};
 
 /// How long a server may take until it answers: one that opens a large store reads its index first.
-const STARTING: Duration = Duration::from_secs(120);
+pub(super) const STARTING: Duration = Duration::from_secs(120);
 /// How many ports are tried.
 const PORTS: usize = 3;
 

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::halt::{Halt, exit_of};
 use super::verify::Compared;
-use super::{Context, Extras, Options, Outcome, Pair, Run, Search, SearchMode, quiet, search};
+use super::{Context, Extras, Options, Outcome, Pair, Run, Search, SearchMode, fill, quiet, search};
 use crate::exit::Exit;
 use crate::report::{Check, CollectionReport, Counts, Direction, Reason, Report, SCHEMA, Verdict};
 use crate::store::{Finding, Target};
@@ -17,6 +17,8 @@ use words::{Task, beside, forbidden, held_too};
 pub(super) enum End {
     /// A dry run.
     Planned,
+    /// This process was to fill the target for the next one; whether it has.
+    Filled(bool),
     /// Only counts were compared.
     Counted,
     /// Every record was compared; one proof a collection.
@@ -37,12 +39,14 @@ pub(super) fn outcome(
     let (reason, message) = match ended {
         Err(halt) => (halt.reason(run.written), halt.to_string()),
         Ok(End::Planned) => (Reason::DryRunCompleted, planned(run, &counts)),
+        // the run goes on in another process, whose verdict is the run's
+        Ok(End::Filled(is_filled)) => (Reason::DryRunCompleted, filled(run, *is_filled)),
         Ok(End::Counted) => counted(run, &counts, direction, context.options.extras),
-        Ok(End::Proved(proofs)) => searched(
-            run,
-            context.options.search,
-            proved((Task::Migration, direction), run, &counts, proofs, context.options),
-        ),
+        Ok(End::Proved(proofs)) => {
+            let (reason, message) = proved((Task::Migration, direction), run, &counts, proofs, context.options);
+            let (reason, message) = searched(run, context.options.search, (reason, message));
+            (reason, message + &fill::instead(context, run).unwrap_or_default())
+        }
     };
     let names = format!("{} to {}", context.source.name(), target.name());
     let said = Said { reason, message: format!("{names}: {message}"), collections };
@@ -148,7 +152,7 @@ fn reports(run: &Run, end: Option<&End>) -> Vec<CollectionReport> {
     let counts = |pair: &Pair| match end {
         Some(End::Planned) => pair.planned(),
         // without a comparison nothing is verified: what was sent is all there is to say
-        Some(End::Counted) => Counts { copied: pair.sent, ..pair.planned() },
+        Some(End::Counted | End::Filled(_)) => Counts { copied: pair.sent, ..pair.planned() },
         // a run that stopped before its first write tells what it found, and claims no write
         None if !run.written => Counts { copied: 0, overwritten: 0, ..pair.planned() },
         Some(End::Proved(_)) | None => pair.counts(),
@@ -189,6 +193,17 @@ fn planned(run: &Run, counts: &Counts) -> String {
          are in the target already, {conflicts_skipped} conflict, {duplicates} are duplicates, {unreadable} cannot be read{}{}",
         beyond(run),
         run.warnings.iter().map(|w| [". ", &w.message, "; ", w.remedy].concat()).collect::<String>()
+    )
+}
+
+fn filled(run: &Run, is_filled: bool) -> String {
+    let why = fill::told(run).unwrap_or_default();
+    if !is_filled {
+        return format!("nothing was written. {why}");
+    }
+    let records: u64 = run.pairs.iter().map(|pair| pair.sent).sum();
+    format!(
+        "{records} records are in the files of the new store. Nothing was compared yet: the container mover does it"
     )
 }
 

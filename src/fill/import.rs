@@ -126,7 +126,7 @@ impl Import {
         Error::Misfilled {
             store: self.database.display().to_string(),
             why: format!("record {:?} cannot be written into it: {why}", record.id),
-            remedy: "the target is as it was; use --fill engine".to_owned(),
+            remedy: "the target is as it was; use --fill engine (fill: Engine)".to_owned(),
         }
     }
 

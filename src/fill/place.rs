@@ -67,11 +67,23 @@ impl Place {
     /// # Errors
     /// When the system refuses to say.
     pub fn problem(&self) -> Result<Option<String>> {
+        Ok(self.occupied()?.or_else(|| self.no_neighbour()))
+    }
+
+    /// As [`Place::problem`], for a process that only reads here: whether another one may write is left aside.
+    ///
+    /// # Errors
+    /// When the system refuses to say.
+    pub fn occupied(&self) -> Result<Option<String>> {
         let entries = match fs::read_dir(&self.target) {
             Ok(mut entries) => entries.next().is_some(),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(self.no_neighbour()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(io_error("look at", &self.target, e)),
         };
+        // also one that is not empty: another path helps, and nothing else does
+        if self.is_mounted()? {
+            return Ok(Some("a volume is mounted at the target's folder".to_owned()));
+        }
         if entries {
             let what = match look(&self.target) {
                 AtPath::Empty => "is the root of a volume",
@@ -79,10 +91,7 @@ impl Place {
             };
             return Ok(Some(format!("the target's folder {what}")));
         }
-        if self.is_mounted()? {
-            return Ok(Some("a volume is mounted at the target's folder".to_owned()));
-        }
-        Ok(self.no_neighbour())
+        Ok(None)
     }
 
     /// Why no folder can be made beside it.
@@ -153,8 +162,9 @@ impl Place {
             return None;
         }
         let marks: Vec<Mark> = serde_json::from_slice(&fs::read(self.mark_file()).ok()?).ok()?;
-        let there = identity(&self.target).ok()?;
-        marks.into_iter().find(|mark| mark.folder == there)
+        let (_, there) = identity(&self.target).ok()?;
+        // a volume may come back under another device: the same folder has the same inode there
+        marks.into_iter().find(|mark| mark.folder.1 == there)
     }
 
     /// What stands at the mark's name and is none.
@@ -249,17 +259,20 @@ impl Importing {
         })
     }
 
+    /// Gives the folder to fill the owner of the folder that it will replace, if there is one: not everybody may do that.
+    ///
+    /// # Errors
+    /// When this process may not.
+    pub fn own(&self) -> Result<()> {
+        fs::metadata(&self.place.target).map_or(Ok(()), |before| give(&self.folder, &before))
+    }
+
     /// Gives what was filled the owner and the mode of the folder that it replaces. Where there is none, it has those of any
     /// folder that is made there.
     fn take_after(&self, target: &Path) -> Result<()> {
         let Ok(before) = fs::metadata(target) else { return Ok(()) };
-        let now = fs::metadata(&self.folder).map_err(|e| io_error("look at", &self.folder, e))?;
-        for path in [self.folder.clone(), self.database()] {
-            if (before.uid(), before.gid()) != (now.uid(), now.gid()) {
-                std::os::unix::fs::chown(&path, Some(before.uid()), Some(before.gid()))
-                    .map_err(|e| io_error("give the owner of the target to", &path, e))?;
-            }
-        }
+        give(&self.folder, &before)?;
+        give(&self.database(), &before)?;
         let mode = fs::Permissions::from_mode(before.mode() & 0o7777);
         fs::set_permissions(&self.folder, mode).map_err(|e| io_error("set the mode of", &self.folder, e))
     }
@@ -272,6 +285,16 @@ impl Drop for Importing {
             drop(fs::remove_dir_all(&self.folder));
         }
     }
+}
+
+/// Gives a file the owner of what was there before.
+fn give(path: &Path, before: &fs::Metadata) -> Result<()> {
+    let now = fs::metadata(path).map_err(|e| io_error("look at", path, e))?;
+    if (before.uid(), before.gid()) == (now.uid(), now.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(before.uid()), Some(before.gid()))
+        .map_err(|e| io_error("give the owner of the target to", path, e))
 }
 
 /// Removes what an earlier attempt has filled. What anybody else has put there stays, and all that is beside it.

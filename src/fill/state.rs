@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
-use rusqlite::Connection;
 use rusqlite::types::Value as Sql;
+use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::failed;
@@ -39,6 +40,20 @@ impl State {
         })?;
         state(&opened.connection).map_err(|e| failed("read", database, &e))
     }
+}
+
+/// Whether nobody has used a store yet: it has no collection, and its log no entry. Also beside its server.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn is_unused(database: &Path) -> Result<bool> {
+    let read = || {
+        let db = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.busy_timeout(Duration::from_secs(10))?;
+        let collections: i64 = db.query_row("SELECT count(*) FROM collections", [], |row| row.get(0))?;
+        Ok(collections == 0 && newest(&db)? == 0)
+    };
+    read().map_err(|e| failed("read", database, &e))
 }
 
 fn state(db: &Connection) -> rusqlite::Result<State> {

@@ -224,6 +224,8 @@ fn a_runner_killed_for_its_memory_says_what_to_raise() {
     assert_eq!(reason, Reason::OutOfMemory);
     assert!(said.contains("container mover of pod p was killed") && said.contains("its limit of 2Gi"), "{said}");
     assert!(said.contains("raise resources.limits.memory of container mover in spec.runner.podTemplate"), "{said}");
+    let (_, said) = cause(json!({"phase": "Failed", "initContainerStatuses": [container("fill", killed.clone())]}));
+    assert!(said.contains("container fill of pod p was killed") && said.contains("of container mover in"), "{said}");
     let mut server = container("chroma", json!({"running": {}}));
     server["lastState"] = killed;
     let failed = container("mover", json!({"terminated": {"exitCode": 4}}));

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume};
-use memory_migration_operator::api::parse_manifest;
+use memory_migration_operator::api::{Fill, MemoryMigration, Mode, VerificationMode, parse_manifest};
 use memory_migration_operator::controller::build::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, job};
 use memory_migration_operator::controller::observe::world::{Ids, LogFact, UserFact};
 use memory_migration_operator::controller::{Platform, Settings};
@@ -72,6 +72,98 @@ fn a_claim_is_written_by_a_chroma_server_that_starts_after_preflight() {
     assert_eq!(volume(&pod, "target").persistent_volume_claim.unwrap().read_only, None);
 }
 
+fn filled(path: &str) -> Case {
+    Case::to_claim().edit(|m| {
+        let local = m.spec.target.local.as_mut().unwrap();
+        (local.fill, local.path) = (Fill::Files, path.to_owned());
+    })
+}
+
+#[test]
+fn a_claim_is_filled_between_preflight_and_its_server() {
+    let pod = pod(&filled("chroma_db"));
+    assert_eq!(names(&pod), ["preflight", "layout", "fill", "chroma", "mover"]);
+    let layout = container(&pod, "layout");
+    assert_eq!(layout.restart_policy.as_deref(), Some("Always"));
+    assert_eq!(args(&layout), "run --host 127.0.0.1 --port 8001 --path /tmp/store");
+    assert_eq!(layout.image, container(&pod, "chroma").image);
+    let mounts = |of: &Container| -> Vec<(String, String)> {
+        of.volume_mounts.iter().flatten().map(|m| (m.name.clone(), m.mount_path.clone())).collect()
+    };
+    assert_eq!(mounts(&layout), [("layout".to_owned(), "/tmp".to_owned())], "scratch space, and no claim");
+    let (fill, mover) = (container(&pod, "fill"), container(&pod, "mover"));
+    let own = " --writer-url http://127.0.0.1:8000";
+    let handover = " --handover /tmp/handover";
+    let common = args(&mover).strip_suffix(handover).unwrap().strip_suffix(own).unwrap().to_owned();
+    let layout = " --layout-url http://127.0.0.1:8001 --layout-dir /layout/store --writer-memory $(WRITER_MEMORY)";
+    assert_eq!(args(&fill), format!("{common}{layout}{handover}"));
+    let memory = fill.env.iter().flatten().find(|v| v.name == "WRITER_MEMORY").unwrap().value_from.clone().unwrap();
+    let memory = memory.resource_field_ref.unwrap();
+    assert_eq!((memory.container_name.as_deref(), &*memory.resource), (Some("chroma"), "limits.memory"));
+    for (name, read_only) in [("preflight", true), ("fill", false), ("chroma", false), ("mover", false)] {
+        assert_eq!(read_only_at(&container(&pod, name), "/volumes/target"), Some(read_only), "{name}");
+    }
+    assert_eq!(read_only_at(&fill, "/layout"), Some(false));
+    assert!(
+        mounts(&fill).contains(&("scratch".to_owned(), "/tmp".to_owned()))
+            && mounts(&mover).contains(&("scratch".to_owned(), "/tmp".to_owned()))
+    );
+    assert_eq!(volume(&pod, "layout").empty_dir.unwrap().size_limit.unwrap().0, "1Gi");
+}
+
+/// Without a fill the pod is as ever: what a fill adds is all that differs.
+#[test]
+fn a_fill_adds_two_containers_and_changes_no_other() {
+    let mut files = pod(&filled("chroma_db"));
+    files.init_containers.as_mut().unwrap().retain(|c| !["layout", "fill"].contains(&c.name.as_str()));
+    files.volumes.as_mut().unwrap().retain(|volume| volume.name != "layout");
+    let mover = &mut files.containers[0];
+    let args = mover.args.as_mut().unwrap();
+    assert_eq!(args.split_off(args.len() - 2), ["--handover", "/tmp/handover"]);
+    mover.volume_mounts.as_mut().unwrap().iter_mut().find(|m| m.name == "target").unwrap().read_only = Some(true);
+    assert_eq!(files, pod(&Case::to_claim()));
+}
+
+#[test]
+fn a_pod_fills_only_where_a_fill_is_possible_and_something_is_written() {
+    type Row = (&'static str, fn(&mut MemoryMigration), &'static [&'static str]);
+    let edits: [Row; 4] = [
+        (
+            "the claim's root",
+            |m| m.spec.target.local.as_mut().unwrap().path = "./".into(),
+            &["preflight", "chroma", "mover"],
+        ),
+        ("a dry run", |m| m.spec.dry_run = true, &["mover"]),
+        ("a comparison", |m| m.spec.mode = Mode::Verify, &["mover"]),
+        ("counts alone", |m| m.spec.verification.mode = VerificationMode::Counts, &["preflight", "chroma", "mover"]),
+    ];
+    for (what, edit, expected) in edits {
+        let case = filled("chroma_db").edit(edit);
+        let job = job::build(&case.migration, &settings(), &Input { hash: "h".into(), attempt: 1, ..Input::default() });
+        let spec = job.unwrap().spec.unwrap();
+        let pod = spec.template.spec.unwrap();
+        assert_eq!(names(&pod), expected, "{what}");
+        assert!(!args(&container(&pod, "mover")).contains("--handover"), "{what}");
+        assert!(pod.volumes.iter().flatten().all(|volume| volume.name != "layout"), "{what}");
+        let rules = spec.pod_failure_policy.unwrap().rules;
+        assert!(
+            rules.iter().filter_map(|r| r.on_exit_codes.as_ref()?.container_name.as_deref()).all(|c| c != "fill"),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn what_is_said_of_mover_and_chroma_goes_for_fill_and_layout_too() {
+    let more = "  runner:\n    podTemplate:\n      spec:\n        containers:\n        - {name: mover, env: [{name: \
+                HTTPS_PROXY, value: p}]}\n        - {name: chroma, resources: {limits: {memory: 4Gi}}}\n";
+    let source = "{remote: {service: {name: chroma}}}";
+    let target = "{local: {claimName: prod, path: chroma_db, fill: Files}}";
+    let pod = pod(&Case::of(object(source, target, more)));
+    assert!(container(&pod, "fill").env.unwrap().iter().any(|v| v.name == "HTTPS_PROXY"));
+    assert_eq!(container(&pod, "layout").resources.unwrap().limits.unwrap()["memory"].0, "4Gi");
+}
+
 #[test]
 fn a_source_claim_is_read_only_at_the_claim_and_at_the_mount() {
     let pod = pod(&Case::to_server());
@@ -104,7 +196,7 @@ fn two_stores_on_one_claim_mount_it_once() {
 
 #[test]
 fn every_container_is_at_the_restricted_level() {
-    for case in [Case::to_server(), Case::to_claim()] {
+    for case in [Case::to_server(), Case::to_claim(), filled("chroma_db")] {
         let pod = pod(&case);
         let context = pod.security_context.clone().unwrap();
         assert_eq!((context.run_as_non_root, context.run_as_user), (Some(true), Some(65532)));
@@ -169,6 +261,9 @@ fn what_a_rerun_cannot_mend_fails_the_job_at_once() {
         .map(|codes| (codes.container_name.unwrap(), codes.values))
         .collect();
     assert_eq!(codes, [("preflight".to_owned(), vec![2, 3, 5, 6, 7]), ("mover".to_owned(), vec![2, 3, 5, 6, 7])]);
+    let of_fill = made(&filled("chroma_db")).spec.unwrap().pod_failure_policy.unwrap().rules;
+    let containers: Vec<_> = of_fill.iter().filter_map(|r| r.on_exit_codes.clone()?.container_name).collect();
+    assert_eq!(containers, ["preflight", "fill", "mover"]);
     let ignored = rules.iter().find(|r| r.action == "Ignore").unwrap().on_pod_conditions.clone().unwrap();
     assert_eq!((ignored[0].type_.as_str(), ignored[0].status.as_str()), ("DisruptionTarget", "True"));
     assert_eq!(spec.pod_replacement_policy.as_deref(), Some("Failed"));

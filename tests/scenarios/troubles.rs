@@ -129,6 +129,11 @@ fn a_server_that_dies_again_and_again() {
     assert_eq!(reason, Reason::ServerCrashLooping);
     assert!(message.contains("4 times, last with exit code 101 (thread main panicked)"), "{message}");
     assert!(message.contains("kubectl logs p -c chroma"), "{message}");
+    let layout = json!({"name": "layout", "image": "chromadb/chroma:1.5.9", "imageID": "", "ready": false, "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}}});
+    let (reason, message) = trouble(&json!({"phase": "Pending", "initContainerStatuses": [layout]}), &[]);
+    assert_eq!(reason, Reason::ServerCrashLooping);
+    assert!(message.contains("kubectl logs p -c layout"), "{message}");
 }
 
 #[test]
@@ -167,12 +172,21 @@ fn the_verdict_is_the_message_of_the_container_that_decided() {
     let status = json!({"phase": "Succeeded", "initContainerStatuses": [ended("preflight", 0, "{}"), ended("chroma", 143, "bye")],
                         "containerStatuses": [ended("mover", 0, &good)]});
     let fact = facts::pod(&pod(&status), &[], &at(0));
-    assert_eq!((fact.alive, fact.exit, fact.summary.unwrap().to_json()), (false, None, good));
+    assert_eq!((fact.alive, fact.exit, fact.summary.unwrap().to_json()), (false, None, good.clone()));
     let status = json!({"phase": "Failed", "initContainerStatuses": [ended("preflight", 3, &refused)],
                         "containerStatuses": [waiting("mover", "PodInitializing", "")]});
     let fact = facts::pod(&pod(&status), &[], &at(0));
     assert_eq!((fact.exit, fact.speaker), (Some(3), Some("preflight")));
     assert_eq!(fact.summary.unwrap().to_json(), refused);
+    let status = json!({"phase": "Failed", "initContainerStatuses": [ended("preflight", 0, "{}"), ended("fill", 3, &refused)],
+                        "containerStatuses": [waiting("mover", "PodInitializing", "")]});
+    let fact = facts::pod(&pod(&status), &[], &at(0));
+    assert_eq!((fact.exit, fact.speaker, fact.summary.unwrap().to_json()), (Some(3), Some("fill"), refused));
+    // one that ended well proves nothing
+    let status = json!({"phase": "Running", "initContainerStatuses": [ended("fill", 0, &good)],
+                        "containerStatuses": [waiting("mover", "PodInitializing", "")]});
+    let fact = facts::pod(&pod(&status), &[], &at(0));
+    assert_eq!((fact.exit, fact.summary), (None, None));
     let status = json!({"phase": "Failed", "containerStatuses": [ended("mover", 4, "Error: injected text")]});
     assert_eq!(facts::pod(&pod(&status), &[], &at(0)).summary, None);
 }

@@ -12,11 +12,13 @@ use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use super::{
-    ANNOTATION_FAILED, ANNOTATION_LISTED, ANNOTATION_MANIFEST, ANNOTATION_NAME, ANNOTATION_PIN, Input, MOVER,
-    PREFLIGHT, pod, template,
+    ANNOTATION_FAILED, ANNOTATION_LISTED, ANNOTATION_MANIFEST, ANNOTATION_NAME, ANNOTATION_PIN, FILL, Input, MOVER,
+    PREFLIGHT, fill, pod, template,
 };
 use crate::api::run_hash::short_hash;
-use crate::api::{LABEL_ATTEMPT, LABEL_LOCK, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration};
+use crate::api::{
+    LABEL_ATTEMPT, LABEL_LOCK, LABEL_MANAGED_BY, LABEL_RUN, LABEL_UID, MANAGER, MemoryMigration, MemoryMigrationSpec,
+};
 use crate::controller::Settings;
 use crate::exit::Exit;
 
@@ -79,7 +81,7 @@ pub fn build(migration: &MemoryMigration, settings: &Settings, input: &Input) ->
             backoff_limit: Some(spec.backoff_limit.saturating_sub(input.failures).max(0)),
             active_deadline_seconds: input.deadline,
             pod_replacement_policy: Some("Failed".into()),
-            pod_failure_policy: Some(failure_policy(spec.writes())),
+            pod_failure_policy: Some(failure_policy(spec)),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(pod_labels),
@@ -115,16 +117,16 @@ fn labels(uid: &str, input: &Input) -> BTreeMap<String, String> {
 }
 
 /// What a rerun cannot mend fails the Job at once, and so does a wait, which the controller paces; a drained node costs no retry; all else is tried again.
-fn failure_policy(writes: bool) -> PodFailurePolicy {
+fn failure_policy(spec: &MemoryMigrationSpec) -> PodFailurePolicy {
     let at_once = Exit::ALL.into_iter().filter(|exit| exit.is_permanent() || *exit == Exit::Waiting);
     let at_once: Vec<i32> = at_once.map(|exit| i32::from(exit.code())).collect();
-    let containers: &[&str] = if writes { &[PREFLIGHT, MOVER] } else { &[MOVER] };
+    let before = [(PREFLIGHT, spec.writes()), (FILL, fill::is_in(spec))].into_iter().filter(|(_, is_there)| *is_there);
+    let containers = before.map(|(container, _)| container).chain([MOVER]);
     let mut rules: Vec<PodFailurePolicyRule> = containers
-        .iter()
         .map(|container| PodFailurePolicyRule {
             action: "FailJob".into(),
             on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
-                container_name: Some((*container).into()),
+                container_name: Some(container.into()),
                 operator: "In".into(),
                 values: at_once.clone(),
             }),

@@ -1,19 +1,20 @@
-//! The runner's pod: preflight, then for a local target the Chroma server that writes it, then the mover. Pure.
+//! The runner's pod: preflight, then for a local target what fills it and the Chroma server that writes it, then the mover. Pure.
 //! Restricted pod security, no service-account token; what is only read is mounted read-only.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::DeepMerge;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EmptyDirVolumeSource, EnvVar,
-    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec,
-    ResourceRequirements, SeccompProfile, SecurityContext, Volume, VolumeMount,
+    Capabilities, Container, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements,
+    SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::ResourceExt;
 
 use super::mounted::Mounted;
-use super::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, placement, template};
+use super::parts::{mount, scratch};
+use super::{ANNOTATION_LISTED, ANNOTATION_MANIFEST, Input, fill, placement, template};
 use crate::api::schedule::generation::Origin;
 use crate::api::{ContainerName, LocalTarget, MemoryMigration, MemoryMigrationSpec, Runner, endpoint};
 use crate::controller::observe::world::Ids;
@@ -59,7 +60,13 @@ pub fn spec(spec: &MemoryMigrationSpec, template: &PodTemplateSpec, settings: &S
     // A dry run is nothing but preflight, a verification nothing but a comparison: the mover's verdict says all.
     if spec.writes() {
         init.push(worker(ContainerName::Preflight, spec, template, settings, input));
-        init.extend(spec.target.local.as_ref().map(|local| server(local, template, settings)));
+        if let Some(local) = &spec.target.local {
+            if fill::is_in(spec) {
+                let worker = runner(ContainerName::Mover, &fill::args(), spec, template, settings, input);
+                init.extend(fill::containers(server(local, template, settings), worker));
+            }
+            init.push(server(local, template, settings));
+        }
     }
     let own = template.spec.clone().unwrap_or_default();
     let mut tolerations = own.tolerations.clone().unwrap_or_default();
@@ -88,9 +95,30 @@ pub(super) fn node_selector(own: Option<&BTreeMap<String, String>>) -> BTreeMap<
     selector
 }
 
-/// A container with this program.
+/// A container with this program, and what it is to do.
 fn worker(
     name: ContainerName,
+    spec: &MemoryMigrationSpec,
+    template: &PodTemplateSpec,
+    settings: &Settings,
+    input: &Input,
+) -> Container {
+    let mut own = Vec::new();
+    if name == ContainerName::Preflight {
+        own.push("--preflight-only".to_owned());
+    } else if spec.target.local.is_some() && spec.writes() {
+        own.extend(["--writer-url", WRITER_URL].map(Into::into));
+        if fill::is_in(spec) {
+            own.extend(fill::args_of_mover());
+        }
+    }
+    runner(name, &own, spec, template, settings, input)
+}
+
+/// What all containers with this program have in common, beside arguments of their own.
+fn runner(
+    name: ContainerName,
+    own: &[String],
     spec: &MemoryMigrationSpec,
     template: &PodTemplateSpec,
     settings: &Settings,
@@ -111,18 +139,14 @@ fn worker(
         args.extend(["--volume".into(), format!("{claim}={dir}")]);
     }
     args.extend(Mounted::of(spec).args());
-    if name == ContainerName::Preflight {
-        args.push("--preflight-only".into());
-    } else if spec.target.local.is_some() && spec.writes() {
-        args.extend(["--writer-url", WRITER_URL].map(Into::into));
-    }
+    args.extend(own.iter().cloned());
     if let Some(Origin { schedule, uid }) = &input.generation {
         args.extend(["--generation-of".into(), schedule.clone(), "--migration-uid".into(), uid.clone()]);
     }
     Container {
         image: Some(settings.runner_image.clone()),
         args: Some(args),
-        volume_mounts: Some(worker_mounts(spec, input)),
+        volume_mounts: Some(worker_mounts(name, spec, input)),
         ..container(template, name, resources("100m", "128Mi"), &[("TMPDIR", "/tmp")])
     }
 }
@@ -167,15 +191,6 @@ fn env(name: &str, value: &str) -> EnvVar {
     EnvVar { name: name.into(), value: Some(value.into()), value_from: None }
 }
 
-pub(super) fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
-    VolumeMount {
-        name: name.into(),
-        mount_path: path.into(),
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    }
-}
-
 /// Which claim is in which folder. A claim that both sides share is mounted once.
 fn claim_dirs(spec: &MemoryMigrationSpec) -> Vec<(&str, &'static str)> {
     let target = spec.target.local.as_ref().map(|t| (t.claim_name.as_str(), TARGET_DIR));
@@ -183,12 +198,14 @@ fn claim_dirs(spec: &MemoryMigrationSpec) -> Vec<(&str, &'static str)> {
     source.filter(|(claim, _)| target.is_none_or(|(other, _)| other != *claim)).into_iter().chain(target).collect()
 }
 
-/// All is read-only for the runner, but the claim on which it writes a generation's record and report beside the store.
-fn worker_mounts(spec: &MemoryMigrationSpec, input: &Input) -> Vec<VolumeMount> {
+/// All is read-only for the runner, but the claim on which it writes a generation's record and report beside the store, or fills
+/// the store and takes the mark beside it away.
+fn worker_mounts(name: ContainerName, spec: &MemoryMigrationSpec, input: &Input) -> Vec<VolumeMount> {
+    let is_written = input.generation.is_some() || (name == ContainerName::Mover && fill::is_in(spec));
     let mut mounts = vec![mount("manifest", MANIFEST_DIR, true), mount("scratch", "/tmp", false)];
     mounts.extend(claim_dirs(spec).into_iter().map(|(_, dir)| {
         let volume = if dir == SOURCE_DIR { "source" } else { "target" };
-        mount(volume, dir, dir == SOURCE_DIR || input.generation.is_none())
+        mount(volume, dir, dir == SOURCE_DIR || !is_written)
     }));
     mounts.extend(Mounted::of(spec).mounts());
     mounts
@@ -217,6 +234,7 @@ fn volumes(spec: &MemoryMigrationSpec, settings: &Settings, input: &Input) -> Ve
     if spec.target.local.is_some() && spec.writes() {
         volumes.push(scratch("server-scratch", "1Gi"));
     }
+    volumes.extend(fill::is_in(spec).then(fill::volume));
     volumes.extend(Mounted::of(spec).volumes());
     volumes
 }
@@ -230,14 +248,6 @@ fn file(path: &str, annotation: &str) -> DownwardAPIVolumeFile {
             api_version: None,
         }),
         ..DownwardAPIVolumeFile::default()
-    }
-}
-
-fn scratch(name: &str, limit: &str) -> Volume {
-    Volume {
-        name: name.into(),
-        empty_dir: Some(EmptyDirVolumeSource { size_limit: Some(Quantity(limit.into())), medium: None }),
-        ..Volume::default()
     }
 }
 

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
+use super::parts::mount;
 use super::placement::{self, Pin};
 use super::pod::{self, TARGET_DIR};
 use super::{ANNOTATION_KIND, ANNOTATION_NAME, PRUNER, template};
@@ -115,7 +116,7 @@ fn pod_spec(
         name: PRUNER.into(),
         image: Some(settings.runner_image.clone()),
         args: Some(args(schedule, path, task)),
-        volume_mounts: Some(vec![pod::mount("target", TARGET_DIR, false)]),
+        volume_mounts: Some(vec![mount("target", TARGET_DIR, false)]),
         ..base
     };
     let source = PersistentVolumeClaimVolumeSource { claim_name: claim.into(), read_only: None };

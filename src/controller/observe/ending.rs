@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTermin
 
 use super::world::Trouble;
 use crate::api::conditions::Reason;
-use crate::controller::build::{MOVER, PREFLIGHT, SERVER};
+use crate::controller::build::{FILL, LAYOUT, MOVER, PREFLIGHT, SERVER};
 use crate::exit::Exit;
 
 /// What ended the pod, with the field to change; None where the runner's own words are enough.
@@ -44,14 +44,16 @@ fn killed_for_memory(state: Option<&ContainerState>) -> bool {
 }
 
 fn out_of_memory(pod: &Pod) -> Option<Trouble> {
-    let ours = |c: &&ContainerStatus| [PREFLIGHT, MOVER].contains(&c.name.as_str());
+    let ours = |c: &&ContainerStatus| [PREFLIGHT, FILL, MOVER].contains(&c.name.as_str());
     let killed = statuses(pod).filter(ours).find(|c| killed_for_memory(c.state.as_ref()))?;
     let container = &killed.name;
+    // it is made as the mover is
+    let part = if container == FILL { MOVER } else { container };
     Some(Trouble {
         reason: Reason::OutOfMemory,
         message: format!(
             "container {container} of pod {} was killed: it needed more memory than {}; raise resources.limits.memory of \
-             container {container} in spec.runner.podTemplate",
+             container {part} in spec.runner.podTemplate",
             name(pod),
             limit(pod, container)
         ),
@@ -60,15 +62,15 @@ fn out_of_memory(pod: &Pod) -> Option<Trouble> {
 
 /// The mover only sees that the server does not answer.
 fn server_out_of_memory(pod: &Pod) -> Option<Trouble> {
-    let server = statuses(pod).find(|c| c.name == SERVER)?;
-    let killed = [server.last_state.as_ref(), server.state.as_ref()].into_iter().any(killed_for_memory);
-    killed.then(|| Trouble {
+    let is_killed = |c: &&ContainerStatus| [c.last_state.as_ref(), c.state.as_ref()].into_iter().any(killed_for_memory);
+    let server = statuses(pod).filter(|c| [SERVER, LAYOUT].contains(&c.name.as_str())).find(is_killed)?;
+    Some(Trouble {
         reason: Reason::Retrying,
         message: format!(
             "the Chroma server of pod {} was killed: it needed more memory than {}; raise \
              resources.limits.memory of container chroma in spec.runner.podTemplate",
             name(pod),
-            limit(pod, SERVER)
+            limit(pod, &server.name)
         ),
     })
 }

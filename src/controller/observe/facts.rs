@@ -14,7 +14,7 @@ use super::world::{Asked, Endpoint, Handle, Ids, JobFact, JobPhase, LogFact, Pod
 use super::{ending, trouble};
 use crate::api::status::MAX_COLLECTIONS;
 use crate::api::{KIND, LABEL_ATTEMPT, LABEL_RUN, MemoryMigration, MemoryMigrationStatus};
-use crate::controller::build::{ANNOTATION_FAILED, ANNOTATION_MANIFEST, ANNOTATION_PIN, MOVER, PREFLIGHT};
+use crate::controller::build::{ANNOTATION_FAILED, ANNOTATION_MANIFEST, ANNOTATION_PIN, FILL, MOVER, PREFLIGHT};
 use crate::report::{Line, Summary};
 
 /// The facts of a Job; `events` are those about it.
@@ -109,10 +109,10 @@ pub fn job_phase(job: &Job) -> JobPhase {
 #[must_use]
 pub fn pod(pod: &Pod, events: &[Event], now: &Time) -> PodFact {
     let runners: Vec<&ContainerStatus> =
-        containers(pod).filter(|c| [PREFLIGHT, MOVER].contains(&c.name.as_str())).collect();
+        containers(pod).filter(|c| [PREFLIGHT, FILL, MOVER].contains(&c.name.as_str())).collect();
     let ends = runners.iter().filter_map(|c| c.state.as_ref()?.terminated.as_ref());
     let failed = ends.clone().find(|end| end.exit_code != 0);
-    // A preflight that passed says nothing about the run.
+    // A preflight that passed says nothing about the run, nor does a fill.
     let mover = runners.iter().find(|c| c.name == MOVER).and_then(|c| c.state.as_ref()?.terminated.as_ref());
     let last = failed.or(mover);
     let alive = is_alive(pod);
@@ -162,7 +162,7 @@ fn speaker(runners: &[&ContainerStatus]) -> Option<&'static str> {
         let state = runners.iter().find(|c| c.name == name).and_then(|c| c.state.as_ref());
         state.is_some_and(|s| s.running.is_some() || s.terminated.is_some())
     };
-    [MOVER, PREFLIGHT].into_iter().find(|name| spoke(name))
+    [MOVER, FILL, PREFLIGHT].into_iter().find(|name| spoke(name))
 }
 
 fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {

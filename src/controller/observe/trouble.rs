@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use super::ending;
 use super::world::Trouble;
 use crate::api::conditions::Reason;
-use crate::controller::build::{MOVER, SERVER};
+use crate::controller::build::{LAYOUT, MOVER, SERVER};
 
 /// Restarts after which a server that comes up is no longer believed to stay up.
 const RESTARTS: i32 = 3;
@@ -162,12 +162,13 @@ fn of_container(container: &ContainerStatus, pod: &str) -> Option<Trouble> {
                 container.name
             ),
         ),
-        _ if container.name == SERVER && crash_looping(container, why) => (
+        _ if [SERVER, LAYOUT].contains(&container.name.as_str()) && crash_looping(container, why) => (
             Reason::ServerCrashLooping,
             format!(
-                "the Chroma server of pod {pod} ended {} times{}: look at `kubectl logs {pod} -c {SERVER}`, and see whether image {} can open this store",
+                "the Chroma server of pod {pod} ended {} times{}: look at `kubectl logs {pod} -c {}`, and see whether image {} can open this store",
                 container.restart_count,
                 last_words(container),
+                container.name,
                 container.image
             ),
         ),

@@ -1,5 +1,6 @@
 //! A target that is filled by its files, in memory: what was filled is this run's own, and compared like anything else.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{fast, numbered, record, source};
 use crate::chroma::{Capabilities, NewCollection};
+use crate::engine::handover::{Handover, Word};
 use crate::engine::progress::Tracker;
-use crate::engine::{Duplicates, Options, Outcome, migrate};
+use crate::engine::{Duplicates, Fill, Options, Outcome, migrate};
 use crate::exit::Exit;
 use crate::model::{Collection, Error, Record, Result};
-use crate::report::{Direction, Reason, Stage};
+use crate::report::{Direction, Reason, Stage, Verdict};
 use crate::store::memory::MemoryStore;
-use crate::store::{Filler, Finding, Load, Reader, Target, Writer};
+use crate::store::{Filler, Finding, Laid, Load, Reader, Target, Writer};
 
 /// A store in memory that is filled, with an importer that may err.
 struct Filled {
@@ -24,11 +26,30 @@ struct Filled {
     fails: bool,
     /// A source that changes when the fill is done.
     moves: Option<Arc<MemoryStore>>,
+    /// Whether this process fills; else it goes on with what another one has filled.
+    fills: bool,
+    /// Why it turns out that it cannot be filled.
+    cannot: Option<&'static str>,
 }
 
 impl Filled {
     fn new(importer: fn(Record) -> Option<Record>) -> Self {
-        Self { store: MemoryStore::new("target"), importer, fails: false, moves: None }
+        Self { store: MemoryStore::new("target"), importer, fails: false, moves: None, fills: true, cannot: None }
+    }
+
+    /// What was filled is left in the folder, for another process.
+    async fn leave(&self, source: &MemoryStore, folder: &Path) -> Outcome {
+        let handover = Some(Handover::Leave(folder.to_owned()));
+        self.run(source, &Options { handover, fill: Fill::Files, ..fast() }).await
+    }
+
+    /// Goes on with it.
+    async fn take(&mut self, source: &MemoryStore, folder: &Path) -> Outcome {
+        self.fills = false;
+        let Some(Word::Filled(filled)) = Word::read(folder).unwrap() else { panic!("no word was left") };
+        let handover = Some(Handover::Take(filled));
+        let options = Options { handover, fill: Fill::Files, duplicates: Duplicates::ByContent, ..fast() };
+        self.run(source, &options).await
     }
 
     async fn run(&self, source: &MemoryStore, options: &Options) -> Outcome {
@@ -43,12 +64,16 @@ impl Filled {
 
 #[async_trait]
 impl Filler for Filled {
-    async fn create(&self, new: &[&NewCollection]) -> Result<Vec<Collection>> {
+    async fn create(&self, new: &[&NewCollection]) -> Result<Laid> {
+        if let Some(why) = self.cannot {
+            let message = format!("its files are not filled: {why}");
+            return Ok(Laid::Not(Finding { check: "fill", problem: None, message }));
+        }
         let mut made = Vec::new();
         for new in new {
             made.push(self.store.create(new).await?);
         }
-        Ok(made)
+        Ok(Laid::Out(made))
     }
 
     async fn put(&self, collection: &Collection, records: Vec<Record>) -> Result<()> {
@@ -94,7 +119,7 @@ impl Target for Filled {
     }
 
     fn filler(&self) -> Option<&dyn Filler> {
-        Some(self)
+        self.fills.then_some(self as &dyn Filler)
     }
 
     async fn index(&self, _: &Collection, dimension: usize) -> Result<()> {
@@ -230,4 +255,75 @@ fn indexing_is_a_stage_between_copying_and_verifying() {
     assert!(indexing.percent >= copied);
     tracker.begin(Stage::Verifying, 10);
     assert!(seen.borrow().percent >= indexing.percent);
+}
+
+/// A container of a pod fills, and another one goes on: what the first has written is the run's own, whatever became of the
+/// source in between.
+#[tokio::test]
+async fn the_next_process_goes_on_with_what_one_has_filled() {
+    let (source, mut target) = (source(numbered(40)), Filled::new(Some));
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = target.leave(&source, folder.path()).await;
+    assert_eq!((outcome.exit, outcome.report.verdict), (Exit::Success, Verdict::DryRun), "{}", outcome.report.message);
+    assert!(outcome.report.message.contains("40 records are in the files"), "{}", outcome.report.message);
+    assert_eq!((outcome.report.counts.copied, outcome.report.counts.verified), (40, 0));
+    assert_eq!(target.log().last().unwrap(), "placed", "nothing was asked of a server");
+    {
+        let mut state = source.state();
+        super::edit(&mut state, "0007", "changed meanwhile");
+        super::edit(&mut state, "0100", "came meanwhile");
+        state.collections.values_mut().next().unwrap().1.remove("0009");
+    }
+    let outcome = target.take(&source, folder.path()).await;
+    assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
+    let counts = outcome.report.counts;
+    assert_eq!((counts.source, counts.copied, counts.verified), (40, 40, 40));
+    assert_eq!((counts.present, counts.duplicates, counts.target_before, counts.conflicts_skipped), (0, 0, 0, 0));
+    assert_eq!((counts.extra, counts.gone_from_source), (1, 1));
+    let mut expected = source.records("memories");
+    expected.insert("0009".to_owned(), record("0009", "text 9"));
+    assert_eq!(target.store.records("memories"), expected);
+    assert!(target.log().contains(&"index of 1".to_owned()), "{:?}", target.log());
+    assert!(!outcome.report.message.contains("not filled"), "{}", outcome.report.message);
+}
+
+/// What another client makes of a record after the fill is not this run's to change.
+#[tokio::test]
+async fn what_was_changed_between_two_processes_stays_and_fails_the_run() {
+    let (source, mut target) = (source(numbered(40)), Filled::new(Some));
+    let folder = tempfile::tempdir().unwrap();
+    target.leave(&source, folder.path()).await;
+    super::edit(&mut target.store.state(), "0007", "theirs");
+    let outcome = target.take(&source, folder.path()).await;
+    assert_eq!(outcome.report.reason, Reason::VerificationFailed, "{}", outcome.report.message);
+    assert_eq!((outcome.report.counts.verified, outcome.report.counts.conflicts_skipped), (39, 1));
+    assert_eq!(target.store.records("memories")["0007"], record("0007", "theirs"));
+}
+
+#[tokio::test]
+async fn a_source_that_is_another_one_by_then_ends_the_run() {
+    let (source, mut target) = (source(numbered(3)), Filled::new(Some));
+    let folder = tempfile::tempdir().unwrap();
+    target.leave(&source, folder.path()).await;
+    source.state().collections.values_mut().next().unwrap().0.id = "another".to_owned();
+    let outcome = target.take(&source, folder.path()).await;
+    assert_eq!(outcome.report.reason, Reason::SourceReplaced, "{}", outcome.report.message);
+    assert_eq!(outcome.report.counts.verified, 0);
+}
+
+/// The server takes the records, and whoever asked for the other way hears of it.
+#[tokio::test]
+async fn what_cannot_be_filled_after_all_is_left_to_the_server_and_said() {
+    let (source, mut target) = (source(numbered(40)), Filled::new(Some));
+    target.cannot = Some("it differs");
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = target.leave(&source, folder.path()).await;
+    assert_eq!((outcome.exit, outcome.report.verdict), (Exit::Success, Verdict::DryRun), "{}", outcome.report.message);
+    assert!(outcome.report.message.contains("nothing was written. its files are not filled: it differs"));
+    assert!(matches!(Word::read(folder.path()).unwrap(), Some(Word::Not(why)) if why.ends_with("it differs")));
+    assert!(target.log().iter().all(|line| !line.starts_with("create")), "{:?}", target.log());
+    let outcome = target.run(&source, &Options { fill: Fill::Files, ..fast() }).await;
+    assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
+    assert!(outcome.report.message.ends_with(". Its files were not filled: it differs"), "{}", outcome.report.message);
+    assert_eq!(outcome.report.preflight.iter().filter(|check| check.check == "fill").count(), 1);
 }
