@@ -10,6 +10,9 @@ use crate::model::{Collection, Distance, Value};
 
 /// Queries of one probe, at most.
 const QUERIES: usize = 3;
+/// Components of the longest vector that is asked for: a server says how many its vectors have, and may say anything. One that
+/// really has more refuses the query, and the collection is not probed.
+const LONGEST: usize = 1 << 20;
 
 /// What came of one query for the nearest record.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +70,7 @@ impl Probe {
         let configured = configured.filter(|distance| *distance != Distance::L2);
         let stated = [("configuration", configured), ("metadata", metadata)];
         let stated = stated.into_iter().filter_map(|(place, distance)| Some((place, distance?))).collect();
+        let dimension = dimension.min(LONGEST);
         Self {
             expected: expected(collection),
             declared: collection.distance,
@@ -243,6 +247,12 @@ mod tests {
             schema: None,
             unreadable: None,
         }
+    }
+
+    /// `make fuzz SEED=2812`, case 533 of `answers`: 8 GiB were asked of the system, and the run was aborted.
+    #[test]
+    fn a_number_of_components_that_a_server_makes_up_takes_no_memory() {
+        assert_eq!(Probe::new(&collection(Distance::L2, None), i32::MAX as usize).vector().len(), LONGEST);
     }
 
     /// What an engine computes, in f32.
