@@ -205,9 +205,9 @@ pub enum LocalWriter {
 }
 
 impl LocalWriter {
-    fn source_claim(&self) -> &str {
+    fn run(&self) -> &str {
         match self {
-            Self::Sidecar(pod) => pod.source_claim.as_deref().unwrap_or_default(),
+            Self::Sidecar(pod) => &pod.run,
             Self::Program(_) => "",
         }
     }
@@ -230,8 +230,8 @@ pub async fn migrate(request: Request, tracker: Tracker, stop: &CancellationToke
         let scope = Scope::of_target(&options.selection, &databases);
         let fill = (options.fill == Fill::Files).then(|| {
             // which records come from where: what an earlier attempt filled is thrown away only by the same migration
-            let claim = writer.source_claim();
-            fill_id(&format!("{claim}{from:?} {:?} {databases:?}", options.selection))
+            let run = writer.run();
+            fill_id(&format!("{run}{from:?} {:?} {databases:?}", options.selection))
         });
         let (target, handover) = open_target(target, writer, scope, fill).await.map_err(Halt::Target)?;
         Ok((source, target, handover, databases))

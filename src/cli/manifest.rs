@@ -61,9 +61,9 @@ pub(super) fn request(migration: &MemoryMigration, places: Mounts) -> Result<Req
     };
     let writer = if places.in_pod {
         let image = spec.target.local.as_ref().and_then(|local| local.image.clone());
-        let source_claim = spec.source.local.as_ref().map(|local| local.claim_name.clone());
+        let run = format!("{}/{}", migration.metadata.uid.as_deref().unwrap_or_default(), spec.run_hash());
         let Mounts { writer_url: url, layout, handover, .. } = places;
-        LocalWriter::Sidecar(Box::new(Pod { url, image, layout, handover, source_claim }))
+        LocalWriter::Sidecar(Box::new(Pod { url, image, layout, handover, run }))
     } else {
         LocalWriter::Program(places.chroma_bin)
     };

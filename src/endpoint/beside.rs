@@ -15,8 +15,9 @@ pub struct Pod {
     pub layout: Option<LayoutServer>,
     /// The folder in which the container that fills leaves word for the one that goes on.
     pub handover: Option<PathBuf>,
-    /// The claim of the source: its path is the same on every claim.
-    pub source_claim: Option<String>,
+    /// The object's UID and the run's hash: what an attempt has filled is thrown away by another attempt of this run alone. A run
+    /// that goes on through the server, for its `fill` was edited, may not take the mark away.
+    pub run: String,
 }
 
 /// A server beside us that lays out an empty store, and that nobody else uses.

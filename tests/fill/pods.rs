@@ -24,6 +24,7 @@ struct Pod<'a> {
     source: &'a Store,
     claim: PathBuf,
     path: &'static str,
+    uid: &'static str,
     more: Vec<&'static str>,
     scratch: TempDir,
 }
@@ -31,7 +32,7 @@ struct Pod<'a> {
 impl<'a> Pod<'a> {
     fn new(version: &'static str, source: &'a Store, target: &Store) -> Self {
         let (claim, scratch) = (claim(target).to_owned(), tempfile::tempdir().unwrap());
-        Self { version, source, claim, path: "store", more: Vec::new(), scratch }
+        Self { version, source, claim, path: "store", uid: "u-1", more: Vec::new(), scratch }
     }
 
     fn target(&self) -> PathBuf {
@@ -47,7 +48,7 @@ impl<'a> Pod<'a> {
         let manifest = json!({
             "apiVersion": "memory-migration.dev/v1alpha1",
             "kind": "MemoryMigration",
-            "metadata": {"name": "m", "namespace": "team"},
+            "metadata": {"name": "m", "namespace": "team", "uid": self.uid},
             "spec": {
                 "source": {"local": {"claimName": "from", "path": "store"}},
                 "target": {"local": {"claimName": "into", "path": self.path, "image": image, "fill": "Files"}},
@@ -193,6 +194,10 @@ fn a_new_pod_after_a_kill_in_any_container_ends_verified() {
         assert_eq!(moved.code_if_any(), None, "{place}: {moved:?}");
         assert_eq!(names_beside(&target), ["store", "store.memory-migration.filled"], "{place}");
     }
+    // another object may have been told since that these records are verified, and its source may have lost them
+    let another = Pod { uid: "u-2", ..Pod::new("1.5.9", &source, &target) };
+    another.preflight().code(0);
+    assert!(said(&another.report()).ends_with("the target's folder is not empty"), "{}", another.report());
     assert_filled(&Pod::new("1.5.9", &source, &target).verified(), 1500);
     assert_clean(&target);
 }

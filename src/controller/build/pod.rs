@@ -50,6 +50,10 @@ pub fn manifest(migration: &MemoryMigration, settings: &Settings) -> serde_json:
     spec.runner = Runner::default();
     let mut object = MemoryMigration::new(&migration.name_any(), spec);
     object.metadata.namespace = namespace;
+    if fill::is_in(&object.spec) {
+        // whose fill it is
+        object.metadata.uid = migration.uid();
+    }
     serde_json::to_string(&object)
 }
 

@@ -149,7 +149,8 @@ async fn empty(context: &Context<'_>, run: &mut Run) -> Result<(), Halt> {
 async fn remarks(context: &Context<'_>, asked: &Asked<'_>, run: &mut Run) -> Result<(), Halt> {
     let (mut against, mut notes, mut short) = (Against::none(asked), Vec::new(), Vec::new());
     for pair in &mut run.pairs {
-        let told = context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?.of_source();
+        let told =
+            context.until_stopped(context.source.remarks(&pair.source)).await?.map_err(Halt::Source)?.of_source();
         pair.lacks(told.counted);
         let named = |what: String| format!("{}: {what}", pair.source_words());
         if let Some(why) = told.refusal.map(named) {

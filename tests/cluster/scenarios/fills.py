@@ -4,7 +4,7 @@ import json
 
 from kit import COLLECTION, equal, local, renamed, until
 
-RECORDS = 500
+RECORDS = 2000
 
 
 def filled_by_its_files(s):

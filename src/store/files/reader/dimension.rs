@@ -28,7 +28,8 @@ impl Settled {
     #[must_use]
     pub fn told(self) -> String {
         let Self { said, really, by_index } = self;
-        let said = said.map_or_else(|| "no number of components".to_owned(), |said| format!("{said} components a vector"));
+        let said =
+            said.map_or_else(|| "no number of components".to_owned(), |said| format!("{said} components a vector"));
         let who = if by_index {
             "header and sizes of its index, and all its vectors in the write-ahead log, have"
         } else {
