@@ -8,7 +8,7 @@ RECORDS = 2000
 
 
 def filled_by_its_files(s):
-    """500 memories of a server into an empty path on a claim, by its files; a second run says that the server took over; a
+    """2,000 memories of a server into an empty path on a claim, by its files; a second run says that the server took over; a
     runner that is killed while it fills is tried again; Chroma's official client judges."""
     s.claim("dev", RECORDS)
     s.claim("into")
