@@ -515,6 +515,29 @@ fn it_may_die_before_any_write_of_a_run_and_its_heir_too() {
     }
 }
 
+/// Found by `left_alone_it_comes_to_rest`: the status never named the Job, which the API server did not let be stopped, and
+/// its lock was not taken again.
+#[test]
+fn a_run_that_no_status_names_and_nobody_may_stop_keeps_its_lock() {
+    let mut model = Model::new(false);
+    for step in [
+        Happens::Look,
+        Happens::Refuse(Kind::Delete, 403),
+        Happens::Edit(1),
+        Happens::Look,
+        Happens::Refuse(Kind::Status, 409),
+        Happens::JobVanishes(false),
+        Happens::Look,
+        Happens::PodComes,
+        Happens::LockVanishes,
+        Happens::Answer(0),
+        Happens::Look,
+    ] {
+        model.step(step);
+    }
+    assert!(!model.case.world.held.is_empty(), "a run goes on without its lock");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 

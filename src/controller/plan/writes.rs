@@ -150,9 +150,10 @@ fn break_lock(look: &Look<'_>, uid: String) -> Plan {
     Plan { writes, again: true, requeue: Some(SOON), ..Plan::default() }
 }
 
-/// A run that works holds its lock: somebody may have deleted the Lease.
+/// While a Job of the object works, also one of a run that should have been stopped, the lock is held: somebody may have
+/// deleted the Lease.
 fn hold_lock(look: &Look<'_>) -> Vec<Write> {
-    let works = look.working_job().is_some_and(|job| job.phase == JobPhase::Active);
+    let works = look.world.present().any(|job| !job.deleting && job.phase == JobPhase::Active);
     let may_ask = pause::without_lock(look).is_none();
     let Some(name) = look.lock().filter(|_| works && may_ask) else { return Vec::new() };
     match &look.world.lock {
