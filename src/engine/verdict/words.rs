@@ -55,6 +55,8 @@ impl Task {
             format!(". {refused} of these were not sent, for the target does not take them as they are: {named}")
         };
         let remedy = match self {
+            // what to do is said of the damage
+            _ if damage::of_target(&run.pairs).is_some() => "run this again when the target is sound",
             Self::Migration => "check that nothing else writes the target, and run again with onConflict Overwrite",
             Self::Comparison => "migrate them (onConflict: Overwrite replaces what differs), and compare again",
         };
