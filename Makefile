@@ -222,7 +222,7 @@ soak: require-rust ## 500 migrations in sequence, 30 at once, 2,000 finished one
 
 .PHONY: rights
 rights: ## Compares what the operator may do with what it did, in the cluster that is up, into docs/security.md
-	tests/cluster/cluster.sh sh python3 tests/cluster/rights.py --write
+	tests/cluster/cluster.sh sh python3 $(CURDIR)/tests/cluster/rights.py --write
 
 .PHONY: cluster-down
 cluster-down: ## Ends it; nothing of it stays but its programs in the cache

@@ -69,7 +69,7 @@ containers() { # PATH
   printf '%s' "{range $1[*]}{.name}{\": image \"}{.image}{\", resources \"}{.resources}{\", securityContext \"}{.securityContext}{\", variables \"}{.env[*].name}{\"\\n\"}{end}"
 }
 events() { # NAMESPACE NAME
-  show -n "$1" get events --field-selector "involvedObject.name=$2" -o 'custom-columns=LAST:.lastTimestamp,TYPE:.type,REASON:.reason,MESSAGE:.message'
+  show -n "$1" get events --field-selector "involvedObject.name=$2" -o 'custom-columns=FIRST:.metadata.creationTimestamp,LAST:.lastTimestamp,TYPE:.type,REASON:.reason,MESSAGE:.message'
 }
 
 job=$(kubectl -n "$namespace" get memmig "$name" -o jsonpath='{.status.jobName}')

@@ -80,7 +80,10 @@ def main():
     wrong += [f"{verb} {resource} ({group}) was done without a right of its own" for group, resource, verb in others if not resource.startswith(("/api", "/version", "/openapi"))]
     lines += ["", f"Done beside it: {', '.join(sorted(f'{v} {r} ({c})' for (_, r, v), c in others.items())) or 'nothing'}."]
     said = ', '.join(sorted(f'{v} {r} ({c})' for (_, r, v), c in refused.items())) or 'nothing'
-    lines += [f"Refused: {said}. A namespace that is being deleted takes no Events."]
+    lines += [
+        f"Refused: {said}. A quota refuses Jobs, a namespace that is being deleted takes no Events, and when the chart is removed, "
+        "its Role goes before the pod that asks for its Lease."
+    ]
     text = "\n".join(lines)
     print(text)
     if "--write" in sys.argv:
