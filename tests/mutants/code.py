@@ -78,8 +78,9 @@ class Campaign:
         self.home = Path(options.target).resolve() / "mutants-code"
         self.log = self.home / "outcomes.jsonl"
         self.until = time.monotonic() + options.minutes * 60
-        # no debug information: the code is compiled anew for each change
-        self.env = os.environ | {"CARGO_TARGET_DIR": str(self.home.parent), "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_TERM_COLOR": "never"}
+        # A folder of its own: the parts make a program of the same name, too. No debug information: the code is compiled anew for
+        # each change.
+        self.env = os.environ | {"CARGO_TARGET_DIR": str(self.home / "target"), "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_TERM_COLOR": "never"}
 
     def tree(self, part):
         """The copy of a part: what git knows, as it is now. Files that are the same keep their time."""
