@@ -5,7 +5,7 @@
 #
 # The build runs on the target's architecture: natively where there is a builder of it, otherwise emulated. Without a
 # container engine: `make image` (docs/image.md).
-# The compiler of the release workflow. By its tag alone: no list of Docker's library that could be asked has a digest of this one.
+# The compiler of the release workflow, by tag.
 ARG RUST_VERSION=1.95.0
 
 FROM docker.io/library/rust:${RUST_VERSION}-slim-bookworm AS build

@@ -199,7 +199,7 @@ cluster-test: require-rust ## Runs the scenarios on a real cluster: this one, or
 	tests/cluster/test.sh $(SCENARIOS)
 
 .PHONY: cluster-demo
-cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up (25 minutes the first time)
+cluster-demo: require-rust ## Shows one migration on a real cluster, live, and leaves the cluster up (20 minutes the first time)
 	tests/cluster/test.sh --demo
 
 .PHONY: cluster-idle

@@ -31,13 +31,20 @@ fn table() -> Vec<Row> {
 
 /// The commands of the `sh` blocks, in their order, without what continues a line.
 fn commands() -> Vec<String> {
+    in_sections().into_iter().map(|(_, command)| command).collect()
+}
+
+/// The same, each with the section that it is in.
+fn in_sections() -> Vec<(String, String)> {
     let text = fs::read_to_string(crate_path("README.md")).unwrap().replace("\\\n", " ");
-    let (mut is_shell, mut found) = (false, Vec::new());
+    let (mut section, mut is_shell, mut found) = (String::new(), false, Vec::new());
     for line in text.lines() {
         if line.starts_with("```") {
             is_shell = line == "```sh";
         } else if is_shell {
-            found.push(line.split_whitespace().collect::<Vec<_>>().join(" "));
+            found.push((section.clone(), line.split_whitespace().collect::<Vec<_>>().join(" ")));
+        } else if let Some(heading) = line.strip_prefix("## ") {
+            heading.clone_into(&mut section);
         }
     }
     found
@@ -76,6 +83,10 @@ fn every_command_is_run_or_something_stands_in_for_it() {
         };
         assert!(good, "tests/readme.txt: {} | {} | {}", row.start, row.how, row.instead);
     }
+    // the scenario walks these two
+    let mut elsewhere = in_sections().into_iter().filter(|(section, _)| !["Quickstart", "Install"].contains(&section.as_str()));
+    let unrun = elsewhere.find(|(_, command)| row(&table, command).how == "cluster");
+    assert_eq!(unrun, None, "the scenario does not walk this section");
     let sentences = in_sentences(&commands);
     let makefile = fs::read_to_string(crate_path("Makefile")).unwrap();
     for command in &sentences {

@@ -42,7 +42,7 @@ pub struct FromSecret {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyRef {
-    /// The object's name, in this object's namespace. Example: `chroma-token`.
+    /// The Secret's or `ConfigMap`'s name, in this object's namespace. Example: `chroma-token`, or `chroma-ca`.
     #[x_kube(validation = Rule::new(OBJECT).message(OBJECT_SAYS))]
     #[schemars(length(min = 1, max = 253))]
     pub name: String,

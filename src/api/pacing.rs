@@ -40,8 +40,8 @@ pub struct Pacing {
     #[x_kube(validation = Rule::new("self.matches('^([0-9]{1,9}(ms|s|m|h))+$')").message("write a duration, a number with ms, s, m or h, as in 500ms, 1s or 1m30s; 0s for no pause"))]
     #[schemars(length(min = 2, max = 32))]
     pub delay: Option<String>,
-    /// With Adaptive: how much slower other clients' reads may get, as a multiple of the idle 95th percentile, if that is
-    /// also 25 ms more. Default: `"2"`. Example: `"1.5"`; `none` for no limit.
+    /// With Adaptive: slow down when other clients' reads take this many times as long as on the idle server (95th
+    /// percentile), and at least 25 ms longer. Default: `"2"`. Example: `"1.5"`; `none` for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == 'none' || (self.matches('^[0-9]{1,6}([.][0-9]{1,6})?$') && double(self) > 1.0)").message("write a number above 1 in quotes, as \"2\" for twice as long, or none for no limit"))]
     #[schemars(length(min = 1, max = 16))]

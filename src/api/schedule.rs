@@ -122,8 +122,8 @@ pub struct MemoryMigrationScheduleSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self >= 1").message("write a number of seconds from 1, or leave it out for no deadline"))]
     pub starting_deadline_seconds: Option<i64>,
-    /// How many migrations that succeeded are kept as objects: the one that `status.lastSuccess` names always, one whose
-    /// generation was removed never. Default: 3.
+    /// How many migrations that succeeded are kept as objects. The one that `status.lastSuccess` names is always kept. One whose
+    /// generation was removed is not. Default: 3.
     #[serde(default = "default_history")]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 1000").message("write a number from 0 to 1000; the default is 3"))]
     pub successful_history_limit: i32,

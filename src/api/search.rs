@@ -26,7 +26,7 @@ pub struct SearchCheck {
     #[x_kube(validation = Rule::new("self >= 1 && self <= 1000").message("write a number of queries from 1 to 1000; the default is 50"))]
     pub queries: Option<i32>,
     /// With Require: the mean share of the exact nearest ten records that searches must find. If the source's own
-    /// server finds less, its share minus 0.05 is enough, or minus what chance explains. Default: `"0.9"`.
+    /// server finds less, the target may find 0.05 less than that, or as much less as chance explains. Default: `"0.9"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self.matches('^(0([.][0-9]{1,6})?|1([.]0{1,6})?)$')").message("write a share from 0 to 1 in quotes, as \"0.9\""))]
     #[schemars(length(min = 1, max = 8))]

@@ -226,7 +226,7 @@ pub struct Verification {
     #[schemars(with = "SearchCheck")]
     pub search: Option<SearchCheck>,
     /// How long a success proves anything, in whole days or hours. After that the condition `VerificationStale` is True;
-    /// nothing runs by itself, and editing it starts no run. Default: empty, for ever. Example: `7d`, `12h`.
+    /// nothing runs by itself, and editing it starts no run. Default: empty, forever. Example: `7d`, `12h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new(validity::RULE).message("write whole days from 1d to 3650d, or whole hours from 1h to 87600h, as in 7d or 12h"))]
     #[schemars(length(max = 6))]

@@ -27,8 +27,8 @@ pub(super) struct Args {
     /// How to pace writes; adaptive ignores --batch-size and --delay
     #[arg(long, value_enum, default_value = "fixed")]
     pacing: PacingFlag,
-    /// With adaptive pacing: how much slower other clients' reads may get, as a multiple of the idle p95, and by 25 ms in any
-    /// case; none for no limit
+    /// With adaptive pacing: slow down when other clients' reads take this many times as long as on the idle server (95th
+    /// percentile), and at least 25 ms longer; none for no limit
     #[arg(long, value_name = "FACTOR", default_value = "2", value_parser = flags::slowdown)]
     max_slowdown: Slowdown,
     /// For an id that the target has with other content

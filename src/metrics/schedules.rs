@@ -16,7 +16,7 @@ pub struct ShownSchedule {
     pub missed: u64,
     /// Generations whose run ended with Ready=True; None: it keeps none.
     pub generations: Option<i64>,
-    /// Prune Jobs that failed on end; None: it keeps no generations.
+    /// Prune Jobs that failed in a row; None: it keeps no generations.
     pub prune_failures: Option<i64>,
     /// Whether the last success belongs to one of the two latest due times; None: that is not known yet.
     pub up_to_date: Option<bool>,
@@ -50,7 +50,7 @@ impl Schedules {
             generations: gauge("schedule_generations", "Generations on the claim whose run ended with Ready=True.")?,
             prune_failures: gauge(
                 "schedule_prune_failures",
-                "Jobs on end that failed to remove generations that are kept no longer; 0 after one that did.",
+                "Prune Jobs that failed in a row; 0 after one that did not.",
             )?,
             up_to_date: gauge(
                 "schedule_up_to_date",

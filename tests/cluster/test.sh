@@ -46,8 +46,8 @@ else
   start() {
     local images image=$here/../../target/test-image.tar
     "$here/cluster.sh" install
-    [ -e "$("$here/build.sh" --where)/complete" ] || echo "test.sh: the first time this takes about 25 minutes on 2 cores:" \
-      "10 for the operator's image, 15 for the cluster's programs; later some 2 minutes" >&2
+    [ -e "$("$here/build.sh" --where)/complete" ] || echo "test.sh: the first time it needs about 20 minutes on 2 idle cores before the" \
+      "first scenario: the operator's image (7) and the cluster's programs (12); later 2" >&2
     # One cluster at a time on a machine, and one run on it. The cluster itself must not hold the lock.
     exec 9>"$cache/cluster.lock"
     flock --nonblock 9 || { echo "test.sh: waits for another run on this machine's cluster to end" >&2; flock 9; }

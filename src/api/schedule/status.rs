@@ -157,7 +157,7 @@ pub struct Pruning {
     /// Folders that it did not remove, by what lies on the claim.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
-    /// Prune Jobs that failed on end. The next one comes after 5 minutes, and twice as long after each further one.
+    /// Prune Jobs that failed in a row. The next one comes after 5 minutes, and twice as long after each further one.
     pub failures: i32,
     /// A lock or a Job for pruning is there, or about to be.
     pub working: bool,

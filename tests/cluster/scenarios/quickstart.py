@@ -61,10 +61,9 @@ def _run(command, at):
     return done.stdout
 
 
-def _walk(section):
-    repository, tag = OPERATOR_IMAGE.rsplit(":", 1)
-    run = functools.partial(_run, at=f"image.repository={repository} --set image.tag={tag}")
-    return {command: run(command) for command, how in _commands(section) if how == "cluster" and "delete namespace" not in command}
+def _shown():
+    """The header of the table that README.md shows."""
+    return re.search(r"(?m)^NAME +SOURCE .*$", (ROOT / "README.md").read_text()).group().split()
 
 
 def quickstart(s):
@@ -74,12 +73,18 @@ def quickstart(s):
     if OWN_CLUSTER:
         _own_images()
     try:
-        said = _walk("Quickstart")
-        rows = [line.split() for text in said.values() for line in text.splitlines() if " Verified " in line]
+        repository, tag = OPERATOR_IMAGE.rsplit(":", 1)
+        run = functools.partial(_run, at=f"image.repository={repository} --set image.tag={tag}")
+        *commands, last = [command for command, how in _commands("Quickstart") if how == "cluster"]
+        lines = [line for command in commands for line in run(command).splitlines()]
+        rows = [line.split() for line in lines if " Verified " in line]
         verdicts = [words for words in rows if words[0] in ("promote", "restore")]  # what `get` shows, not `describe`
         equal("migrations that the README shows as verified", [words[0] for words in verdicts], ["promote", "restore"])
         Server(NAMESPACE, "chroma").holds("mcp_imported_memories", 500)
-        equal("documents of the README's table", "500/500" in str(said), True)
+        equal("records that the README shows", ["500/500" in words for words in verdicts], [True, True])
+        equal("the README's table has the columns that were printed", _shown() in [line.split() for line in lines], True)
+        run(last)
+        equal("namespaces that are left", kubectl("get", "namespace", NAMESPACE, "--ignore-not-found"), "")
     finally:
         kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
         install()
@@ -97,7 +102,7 @@ def installed_by_kubectl_as_the_readme_says(s):
     _own_images()
     try:
         for command, how in _commands("Install"):
-            if how == "cluster" and not command.startswith("kubectl create namespace"):  # it is there
+            if how == "cluster":
                 _run(command, "")
         kubectl("-n", SYSTEM, "rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
     finally:
