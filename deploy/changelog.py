@@ -2,7 +2,8 @@
 
 Usage: changelog.py check                says what is wrong with a fragment, and exits with 1
        changelog.py notes [VERSION]      prints the section VERSION of CHANGELOG.md; if there is none, what is to become it: what
-                                         stands there as unreleased, and the fragments
+                                         stands there as unreleased, and the fragments. Of the first version one entry: nobody
+                                         had what it changed or fixed
        changelog.py changes [VERSION]    prints the first sentences of that, in Artifact Hub's form
        changelog.py release VERSION      makes that the section VERSION, and removes the fragments
        --root FOLDER                     of this checkout, by default
@@ -17,6 +18,10 @@ import textwrap
 
 KINDS = {"added": "Added", "changed": "Changed", "fixed": "Fixed", "removed": "Removed", "security": "Security"}
 UNRELEASED = "## Unreleased\n"
+FIRST = """### Added
+
+- The first release: an operator and a command that move the memories of AI agents between Chroma stores and Chroma servers, and
+  compare every record. [README](README.md) says what it does, [CHANGELOG](CHANGELOG.md) what changed on the way to it."""
 
 
 class Wrong(Exception):
@@ -53,18 +58,24 @@ def fragments(root):
 
 
 def notes(root, version=""):
-    """What is new in a version, without a heading of its own: its section, or what becomes that."""
+    """What a reader of a release is told, without a heading of its own."""
+    text, is_first = section(root, version)
+    return FIRST if is_first and text else text
+
+
+def section(root, version=""):
+    """What is new in a version: its section, or what becomes that. And whether no version is older."""
     _, rest = split(root)
     sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", rest, re.MULTILINE | re.DOTALL))
     if version in sections:
-        return sections[version].strip()
+        return sections[version].strip(), version == list(sections)[-1]
     unreleased = re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0].strip()
     found = fragments(root)[1]
     parts = [unreleased] if unreleased else []
     for kind, title in KINDS.items():
         entries = [each.entry() for each in found if each.kind == kind]
         parts += [f"### {title}\n\n" + "\n".join(entries)] if entries else []
-    return "\n\n".join(parts)
+    return "\n\n".join(parts), not sections
 
 
 def split(root):
@@ -92,7 +103,7 @@ def release(root, version):
     if f"\n## {version}\n" in f"\n{rest}":
         raise Wrong(f"{root / 'CHANGELOG.md'}: has {version} already")
     older = re.split(r"\n(?=## )", rest, maxsplit=1)[1:]
-    text = [before + UNRELEASED, f"## {version}\n", notes(root) + "\n", *older]
+    text = [before + UNRELEASED, f"## {version}\n", section(root)[0] + "\n", *older]
     (root / "CHANGELOG.md").write_text("\n".join(text), encoding="utf-8")
     for file in fragments(root)[0]:
         file.unlink()

@@ -14,6 +14,8 @@ import sys
 
 import yaml
 
+import links
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EXAMPLES = ("local-to-remote", "remote-to-local", "verify", "schedule")
 
@@ -79,10 +81,8 @@ def page(chart, image, docs):
             (r'(\| image\.digest \| string \|) `""` ', rf"\1 `{json.dumps(digest)}` ", 1),
             (r'(\| image\.repository \| string \|) `""` \| Required\. ', rf"\1 `{json.dumps(repository)}` | ", 1),
         ]
-    if docs:
-        changes += [(r"\]\(\.\./(?=memory)", f"]({docs}charts/", None)]
-        if name == "memory-migration-operator":
-            changes += [(r'(\| prometheusRule\.docsURL \| string \|) `""` ', rf"\1 `{json.dumps(docs)}` ", 1)]
+    if docs and name == "memory-migration-operator":
+        changes += [(r'(\| prometheusRule\.docsURL \| string \|) `""` ', rf"\1 `{json.dumps(docs)}` ", 1)]
     return changes
 
 
@@ -108,6 +108,9 @@ def main():
     # not the folder's: a released one that asks for an image would send people to build one
     if image:
         set_page(folder / "README.md", page(chart, f"{image}@{digest}", docs))
+    if docs:
+        readme = folder / "README.md"
+        readme.write_text(links.absolute(readme.read_text(encoding="utf-8"), docs, f"charts/{chart['name']}"), encoding="utf-8")
     if has_image:
         set_page(folder / "values.yaml", [(r"# -- Required\. Image of", "# -- Image of", 1)])
         unset = r"image\.repository is not set, and no image is published yet: [^\"]*"

@@ -10,13 +10,13 @@
 #        image      for this machine's architecture, as an OCI archive
 #        index      one image of all image-*.tar in FOLDER, as the layout FOLDER/image, and its digest in FOLDER/image.digest
 #        charts     both charts, packaged; installs nothing but renders what is in the package
-#        manifests  crds.yaml and operator.yaml
+#        manifests  crds.yaml and operator.yaml, and the script support.sh
 #        sums       SHA256SUMS of all files in FOLDER but images
 # A relative FOLDER is one of the folder that you call from. `check` empties FOLDER first, if an earlier check made it, and
 # refuses any other that is not empty.
 # RELEASE_IMAGE=REPOSITORY and RELEASE_DIGEST=sha256:…, always both, are set into charts and manifests. Without them there is no
 # image in them.
-# RELEASE_DOCS=URL/ is where this release's files are read; alerts of the chart lead to its docs/.
+# RELEASE_DOCS=URL/ is where this release's files are read; alerts of the chart lead to its docs/, and links of every page to it.
 set -euo pipefail
 
 out=${1:?usage: release.sh FOLDER PART...}
@@ -42,11 +42,13 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 step() { echo "== $*"; }
+# A document as it is read outside the checkout.
+linked() { if [ -n "$docs" ]; then python3 deploy/links.py "$docs"; else cat; fi }
 
 notes() {
   step "notes"
   python3 deploy/changelog.py check
-  python3 deploy/changelog.py notes "$version" >"$out/NOTES.md"
+  python3 deploy/changelog.py notes "$version" | linked >"$out/NOTES.md"
 }
 
 sbom() {
@@ -62,7 +64,8 @@ program() {
   step "command, packed"
   name=memory-migration-$version-$(uname -m | sed 's/^arm64$/aarch64/')-$(uname -s | sed 's/Darwin/macos/; s/Linux/linux/')
   built=$(deploy/program.sh)
-  python3 deploy/pack.py "$out/$name.tar.gz" "$built" LICENSE README.md
+  linked <README.md >"$scratch/README.md"
+  python3 deploy/pack.py "$out/$name.tar.gz" "$built" LICENSE "$scratch/README.md"
   mkdir "$scratch/unpacked"
   tar -x -z -f "$out/$name.tar.gz" -C "$scratch/unpacked"
   "$scratch/unpacked/memory-migration" --version | grep -qF "$version" || fail "the packed command is not version $version"
@@ -125,7 +128,7 @@ manifests() {
   tools
   tests/charts/generate.sh --check
   cp deploy/crds.yaml "$out"
-  cp deploy/operator.yaml "$out"
+  cp deploy/operator.yaml deploy/support.sh "$out"
   if [ -n "$image" ]; then
     # and the comment says no more how to set one
     sed "s#image-not-set.invalid/memory-migration-operator:$version#$image@$digest#; /^# REGISTRY is where/d
@@ -173,7 +176,8 @@ throwaway() {
   quietly cosign verify-attestation "${verify[@]}" --allow-http-registry --type spdxjson "$reference"
   echo "image: pushed by its digest, signed, verified; its SBOM is attested"
   for chart in memory-migration-operator-crds memory-migration-operator; do
-    pushed=$(helm push "$out/$chart-$version.tgz" "oci://$registry/charts" --plain-http 2>&1 | sed -n 's/^Digest: *//p')
+    helm push "$out/$chart-$version.tgz" "oci://$registry/charts" --plain-http >push.log 2>&1 || { cat push.log; fail "helm does not push $chart"; }
+    pushed=$(sed -n 's/^Digest: *//p' push.log)
     signed "$registry/charts/$chart@$pushed"
     helm template mm "oci://$registry/charts/$chart" --version "$version" --plain-http >pulled.yaml 2>pull.log || { cat pull.log; fail "helm cannot pull $chart"; }
     helm template mm "$out/$chart-$version.tgz" | diff - pulled.yaml || fail "$chart from the registry renders something else"
@@ -194,6 +198,7 @@ refused() { if "$@" >said.log 2>&1; then fail "$1 $2 takes what nobody signed"; 
 check() {
   rm -rf "${out:?}"/*
   touch "$out/$marker"
+  docs=https://git.example.com/you/memory-migration-operator/blob/v$version/
   notes
   sbom
   image
@@ -212,7 +217,6 @@ check() {
   wheel
   # a name that nobody can register (RFC 2606)
   image=registry.example.com/memory-migration-operator
-  docs=https://git.example.com/you/memory-migration-operator/blob/v$version/
   charts
   manifests
   sums

@@ -73,6 +73,73 @@ fn a_release_takes_the_fragments_into_the_changelog() {
     assert!(String::from_utf8_lossy(&again.stderr).contains("has 0.1.0 already"));
 }
 
+/// Of the first release there were 127 entries, many about what nobody had.
+#[test]
+fn the_notes_of_the_first_release_are_one_entry_and_the_changelog_has_all() {
+    let root = tree(&[("b.fixed.md", "A hang.\n\nImpact: none.\nMigration: none.\n")]);
+    let file = root.path().join("CHANGELOG.md");
+    fs::write(&file, "# Changelog\n\n## Unreleased\n\n- Older.\n").unwrap();
+    let said = |args: &[&str]| String::from_utf8(changelog(root.path(), args).stdout).unwrap();
+    for is_released in [false, true] {
+        let notes = said(&["notes", "0.1.0"]);
+        assert!(notes.contains("The first release") && notes.contains("](CHANGELOG.md)"), "{is_released}: {notes}");
+        assert!(!notes.contains("A hang.") && !notes.contains("Older"), "{is_released}: {notes}");
+        assert!(said(&["changes", "0.1.0"]).starts_with(r#"[{"kind": "added", "#));
+        assert!(changelog(root.path(), &["release", "0.1.0"]).status.success() != is_released);
+    }
+    assert!(fs::read_to_string(&file).unwrap().contains("## 0.1.0\n\n- Older.\n\n### Fixed\n\n- A hang.\n"));
+    fs::write(root.path().join("changelog.d/c.fixed.md"), "A leak.\n\nImpact: none.\nMigration: none.\n").unwrap();
+    assert_eq!(said(&["notes", "0.2.0"]).trim(), "### Fixed\n\n- A leak.");
+}
+
+/// The archive of the command has the README alone.
+#[test]
+fn a_document_outside_the_checkout_links_to_the_release() {
+    let linked = |text: &str| {
+        let mut command = Command::new("bash");
+        let script = crate_path("deploy/links.py");
+        command.arg("-c").arg(r#"printf '%s' "$2" | python3 "$1" https://h/v1/"#).arg("_").arg(script).arg(text);
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    for (text, expected) in [
+        ("[a](docs/api.md#x)", "[a](https://h/v1/docs/api.md#x)"),
+        ("[a](#x) [b](https://x/y)", "[a](#x) [b](https://x/y)"),
+        ("<img src=\"docs/pictures/demo.svg\">", "<img src=\"https://h/v1/docs/pictures/demo.svg?raw=true\">"),
+    ] {
+        assert_eq!(linked(text), (true, expected.to_owned()));
+    }
+    assert!(!linked("[a](docs/nowhere.md)").0);
+    let (is_good, readme) = linked(&read("README.md"));
+    assert!(is_good && readme.contains("srcset=\"https://h/v1/docs/pictures/"));
+    for part in readme.split("](").skip(1).chain(readme.split("src=\"").skip(1)) {
+        assert!(part.starts_with("https://") || part.starts_with('#'), "{}", part.lines().next().unwrap_or_default());
+    }
+}
+
+/// A tag on a commit with failing tests was published, and a release candidate was the latest release.
+#[test]
+fn a_release_waits_for_the_tests_of_its_commit() {
+    let (ci, release) = (workflow("ci"), workflow("release"));
+    assert!(ci["on"].as_object().unwrap().contains_key("workflow_call"));
+    let jobs = &release["jobs"];
+    assert_eq!(jobs["ci"]["uses"], "./.github/workflows/ci.yml");
+    assert!(jobs["assemble"]["needs"].as_array().unwrap().iter().any(|job| job == "ci"));
+    for job in ["image", "charts", "publish", "pypi"] {
+        assert!(jobs[job]["needs"].to_string().contains(if job == "pypi" { "publish" } else { "assemble" }), "{job}");
+    }
+    for (name, workflow) in [("ci", &ci), ("release", &release)] {
+        assert_eq!(workflow["defaults"]["run"]["shell"], "bash", "{name}.yml: a failure on the left of a pipe is lost");
+    }
+    assert!(jobs["charts"].to_string().contains("test -n"));
+    assert!(jobs["publish"].to_string().contains("--prerelease"));
+    assert!(jobs["assemble"].to_string().contains("dist/support.sh"));
+    for python in ["3.14", "3.9", "3.11"] {
+        let is_set_up = |text: String| text.contains(&format!("{python}\\n"));
+        assert!(is_set_up(ci["jobs"]["test"].to_string()) && is_set_up(jobs["programs"].to_string()), "{python}");
+    }
+}
+
 fn read(file: &str) -> String {
     fs::read_to_string(crate_path(file)).unwrap()
 }
@@ -233,23 +300,24 @@ fn the_kind_demo_rolls_the_operator_if_the_program_changed() {
     assert_eq!(tags, ["demo-aaaaaaaaaaaa", "demo-bbbbbbbbbbbb"]);
 }
 
-/// A cluster is put in: a restarted pod, a report, an operator with another name and namespace, and secrets wherever one can
-/// stand. Its objects are asked for by named fields; what is answered here is all that could be in them.
-#[test]
-fn the_support_file_has_the_report_the_logs_before_a_restart_and_any_operator() {
-    let kubectl = r#"
+/// What a cluster answers: all that could be in what is asked for, with secrets wherever one can stand.
+const CLUSTER: &str = r#"
 case "$*" in
   *'{.status.report.configMap}') echo promote-report ;;
-  *'{.status.jobName}') echo promote-job ;;
+  *'{.metadata.uid}') echo u-1 ;;
+  *'{.spec.source.local.claimName} '*) echo dev-memories ;;
+  *'get jobs'*'-o name') echo job.batch/promote-job ;;
   *'deployments --all-namespaces'*) echo tools tools ;;
   *'-n tools get pods'*'-o name') echo pod/mm-operator-1 ;;
   *'-o name') echo pod/promote-1 ;;
   *lastState.terminated}*) echo '{"exitCode":137}' ;;
   *'get configmap promote-report'*)
-    printf '%s\n' '{"reason":"Verified","token":"hunter2, hunter2","x":[{"name":"MY_TOKEN","value":"hunter2"}],"after":"kept"}' ;;
+    printf '%s\n' '{"reason":"Verified","token":"hunter2, hunter2","x":[{"name":"MY_TOKEN","value":"hunter2"}],"after":"kept",'\
+'"differences":[{"id":"a","field":"document","detail":"\"hunter2, \" != \"hunter2\""},{"id":"b","detail":"","field":"kept field"}]}' ;;
   *describe* | *'-o yaml'* | *'-o json' | *'.env}'* | *value*) echo 'LITERAL: hunter2' ;;
   *container=mover*previous*)
     echo '{"timestamp":"T","level":"ERROR","fields":{"message":"killed; Authorization: Bearer hunter2, hunter2"},"after":"kept too"}' ;;
+  *logs*container=fill*) echo '{"timestamp":"T","level":"INFO","fields":{"message":"a line of fill"}}' ;;
   *logs*container=mover*)
     cat <<'END'
 {"timestamp":"T","level":"INFO","fields":{"message":"a line of the mover"}}
@@ -259,6 +327,10 @@ case "$*" in
 {"timestamp":"T","level":"WARN","fields":{"message":"--token hunter2 x"},"X-Chroma-Token": ["hunter2"]}
 {"timestamp":"T","level":"WARN","fields":{"message":"curl -u admin:hunter2 http://me:hunter2@h/?q=hunter2"}}
 {"timestamp":"T","level":"WARN","fields":{"message":"DB_PWD=hunter2} PASSPHRASE: hunter2"}}
+{"timestamp":"T","level":"WARN","fields":{"message":"Digest username=\"me\", response=\"hunter2\", uri=\"/kept\""}}
+{"timestamp":"T","level":"WARN","fields":{"message":"http://me:hun/ter2@x:hunter2@h/kept-path"}}
+{"memmig":"report","number":1,"of":2,"part":"\"hunter2"}
+2026-11-27T00:00:00Z  WARN Digest response=hunter2, to http://me:a/hunter2@h
 2026-11-27T00:00:00Z  WARN {"name":"MY_TOKEN","value":"hunter2"}
 2026-11-27T00:00:00Z  WARN X_PAT=hunter2 "x" hunter2
 2026-11-27T00:00:00Z  WARN JWT: {'a': 'hunter2'}
@@ -271,7 +343,12 @@ END
   *logs*container=controller*) echo "2026-11-27T00:00:00Z  INFO log of $*" ;;
   *logs*) echo hunter2 ;;
 esac"#;
-    let fakes = fakes(&[("kubectl", kubectl)]);
+
+/// A cluster is put in: a restarted pod, a report, an operator with another name and namespace, and secrets wherever one can
+/// stand. Its objects are asked for by named fields; what is answered here is all that could be in them.
+#[test]
+fn the_support_file_has_the_report_the_logs_before_a_restart_and_any_operator() {
+    let fakes = fakes(&[("kubectl", CLUSTER)]);
     let called = with_fakes("deploy/support.sh", &["team", "promote", "out.txt"], fakes.path(), &[]);
     let text = fs::read_to_string(fakes.path().join("out.txt")).unwrap();
     for expected in [
@@ -282,13 +359,55 @@ esac"#;
         "killed",
         "kept too",
         "a line of the mover",
+        "a line of fill",
+        "kept field",
+        "uri=\\\"/kept",
+        "://…@h/kept-path",
         "Logs of other containers are not collected",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    assert!(!text.contains("hunter2"), "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("ter2"), "{text}");
+    // of a shared namespace only what belongs to it
+    for asked in ["pods", "deployment", "leases", "jobs", "pvc"] {
+        let listed = |line: &&str| line.contains(&format!(" get {asked}")) && !line.contains("--all-namespaces");
+        let lines: Vec<_> = called.lines().filter(listed).collect();
+        assert!(!lines.is_empty(), "{asked}: {called}");
+        for line in lines {
+            let is_named =
+                line.ends_with("get leases memory-migration-operator-leader") || line.ends_with("get pvc dev-memories");
+            assert!(is_named || line.contains(" -l "), "{line}");
+        }
+    }
     let writes = ["apply", "create ", "delete ", "patch", "exec", "secrets", "describe", "--all-containers"];
     assert!(!writes.iter().any(|write| called.contains(write)), "{called}");
+}
+
+/// A schedule that stalls, or cannot remove generations, could not be collected.
+#[test]
+fn the_support_file_of_a_schedule_has_its_state_its_migrations_and_the_log_of_its_prune_job() {
+    let kubectl = r#"
+case "$*" in
+  *memmig*memsched* | *'get memmig nightly'*) exit 1 ;;
+  *'{.metadata.uid}') echo u-1 ;;
+  *'{.status}') echo '{"pruning":{"failures":3}}' ;;
+  *'get memmig -o custom-columns'*) printf '%s\n' 'NAME READY OWNER' 'nightly-1 Verified u-1' 'another Verified u-2' ;;
+  *'get jobs'*uid=u-1*'-o name') echo job.batch/nightly-prune-1 ;;
+  *'get pods'*uid=u-1*'-o name') echo pod/nightly-prune-1-x ;;
+  *logs*container=prune*) echo 'error: the claim is read-only' ;;
+esac"#;
+    let fakes = fakes(&[("kubectl", kubectl)]);
+    let called = with_fakes("deploy/support.sh", &["team", "memsched/nightly"], fakes.path(), &[]);
+    let text = fs::read_to_string(fakes.path().join("support-team-nightly.txt")).unwrap();
+    for expected in ["MemoryMigrationSchedule team/nightly", "failures", "nightly-1", "the claim is read-only"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("another"), "{text}");
+    for expected in
+        ["{.spec.schedule}", "{.spec.generations}", "{.spec.template.spec.target}", "get job.batch/nightly-prune-1 "]
+    {
+        assert!(called.contains(expected), "{expected}: {called}");
+    }
 }
 
 /// Who may not list Deployments everywhere got an empty file and no word.

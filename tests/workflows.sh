@@ -12,7 +12,7 @@ if [ ! -x "$out/actionlint" ]; then
   GOBIN=$out CGO_ENABLED=0 GOFLAGS=-p=2 go install "github.com/rhysd/actionlint/cmd/actionlint@$version" >&2
 fi
 "$out/actionlint" -shellcheck= -pyflakes= .github/workflows/*.yml
-if grep -nE '^ *-? *uses:' .github/workflows/*.yml | grep -vE 'uses: [^ ]+@[0-9a-f]{40} # v[0-9.]+$'; then
+if grep -nE '^ *-? *uses:' .github/workflows/*.yml | grep -vE 'uses: (\./[^ ]+|[^ ]+@[0-9a-f]{40} # v[0-9.]+)$'; then
   fail "these actions are not pinned by a commit, with the tag behind it"
 fi
 for workflow in .github/workflows/*.yml; do

@@ -126,8 +126,9 @@ class Outcomes(WithChroma):
         self.assertEqual(failed.exception.report["reason"], "SourceNotFound")
 
     def test_the_programs_own_words_say_which_argument_is_wrong(self) -> None:
+        wrong: Any = "ask"
         with self.assertRaises(MigrationFailed) as failed:
-            migrate_memories("local", self.source, "remote", "http://localhost:1", on_conflict="ask")
+            migrate_memories("local", self.source, "remote", "http://localhost:1", on_conflict=wrong)
         self.assertEqual((failed.exception.exit_code, failed.exception.report), (2, None))
         self.assertIn("on_conflict", str(failed.exception))
         self.assertIn("skip, overwrite, fail", str(failed.exception))
@@ -228,6 +229,21 @@ class Arguments(unittest.TestCase):
         options = set(_migrate.Options.__annotations__) - {"source_credentials", "target_credentials", "on_progress"}
         names = {"collections": "collection", "databases": "database"}
         self.assertEqual(flags - ours, {names.get(option, option.replace("_", "-")) for option in options})
+
+    def test_the_words_of_an_option_are_those_of_its_flag(self) -> None:
+        text = subprocess.run([_program.program(), "migrate", "--help"], stdout=subprocess.PIPE, check=True).stdout.decode()
+        parts = re.split(r"^ +(?:-\w, )?--([a-z-]+).*", text, flags=re.MULTILINE)
+        words = {flag: re.findall(r"^ +- ([a-z-]+): ", part, re.MULTILINE) for flag, part in zip(parts[1::2], parts[2::2])}
+        of_types = typing.get_type_hints(migrate_memories)["source_type"].__args__[0]
+        self.assertEqual(words.pop("source-type"), list(typing.get_args(of_types)))
+        kinds = typing.get_type_hints(memory_migration.Options)
+        given = {name: typing.get_args(kind) for name, kind in kinds.items() if typing.get_origin(kind) is typing.Literal}
+        expected = {flag: tuple(found) for flag, found in words.items() if found and flag not in ("target-type", "log-format")}
+        self.assertEqual({name.replace("_", "-"): found for name, found in given.items()}, expected)
+
+    def test_the_types_can_be_read_while_it_runs(self) -> None:
+        for name in memory_migration.__all__:
+            self.assertIsInstance(typing.get_type_hints(getattr(memory_migration, name)), dict)
 
     def test_a_wrong_option_is_named(self) -> None:
         wrong: Any = {"batchsize": 5}
@@ -336,7 +352,10 @@ class Arguments(unittest.TestCase):
 
 def _wrong(value: Any, kind: Any, place: str) -> Iterator[str]:
     """Where a value is not what a type says. A key that no type has is one that nobody may use."""
-    if typing.get_origin(kind) is list:
+    if typing.get_origin(kind) is typing.Literal:
+        if value not in typing.get_args(kind):
+            yield f"{place} is {value!r}"
+    elif typing.get_origin(kind) is list:
         for each in value:
             yield from _wrong(each, typing.get_args(kind)[0], f"{place}[]")
     elif hasattr(kind, "__required_keys__"):

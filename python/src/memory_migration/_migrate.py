@@ -3,7 +3,21 @@
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, TypedDict, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    TypedDict,
+    Union,
+)
 from urllib.parse import urlsplit
 
 from . import _program
@@ -14,9 +28,19 @@ from ._words import in_python
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+else:
+    try:
+        from typing import Unpack
+    except ImportError:  # before Python 3.11: typing.get_type_hints shows the options alone
+
+        class Unpack:
+            def __class_getitem__(cls, options):
+                return options
 
 #: A store's folder, a server's URL, or the parts: {"path": …} or {"host": …, "port": …}.
 Config = Union[str, "os.PathLike[str]", Mapping[str, Any]]
+
+Kind = Literal["local", "remote"]
 
 _KEYS = ("path", "host", "port", "ssl", "tenant", "database")
 
@@ -98,17 +122,17 @@ class Options(TypedDict, total=False):
     databases: Sequence[str]
     batch_size: int
     delay: Union[float, str]
-    pacing: str
-    max_slowdown: Union[float, str]
-    on_conflict: str
-    duplicates: str
-    verification: str
-    extras: str
-    search: str
+    pacing: Literal["fixed", "adaptive"]
+    max_slowdown: Union[float, Literal["none"]]
+    on_conflict: Literal["skip", "overwrite", "fail"]
+    duplicates: Literal["by-id", "by-content"]
+    verification: Literal["full", "counts"]
+    extras: Literal["allow", "fail"]
+    search: Literal["report", "require", "off"]
     allow_empty: bool
-    one_store: str
+    one_store: Literal["yes", "no", "unknown"]
     dry_run: bool
-    fill: str
+    fill: Literal["engine", "files"]
     chroma_bin: Union[str, "os.PathLike[str]"]
     source_credentials: Credentials
     target_credentials: Credentials
@@ -116,9 +140,9 @@ class Options(TypedDict, total=False):
 
 
 def migrate_memories(
-    source_type: Optional[str],
+    source_type: Optional[Kind],
     source_config: Config,
-    target_type: Optional[str],
+    target_type: Optional[Kind],
     target_config: Config,
     **options: "Unpack[Options]",
 ) -> Report:

@@ -3,7 +3,7 @@
 What may be absent stands in a class of its own: `NotRequired` is newer than the oldest Python that this package supports.
 """
 
-from typing import List, TypedDict
+from typing import List, Literal, TypedDict
 
 
 class Counts(TypedDict):
@@ -83,10 +83,10 @@ class _VerificationMayHave(TypedDict, total=False):
 
 
 class Verification(_VerificationMayHave):
-    """What the comparison says of source and target as a whole. sourceQuiet is Yes, No or Unknown."""
+    """What the comparison says of source and target as a whole."""
 
     identical: bool
-    sourceQuiet: str
+    sourceQuiet: Literal["Yes", "No", "Unknown"]
 
 
 class _CollectionMayHave(TypedDict, total=False):
@@ -133,13 +133,13 @@ class _ReportMayHave(TypedDict, total=False):
 
 
 class Report(_ReportMayHave):
-    """The whole outcome of a run. verdict is Succeeded, Failed or DryRun; reason is one word, as Verified."""
+    """The whole outcome of a run. reason is one word, as Verified."""
 
     schema: int
-    verdict: str
+    verdict: Literal["Succeeded", "Failed", "DryRun"]
     reason: str
     message: str
-    direction: str
+    direction: Literal["local-to-remote", "remote-to-local", "local-to-local", "remote-to-remote"]
     startedAt: str
     finishedAt: str
     preflight: List[Check]
@@ -153,9 +153,9 @@ class _ProgressMayHave(TypedDict, total=False):
 
 
 class Progress(_ProgressMayHave):
-    """How far a run is. stage is Preflight, Copying, Indexing, Verifying or Repairing; percent never falls."""
+    """How far a run is. percent never falls."""
 
-    stage: str
+    stage: Literal["Preflight", "Copying", "Indexing", "Verifying", "Repairing"]
     records: int
     total: int
     done: int
