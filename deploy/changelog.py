@@ -2,8 +2,7 @@
 
 Usage: changelog.py check                says what is wrong with a fragment, and exits with 1
        changelog.py notes [VERSION]      prints the section VERSION of CHANGELOG.md; if there is none, what is to become it: what
-                                         stands there as unreleased, and the fragments. Of the first version one entry: nobody
-                                         had what it changed or fixed
+                                         stands there as unreleased, and the fragments. The first version is introduced
        changelog.py changes [VERSION]    prints the first sentences of that, in Artifact Hub's form
        changelog.py release VERSION      makes that the section VERSION, and removes the fragments
        --root FOLDER                     of this checkout, by default
@@ -18,10 +17,8 @@ import textwrap
 
 KINDS = {"added": "Added", "changed": "Changed", "fixed": "Fixed", "removed": "Removed", "security": "Security"}
 UNRELEASED = "## Unreleased\n"
-FIRST = """### Added
-
-- The first release: an operator and a command that move the memories of AI agents between Chroma stores and Chroma servers, and
-  compare every record. [README](README.md) says what it does, [CHANGELOG](CHANGELOG.md) what changed on the way to it."""
+FIRST = """The first release: an operator and a command that move the memories of AI agents between Chroma stores and Chroma servers, and
+compare every record. [README](README.md) says what it does. What changed on the way to it:"""
 
 
 class Wrong(Exception):
@@ -60,7 +57,7 @@ def fragments(root):
 def notes(root, version=""):
     """What a reader of a release is told, without a heading of its own."""
     text, is_first = section(root, version)
-    return FIRST if is_first and text else text
+    return f"{FIRST}\n\n{text}" if is_first and text else text
 
 
 def section(root, version=""):
