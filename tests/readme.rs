@@ -84,7 +84,8 @@ fn every_command_is_run_or_something_stands_in_for_it() {
         assert!(good, "tests/readme.txt: {} | {} | {}", row.start, row.how, row.instead);
     }
     // the scenario walks these two
-    let mut elsewhere = in_sections().into_iter().filter(|(section, _)| !["Quickstart", "Install"].contains(&section.as_str()));
+    let mut elsewhere =
+        in_sections().into_iter().filter(|(section, _)| !["Quickstart", "Install"].contains(&section.as_str()));
     let unrun = elsewhere.find(|(_, command)| row(&table, command).how == "cluster");
     assert_eq!(unrun, None, "the scenario does not walk this section");
     let sentences = in_sentences(&commands);
