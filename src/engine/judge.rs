@@ -349,4 +349,20 @@ mod tests {
             assert_eq!(why.contains("deleted collection"), names_both, "{why}");
         }
     }
+
+    /// Who has changed a record is told by what this run knows of it.
+    #[test]
+    fn a_conflict_says_how_it_came() {
+        let (old, new) = (record("old", 1.0, 0.25), record("new", 1.0, 0.25));
+        let seal = Seal::of(&old, Distance::Cosine);
+        for (known, source, words) in [
+            (Known::Sent(seal), &old, "this run wrote it"),
+            (Known::Compared(seal), &old, "another client has changed it in the target"),
+            (Known::Compared(seal), &new, "has changed in the source since"),
+            (Known::Nothing, &old, "an earlier attempt wrote it"),
+        ] {
+            let said = cause(&known, source, Distance::Cosine);
+            assert!(said.contains(words), "{words}: {said}");
+        }
+    }
 }
