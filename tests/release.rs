@@ -123,7 +123,10 @@ fn a_release_waits_for_the_tests_of_its_commit() {
     assert!(ci["on"].as_object().unwrap().contains_key("workflow_call"));
     let jobs = &release["jobs"];
     assert_eq!(jobs["ci"]["uses"], "./.github/workflows/ci.yml");
-    assert!(jobs["assemble"]["needs"].as_array().unwrap().iter().any(|job| job == "ci"));
+    for tests in ["ci", "faults"] {
+        assert!(jobs["assemble"]["needs"].as_array().unwrap().iter().any(|job| job == tests), "{tests}");
+    }
+    assert!(jobs["faults"].to_string().contains("make faults QUICK=1"));
     for job in ["image", "charts", "publish", "pypi"] {
         assert!(jobs[job]["needs"].to_string().contains(if job == "pypi" { "publish" } else { "assemble" }), "{job}");
     }
