@@ -193,4 +193,25 @@ mod tests {
         assert_eq!(function.as_deref(), Some("openai"));
         assert_eq!(embedding_function(None, Some(&json!({"embedding_function": {"type": "legacy"}}))), None);
     }
+
+    #[test]
+    fn every_distance_that_a_document_names_is_told() {
+        let schema = json!({"keys": {"#embedding": {"float_list": {"vector_index": {"config": {"space": "cosine"}}}}}});
+        let configuration = json!({"vector_index": {"hnsw": {"space": "ip"}}});
+        let found = named(Some(&schema), Some(&configuration), &[&space("l2"), &Metadata::new(), &space("other")]);
+        assert_eq!(found, [Distance::Ip, Distance::Cosine, Distance::L2]);
+        assert_eq!(named(None, None, &[]), []);
+    }
+
+    #[test]
+    fn a_function_of_the_schema_counts_where_the_configuration_has_none() {
+        let schema = |function: &Json| json!({"keys": {"#embedding": {"float_list": {"vector_index": {"config": {"embedding_function": function}}}}}});
+        let known = json!({"type": "known", "name": "openai", "config": {}});
+        let none = json!({"embedding_function": null});
+        for configuration in [None, Some(&none)] {
+            let found = embedding_function(Some(&schema(&known)), configuration).map(|function| function.name);
+            assert_eq!(found.as_deref(), Some("openai"), "{configuration:?}");
+            assert_eq!(embedding_function(Some(&schema(&Json::Null)), configuration), None);
+        }
+    }
 }
