@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::super::{Context, window};
+use super::super::{Context, verify, window};
 use super::holes::text_of;
 use super::*;
 use crate::store::Budget;
@@ -139,4 +139,11 @@ async fn a_target_that_says_it_is_damaged_is_not_written_and_not_verified() {
     let outcome = run(&source, &target, &fast()).await;
     assert_eq!((outcome.exit, outcome.report.reason), (Exit::Different, Reason::VerificationFailed));
     assert!(outcome.report.message.contains("the target is damaged"), "{}", outcome.report.message);
+    // what it lacks is told beside its damage, and not to be sent there
+    target.state().collections.get_mut("memories").unwrap().1.remove("0001");
+    let (stop, tracker) = (CancellationToken::new(), Tracker::new().0);
+    let outcome = verify(&source, &target, Direction::LocalToLocal, &fast(), tracker, &stop).await;
+    let message = &outcome.report.message;
+    assert!(message.contains("the target is damaged") && message.contains("1 are missing in the target"), "{message}");
+    assert!(message.contains("when the target is sound") && !message.contains("onConflict"), "{message}");
 }

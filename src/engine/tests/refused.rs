@@ -36,6 +36,16 @@ async fn a_write_that_the_target_refuses_is_halved_down_to_its_records() {
     }
 }
 
+/// Without a comparison, too, only what was sent is called copied.
+#[tokio::test]
+async fn what_the_target_refuses_is_not_counted_as_copied() {
+    let (source, target) = (source(numbered(60)), MemoryStore::new("target"));
+    target.state().refuses = (422, vec!["0007".into(), "0031".into()]);
+    let outcome = run(&source, &target, &Options { verification: Verification::Counts, ..fast() }).await;
+    assert_eq!(outcome.report.reason, Reason::VerificationFailed, "{}", outcome.report.message);
+    assert_eq!(outcome.report.counts.copied, 58, "{}", outcome.report.message);
+}
+
 #[tokio::test]
 async fn an_update_that_the_target_refuses_is_halved_down_to_its_records() {
     let source = source(numbered(30));
