@@ -66,7 +66,7 @@ async fn read_those(path: &Path, is_meant: impl Fn(&Collection) -> bool) -> BTre
             for fetched in reader.fetch(&collection, &ids).await.unwrap() {
                 match fetched {
                     Fetched::Record { record, .. } => {
-                        let vector: Vec<String> = record.embedding.iter().map(|x| format!("{x:.4e}")).collect();
+                        let vector: Vec<String> = record.embedding.iter().map(|x| format!("{x:.3e}")).collect();
                         let text = format!("{:?} {:?} {:?} {vector:?}", record.document, record.uri, record.metadata);
                         records.insert(record.id, Some(text));
                     }
