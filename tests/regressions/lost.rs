@@ -89,8 +89,9 @@ fn only_less(found: &BTreeMap<String, Read>, whole: &BTreeMap<String, Read>, cas
         let (name, expected) = (&one.collection.name, &whole[id]);
         for (record, text) in &one.records {
             let known = expected.records.get(record).unwrap_or_else(|| panic!("{case}: {name}: {record} is made up"));
-            // a cosine index breaks the longest vectors, and the log has them
-            let is_same = text.is_none() || known.is_none() || text == known;
+            // Chroma itself has broken these in its index, for their squares leave the range of f32, and the log has them whole
+            let is_broken = one.collection.database == "unsendable" && name == "cosine_synced";
+            let is_same = text.is_none() || text == known || is_broken;
             assert!(is_same, "{case}: {name}: {record}: {text:?}, {known:?}");
         }
         if one.collection.unreadable.is_none() {
