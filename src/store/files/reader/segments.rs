@@ -49,12 +49,7 @@ impl Segments {
         if found.is_empty() && lost.is_none() {
             return Ok(Err(NONE.to_owned()));
         }
-        let kin = if metadata.is_empty() || vector.is_empty() {
-            let store = database.parent().unwrap_or(database);
-            Some(catalog.kin(known, store).map_err(sql)?)
-        } else {
-            None
-        };
+        let kin = if metadata.is_empty() || vector.is_empty() { Some(catalog.kin(known).map_err(sql)?) } else { None };
         let nothing = || vector.is_empty() && kin.as_ref().is_none_or(|kin| !kin.is_logged(collection));
         if metadata.is_empty() && nothing() {
             return Ok(Err(match lost {
@@ -173,12 +168,6 @@ impl Looked<'_> {
             ([one], _) => one.clone(),
             ([], _) => {
                 let missing = format!("its VECTOR segment is missing from the table segments{}", self.because);
-                if let Some(found) = self.kin.and_then(|kin| kin.vector(self.collection)) {
-                    wrong.push(format!(
-                        "{missing}: {found} was taken for it, which has followed this collection's entries in the write-ahead log"
-                    ));
-                    return found.clone();
-                }
                 wrong.push(format!(
                     "{missing}, so that its index cannot be found: vectors were taken from the write-ahead log"
                 ));

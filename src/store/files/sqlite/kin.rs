@@ -1,13 +1,13 @@
-//! Whose a segment is that no row of the table `segments` gives to a collection. Each entry of the write-ahead log has a number that
-//! no other has, and its topic names the collection: a row of `embeddings` has the number of its last change, and `max_seq_id`
-//! that of the last one that a segment took. Works inside the caller's transaction.
+//! Whose a METADATA segment is that no row of the table `segments` gives to a collection. Each entry of the write-ahead log has a
+//! number that no other has, and its topic names the collection: a row of `embeddings` has id and number of its last change. A
+//! watermark says nothing: that of an index may be the number of another collection's entry (seen in a store of 0.6.3). Works inside
+//! the caller's transaction.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension as _, Result, Row};
+use rusqlite::{Connection, Result, Row};
 
 use super::catalog::Catalog;
 use super::connection::is_corrupt;
@@ -21,7 +21,6 @@ const TAIL: usize = 64;
 #[derive(Debug, Default)]
 pub struct Kin {
     metadata: HashMap<String, String>,
-    vector: HashMap<String, String>,
     /// Collections of which the log has an entry.
     logged: HashSet<Arc<str>>,
     /// Rows of segments of which nothing says whose they are.
@@ -36,11 +35,11 @@ struct Signs {
 }
 
 impl Kin {
-    /// Holds all segments that are not `claimed` against the log. `store`: the folder with the folders of indexes.
+    /// Holds all segments that are not `claimed` against the log.
     ///
     /// # Errors
     /// `SQLite`'s, for another reason than damage.
-    pub fn of(catalog: Catalog<'_>, claimed: &HashSet<&str>, store: &Path) -> Result<Self> {
+    pub fn of(catalog: Catalog<'_>, claimed: &HashSet<&str>) -> Result<Self> {
         let db = catalog.db;
         let Tail { entries, logged } = Tail::of(db)?;
         let mut signs: BTreeMap<String, Signs> = BTreeMap::new();
@@ -62,36 +61,18 @@ impl Kin {
             }
             Ok(())
         })?;
-        for (segment, mark) in catalog.watermarks()? {
-            if !claimed.contains(segment.as_str())
-                && let Some(of) = topic(db, mark)?
-            {
-                signs.entry(segment).or_default().of.insert(of);
-            }
-        }
-        let is_index = |segment: &str| is_name(segment) && store.join(segment).is_dir();
         let mut kin = Self { logged, ..Self::default() };
-        let (mut with_rows, mut without, mut indexes) = (Claims::new(), Claims::new(), Claims::new());
+        let mut claims = Claims::new();
         for (segment, Signs { rows, of }) in signs {
             match of.first().filter(|_| of.len() == 1) {
-                Some(of) => {
-                    let claims = match rows {
-                        0 if is_index(&segment) => &mut indexes,
-                        0 => &mut without,
-                        _ => &mut with_rows,
-                    };
-                    claims.entry(Arc::clone(of)).or_default().push((segment, rows));
-                }
+                Some(of) => claims.entry(Arc::clone(of)).or_default().push((segment, rows)),
                 None => kin.orphans += rows,
             }
         }
-        for (of, segments) in &with_rows {
-            // two of one collection: nothing says which is its
-            kin.orphans += if segments.len() > 1 { segments.iter().map(|(_, rows)| rows).sum() } else { 0 };
-            without.remove(of);
-        }
-        kin.metadata = only(with_rows).chain(only(without)).collect();
-        kin.vector = only(indexes).collect();
+        // two of one collection: nothing says which is its
+        let several = claims.values().filter(|segments| segments.len() > 1).flatten();
+        kin.orphans += several.map(|(_, rows)| rows).sum::<u64>();
+        kin.metadata = only(claims).collect();
         Ok(kin)
     }
 
@@ -99,12 +80,6 @@ impl Kin {
     #[must_use]
     pub fn metadata(&self, collection: &str) -> Option<&String> {
         self.metadata.get(collection)
-    }
-
-    /// The VECTOR segment that was found to be a collection's.
-    #[must_use]
-    pub fn vector(&self, collection: &str) -> Option<&String> {
-        self.vector.get(collection)
     }
 
     /// Whether the log has an entry of a collection.
@@ -171,16 +146,6 @@ fn collection(topic: &str) -> Option<&str> {
     topic.rsplit_once('/').map(|(_, id)| id).filter(|id| !id.is_empty())
 }
 
-/// The collection of an entry; None where the log has no such entry, or none that can be read.
-fn topic(db: &Connection, entry: i64) -> Result<Option<Arc<str>>> {
-    let mut statement = db.prepare_cached("SELECT topic FROM embeddings_queue WHERE seq_id = ?1")?;
-    let of = |row: &Row<'_>| Ok(row.get_ref(0)?.as_str().ok().and_then(collection).map(Arc::from));
-    match statement.query_row([entry], of).optional() {
-        Err(e) if is_corrupt(&e) => Ok(None),
-        found => Ok(found?.flatten()),
-    }
-}
-
 /// Hands on every row, from both ends around a page that cannot be read. `sql` ends in an order.
 fn walk(db: &Connection, sql: &str, mut take: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
     let backwards = sql.strip_suffix(" DESC").map_or_else(|| format!("{sql} DESC"), str::to_owned);
@@ -212,50 +177,29 @@ mod tests {
         CREATE TABLE max_seq_id (segment_id, seq_id);";
 
     fn kin(rows: &str, claimed: &[&str]) -> Kin {
-        let (db, pages, store) =
-            (Connection::open_in_memory().unwrap(), Pages::default(), tempfile::tempdir().unwrap());
-        std::fs::create_dir(store.path().join("index")).unwrap();
+        let (db, pages) = (Connection::open_in_memory().unwrap(), Pages::default());
         db.execute_batch(&format!("{TABLES} {rows}")).unwrap();
-        Kin::of(Catalog { db: &db, pages: &pages }, &claimed.iter().copied().collect(), store.path()).unwrap()
+        Kin::of(Catalog { db: &db, pages: &pages }, &claimed.iter().copied().collect()).unwrap()
     }
 
     /// Another collection's rows are never taken: number and id have to be those of the entry, and all signs of one collection.
     #[test]
-    fn rows_and_watermarks_say_whose_a_segment_is() {
+    fn rows_say_whose_a_segment_is() {
         let log = "INSERT INTO embeddings_queue VALUES (1, 'x/a', 'r', 0), (2, 'x/b', 'r', 0), (3, 'x/a', 's', 0), (4, 'x/b', 'q', 3);";
         for (rows, claimed, expected) in [
-            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1)", &[][..], (Some("m"), None, None, 0)),
-            ("INSERT INTO embeddings VALUES (1, 'm', 'r', x'01')", &[], (Some("m"), None, None, 0)),
+            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1)", &[][..], (Some("m"), 0)),
+            ("INSERT INTO embeddings VALUES (1, 'm', 'r', x'01')", &[], (Some("m"), 0)),
             // an id or a number that is no entry's
-            ("INSERT INTO embeddings VALUES (1, 'm', 'other', 1), (2, 'm', 'r', 7)", &[], (None, None, None, 2)),
+            ("INSERT INTO embeddings VALUES (1, 'm', 'other', 1), (2, 'm', 'r', 7)", &[], (None, 2)),
             // of two collections, or two of one
-            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1), (2, 'm', 'r', 2)", &[], (None, None, None, 2)),
-            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1), (2, 'n', 's', 3)", &[], (None, None, None, 2)),
-            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1)", &["m"], (None, None, None, 0)),
-            // the watermark of one that has no rows, an index, and both of one collection
-            ("INSERT INTO max_seq_id VALUES ('m', 3), ('index', 1)", &[], (Some("m"), Some("index"), None, 0)),
-            ("INSERT INTO max_seq_id VALUES ('m', 4)", &[], (None, None, Some("m"), 0)),
-            ("INSERT INTO max_seq_id VALUES ('m', 9), ('index', 9)", &[], (None, None, None, 0)),
-            (
-                "INSERT INTO embeddings VALUES (1, 'm', 'r', 1); INSERT INTO max_seq_id VALUES ('m', 2)",
-                &[],
-                (None, None, None, 1),
-            ),
-            (
-                "INSERT INTO embeddings VALUES (1, 'm', 'r', 1); INSERT INTO max_seq_id VALUES ('gone', 3)",
-                &[],
-                (Some("m"), None, None, 0),
-            ),
+            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1), (2, 'm', 'r', 2)", &[], (None, 2)),
+            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1), (2, 'n', 's', 3)", &[], (None, 2)),
+            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1)", &["m"], (None, 0)),
+            // a watermark alone says nothing
+            ("INSERT INTO max_seq_id VALUES ('m', 3)", &[], (None, 0)),
         ] {
             let kin = kin(&format!("{log} {rows}"), claimed);
-            let word = |found: Option<&String>| found.map(String::as_str).map(str::to_owned);
-            let found = (word(kin.metadata("a")), word(kin.vector("a")), word(kin.metadata("b")), kin.orphans);
-            let (a, index, b, orphans) = expected;
-            assert_eq!(
-                found,
-                (a.map(str::to_owned), index.map(str::to_owned), b.map(str::to_owned), orphans),
-                "{rows}"
-            );
+            assert_eq!((kin.metadata("a").map(String::as_str), kin.orphans), expected, "{rows}");
             assert!(kin.is_logged("a") && kin.is_logged("b") && !kin.is_logged("c"));
         }
     }

@@ -3,7 +3,6 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Result, Row};
@@ -52,7 +51,7 @@ impl Catalog<'_> {
     ///
     /// # Errors
     /// `SQLite`'s.
-    pub fn kin(&self, known: &KnownRows, store: &Path) -> Result<Arc<Kin>> {
+    pub fn kin(&self, known: &KnownRows) -> Result<Arc<Kin>> {
         let version: i64 = self.db.pragma_query_value(None, "data_version", |row| row.get(0))?;
         let mut held = known.kin.borrow_mut();
         if let Some((_, kin)) = held.as_ref().filter(|(at, _)| *at == version) {
@@ -62,7 +61,7 @@ impl Catalog<'_> {
         // what is left of a row on a bad page may name anything
         let sound = rows.iter().filter(|(collection, _)| is_name(collection)).flat_map(|(_, segments)| segments);
         let claimed: HashSet<&str> = sound.map(|(id, _)| id.as_str()).collect();
-        let kin = Arc::new(Kin::of(*self, &claimed, store)?);
+        let kin = Arc::new(Kin::of(*self, &claimed)?);
         if kin.orphans > 0 && self.pages.lost("segments").is_some() {
             self.pages.orphans(kin.orphans);
         }
