@@ -246,3 +246,94 @@ pub(super) fn spoil(folder: &Path) -> io::Result<()> {
     *byte = byte.wrapping_add(by);
     fs::write(folder.join(file), bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::files::index::{hnsw, pickle};
+
+    fn plan(distance: Distance) -> Plan {
+        Plan { shape: Shape { neighbours: 4, construction: 20 }, distance, from: 1 }
+    }
+
+    /// The folder of an index of these vectors, with the ids "id 0", "id 1" and so on.
+    fn written(distance: Distance, vectors: &[[f32; 3]]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rows = Rows::begin(plan(distance), &dir.path().join("index"), 3).unwrap();
+        vectors.iter().try_for_each(|vector| rows.push(vector)).unwrap();
+        let ids = |take: &mut dyn FnMut(&str) -> io::Result<()>| {
+            (0..vectors.len()).try_for_each(|n| take(&format!("id {n}")))
+        };
+        assert!(rows.finish(ids, &AtomicBool::new(false)).unwrap());
+        dir
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_chromas_own() {
+        let vectors: Vec<[f32; 3]> = (1..=2500_u16).map(|n| [f32::from(n), f32::from(n % 7), 2.0]).collect();
+        for distance in [Distance::L2, Distance::Cosine] {
+            let dir = written(distance, &vectors);
+            let read = |name| fs::read(dir.path().join("index").join(name)).unwrap();
+            let header = hnsw::header(&read(HEADER)).unwrap();
+            assert_eq!(header, Header::of(3, 4, 2500).unwrap());
+            let size = usize::try_from(header.row_len).unwrap();
+            let (data, norms, ids) = (read(DATA), read(LENGTHS), read(PICKLE));
+            assert_eq!((data.len() as u64, norms.len()), (header.data_len(), 10_000));
+            let ids = pickle::parse(ids.as_slice(), ids.len() as u64).unwrap().unwrap();
+            assert_eq!((ids.total, ids.max_seq_id, ids.flawed), (Some(2500), None, None));
+            let (mut walk, mut found) = (ids.labels.walk(), 0);
+            while let Some((id, label)) = walk.next().unwrap() {
+                found += 1;
+                let number = label.unwrap() - 1;
+                assert_eq!(id, format!("id {number}").as_bytes());
+                let (row, norm) = (number as usize * size, number as usize * 4);
+                let row = &data[row..row + size];
+                let (row, mut vector) = hnsw::row(&header, number, row).unwrap();
+                assert_eq!((row.label, row.deleted), (u64::from(number) + 1, false));
+                if distance == Distance::Cosine {
+                    hnsw::with_norm(&mut vector, floats(&norms[norm..norm + 4]).next().unwrap()).unwrap();
+                }
+                let pairs = vectors[number as usize].iter().zip(&vector);
+                assert!(pairs.clone().all(|(a, b)| (a - b).abs() <= a * 1e-6), "{pairs:?}");
+            }
+            assert_eq!(found, 2500);
+        }
+    }
+
+    #[test]
+    fn links_have_the_room_of_the_settings() {
+        let dir = written(Distance::Ip, &[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
+        let data = fs::read(dir.path().join("index").join(DATA)).unwrap();
+        let first: Vec<u32> = data[..12].as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+        assert_eq!((first[0], first[1].min(first[2]), first[1].max(first[2])), (2, 1, 2));
+        // each of three rows: no links above, or whole lists of five numbers
+        let above = fs::read(dir.path().join("index").join(LINKS)).unwrap();
+        assert!(above.len() >= 12 && (above.len() - 12).is_multiple_of(20), "{}", above.len());
+    }
+
+    #[test]
+    fn settings_that_no_index_has_leave_it_to_the_engine() {
+        let collection = |hnsw: serde_json::Value| Collection {
+            id: "1".into(),
+            name: "abc".into(),
+            tenant: "t".into(),
+            database: "d".into(),
+            dimension: None,
+            distance: Distance::L2,
+            metadata: crate::model::Metadata::default(),
+            configuration: Some(serde_json::json!({ "hnsw": hnsw })),
+            schema: None,
+            unreadable: None,
+        };
+        let hnsw = |m: i64, construction: i64, sync: i64| {
+            let all = serde_json::json!({"space": "l2", "max_neighbors": m, "ef_construction": construction, "sync_threshold": sync});
+            Plan::of(&collection(all))
+        };
+        let found = hnsw(16, 100, 1000).unwrap();
+        assert_eq!((found.shape, found.from), (Shape { neighbours: 16, construction: 100 }, 1000));
+        for (m, construction, sync) in [(1, 100, 1000), (1 << 20, 100, 1000), (16, 0, 1000), (16, 100, -1)] {
+            assert_eq!(hnsw(m, construction, sync), None, "{m} {construction} {sync}");
+        }
+        assert_eq!(Plan::of(&collection(serde_json::json!({"space": "l2"}))), None);
+    }
+}
