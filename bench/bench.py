@@ -1,7 +1,7 @@
 """Measures ours, a plain loop and the engine's ceiling side by side: bench.py --binary FILE --server FILE --cache DIR [--quick]
 
 Writes docs/benchmarks.json and the tables between the markers of docs/benchmarks.md. BENCH_RECORDS names the sizes.
-`--search` measures the search check alone, and leaves the other figures as they are.
+`--search` measures the search check alone, `--fill` new local stores alone; they leave the other figures as they are.
 """
 
 import argparse
@@ -79,7 +79,7 @@ class Bench:
         self.copied(count, "local to remote", "plain Python loop", seconds, peak, (cpu, server.cpu() - before))
 
     def to_local(self, count):
-        ways = (("--batch-size 1000 --delay 0s", FAST), ("--pacing adaptive --max-slowdown none", ADAPTIVE), ("--fill files", FILL))
+        ways = (("--batch-size 1000 --delay 0s", FAST), ("--pacing adaptive --max-slowdown none", ADAPTIVE))
         with self.scratch(count) as folder, self.server(folder) as source:
             for what, extra in ways:
                 with tempfile.TemporaryDirectory(prefix="bench-") as into:
@@ -240,11 +240,40 @@ class Bench:
                     while stream.read(1 << 24):
                         pass
 
-    def search_alone(self):
-        """The search check, beside the figures of the last whole run."""
+    def fill(self):
+        """Into a new local store: through Chroma, by its files, and the plain loop, in turns."""
+        part = {"date": time.strftime("%Y-%m-%d"), "loadBefore": os.getloadavg()[0], "rows": []}
+        for count in self.sizes:
+            with self.scratch(count) as folder, self.server(folder) as server:
+                ways = (
+                    ("remote to local", server.url, "to-local", records.NAME),
+                    ("local to local", self.store(count), "among-stores", self.store(count)),
+                )
+                for direction, source, loop, of_loop in ways:
+                    rows = {}
+                    for _ in range(self.pairs - 2 if count <= self.paired else 1):
+                        for what, extra in (("--fill engine", FAST), ("--fill files", FILL)):
+                            with tempfile.TemporaryDirectory(prefix="bench-") as into:
+                                before = server.cpu()
+                                one = self.ours(source, f"{into}/store", extra)
+                            cpu = one.cpu + one.cpu_of_children + server.cpu() - before
+                            rows.setdefault(what, []).append((one.seconds, cpu, one.peak_mib))
+                        before = server.cpu()
+                        seconds, peak, cpu = self.loop(loop, of_loop, server.port)
+                        rows.setdefault("plain Python loop", []).append((seconds, cpu + server.cpu() - before, peak))
+                        self.say(f"{direction}, {count} records: {({what: round(turns[-1][0], 1) for what, turns in rows.items()})}")
+                    for what, turns in rows.items():
+                        seconds, cpu, peak = zip(*turns)
+                        row = {"records": count, "direction": direction, "what": what, "turns": seconds}
+                        row |= {"seconds": statistics.median(seconds), "cpu": statistics.median(cpu), "peakMiB": max(peak)}
+                        part["rows"].append(row)
+        self.results["fill"] = part
+
+    def one_part(self, part):
+        """One part, beside the figures of the last whole run."""
         if not self.options.quick:
             self.results = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
-        self.search()
+        part()
         return self.results
 
     def all(self):
@@ -259,6 +288,7 @@ class Bench:
                 self.to_remote(count, server)
         for count in self.sizes:
             self.to_local(count)
+        self.fill()
         self.reading()
         self.search()
         self.growth()
@@ -272,11 +302,14 @@ def main():
     parser.add_argument("--server", required=True, help="the chroma command that serves")
     parser.add_argument("--cache", required=True, help="where stores are kept")
     parser.add_argument("--search", action="store_true", help="the search check alone")
+    parser.add_argument("--fill", action="store_true", help="new local stores alone")
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to measure")
     bench = Bench(parser.parse_args())
     try:
-        results = bench.search_alone() if bench.options.search else bench.all()
-        text = tables.search(results) if bench.options.search and bench.options.quick else tables.markdown(results)
+        parts = [(bench.options.search, bench.search, tables.search), (bench.options.fill, bench.fill, tables.fill)]
+        alone = next((part for part in parts if part[0]), None)
+        results = bench.one_part(alone[1]) if alone else bench.all()
+        text = alone[2](results) if alone and bench.options.quick else tables.markdown(results)
     finally:
         # what was measured before something failed is kept, too
         if not bench.options.quick:

@@ -116,6 +116,18 @@ def loop_to_local(name, port):
         return time.monotonic() - started
 
 
+def loop_among_stores(store, _):
+    import chromadb
+
+    with tempfile.TemporaryDirectory(prefix="bench-loop-") as scratch:
+        folder = shutil.copytree(store, os.path.join(scratch, "source"))
+        source = chromadb.PersistentClient(folder, settings=_settings()).get_collection(records.NAME)
+        target = chromadb.PersistentClient(os.path.join(scratch, "store"), settings=_settings())
+        started = time.monotonic()
+        _loop(source, target)
+        return time.monotonic() - started
+
+
 INCLUDE = ["documents", "metadatas", "embeddings", "uris"]
 
 
@@ -155,4 +167,5 @@ def read_by_id(server, name, page, connections):
 
 if __name__ == "__main__":
     loop, source, port = sys.argv[1:]
-    print({"to-remote": loop_to_remote, "to-local": loop_to_local}[loop](source, int(port)))
+    loops = {"to-remote": loop_to_remote, "to-local": loop_to_local, "among-stores": loop_among_stores}
+    print(loops[loop](source, int(port)))

@@ -98,6 +98,14 @@ def search(results):
     )
 
 
+def fill(results):
+    rows = []
+    for row in results["fill"]["rows"]:
+        turns = ", ".join(number(seconds, 1) for seconds in row["turns"])
+        rows.append([row["direction"], number(row["records"]), row["what"], turns, number(row["cpu"], 1), number(row["peakMiB"])])
+    return table(["copy", "records", "how", "s, each turn", "CPU s of all processes", "peak MiB of the client"], rows)
+
+
 def growth(results):
     rows = []
     for row in results["growth"]:
@@ -155,8 +163,13 @@ def of_copies(results, goal):
             loop = here.pop("plain Python loop")["seconds"]
             for what, row in here.items():
                 times = loop / row["seconds"]
-                wanted = 1.6 if what == "--fill files" else 1.1
-                goal(f"{direction}, {count:,} records, {what}: times the plain loop, verified", times, f">= {wanted}", times >= wanted)
+                goal(f"{direction}, {count:,} records, {what}: times the plain loop, verified", times, ">= 1.1", times >= 1.1)
+    filled = {(row["direction"], row["records"], row["what"]): row["seconds"] for row in results.get("fill", {"rows": []})["rows"]}
+    for (direction, count, what), seconds in filled.items():
+        if what == "--fill files":
+            for other, of in (("plain Python loop", "the plain loop"), ("--fill engine", "--fill engine")):
+                times = filled[direction, count, other] / seconds
+                goal(f"{direction}, {count:,} records, {what}: times {of}, verified", times, ">= 3", times >= 3)
 
 
 def markdown(results):
@@ -186,6 +199,14 @@ def markdown(results):
         parts += ["### Beside another reader", bounded(results)]
     if "reading" in results:
         parts += [f"### Reading {results['reading']['records']:,} records, all fields", reading(results)]
+    if "fill" in results:
+        part = results["fill"]
+        parts += [
+            "### Into a new local store",
+            f"All but the plain loop is verified record by record, with the search check. The loop's peak has the engine in it. Measured on "
+            f"{part['date']}, load {part['loadBefore']:.1f} before.",
+            fill(results),
+        ]
     if "growth" in results:
         parts += [
             "### Growth",

@@ -39,7 +39,7 @@ pub const CALLS: &[&str] = &[
 ];
 
 /// Calls that a run with `--fill files` makes beside these; each can fail before it is made, and after it was answered.
-pub const FILL: &[&str] = &["fill.create", "fill.put", "fill.finish", "target.index"];
+pub const FILL: &[&str] = &["fill.create", "fill.put", "fill.index", "fill.finish", "target.index"];
 
 /// Steps of the fill's last call, in their order; each can fail before it is done. The third and the last are made only where a
 /// store that an earlier attempt has filled is replaced.
@@ -47,6 +47,9 @@ pub const PLACE: &[&str] = &["fill.sync", "fill.mark", "fill.aside", "fill.place
 
 /// Names the SQL that a fill by files ends with, as if its importer had erred.
 pub const SPOILS: &str = "MEMORY_MIGRATION_FAULT_SPOILS";
+
+/// Names a file of an index, a byte of it and what is added to that, as if its builder had erred.
+pub const SPOILS_INDEX: &str = "MEMORY_MIGRATION_FAULT_SPOILS_INDEX";
 
 /// What scratch files do; each can fail before it is done.
 pub const SCRATCH: &[&str] = &["scratch.make", "scratch.write", "scratch.read"];

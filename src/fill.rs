@@ -1,8 +1,10 @@
-//! Fills a new local store by its files: rows in its tables and its log, so that Chroma has only its index to build.
+//! Fills a new local store by its files: rows in its tables and its log, and its indexes, so that Chroma has only to open them.
 //! Lays out no table, starts no server, and writes nothing but the database that it is given and the folder it comes to stand
 //! in. What it writes is believed by nobody: the ordinary run compares all of it.
 
+mod graph;
 pub mod import;
+pub mod index;
 mod keys;
 pub mod layout;
 pub mod place;

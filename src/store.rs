@@ -283,6 +283,13 @@ pub trait Filler: Send + Sync {
     /// When these, or some that were given before, cannot be written; the target is as it was.
     async fn put(&self, collection: &Collection, records: Vec<Record>) -> Result<()>;
 
+    /// Builds the indexes that are built here, of all that was given; it may take long. One that is left early goes on until
+    /// the fill is given up.
+    ///
+    /// # Errors
+    /// When they cannot be written; the target is as it was.
+    async fn index(&self) -> Result<()>;
+
     /// Gives the target what was filled, in one step, once all of it is on the disk.
     ///
     /// # Errors

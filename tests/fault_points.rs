@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use memory_migration_operator::faults::{CALLS, FILL, PLACE, SCRATCH, SPOILS, VARIABLE};
+use memory_migration_operator::faults::{CALLS, FILL, PLACE, SCRATCH, SPOILS, SPOILS_INDEX, VARIABLE};
 
 use super::scenarios::points::controller_points;
 use super::support::chroma::crate_path;
@@ -50,7 +50,12 @@ fn no_binary_that_is_built_to_be_used_has_a_fault_point() {
         let Ok(bytes) = fs::read(crate_path(binary)) else { continue };
         let has = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
         assert!(has("MEMORY_MIGRATION_SOURCE_TOKEN"), "{binary} is not what it seems");
-        let names = CALLS.iter().chain(SCRATCH).chain(FILL).chain(PLACE).chain([&VARIABLE, &SPOILS, &"fault point "]);
+        let names = CALLS.iter().chain(SCRATCH).chain(FILL).chain(PLACE).chain([
+            &VARIABLE,
+            &SPOILS,
+            &SPOILS_INDEX,
+            &"fault point ",
+        ]);
         let found: Vec<_> = names.filter(|name| has(name)).collect();
         assert!(found.is_empty(), "{binary} has fault points: {found:?}");
         checked += 1;

@@ -219,6 +219,28 @@ fn the_folder_that_is_replaced_and_a_dry_run() {
     assert!(env("1.5.9").chroma().exists());
 }
 
+/// An index that this program builds: Chroma opens it, adds to it, and finds with it what it finds with its own.
+#[test]
+fn an_index_of_ours_is_opened_searched_and_added_to() {
+    for (version, distance) in [("1.5.9", "cosine"), ("1.0.20", "l2")] {
+        let source = generated(version, 3000, 16, distance);
+        let target = Store::absent();
+        let report = filled(by_files(source.path(), &target, version));
+        assert!(report.check("fill")["message"].as_str().unwrap().contains("and the indexes"), "{}", report.json);
+        let search = &report.json["collections"][0]["search"];
+        assert!(search["recallMean"].as_f64().unwrap() > 0.9, "{version}, {distance}: {search}");
+        // only the newest record is in the log, and the rest is found after changes of all kinds, too
+        let names = |store: &Store| dump_folder_names(version, store);
+        assert_eq!(names(&source), names(&target));
+        twins(version, &["live", target.path(), "3", "200"]);
+        let inspected = Migration::verify(source.path(), target.path()).ended();
+        assert_ne!(inspected.reason(), "Verified", "{version}: nothing was changed");
+        let again =
+            Migration::new(source.path(), target.path()).written_by(version).args(["--on-conflict", "overwrite"]);
+        assert_eq!(again.verified().count("verified"), 3000);
+    }
+}
+
 /// Documents that the target had before are no duplicates of themselves: what was filled is this run's own.
 #[test]
 fn what_was_filled_is_no_duplicate() {

@@ -27,9 +27,8 @@ pub fn lost_by_cosine(record: &Record, distance: Distance) -> Option<String> {
     if distance != Distance::Cosine || vector::first_not_finite(&record.embedding).is_some() {
         return None;
     }
-    let norm = running_norm(&record.embedding);
-    let scale = 1.0 / (norm + 1e-30_f32);
-    let lost = record.embedding.iter().position(|component| !(component * scale * norm).is_finite())?;
+    let (mut kept, norm) = as_cosine_keeps(&record.embedding);
+    let lost = kept.position(|component| !(component * norm).is_finite())?;
     Some(format!("a cosine index loses component {lost} of its vector: it is too large ({:e})", record.embedding[lost]))
 }
 
@@ -186,6 +185,13 @@ fn cosine_problem(components: &[f32], norm: f32) -> Option<String> {
         "a cosine index would change component {n} of its vector from {component:e} to {kept:e}: \
          too small, too large, or of too different magnitudes"
     ))
+}
+
+/// A vector as a cosine index keeps it: of unit length, and its norm apart.
+pub fn as_cosine_keeps(components: &[f32]) -> (impl Iterator<Item = f32>, f32) {
+    let norm = running_norm(components);
+    let scale = 1.0 / (norm + 1e-30_f32);
+    (components.iter().map(move |component| component * scale), norm)
 }
 
 /// The norm as hnswlib sums it, one component after the other.

@@ -281,6 +281,10 @@ impl Filler for FaultyFiller {
         call("fill", "put", false, self.inner()?.put(collection, records)).await
     }
 
+    async fn index(&self) -> Result<()> {
+        call("fill", "index", false, self.inner()?.index()).await
+    }
+
     async fn finish(&self) -> Result<()> {
         call("fill", "finish", false, self.inner()?.finish()).await
     }

@@ -31,8 +31,8 @@ impl Elsewhere {
         let message = match problem(&folder.path)?.filter(|_| !is_left) {
             Some(why) => format!("{NOT_FILLED}: {why}"),
             None => {
-                "this program writes the records into the files of the new store, if its Chroma is one whose files it \
-                     knows; Chroma builds the index"
+                "this program writes the records and the indexes into the files of the new store, if its Chroma is one \
+                     whose files it knows"
                     .to_owned()
             }
         };
@@ -45,9 +45,7 @@ impl Elsewhere {
         let is_left = filling::is_left(&folder.path, migration, false)?;
         let (filled, message) = match word {
             Some(Word::Filled(filled)) if is_left => {
-                let told =
-                    "this program wrote the records into the files of the new store, and Chroma builds its index";
-                (Some(filled), told.to_owned())
+                (Some(filled), "this program wrote the records into the files of the new store".to_owned())
             }
             Some(Word::Filled(_)) => {
                 (None, format!("{NOT_FILLED}: this run had filled them, and the store was changed since"))

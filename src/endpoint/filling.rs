@@ -3,17 +3,19 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::child::lock::{self, Lock};
 use super::layout::{LaidOut, Layouter};
-use super::{Folder, Scope, passed};
+use super::{Folder, Scope, limit, passed};
 use crate::chroma::NewCollection;
 use crate::fill::import::{Beside, Import, Sheet};
+use crate::fill::index::{self, Plan};
 use crate::fill::place::{Importing, Place};
 use crate::fill::proof::{self, Given};
 use crate::fill::state::State;
@@ -26,12 +28,15 @@ use crate::store::{Filler, Finding, Laid, Load};
 pub(super) const CHECK: &str = "fill";
 /// What it says where they are not filled, before why.
 pub(super) const NOT_FILLED: &str = "the target's Chroma takes the records, its files are not filled";
-/// Bytes of memory that a server takes by itself while it builds an index.
+/// Bytes of memory that a server takes by itself while it builds or opens an index.
 const SERVER: u64 = 128 << 20;
-/// And for each byte of a collection's records: it reads the whole log of one into memory, and then has the index beside it.
+/// And for each byte of a collection's records while it builds one: it reads the whole log into memory, and then has the index
+/// beside it.
 const FACTOR: u64 = 3;
 /// And for each record.
 const RECORD: u64 = 2 << 10;
+/// Bytes of memory that this program takes beside an index that it builds.
+const OWN: u64 = 64 << 20;
 
 /// The filling of one target.
 pub(super) struct Filling {
@@ -42,9 +47,20 @@ pub(super) struct Filling {
     migration: String,
     /// Whether what stands there was filled by an attempt of this migration, and by nobody changed since.
     again: OnceLock<bool>,
-    /// Whether the checks found that it can be done.
-    possible: OnceLock<bool>,
+    /// What the checks found: who builds the indexes, if it can be done.
+    builder: OnceLock<Option<Builder>>,
+    /// Whether it was given up: what takes long looks at it.
+    is_given_up: Arc<AtomicBool>,
     work: Mutex<Work>,
+}
+
+/// Who builds the indexes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Builder {
+    /// This program.
+    Own,
+    /// The target's server, at the first search.
+    Engine,
 }
 
 #[derive(Default)]
@@ -103,18 +119,25 @@ fn wrong(database: &Path, problem: &str) -> Error {
     }
 }
 
-/// Why a server has no memory to build the largest index at once; None where it has, or nobody knows.
-fn too_large(load: Load, room: Option<u64>) -> Option<String> {
-    let room = room?;
-    let needed = SERVER + load.largest.saturating_mul(FACTOR).saturating_add(load.records.saturating_mul(RECORD));
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    (needed > room).then(|| {
-        format!(
-            "it would take about {} MiB of memory to build the index of the largest collection at once, and {} MiB are there",
-            mib(needed),
-            room >> 20
-        )
-    })
+/// Who has the memory for the largest index, and why this program has not; or why nobody has. Rooms that nobody knows suffice.
+fn builder(load: Load, own: Option<u64>, server: Option<u64>) -> Result<(Builder, Option<String>), String> {
+    let by_record = load.records.saturating_mul(RECORD);
+    let short = |needed: u64, room: Option<u64>| {
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let room = room.filter(|room| needed > *room)?;
+        Some(format!("about {} MiB of memory, and {} MiB are there", mib(needed), room >> 20))
+    };
+    let building = short(OWN.saturating_add(index::memory(load.records, load.largest)), own);
+    let opening = short(SERVER.saturating_add(load.largest).saturating_add(by_record), server);
+    if let (None, None) = (&building, &opening) {
+        return Ok((Builder::Own, None));
+    }
+    match short(SERVER.saturating_add(load.largest.saturating_mul(FACTOR)).saturating_add(by_record), server) {
+        Some(by_server) => {
+            Err(format!("it would take {by_server}, to build the index of the largest collection at once"))
+        }
+        None => Ok((Builder::Engine, building)),
+    }
 }
 
 impl Filling {
@@ -125,7 +148,8 @@ impl Filling {
             scope: scope.clone(),
             migration,
             again: OnceLock::new(),
-            possible: OnceLock::new(),
+            builder: OnceLock::new(),
+            is_given_up: Arc::default(),
             work: Mutex::default(),
         }
     }
@@ -164,33 +188,35 @@ impl Filling {
 
     /// Whether it can be done, as [`Filling::decide`] has found.
     pub(super) fn is_possible(&self) -> bool {
-        self.possible.get().copied().unwrap_or(false)
+        self.builder.get().is_some_and(Option::is_some)
     }
 
-    /// Decides whether the target is filled by its files, and says why if it is not. `unfillable`: what speaks against the
-    /// program.
+    /// Decides whether the target is filled by its files and who builds the indexes, and says why if it is not. `unfillable`:
+    /// what speaks against the program.
     pub(super) fn decide(&self, unfillable: Option<&str>, load: Load) -> Result<Finding> {
         let by_place = match self.place()? {
             Some(_) if self.is_again() => None,
             Some(place) => place.problem()?,
             None => Some("the target is the root of the file system".to_owned()),
         };
-        let problem = by_place
-            .or_else(|| unfillable.map(|why| format!("of this Chroma {why}")))
-            .or_else(|| too_large(load, self.layouter.room()));
-        let is_possible = *self.possible.get_or_init(|| problem.is_none());
-        let message = match &problem {
-            Some(why) => format!("{NOT_FILLED}: {why}"),
-            None if self.is_again() => {
-                "this program writes the records into the files of a new store, which replaces what an earlier attempt of this \
-                 migration has left"
-                    .to_owned()
+        let problem = by_place.or_else(|| unfillable.map(|why| format!("of this Chroma {why}")));
+        let found = problem.map_or_else(|| builder(load, limit::here(), self.layouter.room()), Err);
+        self.builder.get_or_init(|| found.as_ref().ok().map(|(builder, _)| *builder));
+        let message = match found {
+            Err(why) => {
+                let message = format!("{NOT_FILLED}: {why}");
+                tracing::warn!("{message}");
+                message
             }
-            None => "this program writes the records into the files of the new store, and Chroma builds its index".to_owned(),
+            Ok((builder, short)) => {
+                let what = if builder == Builder::Own { "the records and the indexes" } else { "the records" };
+                let again = ", which replaces what an earlier attempt of this migration has left";
+                let again = if self.is_again() { again } else { "" };
+                let engine = if builder == Builder::Own { "" } else { "; Chroma builds its indexes" };
+                let short = short.map(|short| format!(", for this program would take {short}")).unwrap_or_default();
+                format!("this program writes {what} into the files of the new store{again}{engine}{short}")
+            }
         };
-        if !is_possible {
-            tracing::warn!("{message}");
-        }
         Ok(passed(CHECK, message))
     }
 
@@ -204,6 +230,7 @@ impl Filling {
 
     /// Removes what was not finished.
     pub(super) async fn abandon(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
         let mut work = self.work.lock().await;
         if let Some(UnderWay { importing, mut pen }) = work.under_way.take() {
             // the thread has files open in the folder
@@ -272,7 +299,9 @@ impl Filler for Filling {
             LaidOut::Unfillable(why) => return Ok(not_filled(&format!("of this Chroma {why}"))),
         };
         let import = Import::open(&importing.database(), Beside::Nobody)?;
-        let sheets = made.iter().map(|c| Ok((c.id.clone(), import.sheet(&c.id)?))).collect::<Result<_>>()?;
+        let is_ours = self.builder.get() == Some(&Some(Builder::Own));
+        let plan = |collection| Plan::of(collection).filter(|_| is_ours);
+        let sheets = made.iter().map(|c| Ok((c.id.clone(), import.sheet(&c.id, plan(c))?))).collect::<Result<_>>()?;
         tracing::info!(folder = %importing.folder().display(), "the target's files are filled beside it");
         let pen = Pen::Rests(Box::new(Book { import, sheets }));
         *self.work.lock().await = Work { lock: Some(lock), under_way: Some(UnderWay { importing, pen }) };
@@ -289,6 +318,23 @@ impl Filler for Filling {
             import.put(sheets.get_mut(&id).ok_or_else(broken)?, &records)?;
             Ok(book)
         }));
+        Ok(())
+    }
+
+    async fn index(&self) -> Result<()> {
+        let mut work = self.work.lock().await;
+        let pen = &mut work.under_way.as_mut().ok_or_else(broken)?.pen;
+        let mut book = pen.book().await?;
+        let (stop, (done, is_done)) = (Arc::clone(&self.is_given_up), oneshot::channel::<()>());
+        // who comes next takes the book from the thread, whether this is waited for or not
+        *pen = Pen::Writes(spawn_blocking(move || {
+            let Book { import, sheets } = &mut *book;
+            sheets.values_mut().try_for_each(|sheet| import.index(sheet, &stop))?;
+            drop(done);
+            Ok(book)
+        }));
+        // nothing is sent: it is gone when the thread ends
+        drop(is_done.await);
         Ok(())
     }
 
@@ -320,11 +366,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_index_that_does_not_fit_is_said_with_both_figures() {
+    fn an_index_is_built_by_who_has_the_memory_and_both_figures_are_said() {
         let load = Load { bytes: 3 << 30, largest: 1 << 30, records: 1 << 20 };
-        let told = too_large(load, Some(2 << 30)).unwrap();
-        assert!(told.contains("5248 MiB") && told.contains("2048 MiB"), "{told}");
-        assert_eq!(too_large(load, None), None);
-        assert_eq!(too_large(load, Some(8 << 30)), None);
+        let gib = |gib: u64| Some(gib << 30);
+        for rooms in [(None, None), (gib(2), gib(4)), (None, gib(4)), (gib(2), None)] {
+            assert_eq!(builder(load, rooms.0, rooms.1), Ok((Builder::Own, None)), "{rooms:?}");
+        }
+        let (who, why) = builder(load, gib(1), gib(8)).unwrap();
+        let why = why.unwrap();
+        assert!(who == Builder::Engine && why.contains("1332 MiB") && why.contains("1024 MiB"), "{why}");
+        let told = builder(load, gib(1), gib(4)).unwrap_err();
+        assert!(told.contains("5248 MiB") && told.contains("4096 MiB"), "{told}");
+        // neither can the server open what this program could build
+        assert!(builder(load, gib(8), gib(2)).is_err());
     }
 }

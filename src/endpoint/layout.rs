@@ -41,7 +41,7 @@ impl Layouter {
     /// Bytes of memory that the server has that will build the index; None where nobody knows.
     pub(super) fn room(&self) -> Option<u64> {
         match self {
-            Self::Program(_) => limit::for_a_server(),
+            Self::Program(_) => limit::here(),
             Self::Beside(server) => limit::of_a_server(server.memory),
         }
     }

@@ -11,8 +11,9 @@ pub(super) fn memory() -> Option<u64> {
     within(Path::new("/proc/self/cgroup"), Path::new("/sys/fs/cgroup"))
 }
 
-/// Bytes of memory that a server of ours may take: what the system has, within that limit; None where nobody says.
-pub(super) fn for_a_server() -> Option<u64> {
+/// Bytes of memory that this process, or a server that it starts, may take: what the system has, within that limit; None where
+/// nobody says.
+pub(super) fn here() -> Option<u64> {
     of_a_server(memory())
 }
 

@@ -3,11 +3,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
 use crate::chroma::{NewCollection, creation};
 use crate::fill::import::{Beside, Import};
+use crate::fill::index::Plan;
 use crate::fill::twin::{self, Twin};
 use crate::fill::{layout, sample};
 use crate::model::{Collection, Distance, Fetched, Metadata, Record, Result, Value};
@@ -16,27 +18,31 @@ use crate::store::http::HttpWriter;
 use crate::store::{Amendment, Reader as _, Writer as _};
 
 /// Vectors after which the index of a sample is written to the disk: more than the samples, fewer than with what comes later.
-const SYNC: u8 = 20;
+const LATER: u8 = 20;
+/// And fewer than the samples: they are in the index at once.
+const AT_ONCE: u8 = 10;
 
 /// Why stores of this server are not filled by their files; None where they are. `folder`: its own, which nobody needs.
 pub(super) async fn problem(writer: &HttpWriter, folder: &Path, found: &Layout) -> Option<String> {
     if let Some(problem) = layout::problem(found) {
         return Some(problem);
     }
-    for distance in [Distance::L2, Distance::Cosine, Distance::Ip] {
-        match pair(writer, folder, distance).await {
+    let all = [(Distance::L2, LATER), (Distance::L2, AT_ONCE), (Distance::Cosine, AT_ONCE), (Distance::Ip, AT_ONCE)];
+    for (distance, sync) in all {
+        let of = format!("{distance}, an index from {sync} records on");
+        match pair(writer, folder, distance, sync).await {
             Ok(None) => {}
-            Ok(Some(difference)) => return Some(format!("on sample records ({distance}) it differs, {difference}")),
-            Err(error) => return Some(format!("sample records ({distance}) could not be tried: {error}")),
+            Ok(Some(difference)) => return Some(format!("on sample records ({of}) it differs, {difference}")),
+            Err(error) => return Some(format!("sample records ({of}) could not be tried: {error}")),
         }
     }
     None
 }
 
-async fn pair(writer: &HttpWriter, folder: &Path, distance: Distance) -> Result<Option<String>> {
+async fn pair(writer: &HttpWriter, folder: &Path, distance: Distance, sync: u8) -> Result<Option<String>> {
     let database = folder.join(DATABASE);
-    let engine = writer.create(&new(writer, "engine", distance)).await?;
-    let ours = writer.create(&new(writer, "importer", distance)).await?;
+    let engine = writer.create(&new(writer, "engine", distance, sync)).await?;
+    let ours = writer.create(&new(writer, "importer", distance, sync)).await?;
     let samples = sample::records(writer.capabilities().arrays);
     let both = Both {
         writer,
@@ -68,7 +74,7 @@ impl Both<'_> {
         writer.add(&self.engine.collection, &samples).await?;
         let second = twin::tally(database)?;
         self.ours.base = twin::newest(database)?;
-        import(database, &self.ours.collection.id, &samples)?;
+        import(database, &self.ours.collection, &samples)?;
         let third = twin::tally(database)?;
         let (by_engine, by_us) = (twin::growth(&first, &second), twin::growth(&second, &third));
         if by_engine != by_us {
@@ -81,7 +87,7 @@ impl Both<'_> {
             return Ok(Some(difference));
         }
         // it goes on with both: an index on the disk, and every kind of write
-        let further = sample::further(SYNC);
+        let further = sample::further(LATER);
         for Half { collection, .. } in [&self.engine, &self.ours] {
             writer.add(collection, &further).await?;
             writer.update(collection, &[amended(&samples[1]), amended(&samples[3])]).await?;
@@ -145,10 +151,11 @@ fn is_alike(near: &[Near], by_them: &[Near]) -> bool {
     near.len() == by_them.len() && near.iter().zip(by_them).all(same)
 }
 
-fn import(database: &Path, collection: &str, samples: &[Record]) -> Result<()> {
+fn import(database: &Path, collection: &Collection, samples: &[Record]) -> Result<()> {
     let mut import = Import::open(database, Beside::Server)?;
-    let mut sheet = import.sheet(collection)?;
+    let mut sheet = import.sheet(&collection.id, Plan::of(collection))?;
     import.put(&mut sheet, samples)?;
+    import.index(&mut sheet, &AtomicBool::new(false))?;
     import.end(sheet)?;
     import.finish()
 }
@@ -162,8 +169,8 @@ fn amended(record: &Record) -> Amendment {
     Amendment { record, surplus: vec!["s".to_owned()] }
 }
 
-fn new(writer: &HttpWriter, name: &str, distance: Distance) -> NewCollection {
-    let hnsw = json!({"space": distance.as_str(), "sync_threshold": SYNC, "batch_size": SYNC});
+fn new(writer: &HttpWriter, name: &str, distance: Distance, sync: u8) -> NewCollection {
+    let hnsw = json!({"space": distance.as_str(), "sync_threshold": sync, "batch_size": sync});
     let source = Collection {
         id: String::new(),
         name: String::new(),
@@ -176,5 +183,5 @@ fn new(writer: &HttpWriter, name: &str, distance: Distance) -> NewCollection {
         schema: None,
         unreadable: None,
     };
-    creation::plan(&source, &format!("{name}-{distance}"), &writer.capabilities())
+    creation::plan(&source, &format!("{name}-{distance}-{sync}"), &writer.capabilities())
 }

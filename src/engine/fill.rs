@@ -50,6 +50,8 @@ pub(super) async fn records(
         one(context, filler, capabilities, pair, |done| tracker.advance(done)).await?;
     }
     context.go_on()?;
+    run.tracker.begin(Stage::Indexing, run.pairs.iter().map(|pair| pair.sent).sum());
+    context.until_stopped(filler.index()).await?.map_err(Halt::Target)?;
     filler.finish().await.map_err(Halt::Target)?;
     Ok(true)
 }

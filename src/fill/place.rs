@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::State;
 use crate::model::Result;
-use crate::store::files::index::stamps::{DATA, HEADER, LENGTHS, PICKLE};
+use crate::store::files::index::stamps::{DATA, HEADER, LENGTHS, LINKS, PICKLE};
 use crate::store::files::system::io_error;
 use crate::store::files::{AtPath, DATABASE, place as look};
 
@@ -208,10 +208,8 @@ impl Importing {
     /// When it cannot be done; the target is then as it was, unless the last sync or the removal of what was replaced failed.
     pub fn place(mut self, migration: String, state: State, again: bool) -> Result<()> {
         self.take_after(&self.place.target)?;
-        for entry in fs::read_dir(&self.folder).map_err(|e| io_error("list", &self.folder, e))?.flatten() {
-            sync(&entry.path())?;
-        }
         step("fill.sync").map_err(|e| io_error("write to the disk", &self.folder, e))?;
+        self.written()?.iter().try_for_each(|path| sync(path))?;
         sync(&self.folder)?;
         let State { entry, catalog } = state;
         let mark = Mark { migration, entry, catalog, folder: identity(&self.folder)? };
@@ -232,6 +230,22 @@ impl Importing {
             remove_store(replaced)?;
         }
         Ok(())
+    }
+
+    /// All that is in the folder: the database, and the folders of indexes, each behind its files.
+    fn written(&self) -> Result<Vec<PathBuf>> {
+        let listed = |folder: &Path| {
+            let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<fs::DirEntry>>>);
+            entries.map_err(|e| io_error("list", folder, e))
+        };
+        let mut all = Vec::new();
+        for entry in listed(&self.folder)? {
+            if entry.path().is_dir() {
+                all.extend(listed(&entry.path())?.iter().map(fs::DirEntry::path));
+            }
+            all.push(entry.path());
+        }
+        Ok(all)
     }
 
     /// Leaves the mark and takes the name; `replaced`: where what stands there goes.
@@ -272,7 +286,7 @@ impl Importing {
     fn take_after(&self, target: &Path) -> Result<()> {
         let Ok(before) = fs::metadata(target) else { return Ok(()) };
         give(&self.folder, &before)?;
-        give(&self.database(), &before)?;
+        self.written()?.iter().try_for_each(|path| give(path, &before))?;
         let mode = fs::Permissions::from_mode(before.mode() & 0o7777);
         fs::set_permissions(&self.folder, mode).map_err(|e| io_error("set the mode of", &self.folder, e))
     }
@@ -322,7 +336,7 @@ fn is_store_alone(folder: &Path) -> bool {
 }
 
 /// The files of an index.
-const INDEX: [&str; 5] = [PICKLE, HEADER, DATA, LENGTHS, "link_lists.bin"];
+const INDEX: [&str; 5] = [PICKLE, HEADER, DATA, LENGTHS, LINKS];
 
 fn is_each(folder: &Path, is: impl Fn(&str, &Path) -> bool) -> bool {
     let is_one = |entry: io::Result<fs::DirEntry>| {
@@ -384,6 +398,17 @@ mod tests {
         let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
         names.sort();
         names
+    }
+
+    #[test]
+    fn the_files_of_an_index_are_written_before_its_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let importing = Place::of(&root.join("store")).unwrap().unwrap().begin().unwrap();
+        let index = importing.folder().join("0e1f2a3b-0000-4000-8000-000000000000");
+        fs::create_dir(&index).unwrap();
+        fs::write(index.join(DATA), "").unwrap();
+        assert_eq!(importing.written().unwrap(), [index.join(DATA), index]);
     }
 
     fn placed(target: &Path, text: &str, again: bool) -> Result<()> {

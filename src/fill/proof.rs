@@ -14,9 +14,16 @@ const RECORDS: &str = "SELECT count(*), coalesce(max(e.seq_id), 0) FROM segments
                        JOIN embeddings_queue q ON q.seq_id = e.seq_id AND q.id = e.embedding_id \
                        WHERE s.collection = ?1 AND s.scope = 'METADATA' AND substr(q.topic, -length(?1) - 1) = '/' || ?1 \
                        AND q.operation = 0 AND q.vector IS NOT NULL";
+/// Records that are their collection's in the tables, where the log has the newest alone.
+const INDEXED: &str = "SELECT count(*), coalesce(max(e.seq_id), 0) FROM segments s JOIN embeddings e ON e.segment_id = s.id \
+                       WHERE s.collection = ?1 AND s.scope = 'METADATA' AND EXISTS (SELECT 1 FROM embeddings_queue q \
+                       JOIN embeddings n ON n.segment_id = s.id AND n.seq_id = q.seq_id AND n.embedding_id = q.id \
+                       WHERE substr(q.topic, -length(?1) - 1) = '/' || ?1 AND q.operation = 0 AND q.vector IS NOT NULL \
+                       AND q.seq_id = (SELECT max(seq_id) FROM embeddings WHERE segment_id = s.id))";
 /// How far a collection's tables say that they have followed the log.
-const WATERMARK: &str = "SELECT coalesce(max(CAST(m.seq_id AS INTEGER)), 0), count(m.seq_id) FROM segments s \
-                         JOIN max_seq_id m ON m.segment_id = s.id WHERE s.collection = ?";
+const WATERMARK: &str = "SELECT coalesce(max(mark), 0), count(mark), coalesce(min(mark), 0) FROM ( \
+                         SELECT CAST(m.seq_id AS INTEGER) AS mark FROM segments s \
+                         JOIN max_seq_id m ON m.segment_id = s.id WHERE s.collection = ?)";
 /// Documents whose full-text row is missing or has another text.
 const UNINDEXED: &str = "SELECT count(*) FROM embedding_metadata m \
                          LEFT JOIN embedding_fulltext_search_content c ON c.id = m.id \
@@ -29,6 +36,8 @@ pub struct Given {
     pub collection: String,
     /// How many records.
     pub records: u64,
+    /// Whether they are in an index, and only the newest is in the log, too.
+    pub is_indexed: bool,
 }
 
 /// What does not add up in a database that was filled with these, in a sentence; None: nothing. `given` names all of its
@@ -42,22 +51,24 @@ pub fn problem(database: &Path, given: &[Given]) -> Result<Option<String>> {
 }
 
 fn found(db: &Connection, given: &[Given]) -> rusqlite::Result<Option<String>> {
-    for Given { collection, records } in given {
+    for Given { collection, records, is_indexed } in given {
         let pair = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
-        let (held, newest) = db.query_row(RECORDS, [collection], pair)?;
+        let (held, newest) = db.query_row(if *is_indexed { INDEXED } else { RECORDS }, [collection], pair)?;
         if u64::try_from(held).ok() != Some(*records) {
             return Ok(Some(format!("of {records} records of collection {collection} tables and log name {held}")));
         }
-        let (mark, marks) = db.query_row(WATERMARK, [collection], pair)?;
-        if (mark, marks) != (newest, i64::from(*records > 0)) {
+        let three = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let (mark, marks, least): (i64, i64, i64) = db.query_row(WATERMARK, [collection], three)?;
+        if (mark, marks, least) != (newest, i64::from(*records > 0) + i64::from(*is_indexed), newest) {
             return Ok(Some(format!(
-                "the watermark of collection {collection} is {mark}, and its newest entry {newest}"
+                "the {marks} watermarks of collection {collection} are {least} to {mark}, and its newest entry {newest}"
             )));
         }
     }
     let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
     let all: u64 = given.iter().map(|one| one.records).sum();
-    for (table, expected) in [("embeddings", all), ("embeddings_queue", all)] {
+    let logged = given.iter().map(|one| if one.is_indexed { 1 } else { one.records }).sum();
+    for (table, expected) in [("embeddings", all), ("embeddings_queue", logged)] {
         let rows = count(&format!("SELECT count(*) FROM {table}"))?;
         if u64::try_from(rows).ok() != Some(expected) {
             return Ok(Some(format!("{table} has {rows} rows, and {expected} are expected")));
@@ -110,13 +121,43 @@ mod tests {
         db
     }
 
-    fn given() -> [Given; 2] {
-        [("c", 2), ("d", 0)].map(|(collection, records)| Given { collection: collection.to_owned(), records })
+    fn given(is_indexed: bool) -> [Given; 2] {
+        [("c", 2, is_indexed), ("d", 0, false)].map(|(collection, records, is_indexed)| Given {
+            collection: collection.to_owned(),
+            records,
+            is_indexed,
+        })
+    }
+
+    #[test]
+    fn of_an_indexed_collection_the_log_has_the_newest_entry_alone() {
+        let database = || {
+            let db = database();
+            db.execute_batch("DELETE FROM embeddings_queue WHERE seq_id = 1; INSERT INTO max_seq_id VALUES ('v', 2)")
+                .unwrap();
+            db
+        };
+        assert_eq!(found(&database(), &given(true)).unwrap(), None);
+        for change in [
+            "DELETE FROM embeddings_queue",
+            "UPDATE embeddings_queue SET seq_id = 1",
+            "UPDATE embeddings_queue SET id = 'a'",
+            "UPDATE embeddings_queue SET topic = 'p/x'",
+            "UPDATE embeddings_queue SET vector = NULL",
+            "INSERT INTO embeddings_queue VALUES (1, 0, 'p/c', 'a', x'00')",
+            "DELETE FROM embeddings WHERE id = 1",
+            "DELETE FROM max_seq_id WHERE segment_id = 'v'",
+            "UPDATE max_seq_id SET seq_id = 1 WHERE segment_id = 'v'",
+        ] {
+            let db = database();
+            assert!(db.execute(change, []).unwrap() > 0, "{change}");
+            assert!(found(&db, &given(true)).unwrap().is_some(), "{change}");
+        }
     }
 
     #[test]
     fn what_adds_up_is_no_problem_and_each_change_is() {
-        assert_eq!(found(&database(), &given()).unwrap(), None);
+        assert_eq!(found(&database(), &given(false)).unwrap(), None);
         for change in [
             "DELETE FROM embeddings WHERE id = 1",
             "UPDATE embeddings SET seq_id = 3 WHERE id = 2",
@@ -142,7 +183,7 @@ mod tests {
         ] {
             let db = database();
             assert!(db.execute(change, []).unwrap() > 0, "{change}");
-            assert!(found(&db, &given()).unwrap().is_some(), "{change}");
+            assert!(found(&db, &given(false)).unwrap().is_some(), "{change}");
         }
     }
 }

@@ -1,9 +1,10 @@
-//! What a database says of a collection but for its UUIDs, times and numbers of rows: to see whether engine and importer make
-//! the same of the same records. Reads only.
+//! What a database and an index say of a collection but for UUIDs, times, links and numbers of rows: to see whether engine and
+//! importer make the same of the same records. Reads only.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OpenFlags, Params, params};
@@ -11,6 +12,9 @@ use serde_json::Value as Json;
 
 use super::{failed, state};
 use crate::model::Result;
+use crate::store::files::index::stamps::{DATA, HEADER, PICKLE};
+use crate::store::files::index::{hnsw, pickle};
+use crate::store::files::system::io_error;
 
 /// What is compared, by name; each row as text.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,8 +30,15 @@ impl Twin {
     /// # Errors
     /// When it cannot be read.
     pub fn read(database: &Path, collection: &str, base: Option<i64>) -> Result<Self> {
-        let read = || twin(&open(database)?, collection, base);
-        read().map_err(|e| failed("read", database, &e))
+        let read = || {
+            let db = open(database)?;
+            let segment = "SELECT id FROM segments WHERE collection = ? AND scope = 'VECTOR'";
+            let index: String = db.query_row(segment, [collection], |row| row.get(0))?;
+            Ok((twin(&db, collection, base)?, index))
+        };
+        let (mut twin, index) = read().map_err(|e| failed("read", database, &e))?;
+        twin.0.extend(files(&database.with_file_name(index))?);
+        Ok(twin)
     }
 
     /// The first difference of two, in a sentence; None where there is none.
@@ -130,6 +141,43 @@ fn twin(db: &Connection, collection: &str, base: Option<i64>) -> rusqlite::Resul
     let sql = format!("SELECT dimension, config_json_str, {schema} FROM collections WHERE id = ?");
     parts.insert("collection", rows(db, &sql, [collection])?);
     Ok(Twin(parts))
+}
+
+/// What an index's files are, but for links, the entry, its room and the order of its rows: to see whether engine and importer make the
+/// same. Nothing where there is none.
+fn files(folder: &Path) -> Result<BTreeMap<&'static str, Vec<String>>> {
+    let mut parts = BTreeMap::new();
+    // a folder without it holds no record yet
+    if !folder.join(PICKLE).exists() {
+        return Ok(parts);
+    }
+    let read = |name: &str| fs::read(folder.join(name)).map_err(|e| io_error("read", &folder.join(name), e));
+    let (mut header, data, pickle) = (read(HEADER)?, read(DATA)?, read(PICKLE)?);
+    let odd = |why: String| io_error("read", folder, io::Error::other(why));
+    let layout = hnsw::header(&header).map_err(odd)?;
+    // the highest level and the entry, and how many rows there is room for, which grows as it must
+    header.drain(52..60);
+    header.drain(12..20);
+    parts.insert("header of the index", vec![format!("{header:?}")]);
+    let metadata =
+        pickle::parse(pickle.as_slice(), pickle.len() as u64).map_err(|e| odd(e.to_string()))?.map_err(odd)?;
+    let numbers = (metadata.dimension, metadata.max_seq_id, metadata.total, metadata.flawed);
+    parts.insert("numbers of the index's ids", vec![format!("{numbers:?}")]);
+    let (size, mut rows) = (usize::try_from(layout.row_len).unwrap_or(usize::MAX), BTreeMap::new());
+    for row in data.chunks_exact(size).take(usize::try_from(layout.count).unwrap_or_default()) {
+        if let Some((row, vector)) = hnsw::row(&layout, 0, row) {
+            rows.insert(row.label, (row.deleted, vector));
+        }
+    }
+    let mut ids = metadata.labels.walk();
+    let mut found = Vec::new();
+    while let Some((id, label)) = ids.next().map_err(|e| odd(e.to_string()))? {
+        let row = label.and_then(|label| rows.get(&u64::from(label)));
+        found.push(format!("{:?}: {row:?}", String::from_utf8_lossy(id)));
+    }
+    found.sort();
+    parts.insert("rows of the index", found);
+    Ok(parts)
 }
 
 fn rows(db: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<String>> {

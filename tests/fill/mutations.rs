@@ -1,7 +1,7 @@
 //! An importer that errs is found: each part of what it writes, left out or off by one. It errs by SQL that a fault point runs
 //! when all is written, before this program looks at it; the twin samples, which come before, are left alone.
 
-use memory_migration_operator::faults::SPOILS;
+use memory_migration_operator::faults::{SPOILS, SPOILS_INDEX};
 
 use super::super::support::migration::Migration;
 use super::super::support::stores::{Store, generated};
@@ -56,6 +56,44 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("the dimension is left out", "UPDATE collections SET dimension = NULL"),
     ("the dimension is one more", "UPDATE collections SET dimension = dimension + 1"),
 ];
+
+/// What is done to the index of a store of 60 unit-less vectors with 3 components: the file, the byte and what is added to it.
+/// A row has 132 bytes of links, 12 of the vector and 8 of the label; before the first label of the ids there are 93 bytes and
+/// the id's five.
+const OF_THE_INDEX: &[(&str, &str)] = &[
+    ("a component is another", "data_level0.bin 134 1"),
+    ("a row has another label", "data_level0.bin 144 1"),
+    ("a row is called deleted", "data_level0.bin 2 1"),
+    ("a link leads nowhere", "data_level0.bin 6 1"),
+    ("the norm of a vector is another", "length.bin 2 1"),
+    ("the index has a row less", "header.bin 20 255"),
+    ("the entry is nowhere", "header.bin 58 1"),
+    ("the rows begin elsewhere", "header.bin 44 4"),
+    ("an id has another label", "index_metadata.pickle 99 1"),
+];
+
+/// As for the tables. A store whose index is wrong is called verified only if it answers as Chroma's own.
+#[test]
+fn what_a_builder_of_indexes_could_do_wrong_is_caught() {
+    let step = if std::env::var_os("FILL_MUTATIONS").is_some() { 1 } else { 4 };
+    let source = Store::absent();
+    twins("1.5.9", &["plain", source.path(), "cosine", "20"]);
+    let engine = Store::absent();
+    Migration::new(source.path(), engine.path()).written_by("1.5.9").verified();
+    let expected = answers("1.5.9", &engine);
+    for (what, spoilt) in OF_THE_INDEX.iter().step_by(step) {
+        let target = Store::absent();
+        let report = by_files(source.path(), &target, "1.5.9").env(SPOILS_INDEX, spoilt).ended();
+        assert!(report.output.stderr_text().contains("fault point "), "{what}: {report:?}");
+        let message: String = report.message().chars().take(400).collect();
+        println!("| {what} | {} | {message} |", report.reason());
+        match report.reason() {
+            "Verified" => assert_eq!(answers("1.5.9", &target), expected, "{what}: called verified"),
+            "Unavailable" | "VerificationFailed" => {}
+            other => panic!("{what}: {other}"),
+        }
+    }
+}
 
 /// Every fifth of them; with `FILL_MUTATIONS=all`, all, and the rows of the table of docs/reliability.md. A store that is called
 /// verified has to answer as Chroma's own, and still so after changes of all kinds.

@@ -145,7 +145,11 @@ fn a_pod_fills_a_claim_and_its_mover_proves_it() {
         let records = by_engine.count("source");
         let pod = Pod::new(version, &source, &target);
         pod.preflight().code(0);
-        assert!(said(&pod.report()).starts_with("this program writes the records into the files"), "{}", pod.report());
+        assert!(
+            said(&pod.report()).starts_with("this program writes the records and the indexes into the files"),
+            "{}",
+            pod.report()
+        );
         assert!(!target.path.exists());
         let (_layout, filled) = pod.fill(None);
         filled.code(0).stdout(&format!("{records} records are in the files of the new store"));

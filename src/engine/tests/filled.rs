@@ -84,6 +84,10 @@ impl Filler for Filled {
         Ok(())
     }
 
+    async fn index(&self) -> Result<()> {
+        Ok(())
+    }
+
     async fn finish(&self) -> Result<()> {
         self.store.state().log.push("placed".to_owned());
         if let Some(source) = &self.moves {

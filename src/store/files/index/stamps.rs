@@ -15,6 +15,8 @@ pub const HEADER: &str = "header.bin";
 pub const DATA: &str = "data_level0.bin";
 /// Norms.
 pub const LENGTHS: &str = "length.bin";
+/// Links above the lowest level, which no reader of records needs.
+pub const LINKS: &str = "link_lists.bin";
 
 /// The stamps of the four files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
