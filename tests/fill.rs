@@ -232,7 +232,7 @@ fn an_index_of_ours_is_opened_searched_and_added_to() {
         // only the newest record is in the log, and the rest is found after changes of all kinds, too
         let names = |store: &Store| dump_folder_names(version, store);
         assert_eq!(names(&source), names(&target));
-        twins(version, &["live", target.path(), "3", "200"]);
+        twins(version, &["live", target.path(), "3", "60"]);
         let inspected = Migration::verify(source.path(), target.path()).ended();
         assert_ne!(inspected.reason(), "Verified", "{version}: nothing was changed");
         let again =

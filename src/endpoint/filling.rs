@@ -372,10 +372,10 @@ mod tests {
         for rooms in [(None, None), (gib(2), gib(4)), (None, gib(4)), (gib(2), None)] {
             assert_eq!(builder(load, rooms.0, rooms.1), Ok((Builder::Own, None)), "{rooms:?}");
         }
-        let (who, why) = builder(load, gib(1), gib(8)).unwrap();
+        let (who, why) = builder(load, Some(700 << 20), gib(8)).unwrap();
         let why = why.unwrap();
-        assert!(who == Builder::Engine && why.contains("1332 MiB") && why.contains("1024 MiB"), "{why}");
-        let told = builder(load, gib(1), gib(4)).unwrap_err();
+        assert!(who == Builder::Engine && why.contains("828 MiB") && why.contains("700 MiB"), "{why}");
+        let told = builder(load, Some(700 << 20), gib(4)).unwrap_err();
         assert!(told.contains("5248 MiB") && told.contains("4096 MiB"), "{told}");
         // neither can the server open what this program could build
         assert!(builder(load, gib(8), gib(2)).is_err());

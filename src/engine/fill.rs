@@ -233,6 +233,12 @@ pub(super) fn blame(pairs: &mut [Pair]) {
             (conflicts, "records are in the files that were filled otherwise than this run has written them"),
         ];
         let wrong = wrong.into_iter().filter(|(count, _)| *count > 0);
+        if let Some(id) = &pair.misfilled {
+            pair.problems.push(format!(
+                "record {id:?} could not be read from the files that were filled, and was written again; remove the target's \
+                 folder and use --fill engine (fill: Engine)"
+            ));
+        }
         pair.problems.extend(wrong.map(|(count, what)| {
             format!("{count} {what}; remove the target's folder and use --fill engine (fill: Engine)")
         }));

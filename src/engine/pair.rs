@@ -28,6 +28,8 @@ pub(super) struct Pair {
     pub(super) new: Option<NewCollection>,
     /// Components of the vectors that this run has written into the counterpart's files; None where its server took all.
     pub(super) filled: Option<usize>,
+    /// A record of these files that could not be read from them.
+    pub(super) misfilled: Option<String>,
     pub(super) ledger: Ledger,
     /// Ids of target records that are none of the source's, by the mark of their document.
     pub(super) documents: Table,
@@ -91,6 +93,7 @@ impl Pair {
             target: None,
             new: None,
             filled: None,
+            misfilled: None,
             ledger,
             documents: Table::default(),
             lost_twins: HashSet::new(),

@@ -136,6 +136,9 @@ impl Work {
             let known = pair.ledger.entry(at)?.known;
             let attempted = attempted.get(&record.id).map_or(&[][..], Vec::as_slice);
             let found = target.get(&record.id);
+            if pair.filled.is_some() && known.is_sent() && matches!(found, Some(Fetched::Unreadable { .. })) {
+                pair.misfilled.get_or_insert_with(|| record.id.clone());
+            }
             match judge(&known, attempted, &record, found, pair.source.distance, context.options.on_conflict) {
                 Ruling::Equal(_) if attempted.is_empty() => {}
                 Ruling::Equal(_) => pair.ledger.sent(&record.id, Seal::of(&record, pair.source.distance))?,

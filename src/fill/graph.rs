@@ -39,9 +39,9 @@ impl Shape {
 
     /// Bytes of memory for a graph of so many vectors, about.
     pub(super) fn memory(self, vectors: u64, dimension: u64) -> u64 {
-        // the levels above have a fifteenth of the nodes, and of more links a smaller share
+        // the levels above have a fifteenth of the nodes; 24 bytes are levels, places and scales
         let links = (self.width(0) + self.width(1) / 4) as u64 * 4;
-        vectors.saturating_mul(dimension.saturating_mul(4).saturating_add(links + 16))
+        vectors.saturating_mul(dimension.saturating_mul(2).saturating_add(links + 24))
     }
 }
 
@@ -300,19 +300,34 @@ mod tests {
     use super::near::Measure;
     use super::*;
 
-    fn vectors(count: u16, dimension: usize, measure: Measure) -> Vectors {
+    pub(super) fn mean(all: &[f32], dimension: usize) -> Vec<f32> {
+        let mut mean = vec![0.0; dimension];
+        for vector in all.chunks_exact(dimension) {
+            for (mean, component) in mean.iter_mut().zip(vector) {
+                *mean += component * dimension as f32 / all.len() as f32;
+            }
+        }
+        mean
+    }
+
+    fn kept(all: &[f32], dimension: usize, measure: Measure) -> Vectors {
+        let mut vectors = Vectors::new(measure, mean(all, dimension), all.len() / dimension);
+        all.chunks_exact(dimension).for_each(|vector| vectors.push(vector.iter().copied()));
+        vectors
+    }
+
+    fn random(count: u16, dimension: usize) -> Vec<f32> {
         let mut bits = 7_u64;
         let mut next = || {
             bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             f32::from(u16::try_from(bits >> 48).unwrap()) / 65_536.0 - 0.5
         };
-        let all = std::iter::repeat_with(&mut next).take(usize::from(count) * dimension).collect();
-        Vectors { all, dimension, measure, arch: pulp::Arch::new() }
+        std::iter::repeat_with(&mut next).take(usize::from(count) * dimension).collect()
     }
 
     fn built(count: u16, dimension: usize, measure: Measure, neighbours: usize) -> Graph {
         let shape = Shape { neighbours, construction: 100 };
-        Graph::build(shape, vectors(count, dimension, measure), &AtomicBool::new(false)).unwrap()
+        Graph::build(shape, kept(&random(count, dimension), dimension, measure), &AtomicBool::new(false)).unwrap()
     }
 
     /// Every list is within its bound, without doubles, and of nodes that are on its level.
@@ -347,14 +362,23 @@ mod tests {
     #[test]
     fn a_search_finds_nearly_all_that_is_nearest() {
         for (measure, wanted) in [(Measure::L2, 0.97), (Measure::Ip, 0.9)] {
+            let all = random(3000, 24);
+            let one = |node: u32| &all[node as usize * 24..(node as usize + 1) * 24];
+            let exact = |node: u32, other: u32| -> Near {
+                let pairs = one(node).iter().zip(one(other));
+                let apart = match measure {
+                    Measure::L2 => pairs.map(|(a, b)| (a - b) * (a - b)).sum(),
+                    Measure::Ip => -pairs.map(|(a, b)| a * b).sum::<f32>(),
+                };
+                Near { apart, node }
+            };
             let graph = built(3000, 24, measure, 16);
             assert_sound(&graph);
             assert!(reached(&graph) >= 2990, "{measure:?}: {} are reached", reached(&graph));
             let mut scratch = Scratch { seen: vec![0; graph.len()], search: 0, fresh: Vec::new() };
             let (mut hits, mut of) = (0, 0);
             for node in (0..3000_u32).step_by(100) {
-                let mut all: Vec<Near> =
-                    (0..3000).filter(|n| *n != node).map(|n| graph.vectors.from(n, node)).collect();
+                let mut all: Vec<Near> = (0..3000).filter(|n| *n != node).map(|n| exact(n, node)).collect();
                 all.sort_unstable();
                 let start = graph.vectors.from(graph.entry(), node);
                 let found = graph.search(node, start, 0, &mut scratch);
@@ -375,15 +399,14 @@ mod tests {
             assert_eq!(reached(&graph), usize::from(count));
         }
         assert_sound(&built(500, 8, Measure::Ip, 2));
-        let all = vec![1.0; 900];
-        let equal = Vectors { all, dimension: 3, measure: Measure::L2, arch: pulp::Arch::new() };
+        let equal = kept(&vec![1.0; 900], 3, Measure::L2);
         assert_sound(&Graph::build(Shape { neighbours: 4, construction: 10 }, equal, &AtomicBool::new(false)).unwrap());
     }
 
     #[test]
     fn one_that_is_to_stop_makes_none() {
         let shape = Shape { neighbours: 16, construction: 100 };
-        assert!(Graph::build(shape, vectors(50, 3, Measure::L2), &AtomicBool::new(true)).is_none());
+        assert!(Graph::build(shape, kept(&random(50, 3), 3, Measure::L2), &AtomicBool::new(true)).is_none());
     }
 
     #[test]

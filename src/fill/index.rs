@@ -46,10 +46,11 @@ impl Plan {
     }
 }
 
-/// Bytes of memory that an index takes while it is built, of vectors that take so many, and the usual number of links.
+/// Bytes of memory that an index takes while it is built, of so many records that take so many bytes, and the usual number of links.
 #[must_use]
-pub fn memory(vectors: u64, bytes: u64) -> u64 {
-    bytes.saturating_add(Shape { neighbours: 16, construction: 0 }.memory(vectors, 0))
+pub fn memory(records: u64, bytes: u64) -> u64 {
+    // of a component the half is kept
+    (bytes / 2).saturating_add(Shape { neighbours: 16, construction: 0 }.memory(records, 0))
 }
 
 /// The rows of an index that is being written.
@@ -106,7 +107,7 @@ impl Rows {
         let Self { plan, folder, header, data, norms } = self;
         data.into_inner().map_err(io::IntoInnerError::into_error)?;
         norms.into_inner().map_err(io::IntoInnerError::into_error)?;
-        let measure = if plan.distance == Distance::L2 { Measure::L2 } else { Measure::Ip };
+        let measure = if plan.distance == Distance::Ip { Measure::Ip } else { Measure::L2 };
         let vectors = vectors(&folder.join(DATA), &header, measure)?;
         let Some(graph) = Graph::build(plan.shape, vectors, stop) else { return Ok(false) };
         lowest(&folder.join(DATA), &graph, &header, plan.shape)?;
@@ -119,18 +120,26 @@ impl Rows {
     }
 }
 
-/// Reads the vectors back, as the index compares them.
+/// Reads the vectors back, as the index compares them: once for what they have in common, and once for each.
 fn vectors(file: &Path, header: &Header, measure: Measure) -> io::Result<Vectors> {
     let size = |bytes: u64| usize::try_from(bytes).map_err(io::Error::other);
     let (dimension, start) = (header.dimension as usize, size(header.data_offset)?);
     let mut row = vec![0; size(header.row_len)?];
-    let mut all = Vec::with_capacity(size(header.count)?.saturating_mul(dimension));
-    let mut rows = BufReader::with_capacity(1 << 20, File::open(file)?);
-    for _ in 0..header.count {
-        rows.read_exact(&mut row)?;
-        all.extend(floats(row.get(start..start + dimension * 4).unwrap_or_default()));
-    }
-    Ok(Vectors { all, dimension, measure, arch: pulp::Arch::new() })
+    let mut each = |take: &mut dyn FnMut(&[u8])| {
+        let mut rows = BufReader::with_capacity(1 << 20, File::open(file)?);
+        (0..header.count).try_for_each(|_| {
+            rows.read_exact(&mut row)?;
+            take(row.get(start..start + dimension * 4).unwrap_or_default());
+            io::Result::Ok(())
+        })
+    };
+    let mut sums = vec![0.0; dimension];
+    each(&mut |row| sums.iter_mut().zip(floats(row)).for_each(|(sum, component)| *sum += f64::from(component)))?;
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a mean need not be exact")]
+    let mean = sums.iter().map(|sum| (sum / header.count as f64) as f32).collect();
+    let mut vectors = Vectors::new(measure, mean, size(header.count)?);
+    each(&mut |row| vectors.push(floats(row)))?;
+    Ok(vectors)
 }
 
 /// A list with its length, as long as it can become.

@@ -57,7 +57,7 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("the dimension is one more", "UPDATE collections SET dimension = dimension + 1"),
 ];
 
-/// What is done to the index of a store of 60 unit-less vectors with 3 components: the file, the byte and what is added to it.
+/// What is done to the index of a store of 60 vectors with 3 components: the file, the byte and what is added to it.
 /// A row has 132 bytes of links, 12 of the vector and 8 of the label; before the first label of the ids there are 93 bytes and
 /// the id's five.
 const OF_THE_INDEX: &[(&str, &str)] = &[
@@ -72,7 +72,7 @@ const OF_THE_INDEX: &[(&str, &str)] = &[
     ("an id has another label", "index_metadata.pickle 99 1"),
 ];
 
-/// As for the tables. A store whose index is wrong is called verified only if it answers as Chroma's own.
+/// Every fourth of them; with `FILL_MUTATIONS=all`, all. A store whose index is wrong is called verified only if it answers as Chroma's own.
 #[test]
 fn what_a_builder_of_indexes_could_do_wrong_is_caught() {
     let step = if std::env::var_os("FILL_MUTATIONS").is_some() { 1 } else { 4 };
