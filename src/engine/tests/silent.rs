@@ -166,3 +166,15 @@ async fn filters_without_an_answer_are_asked_twice() {
     assert!(took <= Duration::from_mins(1), "{took:?}");
     assert!(asked <= 5, "{asked}");
 }
+
+/// Nothing can be shown of it, and nothing is owed.
+#[tokio::test]
+async fn an_empty_collection_needs_no_answer() {
+    let empty = |name: &str| MemoryStore::new(name).with("a", Distance::L2, []);
+    let target = Slow { store: empty("target"), mood: Mood::Silent(0), asked: AtomicUsize::new(0) };
+    let search = Search { mode: SearchMode::Require, ..Search::default() };
+    let options = Options { search, allow_empty: true, ..fast() };
+    let (tracker, stop) = (Tracker::new().0, CancellationToken::new());
+    let outcome = verify(&empty("source"), &target, Direction::LocalToRemote, &options, tracker, &stop).await;
+    assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
+}
