@@ -196,6 +196,14 @@ mod tests {
         assert_eq!(wants(&bounded), (true, false));
     }
 
+    #[test]
+    fn a_write_that_started_puts_off_the_next_one() {
+        let now = Instant::now();
+        let mut bounded = adaptive(Some(2.0), now);
+        bounded.started(now, 50);
+        assert_eq!(bounded.wait(now), Duration::from_millis(500), "100 records a second");
+    }
+
     /// What is logged meanwhile.
     fn logged(act: impl FnOnce()) -> String {
         let mut file = tempfile::tempfile().unwrap();

@@ -110,7 +110,8 @@ class Campaign:
                 del texts[name]
         texts["src/lib.rs"] = "//! A part of the crate.\n\n" + "".join(f"pub mod {module};\n" for module in modules)
         # Cargo.toml names both
-        texts |= {"src/main.rs": "fn main() {}\n", "tests/suite.rs": "#[cfg(test)]\nmod scenarios;\n"}
+        about = "//! Of a part.\n\n"
+        texts |= {"src/main.rs": about + "fn main() {}\n", "tests/suite.rs": about + "#[cfg(test)]\nmod scenarios;\n"}
         texts["tests/scenarios.rs"] = "".join(f"mod {name};\n" for name in SCENARIOS[part])
         for name, lines in left_out.items():
             texts[name] = "".join(line for line in texts[name].splitlines(keepends=True) if line.strip() not in lines)

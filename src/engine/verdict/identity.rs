@@ -113,10 +113,11 @@ mod tests {
 
     #[test]
     fn each_obstacle_is_told_by_itself() {
+        type Case = (fn(&mut Run, &mut Pair), &'static str);
         let obstacle = |run: &Run, counts: &Counts| obstacles(run, counts).join("; ");
         let none = Counts::default();
         assert_eq!(obstacle(&one(|_, _| ()), &none), "");
-        let in_run: [(fn(&mut Run, &mut Pair), &str); 6] = [
+        let in_run: [Case; 6] = [
             (|_, pair| pair.surplus.silent = 2, "the target lists 2 ids that it does not answer for"),
             (|_, pair| pair.partial = true, "values that no copy can hold were left out"),
             (|_, pair| pair.unlike.push("x".into()), "the target has settings of its own: x"),
