@@ -331,6 +331,23 @@ mod tests {
     }
 
     #[test]
+    fn bytes_of_a_record_in_a_body() {
+        let of = |text: &str| body_len(&Record { document: Some(text.into()), ..record("k", Value::Int(1)) }, true);
+        // the frame, "a" and its comma, the vector, no uri, "k" and a number
+        let rest = 100 + 3 + 4 + (16 + 2) + 4 + (3 + 20 + 2);
+        for (text, bytes) in
+            [("", 2), ("ab", 4), ("\"", 4), ("\\\\", 6), ("\n\r\t\u{8}\u{c}", 12), ("\u{1}", 8), ("é\u{1f}x", 11)]
+        {
+            assert_eq!(of(text) - rest, bytes, "{text:?}");
+        }
+        let decimals = Record { embedding: vec![1.0; 4], ..record("k", Value::Int(1)) };
+        assert_eq!(body_len(&decimals, false), 100 + 3 + 4 + (4 * 25 + 2) + 2 * 4 + 25);
+        assert_eq!(body_len(&decimals, true), 100 + 3 + 4 + (2 * 16 + 2) + 2 * 4 + 25);
+        let list = Value::List(vec![Value::Bool(true), Value::Float(1.0), Value::Str("x".into())]);
+        assert_eq!(body_len(&record("key", list), true), 100 + 3 + 4 + (16 + 2) + 2 * 4 + (5 + 2 + (2 + 6 + 25 + 4)));
+    }
+
+    #[test]
     fn vectors_that_a_cosine_index_destroys() {
         // Each was sent to all four versions and read back after the index was written.
         for vector in [[1e-30, 1e-30, 0.0], [1e20, 2e20, 1.0], [1e10, 1e-30, 1.0]] {

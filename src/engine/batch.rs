@@ -108,5 +108,8 @@ mod tests {
         assert_eq!(window.size(), 1);
         window.observe(1, 1000);
         assert_eq!(window.size(), 4);
+        let mut window = WindowSize::new(4000, 1000);
+        window.observe(10, 10 * 500);
+        assert_eq!(window.size(), 8, "each of them has 500 bytes");
     }
 }

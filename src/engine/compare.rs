@@ -228,8 +228,11 @@ mod tests {
 
     #[test]
     fn a_lost_magnitude_is_a_difference() {
-        let (a, b) = (record(&[3.0, 4.0, 0.0], &[]), record(&[0.6, 0.8, 0.0], &[]));
-        assert_eq!(fields(compare(&a, &b, Distance::Cosine)), ["embedding"]);
+        let (a, b) = (record(&[0.0, 4.0, 2.0], &[]), record(&[0.0, 0.5, 0.25], &[]));
+        let Comparison::Different(all) = compare(&a, &b, Distance::Cosine) else { panic!("equal") };
+        assert_eq!((all.len(), all[0].field.as_str()), (1, "embedding"));
+        let detail = "2 of 3 components; component 1: 4e0 != 5e-1 (25165824 ULP)";
+        assert_eq!(all[0].detail, detail);
     }
 
     #[test]

@@ -453,6 +453,30 @@ mod tests {
         assert_eq!((counts.source, counts.missing, counts.different, counts.is_complete()), (3, 1, 2, true));
     }
 
+    #[test]
+    fn only_a_new_record_of_which_nothing_was_sent_is_unsent() {
+        let entry = |plan, gone, known| Entry { plan, gone, known, ..Entry::NEW };
+        let seal = Seal::default();
+        assert!(entry(Plan::New, false, Known::Nothing).is_unsent());
+        for other in [
+            entry(Plan::Present, false, Known::Nothing),
+            entry(Plan::New, true, Known::Nothing),
+            entry(Plan::New, false, Known::Sent(seal)),
+            entry(Plan::New, false, Known::Compared(seal)),
+        ] {
+            assert!(!other.is_unsent(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_newer_list_has_beside_the_ledger_is_counted_whole_and_named_up_to_a_bound() {
+        let ledger = Ledger::new(["000", "x"].iter().collect());
+        let newer: Vec<String> = (0..150).map(|n| format!("{n:03}")).collect();
+        let (count, first) = ledger.lacks(&newer.iter().collect()).unwrap();
+        assert_eq!((count, first.as_slice()), (149, &newer[1..=100]));
+        assert_eq!(ledger.lacks(&["x"].iter().collect()).unwrap(), (0, Vec::new()));
+    }
+
     fn any_entry() -> impl Strategy<Value = (Plan, Proof, bool)> {
         let plan = prop_oneof![
             Just(Plan::New),

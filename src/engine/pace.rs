@@ -144,6 +144,8 @@ fn tell(change: Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+
     use super::*;
     use proptest::prelude::*;
 
@@ -167,6 +169,62 @@ mod tests {
             Pace::new(&Options { delay: Duration::MAX, ..Options::default() }, &capabilities(100, 1000), start);
         pace.ended(start, 10);
         assert_eq!(pace.wait(start), Duration::MAX);
+    }
+
+    fn adaptive(slowdown: Option<f64>, now: Instant) -> Pace {
+        let options = Options { pacing: Pacing::Adaptive { slowdown }, ..Options::default() };
+        Pace::new(&options, &capabilities(10_000, 1 << 30), now)
+    }
+
+    #[test]
+    fn a_fixed_body_is_as_large_as_the_target_takes_and_an_adaptive_one_has_a_bound_of_its_own() {
+        let now = Instant::now();
+        let fixed = Pace::new(&Options { batch_size: 2000, ..Options::default() }, &capabilities(10_000, 1 << 30), now);
+        assert_eq!(fixed.bound(), Bound { records: 2000, bytes: 1 << 30 });
+        assert_eq!(adaptive(None, now).bound(), Bound { records: 100, bytes: 4_194_304 });
+    }
+
+    #[test]
+    fn small_reads_are_wanted_where_they_are_held_to_a_bound() {
+        let now = Instant::now();
+        let wants = |pace: &Pace| (pace.wants_probes(), pace.wants_rest());
+        assert_eq!(wants(&Pace::new(&Options::default(), &capabilities(100, 1000), now)), (false, false));
+        assert_eq!(wants(&adaptive(None, now)), (false, false));
+        let mut bounded = adaptive(Some(2.0), now);
+        assert_eq!(wants(&bounded), (true, true));
+        (0..20).for_each(|_| bounded.probed(now, Duration::from_millis(3), true));
+        assert_eq!(wants(&bounded), (true, false));
+    }
+
+    #[test]
+    fn a_write_that_started_puts_off_the_next_one() {
+        let now = Instant::now();
+        let mut bounded = adaptive(Some(2.0), now);
+        bounded.started(now, 50);
+        assert_eq!(bounded.wait(now), Duration::from_millis(500), "100 records a second");
+    }
+
+    /// What is logged meanwhile.
+    fn logged(act: impl FnOnce()) -> String {
+        let mut file = tempfile::tempfile().unwrap();
+        let writer = file.try_clone().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.try_clone().unwrap()).finish();
+        tracing::subscriber::with_default(subscriber, act);
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_limit_is_told_where_it_is_a_new_one() {
+        let mut pace = Pace::new(&Options::default(), &capabilities(100, 1000), Instant::now());
+        for (limit, bytes, is_told) in [(500, 500, true), (500, 500, false), (2000, 1000, false), (999, 999, true)] {
+            let said = logged(|| pace.limit(limit));
+            assert_eq!(pace.bound().bytes, bytes);
+            assert_eq!(said.contains("pacing: a body was too large for the target"), is_told, "{limit}: {said}");
+            assert_eq!(said.contains(&format!("at most {bytes} bytes now")), is_told, "{limit}: {said}");
+        }
     }
 
     proptest! {

@@ -304,3 +304,191 @@ fn proved(
     }
     (Reason::Verified, format!("{equal}{beside}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::engine::ledger::{Ledger, Plan, Proof};
+    use crate::engine::preflight::LEFT_OUT;
+    use crate::engine::progress::Tracker;
+    use crate::engine::select::Selected;
+    use crate::engine::{OnConflict, Warning};
+    use crate::model::Distance;
+    use crate::store::memory::{self, MemoryStore};
+
+    const INTO_SERVER: Direction = Direction::LocalToRemote;
+
+    pub(super) fn bare() -> Run {
+        Run::new(Tracker::new().0)
+    }
+
+    /// A collection whose records have these plans and proofs, and whose conflicts are overwritten.
+    pub(super) fn pair(records: &[(Plan, Proof)]) -> Pair {
+        let mut ledger = Ledger::new((0..records.len()).map(|n| n.to_string()).collect());
+        for (at, (plan, proof)) in records.iter().enumerate() {
+            ledger.change(at, |entry| (entry.plan, entry.proof) = (*plan, *proof)).unwrap();
+        }
+        let source = memory::collection("source", "memories", Distance::L2, 1);
+        let selected = Selected { source, target_name: "memories".into(), target_database: None };
+        Pair::new(selected, ledger, &Options { on_conflict: OnConflict::Overwrite, ..Options::default() })
+    }
+
+    /// What a migration asks for whose target may hold more.
+    fn proved_by(run: &Run, counts: &Counts) -> (Reason, String) {
+        proved((Task::Migration, INTO_SERVER), run, counts, &[], &Options::default())
+    }
+
+    #[test]
+    fn each_number_decides_by_itself() {
+        let of = |source, verified| Counts { source, verified, ..Counts::default() };
+        let skips = |conflicts_skipped, duplicates| Counts { conflicts_skipped, duplicates, ..of(4, 2) };
+        let identical = "every one was compared and is equal; source and target are identical";
+        let cases = [
+            (of(4, 4), Reason::Verified, format!("4 records verified: {identical}")),
+            (of(0, 0), Reason::Verified, "the source holds no record, as was allowed".to_owned()),
+            (of(4, 3), Reason::InternalError, "the counts do not add up".to_owned()),
+            (Counts { different: 2, ..of(4, 2) }, Reason::VerificationFailed, "2 records differ and 0 are".to_owned()),
+            (Counts { missing: 2, ..of(4, 2) }, Reason::VerificationFailed, "0 records differ and 2 are".to_owned()),
+            (
+                Counts { different: 1, missing: 1, ..of(4, 2) },
+                Reason::VerificationFailed,
+                "1 records differ and 1 are".to_owned(),
+            ),
+            (Counts { unreadable: 2, ..of(4, 2) }, Reason::VerificationFailed, "2 records of the source".to_owned()),
+            (Counts { changed: 2, ..of(4, 2) }, Reason::SourceChanging, "2 records changed in the source".to_owned()),
+            (skips(2, 0), Reason::VerifiedWithSkips, "2 records verified; skipped: 2 with other content".to_owned()),
+            (skips(0, 2), Reason::VerifiedWithSkips, "2 records verified; skipped: 0 with other content".to_owned()),
+            (skips(1, 1), Reason::VerifiedWithSkips, "2 records verified; skipped: 1 with other content".to_owned()),
+        ];
+        for (counts, reason, words) in cases {
+            let said = proved_by(&bare(), &counts);
+            assert!(said.0 == reason && said.1.starts_with(&words), "{counts:?}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_collection_without_its_proof_is_never_verified() {
+        let mut run = bare();
+        run.pairs.push(pair(&[(Plan::New, Proof::Verified)]));
+        let said = proved_by(&run, &Counts { source: 1, verified: 1, ..Counts::default() });
+        assert_eq!(said.0, Reason::InternalError, "{said:?}");
+    }
+
+    #[test]
+    fn beside_a_problem_what_differs_is_told_where_something_does() {
+        let mut run = bare();
+        run.warnings.push(Warning { check: LEFT_OUT, message: "one was skipped".into(), remedy: "" });
+        for (different, missing, words) in [
+            (0, 0, "one was skipped. All records that can be read were copied and compared"),
+            (2, 0, "one was skipped. 2 records differ and 0 are missing"),
+            (0, 2, "one was skipped. 0 records differ and 2 are missing"),
+            (1, 1, "one was skipped. 1 records differ and 1 are missing"),
+        ] {
+            let counts =
+                Counts { source: 4, verified: 4 - different - missing, different, missing, ..Counts::default() };
+            let said = proved_by(&run, &counts);
+            assert!(said.0 == Reason::VerificationFailed && said.1.starts_with(words), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn counts_are_compared_with_what_was_there_and_what_was_sent() {
+        let said = |target_after, counts: &Counts| {
+            let mut run = bare();
+            run.pairs.push(Pair { target_before: 2, sent: 3, target_after, ..pair(&[]) });
+            counted(&run, counts, INTO_SERVER, Extras::Allow)
+        };
+        let none = Counts::default();
+        for (after, counts, reason, words) in [
+            (5, none, Reason::CountsVerified, "0 records were copied and the counts agree"),
+            (6, none, Reason::CountsVerified, "0 records were copied and the counts agree"),
+            (4, none, Reason::VerificationFailed, "collection \"memories\" should hold 5 records and holds 4"),
+            (5, Counts { different: 2, ..none }, Reason::VerificationFailed, "2 records differ and 0 are missing"),
+            (5, Counts { missing: 2, ..none }, Reason::VerificationFailed, "0 records differ and 2 are missing"),
+            (5, Counts { different: 1, missing: 1, ..none }, Reason::VerificationFailed, "1 records differ and 1 are"),
+            (5, Counts { unreadable: 2, ..none }, Reason::VerificationFailed, "2 records of the source cannot be read"),
+        ] {
+            let said = said(after, &counts);
+            assert!(said.0 == reason && said.1.starts_with(words), "{after}, {counts:?}: {said:?}");
+        }
+    }
+
+    /// Two records are new, one of them is verified; the same of two conflicts; three were sent.
+    fn half_way(written: bool) -> Run {
+        let states = [Plan::New, Plan::Conflict].map(|plan| [(plan, Proof::Open), (plan, Proof::Verified)]);
+        let mut run = Run { written, ..bare() };
+        run.pairs.push(Pair { sent: 3, ..pair(states.as_flattened()) });
+        run
+    }
+
+    #[test]
+    fn what_is_called_copied_and_overwritten_by_how_far_a_run_got() {
+        for (written, end, expected) in [
+            (false, Some(End::Planned), (2, 2)),
+            (true, Some(End::Counted), (3, 2)),
+            (true, Some(End::Filled(true)), (3, 2)),
+            (true, Some(End::Proved(Vec::new())), (1, 1)),
+            (true, None, (1, 1)),
+            (false, None, (0, 0)),
+        ] {
+            let counts = total(&reports(&half_way(written), end.as_ref()));
+            assert_eq!((counts.copied, counts.overwritten), expected, "written: {written}");
+        }
+    }
+
+    #[test]
+    fn a_fill_says_what_is_in_the_files() {
+        let said = filled(&half_way(true), true);
+        assert!(said.starts_with("3 records are in the files of the new store"), "{said}");
+        assert_eq!(filled(&half_way(false), false), "nothing was written. ");
+    }
+
+    #[test]
+    fn what_a_comparison_finds_equal_was_there() {
+        let (source, options, stop) = (MemoryStore::new("source"), Options::default(), CancellationToken::new());
+        let context = Context { source: &source, options: &options, stop: &stop };
+        let mut run = bare();
+        let states = [(Plan::New, 1), (Plan::Conflict, 2), (Plan::Present, 3)];
+        let states = states.map(|(plan, records)| vec![(plan, Proof::Verified); records]).concat();
+        run.pairs.push(pair(&states));
+        let ended = Ok(End::Proved(Vec::new()));
+        let Report { counts, comparison, .. } =
+            verified_only(&context, "target", INTO_SERVER, &run, SystemTime::now(), &ended).report;
+        assert_eq!((counts.present, counts.copied, counts.overwritten, comparison), (6, 0, 0, true));
+    }
+
+    #[test]
+    fn only_proof_counts_and_plans_are_no_failure() {
+        for (reason, verdict) in [
+            (Reason::Verified, Verdict::Succeeded),
+            (Reason::VerifiedWithSkips, Verdict::Succeeded),
+            (Reason::CountsVerified, Verdict::Succeeded),
+            (Reason::DryRunCompleted, Verdict::DryRun),
+            (Reason::VerificationFailed, Verdict::Failed),
+            (Reason::SearchDegraded, Verdict::Failed),
+            (Reason::SourceChanging, Verdict::Failed),
+            (Reason::PreflightRefused, Verdict::Failed),
+            (Reason::InternalError, Verdict::Failed),
+        ] {
+            let said = Said { reason, message: String::new(), collections: Vec::new() };
+            let outcome = finished(None, INTO_SERVER, SystemTime::now(), said);
+            assert_eq!((outcome.report.verdict, outcome.exit), (verdict, exit_of(reason)), "{reason:?}");
+        }
+    }
+
+    /// A refusal says that nothing was written.
+    #[test]
+    fn a_source_that_is_replaced_while_its_target_is_written_is_no_refusal() {
+        let (source, options, stop) = (MemoryStore::new("source"), Options::default(), CancellationToken::new());
+        let context = Context { source: &source, options: &options, stop: &stop };
+        let exit = |written, halt| {
+            let run = Run { written, ..bare() };
+            outcome(&context, &MemoryStore::new("target"), INTO_SERVER, &run, SystemTime::now(), &Err(halt)).exit
+        };
+        assert_eq!(exit(false, Halt::SourceReplaced(String::new())), Exit::Refused);
+        assert_eq!(exit(true, Halt::SourceReplaced(String::new())), Exit::Different);
+        assert_eq!([exit(true, Halt::Interrupted), exit(false, Halt::Interrupted)], [Exit::Interrupted; 2]);
+    }
+}

@@ -50,10 +50,10 @@ mod tests {
         assert_eq!(f32(-0.0, 0.0), 0);
         assert_eq!(f32(f32::from_bits(1), -f32::from_bits(1)), 2);
         assert_eq!(f32(f32::MAX, f32::INFINITY), 1);
-        assert_eq!(f32(f32::NAN, f32::NAN), u32::MAX);
+        assert_eq!([f32(f32::NAN, f32::NAN), f32(f32::NAN, 0.0), f32(0.0, f32::NAN)], [u32::MAX; 3]);
         assert_eq!(f64(1.0, 1.0 - f64::EPSILON / 2.0), 1);
         assert_eq!(f64(-0.0, 0.0), 0);
-        assert_eq!(f64(f64::NAN, 0.0), u64::MAX);
+        assert_eq!([f64(f64::NAN, f64::NAN), f64(f64::NAN, 0.0), f64(0.0, f64::NAN)], [u64::MAX; 3]);
         assert_eq!(f64(f64::NEG_INFINITY, f64::INFINITY), 2 * 0x7ff0_0000_0000_0000);
     }
 

@@ -1,7 +1,8 @@
 """Changes the code that decides, one place at a time, and sees whether a unit test fails: code.py --tool FILE --target DIR
 
-cargo-mutants makes the changes, in copies of the checkout below the target folder, and runs `cargo test --lib` for each. Such a
-copy is a part of the crate: the modules that the files and their tests need, so that it is compiled in a fraction of the time.
+cargo-mutants makes the changes, in copies of the checkout below the target folder, and runs the unit tests for each; for the
+controller also its scenarios that need no process. Such a copy is a part of the crate: the modules that the files and their
+tests need, so that it is compiled in a fraction of the time.
 The files of COMPLETE are tried whole, those of SAMPLED as far as they are drawn by the seed. What was caught is kept beside
 the copy, and is not tried again until its file changes: so a run goes on where an earlier one was stopped. Writes the table
 between the markers of docs/reliability.md. Ends with 1 if a change survives that `survivors.txt` does not explain.
@@ -28,6 +29,14 @@ PARTS = {
     "engine": (["chroma", "engine", "exit", "faults", "model", "report", "scratch", "store"], {"src/store.rs": ["pub mod files;", "pub mod http;"]}),
     "controller": (["api", "controller", "exit", "faults", "metrics", "report", "serve"], {}),
 }
+# The scenarios of a part: its decisions by table, and the calls to a mock. Those that start the program are not run, and those
+# that take a minute.
+SCENARIOS = {
+    "engine": [],
+    "controller": ["databases", "edges", "ends", "evidence", "fixtures", "job", "mock", "modes", "one_store", "reasons"]
+    + ["refusals", "refused", "rights", "stale", "table", "troubles", "waits"],
+}
+SLOW = ["whatever_the_order_a_tenant", "no_wait_writes_more_than_three"]
 COMPLETE = [
     "src/engine/compare.rs",
     "src/model/ulp.rs",
@@ -54,6 +63,12 @@ SAMPLED = [
 BATCH = 8
 # Seconds of a build, and of the tests: what takes longer does not end, and is caught.
 BUILD, TEST = 900, 180
+
+
+def tests(part):
+    """What cargo test is told of a part."""
+    skipped = [word for name in SLOW for word in ("--skip", name)]
+    return ["--lib", "--test", "suite", "--", *skipped] if SCENARIOS[part] else ["--lib"]
 
 
 def part_of(file):
@@ -86,14 +101,18 @@ class Campaign:
         """The copy of a part: what git knows, as it is now. Files that are the same keep their time."""
         tree = self.home / part
         modules, left_out = PARTS[part]
-        listed = run(["git", "ls-files", "-co", "--exclude-standard", "Cargo.*", "src"], capture_output=True, check=True).stdout.split()
+        scenarios = [f"tests/scenarios/{name}.rs" for name in SCENARIOS[part]]
+        wanted = ["Cargo.*", "src", *scenarios, *(["deploy/operator.yaml"] if scenarios else [])]
+        listed = run(["git", "ls-files", "-co", "--exclude-standard", *wanted], capture_output=True, check=True).stdout.split()
         texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in listed if (ROOT / name).is_file()}
         for name in list(texts):
             if name.startswith("src/") and name.split("/")[1].removesuffix(".rs") not in modules:
                 del texts[name]
         texts["src/lib.rs"] = "//! A part of the crate.\n\n" + "".join(f"pub mod {module};\n" for module in modules)
         # Cargo.toml names both
-        texts |= {"src/main.rs": "fn main() {}\n", "tests/suite.rs": ""}
+        about = "//! Of a part.\n\n"
+        texts |= {"src/main.rs": about + "fn main() {}\n", "tests/suite.rs": about + "#[cfg(test)]\nmod scenarios;\n"}
+        texts["tests/scenarios.rs"] = "".join(f"mod {name};\n" for name in SCENARIOS[part])
         for name, lines in left_out.items():
             texts[name] = "".join(line for line in texts[name].splitlines(keepends=True) if line.strip() not in lines)
         for old in [path for path in tree.rglob("*") if path.is_file()]:
@@ -144,7 +163,7 @@ class Campaign:
     def baseline(self, part):
         print(f"the tests of the {part} as it is", flush=True)
         started = time.monotonic()
-        done = run(["cargo", "test", "--locked", "--lib", "--quiet"], cwd=self.tree(part), env=self.env, stdout=subprocess.DEVNULL)
+        done = run(["cargo", "test", "--quiet", "--locked", *tests(part)], cwd=self.tree(part), env=self.env, stdout=subprocess.DEVNULL)
         print(f"{time.monotonic() - started:.0f} s", flush=True)
         if done.returncode:
             sys.exit("make mutants-code: the unit tests fail without any change: mend them first")
@@ -156,7 +175,7 @@ class Campaign:
         arguments = [self.options.tool, "mutants", "-d", str(self.tree(part_of(file))), "--in-place", "--baseline", "skip", "--no-config"]
         arguments += ["--build-timeout", str(BUILD), "--timeout", str(TEST), "--output", str(out), "--file", file, *names]
         started = time.monotonic()
-        run([*arguments, "--cargo-arg=--locked", "--", "--lib"], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run([*arguments, "--cargo-arg=--locked", "--", *tests(part_of(file))], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         outcomes = out / "mutants.out/outcomes.json"
         told = json.loads(outcomes.read_text(encoding="utf-8"))["outcomes"] if outcomes.exists() else []
         by_name = {one["scenario"]["Mutant"]["name"]: one["summary"] for one in told if one["scenario"] != "Baseline"}

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{Event, Pod};
 use memory_migration_operator::api::conditions::Reason;
 use memory_migration_operator::api::status::Counts;
 use memory_migration_operator::controller::observe::facts;
-use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, Trouble, UserFact};
-use memory_migration_operator::report::{self, CollectionReport, Line, Stage};
+use memory_migration_operator::controller::observe::world::{Endpoint, JobPhase, LogFact, Trouble, UserFact};
+use memory_migration_operator::report::{self, CollectionReport, Line, Progress, Stage};
 use serde_json::{Value, from_value, json};
 
 use super::fixtures::*;
@@ -285,7 +285,11 @@ fn the_cause_is_read_between_two_tries_and_at_the_end() {
     assert!(message(&plan).starts_with("killed; raise the limit; the next attempt resumes"), "{}", message(&plan));
     let plan = killed(Some(JobPhase::Failed("BackoffLimitExceeded".into()))).plan();
     assert_eq!(reason(&plan), Reason::OutOfMemory);
-    assert!(message(&plan).contains("change runId"), "{}", message(&plan));
+    assert!(
+        message(&plan).ends_with("; no retries are left (backoffLimit). Then change runId: it resumes"),
+        "{}",
+        message(&plan)
+    );
     let mesh = Trouble { reason: Reason::Retrying, message: "no network yet".into() };
     let said = summary(&Case::to_server().hash(), report::Reason::Unavailable);
     let case = Case::to_server().running().ended(4, Some(said), None).see(|o| o.pods[0].cause = Some(mesh));
@@ -474,6 +478,41 @@ fn a_run_ends_when_its_pod_ended() {
     assert_eq!((status.completion_time, status.verification.unwrap().compared_at), (Some(at(174)), Some(at(174))));
     assert!((plan.outcome().unwrap().seconds - 174.0).abs() < f64::EPSILON);
     assert_eq!(status.records, "10/10");
+    let progress = status.progress.unwrap();
+    assert_eq!((progress.records, progress.total, progress.percent), (10, 10, 100));
+}
+
+/// The pod whose verdict it is, or that the status names; at a deadline none of them.
+#[test]
+fn a_run_ends_with_the_pod_that_ended_it() {
+    let first = Case::to_server().running().later(300).ended(4, None, None).see(|o| {
+        let mut pod = pod_fact(&o.jobs[0].name);
+        (pod.name, pod.created, o.pods[0].ended) = ("second".into(), 2, Some(at(100)));
+        o.pods.push(pod);
+    });
+    let first = first.done();
+    let ended = |exit, said, phase| {
+        let case = first.clone().ended(exit, said, Some(phase)).see(|o| o.pods[1].ended = Some(at(200)));
+        case.plan().status().unwrap().completion_time
+    };
+    let gave_up = |word: &str| ended(4, None, JobPhase::Failed(word.into()));
+    assert_eq!(gave_up("BackoffLimitExceeded"), Some(at(200)));
+    assert_eq!(gave_up("DeadlineExceeded"), Some(at(300)));
+    let verified = summary(&first.hash(), report::Reason::Verified);
+    assert_eq!(ended(0, Some(verified), JobPhase::Complete), Some(at(200)));
+}
+
+/// The numbers of a stage are shown for a runner of the version before alone, which tells no others.
+#[test]
+fn what_is_shown_is_of_the_whole_run() {
+    let shown = |progress| {
+        let log = LogFact { progress: Some(progress), ..LogFact::default() };
+        let status = Case::to_server().running().see(|o| o.log = Some(log)).plan().status().unwrap();
+        status.progress.map(|progress| (progress.records, progress.total)).unwrap()
+    };
+    let stage = Progress { stage: Stage::Verifying, records: 5, total: 8, ..Progress::default() };
+    assert_eq!(shown(Progress { done: 15, of: 20, ..stage }), (15, 20));
+    assert_eq!((shown(stage), shown(Progress { records: 9, ..stage })), ((5, 8), (8, 8)));
 }
 
 #[test]

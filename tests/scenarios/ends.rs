@@ -6,7 +6,7 @@ use memory_migration_operator::api::status::SourceQuiet;
 use memory_migration_operator::api::{Extras, MemoryMigrationStatus};
 use memory_migration_operator::controller::observe::facts;
 use memory_migration_operator::controller::observe::world::{Endpoint, JobFact, JobPhase, UserFact};
-use memory_migration_operator::report::{self, Counts};
+use memory_migration_operator::report::{self, Counts, SCHEMA};
 
 use super::fixtures::*;
 
@@ -44,6 +44,62 @@ fn a_finished_status_is_never_withdrawn_because_its_pods_are_gone() {
         });
         assert!(done.plan().writes.is_empty(), "{:?}", done.plan());
     }
+    // nor because its Job goes, of which nothing can be read any more
+    for (deleting, gone) in [(true, false), (false, true)] {
+        let going = second_try_succeeded().done().see(|o| {
+            o.pods.clear();
+            (o.jobs[0].phase, o.jobs[0].deleting, o.jobs[0].gone) = (JobPhase::Active, deleting, gone);
+        });
+        assert!(going.plan().writes.is_empty(), "deleting: {deleting}, gone: {gone}: {:?}", going.plan());
+    }
+}
+
+#[test]
+fn what_is_waited_for_is_told_by_what_became_of_its_job() {
+    let case = Case::to_server().running().done();
+    let says = |case: &Case, words: &str| {
+        let plan = case.plan();
+        assert_eq!(reason(&plan), Reason::Retrying);
+        assert!(message(&plan).contains(words), "{}", message(&plan));
+    };
+    let of_another_run = "belongs to a run that was edited, stopped or replaced: waiting until it has ended";
+    says(&case.clone().see(|o| o.jobs[0].deleting = true), of_another_run);
+    let gone = case.see(|o| o.jobs[0].gone = true);
+    says(&gone, "somebody deleted Job ");
+    let uid = gone.world.jobs[0].uid.clone();
+    says(&gone.edit(|m| m.status.as_mut().unwrap().stopped_job = uid), of_another_run);
+}
+
+/// While the operator is updated, the runner may be of the version before.
+#[test]
+fn a_verdict_of_the_version_before_counts_and_one_of_another_does_not() {
+    for (schema, expected) in [
+        (SCHEMA, Reason::Verified),
+        (SCHEMA - 1, Reason::Verified),
+        (SCHEMA + 1, Reason::Retrying),
+        (0, Reason::Retrying),
+    ] {
+        let case = Case::to_server().running();
+        let said = report::Summary { schema, ..summary(&case.hash(), report::Reason::Verified) };
+        let plan = case.ended(0, Some(said), Some(JobPhase::Complete)).plan();
+        assert_eq!(reason(&plan), expected, "{schema}: {}", message(&plan));
+    }
+}
+
+/// Why a Job failed, a pod that succeeded beside the others does not say.
+#[test]
+fn a_job_that_failed_is_told_by_its_pod_that_failed() {
+    let case = Case::to_server().running();
+    let [unavailable, verified] =
+        [report::Reason::Unavailable, report::Reason::Verified].map(|reason| summary(&case.hash(), reason));
+    let failed = case.ended(4, Some(unavailable), Some(JobPhase::Failed("BackoffLimitExceeded".into()))).see(|o| {
+        let mut pod = pod_fact(&o.jobs[0].name);
+        (pod.name, pod.created, pod.alive, pod.succeeded) = ("second".into(), 9, false, true);
+        pod.summary = Some(verified);
+        o.pods.push(pod);
+    });
+    assert_eq!(reason(&failed.plan()), Reason::BackoffLimitExceeded);
+    assert!(message(&failed.plan()).starts_with("the runner says Unavailable"), "{}", message(&failed.plan()));
 }
 
 /// By its owner: whoever may make Jobs can write any label.

@@ -50,8 +50,8 @@ fn the_stages_are_told_as_the_log_tells_them() {
     let notices = copying.notices();
     let told: Vec<&str> = notices.iter().map(|n| n.reason.as_str()).collect();
     assert_eq!(told, ["Copying", "Progress"]);
-    assert_eq!(reason(&case.clone().at_stage(Stage::Verifying, 1, 100).plan()), Reason::Verifying);
-    assert_eq!(reason(&case.at_stage(Stage::Repairing, 1, 2).plan()), Reason::Repairing);
+    says(&case.clone().at_stage(Stage::Verifying, 1, 100), Reason::Verifying, "comparing every record");
+    says(&case.at_stage(Stage::Repairing, 1, 2), Reason::Repairing, "sending again what verification named");
 }
 
 #[test]
@@ -159,10 +159,23 @@ fn verdicts_that_vanish_do_so_only_so_often() {
 #[test]
 fn what_a_rerun_cannot_mend_needs_a_person() {
     let run = |exit, reason| Case::to_server().running().failed_for_good(exit, reason);
-    says(&run(3, report::Reason::PreflightRefused), Reason::PreflightRefused, "kubectl logs move-");
-    says(&run(5, report::Reason::VerificationFailed), Reason::VerificationFailed, "kubectl logs move-");
-    says(&run(6, report::Reason::RecordConflict), Reason::RecordConflict, "set onConflict to Skip or Overwrite");
-    says(&run(2, report::Reason::InvalidSpec), Reason::InvalidSpec, "correct the spec");
+    let spec = "; correct the spec or the data; if the spec stays, change runId to try again";
+    for (exit, told, reason, remedy) in [
+        (3, report::Reason::PreflightRefused, Reason::PreflightRefused, spec),
+        (2, report::Reason::InvalidSpec, Reason::InvalidSpec, spec),
+        (5, report::Reason::VerificationFailed, Reason::VerificationFailed, "; then change runId to compare again"),
+        (5, report::Reason::SearchDegraded, Reason::SearchDegraded, "; then change runId to check again"),
+        (3, report::Reason::SourceReplaced, Reason::SourceReplaced, "change runId to migrate what it holds now"),
+        (
+            6,
+            report::Reason::RecordConflict,
+            Reason::RecordConflict,
+            "; set onConflict to Skip or Overwrite, or correct",
+        ),
+    ] {
+        says(&run(exit, told), reason, remedy);
+        assert_eq!(message(&run(exit, told).plan()).contains("kubectl logs move-"), exit != 2, "{reason:?}");
+    }
     let status = run(3, report::Reason::PreflightRefused).plan().status().unwrap();
     assert_eq!((status.phase, status.completion_time.is_some()), (Some(Phase::Failed), true));
 }
@@ -210,8 +223,12 @@ fn between_two_tries_it_waits_and_says_why() {
 #[test]
 fn a_pod_that_ended_well_before_its_job_is_no_retry() {
     let case = Case::to_server().running().at_stage(Stage::Verifying, 10, 10).done();
-    let summary = summary(&case.hash(), report::Reason::Verified);
-    let case = case.ended(0, Some(summary), None);
+    let [verified, different] =
+        [report::Reason::Verified, report::Reason::VerificationFailed].map(|reason| summary(&case.hash(), reason));
+    for (exit, said) in [(4, &verified), (0, &different)] {
+        says(&case.clone().ended(exit, Some(said.clone()), None), Reason::Retrying, "the next attempt resumes");
+    }
+    let case = case.ended(0, Some(verified), None);
     says(&case, Reason::Verifying, "waiting for Job");
     creates_nothing(&case);
     assert!(case.plan().notices().is_empty(), "{:?}", case.plan().notices());

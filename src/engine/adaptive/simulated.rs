@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{Adaptive, LANES, Trouble, as_f64};
+use super::{Adaptive, LANES, Trouble, as_f64, whole};
 
 const TICK: Duration = Duration::from_millis(10);
 // no divisor of a second: probes would always meet, or never, what happens once a second
@@ -207,6 +207,47 @@ fn a_failure_is_answered_at_once_and_those_with_it_count_once() {
         assert!(told.contains(&format!("at most {rate} records a second")), "{told}");
         assert_eq!(pace.wait(now), Duration::from_secs(pause));
     }
+}
+
+#[test]
+fn after_trouble_the_rate_rises_soon_then_slowly_and_then_soon_again() {
+    let mut now = Instant::now();
+    let mut pace = Adaptive::new(MOST, None, now);
+    pace.started(now, 500);
+    now += Duration::from_secs(1);
+    pace.ended(now, 500);
+    pace.ended(now, 500);
+    // at 1,000 records a second
+    assert!(pace.failed(now, Trouble::PushedBack).unwrap().contains("at most 500 records a second"));
+    let mut rate_after = |speed: usize| {
+        pace.started(now, 1);
+        now += Duration::from_secs(2);
+        pace.ended(now, 2 * speed);
+        (whole(pace.rate), pace.lanes())
+    };
+    assert_eq!([500, 700, 710].map(&mut rate_after), [(700, 1), (710, 1), (720, 1)]);
+    for rate in (720..1100).step_by(10) {
+        assert_eq!(rate_after(rate), (rate + 10, 1));
+    }
+    assert_eq!([1100, 1650].map(&mut rate_after), [(1650, 1), (2475, 1)]);
+    // two thirds of the rate: it is still the rate that holds the target back, and below that it is not
+    assert_eq!(rate_after(1650), (3712, 1));
+    assert_eq!(rate_after(1000).1, LANES);
+}
+
+#[test]
+fn trouble_before_a_speed_is_known_says_nothing_about_one() {
+    let now = Instant::now();
+    let mut pace = Adaptive::new(MOST, None, now);
+    assert!(pace.failed(now, Trouble::Uncertain).unwrap().contains("at most 50 records a second"));
+    assert!(pace.troubled.is_infinite());
+    let mut bounded = Adaptive::new(MOST, BOUNDED, now);
+    for _ in 0..20 {
+        assert_eq!(bounded.probed(now, Duration::from_millis(40), true), None);
+    }
+    let mut probed = || bounded.probed(now, Duration::from_millis(200), false);
+    let told = "a small read takes 200.0 ms, and may take 80.0 ms: at most 70 records a second, 17 in a write";
+    assert_eq!([probed(), probed()], [None, Some(told.to_owned())]);
 }
 
 #[test]

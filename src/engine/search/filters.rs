@@ -395,6 +395,17 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_a_server_may_read_otherwise_are_not_asked_for() {
+        let keys = |text: &str| {
+            let of = |n: i64| record(n, "", [("key".to_owned(), Value::Str(text.to_owned()))].into());
+            Filters::of(&[of(1)], ALL).len()
+        };
+        let long = "x".repeat(LONGEST + 1);
+        assert_eq!(["", "a\nb", &long].map(keys), [0; 3]);
+        assert_eq!(["a b", &long[1..]].map(keys), [1; 2]);
+    }
+
+    #[test]
     fn an_answer_is_exact_or_wrong() {
         let equal = || Filter::Equal { key: "kind".into(), value: Value::Str("note".into()) };
         let even = ids((0..30).step_by(2));

@@ -227,6 +227,38 @@ mod tests {
     }
 
     #[test]
+    fn a_record_with_an_equal_vector_stands_for_the_record_itself() {
+        let mut nearest = line(2);
+        nearest.offer("twin", &[0.25], false);
+        let twin = Neighbour { id: "twin".into(), distance: Some(0.0) };
+        assert_eq!(judged(&nearest, &[twin], 10, &[]), found(1, 3, true));
+        assert_eq!(judged(&nearest, &answer(&[1]), 10, &[]), found(1, 3, false));
+    }
+
+    #[test]
+    fn a_distance_at_its_bound_is_right_and_one_beyond_it_wrong() {
+        let nearest = line(1);
+        let mut exact = nearest.exact(|_| Ok::<_, ()>(true)).unwrap().remove(0);
+        (exact.known, exact.horizon) = (vec![("near".into(), 4.0)], 100.0);
+        let wrong = |exact: &Exact<'_>, id: &str, distance| {
+            let Judged::Found(found) = judge(exact, &[Neighbour { id: id.into(), distance }], 10, |_| true) else {
+                panic!("not judged")
+            };
+            found.wrong
+        };
+        let slack = f64::from(exact.tolerance.at(4.0));
+        let near = |slack: f64| [4.0 - slack, 4.0 + slack].map(|told| wrong(&exact, "near", Some(told)));
+        assert_eq!((near(slack), near(1.01 * slack)), ([0, 0], [1, 1]));
+        let least = f64::from(exact.horizon - exact.tolerance.at(exact.horizon));
+        let far = [least - 1e-6, least, 100.0, 1000.0].map(|told| wrong(&exact, "far", Some(told)));
+        assert_eq!(far, [1, 0, 0, 0]);
+        for (distance, is_wrong) in [(HUGE, 0), (HUGE / 2.0, 1), (-HUGE, 0)] {
+            (exact.known, exact.horizon) = (vec![("near".into(), distance)], f32::INFINITY);
+            assert_eq!(wrong(&exact, "near", None), is_wrong, "{distance:e}");
+        }
+    }
+
+    #[test]
     fn a_record_need_not_find_itself_where_others_are_as_near() {
         let itself = |distance, equal: usize| {
             let mut nearest = Nearest::new(distance, [("q".to_owned(), vec![1.0, 0.0])]);

@@ -273,6 +273,27 @@ mod tests {
     }
 
     #[test]
+    fn the_tolerance_grows_with_the_dimension_and_the_norms() {
+        let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * b.abs();
+        // of a query whose norm is 3, beside a record whose norm is 4
+        let assert_is = |distance, dimension: usize, expected: [f32; 3]| {
+            let vector = |norm: f32| [vec![norm], vec![0.0; dimension - 1]].concat();
+            let mut nearest = Nearest::new(distance, [("q".to_owned(), vector(3.0))]);
+            nearest.offer("a", &vector(4.0), false);
+            let Tolerance { relative, absolute, shift } = all(&nearest)[0].tolerance;
+            let is = [relative, absolute, shift];
+            assert!(is.iter().zip(expected).all(|(a, b)| near(*a, b)), "{distance} {dimension}: {is:?}");
+        };
+        for (dimension, relative) in [(9, 1e-6), (10, 1e-5), (99, 1e-5), (100, 1e-4), (1000, 1e-3), (10_000, 1e-2)] {
+            assert_is(Distance::Cosine, dimension, [relative, relative, 0.0]);
+            assert_is(Distance::Ip, dimension, [relative, 13.0 * relative, 0.0]);
+            assert_is(Distance::L2, dimension, [relative, f32::MIN_POSITIVE, 3.0 * f32::EPSILON]);
+        }
+        let tolerance = Tolerance { relative: 0.5, absolute: 1.0, shift: 2.0 };
+        assert!([9.0, -9.0].into_iter().all(|distance| near(tolerance.at(distance), 21.5)));
+    }
+
+    #[test]
     fn a_vector_without_a_direction_is_set_aside() {
         let offered = |distance, vector: [f32; 2]| {
             let mut nearest = Nearest::new(distance, [("q".to_owned(), vec![1.0, 0.0])]);

@@ -560,6 +560,15 @@ mod tests {
     }
 
     #[test]
+    fn where_no_record_need_find_itself_no_share_is_told() {
+        let mut tally = Tally::default();
+        tally.add(&Found { hits: 10, of: 10, itself: None, wrong: 0 });
+        assert_eq!(tally.share(), None);
+        tally.add(&Found { hits: 10, of: 10, itself: Some(false), wrong: 0 });
+        assert_eq!(tally.share(), Some(0.0));
+    }
+
+    #[test]
     fn a_poor_source_lowers_what_is_expected() {
         let told = |hits, own: Option<usize>, distance| said(&fifty(hits), own.map(fifty).as_ref(), distance).is_some();
         assert!(!told(9, None, Distance::L2));

@@ -18,6 +18,8 @@ enum Mood {
     Silent(usize),
     /// Queries are answered, filters are not.
     NoFilters,
+    /// Queries are answered with distances that are none.
+    Wrong,
 }
 
 /// A store whose reads take a minute each, on a clock that is moved.
@@ -80,7 +82,8 @@ impl Searches for Slow {
         }
         // all vectors are equal: which of them come is the store's affair
         let all = self.store.records(&collection.name).into_keys().take(most);
-        let all: Vec<Neighbour> = all.map(|id| Neighbour { id, distance: Some(0.0) }).collect();
+        let distance = Some(if self.mood == Mood::Wrong { 1.0 } else { 0.0 });
+        let all: Vec<Neighbour> = all.map(|id| Neighbour { id, distance }).collect();
         Ok(vec![all; vectors.len()])
     }
 
@@ -98,20 +101,39 @@ impl Searches for Slow {
     }
 }
 
+/// A comparison with an equal source, and how long it took.
+async fn compared(collections: &[&str], target: &Slow, mode: SearchMode) -> (Outcome, Duration) {
+    let source = Slow::new(collections, target.mood).store;
+    let options = Options { search: Search { mode, ..Search::default() }, ..fast() };
+    let (begun, stop) = (Instant::now(), CancellationToken::new());
+    let tracker = Tracker::new().0;
+    let outcome = verify(&source, target, Direction::LocalToRemote, &options, tracker, &stop).await;
+    (outcome, begun.elapsed())
+}
+
 /// A run that requires the check: its end, how many searches it took, and how long they did.
 async fn required(collections: &[&str], mood: Mood) -> (Outcome, usize, Duration) {
     let target = Slow::new(collections, mood);
-    let source = Slow::new(collections, mood).store;
-    let search = |mode| Options { search: Search { mode, ..Search::default() }, ..fast() };
-    let took = async |mode| {
-        let (begun, stop) = (Instant::now(), CancellationToken::new());
-        let tracker = Tracker::new().0;
-        let outcome = verify(&source, &target, Direction::LocalToRemote, &search(mode), tracker, &stop).await;
-        (outcome, begun.elapsed())
-    };
-    let (_, without) = took(SearchMode::Off).await;
-    let (outcome, with) = took(SearchMode::Require).await;
+    let (_, without) = compared(collections, &target, SearchMode::Off).await;
+    let (outcome, with) = compared(collections, &target, SearchMode::Require).await;
     (outcome, target.asked.into_inner(), with.saturating_sub(without))
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_answers_cost_the_verdict_only_where_right_ones_are_required() {
+    for (mood, mode, reason, told) in [
+        (Mood::Silent(0), SearchMode::Require, Reason::Verified, [true, false]),
+        (Mood::Silent(0), SearchMode::Report, Reason::Verified, [true, false]),
+        (Mood::Wrong, SearchMode::Report, Reason::Verified, [true, true]),
+        (Mood::Wrong, SearchMode::Require, Reason::SearchDegraded, [false, true]),
+    ] {
+        let (outcome, _) = compared(&["a"], &Slow::new(&["a"], mood), mode).await;
+        let message = &outcome.report.message;
+        assert_eq!(outcome.report.reason, reason, "{message}");
+        assert_eq!(outcome.report.verification.recall, Some(1.0), "{message}");
+        let says = ["source and target are identical", "earch check: "].map(|words| message.contains(words));
+        assert_eq!(says, told, "{message}");
+    }
 }
 
 /// Each collection's query was tried for two minutes, until a third of verification's time was over.
@@ -143,4 +165,16 @@ async fn filters_without_an_answer_are_asked_twice() {
     assert!(outcome.report.message.contains("no answer within 30 s, twice"), "{}", outcome.report.message);
     assert!(took <= Duration::from_mins(1), "{took:?}");
     assert!(asked <= 5, "{asked}");
+}
+
+/// Nothing can be shown of it, and nothing is owed.
+#[tokio::test]
+async fn an_empty_collection_needs_no_answer() {
+    let empty = |name: &str| MemoryStore::new(name).with("a", Distance::L2, []);
+    let target = Slow { store: empty("target"), mood: Mood::Silent(0), asked: AtomicUsize::new(0) };
+    let search = Search { mode: SearchMode::Require, ..Search::default() };
+    let options = Options { search, allow_empty: true, ..fast() };
+    let (tracker, stop) = (Tracker::new().0, CancellationToken::new());
+    let outcome = verify(&empty("source"), &target, Direction::LocalToRemote, &options, tracker, &stop).await;
+    assert_eq!(outcome.report.reason, Reason::Verified, "{}", outcome.report.message);
 }
