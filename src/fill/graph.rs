@@ -301,10 +301,10 @@ mod tests {
     use super::*;
 
     pub(super) fn mean(all: &[f32], dimension: usize) -> Vec<f32> {
-        let mut mean = vec![0.0; dimension];
+        let (mut mean, count) = (vec![0.0; dimension], u16::try_from(all.len() / dimension).unwrap());
         for vector in all.chunks_exact(dimension) {
             for (mean, component) in mean.iter_mut().zip(vector) {
-                *mean += component * dimension as f32 / all.len() as f32;
+                *mean += component / f32::from(count);
             }
         }
         mean

@@ -124,7 +124,9 @@ mod tests {
     fn vectors(measure: Measure, all: &[Vec<f32>]) -> Vectors {
         let mean = super::super::tests::mean(&all.concat(), all[0].len());
         let mut vectors = Vectors::new(measure, mean, all.len());
-        all.iter().for_each(|one| vectors.push(one.iter().copied()));
+        for one in all {
+            vectors.push(one.iter().copied());
+        }
         vectors
     }
 
