@@ -104,10 +104,10 @@ pub struct LocalTarget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub image: Option<String>,
-    /// Who writes the records of a new store. Engine (default): the Chroma server. Files: the operator writes them into the
-    /// store's files, which is faster, and the server builds the index. Every record is then compared as usual. Files needs
-    /// Chroma 1.0.20 or 1.5.9, and a `path` to a folder that is new or empty; otherwise the server takes the records, and
-    /// the status says why. A change starts no run. Example: `Files`.
+    /// Who writes the records of a new store. Engine (default): the Chroma server. Files: the operator writes them and their
+    /// index into the store's files, which is faster. Every record is then compared as usual. Files needs Chroma 1.0.20 or
+    /// 1.5.9, and a `path` to a folder that is new or empty; otherwise the server takes the records, and the status says
+    /// why. A change starts no run. Example: `Files`.
     #[serde(default)]
     pub fill: Fill,
 }
