@@ -45,7 +45,6 @@ mod foreign;
 mod http;
 mod index;
 mod kept;
-mod lost;
 mod odd;
 mod parts;
 mod reports;
