@@ -105,15 +105,21 @@ def loop_to_remote(store, port):
         return seconds
 
 
+def _into_a_store(source, scratch):
+    import chromadb
+
+    target = chromadb.PersistentClient(os.path.join(scratch, "store"), settings=_settings())
+    started = time.monotonic()
+    _loop(source, target)
+    return time.monotonic() - started
+
+
 def loop_to_local(name, port):
     import chromadb
 
     with tempfile.TemporaryDirectory(prefix="bench-loop-") as scratch:
         source = chromadb.HttpClient(host="127.0.0.1", port=port, settings=_settings()).get_collection(name)
-        target = chromadb.PersistentClient(os.path.join(scratch, "store"), settings=_settings())
-        started = time.monotonic()
-        _loop(source, target)
-        return time.monotonic() - started
+        return _into_a_store(source, scratch)
 
 
 def loop_among_stores(store, _):
@@ -122,10 +128,7 @@ def loop_among_stores(store, _):
     with tempfile.TemporaryDirectory(prefix="bench-loop-") as scratch:
         folder = shutil.copytree(store, os.path.join(scratch, "source"))
         source = chromadb.PersistentClient(folder, settings=_settings()).get_collection(records.NAME)
-        target = chromadb.PersistentClient(os.path.join(scratch, "store"), settings=_settings())
-        started = time.monotonic()
-        _loop(source, target)
-        return time.monotonic() - started
+        return _into_a_store(source, scratch)
 
 
 INCLUDE = ["documents", "metadatas", "embeddings", "uris"]

@@ -152,8 +152,8 @@ impl From<ConflictFlag> for OnConflict {
 pub(super) enum FillFlag {
     /// The target's Chroma server
     Engine,
-    /// This program, with their index, into the files. Faster, and verified as any run. For a folder that is new or empty, and
-    /// Chroma 1.0.20 or 1.5.9
+    /// This program, into the store's files, with the index. Faster, and verified as any run. For a folder that is new or empty,
+    /// and Chroma 1.0.20 or 1.5.9
     Files,
 }
 

@@ -28,7 +28,7 @@ pub struct Plan {
     shape: Shape,
     distance: Distance,
     /// Records from which on Chroma keeps an index on the disk: those of a smaller collection stay in the log.
-    pub from: u64,
+    pub(super) from: u64,
 }
 
 impl Plan {
@@ -46,7 +46,8 @@ impl Plan {
     }
 }
 
-/// Bytes of memory that an index takes while it is built, of so many records that take so many bytes, and the usual number of links.
+/// Bytes of memory that an index takes while it is built, of so many records that take so many bytes, with the usual number of
+/// links.
 #[must_use]
 pub fn memory(records: u64, bytes: u64) -> u64 {
     // of a component the half is kept
@@ -66,8 +67,8 @@ pub(super) struct Rows {
 impl Rows {
     /// Begins the folder of an index of vectors with so many components.
     pub(super) fn begin(plan: Plan, folder: &Path, dimension: usize) -> io::Result<Self> {
-        let sizes = (u32::try_from(dimension).ok(), u32::try_from(plan.shape.neighbours).ok());
-        let header = sizes.0.zip(sizes.1).and_then(|(dimension, neighbours)| Header::of(dimension, neighbours, 0));
+        let (dimension, neighbours) = (u32::try_from(dimension), u32::try_from(plan.shape.neighbours));
+        let header = dimension.ok().zip(neighbours.ok()).and_then(|(one, other)| Header::of(one, other, 0));
         let header = header.ok_or_else(|| io::Error::other("no index has such rows"))?;
         fs::create_dir(folder)?;
         let file = |name| File::create_new(folder.join(name)).map(|file| BufWriter::with_capacity(1 << 18, file));
@@ -98,25 +99,24 @@ impl Rows {
     }
 
     /// Builds the graph, and writes all that the rows do not have yet; `ids`: calls what it is given with each id, in the order
-    /// of the rows. False if `stop` came to be true meanwhile.
+    /// of the rows. An error if `stop` came to be true meanwhile.
     pub(super) fn finish(
         self,
         ids: impl Fn(&mut dyn FnMut(&str) -> io::Result<()>) -> io::Result<()>,
         stop: &AtomicBool,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let Self { plan, folder, header, data, norms } = self;
         data.into_inner().map_err(io::IntoInnerError::into_error)?;
         norms.into_inner().map_err(io::IntoInnerError::into_error)?;
         let measure = if plan.distance == Distance::Ip { Measure::Ip } else { Measure::L2 };
         let vectors = vectors(&folder.join(DATA), &header, measure)?;
-        let Some(graph) = Graph::build(plan.shape, vectors, stop) else { return Ok(false) };
+        let graph = Graph::build(plan.shape, vectors, stop).ok_or(io::ErrorKind::Interrupted)?;
         lowest(&folder.join(DATA), &graph, &header, plan.shape)?;
         above(&folder.join(LINKS), &graph, plan.shape)?;
         fs::write(folder.join(HEADER), head(&graph, &header, plan.shape))?;
         let mut pickle = BufWriter::new(File::create_new(folder.join(PICKLE))?);
         pickled(&mut pickle, &header, ids)?;
-        pickle.flush()?;
-        Ok(true)
+        pickle.flush()
     }
 }
 
@@ -176,7 +176,7 @@ fn above(file: &Path, graph: &Graph, shape: Shape) -> io::Result<()> {
 }
 
 /// The header: version, sizes and places of a row, the entry, and the settings.
-#[allow(clippy::cast_precision_loss)]
+#[expect(clippy::cast_precision_loss, reason = "no index has so many links")]
 fn head(graph: &Graph, header: &Header, shape: Shape) -> Vec<u8> {
     let Header { count, row_len, label_offset, data_offset, .. } = *header;
     let (neighbours, entry) = (shape.neighbours as u64, graph.entry());
@@ -273,7 +273,7 @@ mod tests {
         let ids = |take: &mut dyn FnMut(&str) -> io::Result<()>| {
             (0..vectors.len()).try_for_each(|n| take(&format!("id {n}")))
         };
-        assert!(rows.finish(ids, &AtomicBool::new(false)).unwrap());
+        rows.finish(ids, &AtomicBool::new(false)).unwrap();
         dir
     }
 

@@ -129,6 +129,17 @@ mod tests {
         })
     }
 
+    /// What is given adds up, and is found not to after each change.
+    #[track_caller]
+    fn assert_each_is_found(database: impl Fn() -> Connection, given: &[Given], changes: &[&str]) {
+        assert_eq!(found(&database(), given).unwrap(), None);
+        for change in changes {
+            let db = database();
+            assert!(db.execute(change, []).unwrap() > 0, "{change}");
+            assert!(found(&db, given).unwrap().is_some(), "{change}");
+        }
+    }
+
     #[test]
     fn of_an_indexed_collection_the_log_has_the_newest_entry_alone() {
         let database = || {
@@ -137,8 +148,7 @@ mod tests {
                 .unwrap();
             db
         };
-        assert_eq!(found(&database(), &given(true)).unwrap(), None);
-        for change in [
+        let changes = [
             "DELETE FROM embeddings_queue",
             "UPDATE embeddings_queue SET seq_id = 1",
             "UPDATE embeddings_queue SET id = 'a'",
@@ -148,17 +158,13 @@ mod tests {
             "DELETE FROM embeddings WHERE id = 1",
             "DELETE FROM max_seq_id WHERE segment_id = 'v'",
             "UPDATE max_seq_id SET seq_id = 1 WHERE segment_id = 'v'",
-        ] {
-            let db = database();
-            assert!(db.execute(change, []).unwrap() > 0, "{change}");
-            assert!(found(&db, &given(true)).unwrap().is_some(), "{change}");
-        }
+        ];
+        assert_each_is_found(database, &given(true), &changes);
     }
 
     #[test]
     fn what_adds_up_is_no_problem_and_each_change_is() {
-        assert_eq!(found(&database(), &given(false)).unwrap(), None);
-        for change in [
+        let changes = [
             "DELETE FROM embeddings WHERE id = 1",
             "UPDATE embeddings SET seq_id = 3 WHERE id = 2",
             "UPDATE embeddings SET embedding_id = 'x' WHERE id = 2",
@@ -180,10 +186,7 @@ mod tests {
             "UPDATE embedding_metadata SET string_value = 'x' WHERE id = 1",
             "DELETE FROM embedding_metadata WHERE id = 1",
             "UPDATE embedding_metadata SET id = 9 WHERE key = 'k'",
-        ] {
-            let db = database();
-            assert!(db.execute(change, []).unwrap() > 0, "{change}");
-            assert!(found(&db, &given(false)).unwrap().is_some(), "{change}");
-        }
+        ];
+        assert_each_is_found(database, &given(false), &changes);
     }
 }

@@ -143,8 +143,7 @@ fn twin(db: &Connection, collection: &str, base: Option<i64>) -> rusqlite::Resul
     Ok(Twin(parts))
 }
 
-/// What an index's files are, but for links, the entry, its room and the order of its rows: to see whether engine and importer make the
-/// same. Nothing where there is none.
+/// What an index's files are, but for links, entry, room and the order of the rows. Nothing where there is none.
 fn files(folder: &Path) -> Result<BTreeMap<&'static str, Vec<String>>> {
     let mut parts = BTreeMap::new();
     // a folder without it holds no record yet

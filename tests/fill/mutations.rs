@@ -3,7 +3,7 @@
 
 use memory_migration_operator::faults::{SPOILS, SPOILS_INDEX};
 
-use super::super::support::migration::Migration;
+use super::super::support::migration::{Migration, Report};
 use super::super::support::stores::{Store, generated};
 use super::{answers, by_files, twins};
 
@@ -61,9 +61,9 @@ const MUTATIONS: &[(&str, &str)] = &[
 /// A row has 132 bytes of links, 12 of the vector and 8 of the label; before the first label of the ids there are 93 bytes and
 /// the id's five.
 const OF_THE_INDEX: &[(&str, &str)] = &[
+    ("a row is called deleted", "data_level0.bin 2 1"),
     ("a component is another", "data_level0.bin 134 1"),
     ("a row has another label", "data_level0.bin 144 1"),
-    ("a row is called deleted", "data_level0.bin 2 1"),
     ("a link leads nowhere", "data_level0.bin 6 1"),
     ("the norm of a vector is another", "length.bin 2 1"),
     ("the index has a row less", "header.bin 20 255"),
@@ -72,7 +72,8 @@ const OF_THE_INDEX: &[(&str, &str)] = &[
     ("an id has another label", "index_metadata.pickle 99 1"),
 ];
 
-/// Every fourth of them; with `FILL_MUTATIONS=all`, all. A store whose index is wrong is called verified only if it answers as Chroma's own.
+/// Every fourth of them; with `FILL_MUTATIONS=all`, all, and the rows of the table of docs/reliability.md. A store is called verified
+/// only if it answers as Chroma's own.
 #[test]
 fn what_a_builder_of_indexes_could_do_wrong_is_caught() {
     let step = if std::env::var_os("FILL_MUTATIONS").is_some() { 1 } else { 4 };
@@ -83,10 +84,7 @@ fn what_a_builder_of_indexes_could_do_wrong_is_caught() {
     let expected = answers("1.5.9", &engine);
     for (what, spoilt) in OF_THE_INDEX.iter().step_by(step) {
         let target = Store::absent();
-        let report = by_files(source.path(), &target, "1.5.9").env(SPOILS_INDEX, spoilt).ended();
-        assert!(report.output.stderr_text().contains("fault point "), "{what}: {report:?}");
-        let message: String = report.message().chars().take(400).collect();
-        println!("| {what} | {} | {message} |", report.reason());
+        let report = erred(&source, &target, what, (SPOILS_INDEX, spoilt));
         match report.reason() {
             "Verified" => assert_eq!(answers("1.5.9", &target), expected, "{what}: called verified"),
             "Unavailable" | "VerificationFailed" => {}
@@ -110,10 +108,7 @@ fn what_an_importer_could_do_wrong_is_caught() {
     let mut uncaught = Vec::new();
     for (what, sql) in MUTATIONS.iter().step_by(step) {
         let target = Store::absent();
-        let report = by_files(source.path(), &target, "1.5.9").env(SPOILS, sql).ended();
-        assert!(report.output.stderr_text().contains("fault point "), "{what}: {report:?}");
-        let message: String = report.message().chars().take(400).collect();
-        println!("| {what} | {} | {message} |", report.reason());
+        let report = erred(&source, &target, what, (SPOILS, sql));
         match report.reason() {
             "Verified" | "VerifiedWithSkips" => {
                 let is_like = answers("1.5.9", &target) == expected;
@@ -122,7 +117,9 @@ fn what_an_importer_could_do_wrong_is_caught() {
                     uncaught.push((*what, is_like));
                 }
             }
-            "VerificationFailed" if message.contains("does not add up") => assert!(!target.path.exists(), "{what}"),
+            "VerificationFailed" if report.message().contains("does not add up") => {
+                assert!(!target.path.exists(), "{what}");
+            }
             "Unavailable" | "VerificationFailed" => {}
             other => panic!("{what}: {other}"),
         }
@@ -140,6 +137,15 @@ fn a_fill_that_does_not_add_up_is_a_failed_verification_and_says_what_helps() {
     report.says(&["does not add up", "--fill engine", "the target is as it was"]);
     assert!(!report.message().contains("run it again") && !target.path.exists(), "{}", report.message());
     run().verified();
+}
+
+/// A run whose importer errs as this variable says.
+#[track_caller]
+fn erred(source: &Store, target: &Store, what: &str, (variable, how): (&str, &str)) -> Report {
+    let report = by_files(source.path(), target, "1.5.9").env(variable, how).ended();
+    assert!(report.output.stderr_text().contains("fault point "), "{what}: {report:?}");
+    println!("| {what} | {} | {} |", report.reason(), report.message().chars().take(400).collect::<String>());
+    report
 }
 
 fn live(store: &Store) {

@@ -32,7 +32,8 @@ fn said(report: &Report) -> &str {
 #[test]
 fn a_run_that_is_killed_at_any_step_leaves_what_the_next_one_goes_on_from() {
     let (source, target) = (generated("1.5.9", 1500, 8, "cosine"), Store::absent());
-    let before_the_step = ["fill.create.after", "fill.put.after", "fill.sync", "fill.mark", "fill.place"];
+    let before_the_step =
+        ["fill.create.after", "fill.put.after", "fill.index.after", "fill.sync", "fill.mark", "fill.place"];
     for place in before_the_step {
         let output = at(&source, &target, &format!("{place}:kill:1"));
         assert_eq!(output.code_if_any(), None, "{place}: {output:?}");
