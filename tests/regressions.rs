@@ -45,6 +45,7 @@ mod foreign;
 mod http;
 mod index;
 mod kept;
+mod lost;
 mod odd;
 mod parts;
 mod reports;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value as Json;
 use tempfile::TempDir;
@@ -326,6 +327,19 @@ fn an_emptied_log() {
         let tables = rusqlite::Connection::open(store.join("chroma.sqlite3")).unwrap();
         tables.execute_batch("delete from embeddings_queue").unwrap();
         Expected { lost: None, skipped: &[], is_damaged: true, aged }
+    });
+}
+
+/// A copy that a full disk cut short: the last pages are gone, with records, values and settings of segments on them.
+#[test]
+fn a_cut_database() {
+    follow(|store, _| {
+        let database = fs::OpenOptions::new().write(true).open(store.join("chroma.sqlite3")).unwrap();
+        let pages = fs::read(store.join("chroma.sqlite3")).unwrap().len() as u64 / 4096;
+        database.set_len((pages - 5) * 4096).unwrap();
+        // a file that was just changed may be one that somebody writes
+        database.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        Expected { lost: None, skipped: &[], is_damaged: true, aged: Lost::new() }
     });
 }
 

@@ -1,5 +1,6 @@
 //! `inspect`: one endpoint to what it holds. Read only; says what is damaged instead of failing where it can.
 
+use std::collections::HashMap;
 use std::io;
 
 use comfy_table::{Table, presets};
@@ -166,7 +167,7 @@ fn described(collection: &Collection) -> FoundCollection {
         name: collection.name.clone(),
         id: collection.id.clone(),
         dimension: collection.dimension,
-        distance: collection.distance.as_str(),
+        distance: collection.distance_word(),
         embedding_function: function.map(|f| f.name),
         damage: collection.unreadable.iter().map(|why| format!("nothing of it can be read: it {why}")).collect(),
         ..FoundCollection::default()
@@ -221,9 +222,13 @@ fn tell(found: Found, json: bool) -> Exit {
     } else {
         output::line(&output::in_line(&format!("{}: {}", found.store, found.version)));
         output::line(&table(&found).to_string());
+        let of_several = of_several(&found);
+        for (text, names) in &of_several {
+            output::line(&output::in_line(&format!("  {names}: {text}")));
+        }
         for collection in &found.collections {
-            let name = plain_words(several(&found).then_some(&*collection.database), &collection.name);
-            for text in &collection.damage {
+            let name = named(&found, collection);
+            for text in collection.damage.iter().filter(|text| !of_several.iter().any(|(told, _)| told == *text)) {
                 output::line(&output::in_line(&format!("  {name}: {text}")));
             }
             for Unreadable { id, why } in &collection.unreadable {
@@ -237,6 +242,39 @@ fn tell(found: Found, json: bool) -> Exit {
     let is_sound = found.collections.iter().all(|c| c.unreadable.is_empty() && c.damage.is_empty());
     let stopped = found.stopped.map(failed);
     if is_sound { stopped.unwrap_or(Exit::Success) } else { Exit::Different }
+}
+
+fn named(found: &Found, collection: &FoundCollection) -> String {
+    plain_words(several(found).then_some(&*collection.database), &collection.name)
+}
+
+/// Collections that are named where one sentence is true of many.
+const NAMED: usize = 5;
+
+/// The damage that several collections have, each sentence once, with their names.
+fn of_several(found: &Found) -> Vec<(String, String)> {
+    let mut all: Vec<(&String, Vec<&FoundCollection>)> = Vec::new();
+    let mut places: HashMap<&String, usize> = HashMap::new();
+    for collection in &found.collections {
+        for text in &collection.damage {
+            let place = *places.entry(text).or_insert(all.len());
+            match all.get_mut(place) {
+                Some((_, of)) => of.push(collection),
+                None => all.push((text, vec![collection])),
+            }
+        }
+    }
+    let one = |(text, of): (&String, Vec<&FoundCollection>)| {
+        let names = if of.len() == found.collections.len() {
+            "every collection".to_owned()
+        } else {
+            let first: Vec<String> = of.iter().take(NAMED).map(|collection| named(found, collection)).collect();
+            let more = of.len().saturating_sub(NAMED);
+            first.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
+        };
+        (text.clone(), names)
+    };
+    all.into_iter().filter(|(_, of)| of.len() > 1).map(one).collect()
 }
 
 /// What is wrong with a collection, in as many words as a row of a table has room for.
@@ -279,6 +317,26 @@ mod tests {
     use super::*;
     use crate::model::{Distance, Metadata, Record};
     use crate::store::memory::MemoryStore;
+
+    /// A fault of the whole database was printed once for each collection.
+    #[test]
+    fn what_is_true_of_several_collections_is_said_once() {
+        let one = |name: &str, damage: &[&str]| FoundCollection {
+            name: name.to_owned(),
+            damage: damage.iter().map(|what| (*what).to_owned()).collect(),
+            ..FoundCollection::default()
+        };
+        let found = |collections| Found { store: String::new(), version: String::new(), collections, stopped: None };
+        let told = |found: &Found| {
+            let told = of_several(found).into_iter().map(|(text, names)| format!("{names}: {text}"));
+            told.collect::<Vec<_>>()
+        };
+        let all = found(vec![one("a", &["torn", "short"]), one("b", &["own", "torn"]), one("c", &["torn", "short"])]);
+        assert_eq!(told(&all), ["every collection: torn", "a, c: short"]);
+        assert_eq!(told(&found(vec![one("a", &["torn"])])), Vec::<String>::new());
+        let many = found((0..9).map(|n| one(&n.to_string(), if n < 8 { &["torn"] } else { &[] })).collect());
+        assert_eq!(told(&many), ["0, 1, 2, 3, 4 and 3 more: torn"]);
+    }
 
     /// Report 16: it read 600 records at once, whatever their size.
     #[tokio::test]

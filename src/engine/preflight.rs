@@ -30,12 +30,12 @@ pub(super) use source::LEFT_OUT;
 /// Makes every check and fills `run.pairs` with the plan.
 pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut Run) -> Result<Capabilities, Halt> {
     let asked = selected(context, run).await?;
-    let selected = source::readable(asked.clone(), run)?;
     let capabilities = context.until_stopped(target.capabilities()).await?.map_err(Halt::Target)?;
     let there = match target.current() {
         Some(reader) => context.until_stopped(reader.collections()).await?.map_err(Halt::Target)?,
         None => Vec::new(),
     };
+    let selected = source::readable(asked.clone(), &there, run)?;
     run.findings.push(findings::target_found(target, &capabilities));
     let may_be_one = match same::look(context, &selected, &there, target.current()).await? {
         Kinship::Two(finding) | Kinship::Refused(finding) => {
@@ -89,8 +89,8 @@ pub(super) async fn check(context: &Context<'_>, target: &dyn Target, run: &mut 
 /// The pairs of a comparison that writes nothing: every source record is to be found in the target.
 pub(super) async fn pairs_to_compare(context: &Context<'_>, target: &dyn Reader, run: &mut Run) -> Result<(), Halt> {
     let asked = selected(context, run).await?;
-    let selected = source::readable(asked.clone(), run)?;
     let there = context.until_stopped(target.collections()).await?.map_err(Halt::Target)?;
+    let selected = source::readable(asked.clone(), &there, run)?;
     let sources: Vec<Collection> = selected.iter().map(|one| one.source.clone()).collect();
     for selected in selected {
         let found = there.iter().find(|c| selected.is_target(c)).cloned();

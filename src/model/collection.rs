@@ -6,6 +6,10 @@ use serde_json::Value as Json;
 use super::distance::Distance;
 use super::record::Metadata;
 
+/// How [`Collection::unreadable`] says that nothing tells the distance.
+pub const NO_DISTANCE: &str = "has no distance that can be read: what the store had written of it is lost. Create it in the target with \
+                               the distance that it had, and run this again: then that one is taken";
+
 /// One collection of a store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Collection {
@@ -30,4 +34,19 @@ pub struct Collection {
     /// Why nothing of it can be read, in a sentence without a subject; None for a collection that can be. A server never
     /// says so.
     pub unreadable: Option<String>,
+}
+
+impl Collection {
+    /// The word for its distance; "unknown" where nothing tells it.
+    #[must_use]
+    pub fn distance_word(&self) -> &'static str {
+        let is_unknown = self.unreadable.as_ref().is_some_and(|why| why.contains(NO_DISTANCE));
+        if is_unknown { "unknown" } else { self.distance.as_str() }
+    }
+
+    /// Whether all of it can be read once its distance is known.
+    #[must_use]
+    pub fn lacks_distance_only(&self) -> bool {
+        self.unreadable.as_deref() == Some(NO_DISTANCE)
+    }
 }

@@ -125,8 +125,8 @@ async fn a_doubled_or_missing_segment_costs_the_index_at_most() {
         let store = committed(version);
         change(&store, &format!("delete from segments where {}", of("VECTOR")));
         let found = one(&store.path, "synced_l2").await;
-        let count = readable(&found.vectors, &whole.vectors, version);
         assert!(found.vectors.keys().eq(whole.vectors.keys()), "{version}");
+        let count = readable(&found.vectors, &whole.vectors, version);
         if version == "0.4.24" {
             assert_eq!(count, whole.vectors.len());
         } else {
@@ -222,7 +222,13 @@ async fn a_missing_table_costs_what_stood_in_it() {
                 })
                 .sum();
             assert!(after.len() == whole.len() && readable >= all, "{case}: {readable} of {all}");
-            assert!(after.values().all(|found| found.collection.unreadable.is_none()), "{case}");
+            // up to 0.6 that table alone has a distance that was replaced in the collection's own metadata
+            let may_lack =
+                |one: &Found| table == "segment_metadata" && !one.collection.metadata.contains_key("hnsw:space");
+            for found in after.values() {
+                let lacks = found.collection.lacks_distance_only() && version.starts_with("0.") && may_lack(found);
+                assert!(found.collection.unreadable.is_none() || lacks, "{case}: {:?}", found.collection);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::engine::halt::Halt;
 use crate::engine::select::Selected;
 use crate::engine::{Context, Pair, Run, Warning, damage};
+use crate::model::Collection;
 use crate::report::{Listed, ListedCollection};
 
 use super::findings::{self, Against};
@@ -28,8 +29,27 @@ pub(super) async fn look(context: &Context<'_>, asked: &Asked<'_>, run: &mut Run
     remarks(context, asked, run).await
 }
 
-/// The collections of which something can be read. The others are named, and speak against the verdict.
-pub(in crate::engine) fn readable(selected: Vec<Selected>, run: &mut Run) -> Result<Vec<Selected>, Halt> {
+/// The collections of which something can be read. The others are named, and speak against the verdict. Where only the distance is not
+/// known, that of the collection `there`, in the target, is a person's choice.
+pub(in crate::engine) fn readable(
+    mut selected: Vec<Selected>,
+    there: &[Collection],
+    run: &mut Run,
+) -> Result<Vec<Selected>, Halt> {
+    for one in &mut selected {
+        let target = there.iter().find(|target| one.is_target(target) && target.unreadable.is_none());
+        let Some(target) = target.filter(|_| one.source.lacks_distance_only()) else { continue };
+        (one.source.distance, one.source.unreadable) = (target.distance, None);
+        run.warnings.push(Warning {
+            check: "source-distance",
+            message: format!(
+                "nothing left of collection {} tells its distance: {}, that of the target's collection, was taken",
+                one.source_words(),
+                target.distance
+            ),
+            remedy: "if it was another one, delete the target's collection and create it with the right one",
+        });
+    }
     let (sound, broken): (Vec<_>, Vec<_>) = selected.into_iter().partition(|one| one.source.unreadable.is_none());
     for one in broken {
         let why = one.source.unreadable.as_deref().unwrap_or_default();

@@ -209,6 +209,18 @@ impl Index {
         places.map(id).collect()
     }
 
+    /// Hands on every id that the pickle names.
+    ///
+    /// # Errors
+    /// When the scratch space fails, and those of `each`.
+    pub fn each_id(&self, mut each: impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
+        let mut entries = self.rows.entries();
+        while let Some((id, _)) = entries.next()? {
+            each(&String::from_utf8_lossy(id))?;
+        }
+        Ok(())
+    }
+
     /// How many labels were ever given by the pickle's word, and how many rows there are by the header's, where these differ.
     #[must_use]
     pub fn uneven(&self) -> Option<(i64, u64)> {

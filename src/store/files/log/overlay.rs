@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::queue::{LogEntry, Operation};
-use super::replay::{Changes, Effect, Hidden, Known, Replay, VectorAt, Watermarks};
+use super::replay::{Changes, Effect, Hidden, History, Known, Replay, VectorAt, Watermarks};
 use crate::scratch::{Builder, Entries, Sorter, Table};
 
 /// How many records something is true of, and one of them.
@@ -116,6 +116,55 @@ impl Log {
         let lost = overlay.lost.clone();
         let next = settles.then(|| Base { settled: floor, vectors: Arc::new(settled.finish()), lost });
         Ok((Overlay { effects: effects.finish(), base: Arc::clone(&base.vectors), ..overlay }, next))
+    }
+}
+
+/// The entries that make a record's content from nothing, by id.
+#[derive(Debug, Default)]
+pub struct Histories(Table);
+
+impl Histories {
+    /// The entries of a record, in order; None where the log does not have them all.
+    ///
+    /// # Errors
+    /// When the scratch space fails.
+    pub fn of(&self, id: &str) -> io::Result<Option<Vec<i64>>> {
+        let found = self.0.value(id.as_bytes())?;
+        Ok(found.map(|bytes| bytes.as_chunks::<8>().0.iter().map(|entry| i64::from_le_bytes(*entry)).collect()))
+    }
+}
+
+impl Log {
+    /// The histories of all records of which the log has them all. `known` and `marks` as in [`Log::replay`].
+    ///
+    /// # Errors
+    /// When the scratch space fails, and those of `known`.
+    pub fn histories<E: From<io::Error>>(
+        self,
+        marks: Watermarks,
+        mut known: impl FnMut(&str) -> Result<Known, E>,
+    ) -> Result<Histories, E> {
+        let mut entries = self.sorter.sort()?;
+        let mut made = Builder::default();
+        let mut current: Option<(Vec<u8>, History)> = None;
+        let mut take = |(id, history): (Vec<u8>, History)| -> io::Result<()> {
+            let Some(entries) = history.end() else { return Ok(()) };
+            let packed: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
+            made.push(&id, &packed).map(drop)
+        };
+        while let Some((id, value)) = entries.next()? {
+            let (seq_id, operation, _) = unpacked(value)?;
+            if current.as_ref().is_none_or(|(current, _)| current != id) {
+                current.take().map(&mut take).transpose()?;
+                let known = known(std::str::from_utf8(id).map_err(io::Error::other)?)?;
+                current = Some((id.to_vec(), History::new(known, marks)));
+            }
+            if let Some((_, history)) = &mut current {
+                history.take(seq_id, operation);
+            }
+        }
+        current.map(take).transpose()?;
+        Ok(Histories(made.finish()))
     }
 }
 
@@ -308,7 +357,7 @@ mod tests {
     /// What was explained once is not walked again, and what it said of vectors stays.
     #[test]
     fn a_later_walk_begins_where_the_first_one_ended() {
-        let known = Known { row: Some(3), indexed: Some(true), whole_log: true };
+        let known = Known { row: Some(3), indexed: Some(true), whole_log: true, is_lost: false, is_torn: false };
         let log = [(1, Operation::Add, "a"), (2, Operation::Upsert, "a"), (3, Operation::Add, "b")];
         let (first, base) = walk(&Base::default(), 3, &log, known);
         let base = base.unwrap();
@@ -329,7 +378,7 @@ mod tests {
     /// Each later walk left a base of its own, without what the one before had said: a vector that only the log has was lost.
     #[test]
     fn what_the_first_base_says_stays_after_a_later_walk_explains_more() {
-        let known = Known { row: Some(9), indexed: Some(true), whole_log: true };
+        let known = Known { row: Some(9), indexed: Some(true), whole_log: true, is_lost: false, is_torn: false };
         let (_, base) = walk(&Base::default(), 2, &[(1, Operation::Add, "a"), (2, Operation::Upsert, "a")], known);
         let base = base.unwrap();
         let (second, next) = walk(&base, 4, &[(3, Operation::Add, "b"), (4, Operation::Upsert, "b")], known);
@@ -341,7 +390,7 @@ mod tests {
 
     #[test]
     fn what_is_hidden_is_counted_and_never_settles() {
-        let known = Known { row: None, indexed: Some(false), whole_log: true };
+        let known = Known { row: None, indexed: Some(false), whole_log: true, is_lost: false, is_torn: false };
         let log = [(1, Operation::Add, "a"), (2, Operation::Add, "b"), (3, Operation::Delete, "b")];
         let (overlay, base) = walk(&Base::default(), 9, &log, known);
         assert!(base.is_none());

@@ -103,6 +103,18 @@ impl Content {
         }
     }
 
+    /// Makes of what the log tells what the tables held: `SQLite` keeps a negative zero as zero.
+    pub fn as_in_tables(&mut self) {
+        fn settle(value: &mut Value) {
+            match value {
+                Value::Float(x) if *x == 0.0 => *x = 0.0,
+                Value::List(items) => items.iter_mut().for_each(settle),
+                _ => {}
+            }
+        }
+        self.metadata.values_mut().for_each(settle);
+    }
+
     fn remove(&mut self, key: &str) {
         match key {
             DOCUMENT => self.document = None,

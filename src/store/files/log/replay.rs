@@ -13,6 +13,18 @@ pub struct Known {
     pub indexed: Option<bool>,
     /// Whether the log still has all that was ever written to the collection.
     pub whole_log: bool,
+    /// Whether its row cannot be read, if there is one: then `row` is None.
+    pub is_lost: bool,
+    /// Whether entries of the log are lost, any of which may have been of this record.
+    pub is_torn: bool,
+}
+
+impl Known {
+    /// Whether the record did not exist before this entry, the log's first one of its id: the index has followed the log up to just
+    /// before it, and does not hold it. Up to there the index knows every record.
+    const fn begins(&self, first: i64, marks: Watermarks) -> bool {
+        !self.is_torn && (self.whole_log || (first > marks.vector && matches!(self.indexed, Some(false))))
+    }
 }
 
 /// How far tables and index have followed the log, by their own word.
@@ -55,6 +67,14 @@ pub struct Effect {
     pub changes: Option<Changes>,
     /// None where it says nothing of the vector.
     pub vector: Option<VectorAt>,
+}
+
+impl Effect {
+    /// Whether the record exists with what its row holds.
+    #[must_use]
+    pub fn keeps_row(&self) -> bool {
+        self.changes.as_ref().is_none_or(|changes| changes.exists && changes.keeps_row)
+    }
 }
 
 /// What counts although a watermark says that it was applied.
@@ -109,6 +129,10 @@ impl Replay {
 
     /// Takes the next entry of this id.
     pub fn take(&mut self, seq_id: i64, operation: Operation, has_vector: bool) {
+        if self.first.is_none() && self.known.is_lost && !self.known.begins(seq_id, self.marks) {
+            // what its row held is below all that the log says
+            (self.known.row, self.exists, self.keeps_row) = (Some(i64::MIN), true, true);
+        }
         if self.known.row.is_none_or(|row| row < seq_id) {
             self.change(seq_id, operation);
         }
@@ -137,7 +161,7 @@ impl Replay {
 
     /// Whether the record existed before its first entry. Tables and index know it as it was at their watermark.
     fn was_there(&self, first: i64, operation: Operation) -> Option<bool> {
-        let Known { row, indexed, whole_log } = self.known;
+        let Known { row, indexed, whole_log, .. } = self.known;
         match row {
             _ if whole_log => Some(false),
             None => Some(indexed == Some(true)),
@@ -228,8 +252,61 @@ impl Replay {
         };
         let lost = unindexed.is_some_and(|seq_id| self.reset && row == Some(seq_id));
         let mut all = self.entries.iter().chain(&self.deleted);
-        let change = any && all.any(|seq_id| *seq_id <= marks.metadata);
+        let change = any && !self.known.is_lost && all.any(|seq_id| *seq_id <= marks.metadata);
         (Effect { changes, vector }, Hidden { change, vector: unindexed.is_some() && !lost, lost })
+    }
+}
+
+/// The entries that make a record's content from nothing, as the log tells it: for a record whose row or whose values in the tables are
+/// lost. None while what was before the log is not known.
+#[derive(Clone, Debug)]
+pub struct History {
+    known: Known,
+    marks: Watermarks,
+    content: Content,
+    is_first: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Unknown,
+    /// The record does not exist.
+    Nothing,
+    Made(Vec<i64>),
+}
+
+impl History {
+    /// Before the first entry.
+    #[must_use]
+    pub const fn new(known: Known, marks: Watermarks) -> Self {
+        Self { known, marks, content: Content::Unknown, is_first: true }
+    }
+
+    /// Takes the next entry of this id.
+    pub fn take(&mut self, seq_id: i64, operation: Operation) {
+        if std::mem::take(&mut self.is_first) && self.known.begins(seq_id, self.marks) {
+            self.content = Content::Nothing;
+        }
+        // an add that its row has taken has made it: Chroma ignores the add of a record that exists
+        let is_made = operation == Operation::Add && self.known.row == Some(seq_id);
+        match (&mut self.content, operation) {
+            (content, Operation::Delete) => *content = Content::Nothing,
+            (content, _) if is_made => *content = Content::Made(vec![seq_id]),
+            (content @ Content::Nothing, Operation::Add | Operation::Upsert) => *content = Content::Made(vec![seq_id]),
+            (Content::Made(entries), Operation::Update | Operation::Upsert) => entries.push(seq_id),
+            (Content::Made(_), Operation::Add) | (Content::Nothing, Operation::Update) | (Content::Unknown, _) => {}
+        }
+    }
+
+    /// The entries, if they are all: each change that is applied gives its number to the row, so that the last of them has the row's
+    /// number. Of a log that is torn only an entry after which the row has taken none is enough.
+    #[must_use]
+    pub fn end(self) -> Option<Vec<i64>> {
+        let (Content::Made(entries), row) = (self.content, self.known.row) else { return None };
+        let applied = entries.iter().copied().rfind(|entry| row.is_some_and(|row| *entry <= row));
+        let is_whole = row.is_none() || applied == row;
+        let is_alone = !self.known.is_torn || (row.is_some() && entries.first().copied() == row);
+        (is_whole && is_alone).then_some(entries)
     }
 }
 
@@ -244,7 +321,7 @@ mod tests {
     /// Entries are numbered from 1.
     fn replay(row: Option<i64>, indexed: Option<bool>, mark: i64, log: &[(Operation, bool)]) -> (Effect, Hidden) {
         let marks = Watermarks { metadata: mark, vector: mark };
-        let mut replay = Replay::new(Known { row, indexed, whole_log: false }, marks);
+        let mut replay = Replay::new(Known { row, indexed, whole_log: false, is_lost: false, is_torn: false }, marks);
         for (seq_id, (operation, has_vector)) in (1..).zip(log) {
             replay.take(seq_id, *operation, *has_vector);
         }
@@ -367,8 +444,10 @@ mod tests {
             (Some(7), false, VectorAt::Doubtful(1)),
             (Some(7), true, VectorAt::Entry(1)),
         ] {
-            let mut replay =
-                Replay::new(Known { row, indexed: None, whole_log }, Watermarks { metadata: 9, vector: 9 });
+            let mut replay = Replay::new(
+                Known { row, indexed: None, whole_log, is_lost: false, is_torn: false },
+                Watermarks { metadata: 9, vector: 9 },
+            );
             replay.take(1, Add, true);
             assert_eq!(replay.end().0.vector, Some(expected), "{row:?} {whole_log}");
             replay.take(2, Update, true);
@@ -408,6 +487,85 @@ mod tests {
         }
     }
 
+    /// An upsert of a record that existed has a part of its metadata, and the add of one that existed is not its content at all: what is
+    /// lost below them was moved without a word.
+    #[test]
+    fn a_lost_row_is_made_from_the_log_only_where_the_log_begins_it() {
+        let lost = |indexed, mark, whole_log, log: &[(Operation, bool)]| {
+            let known = Known { row: None, indexed, whole_log, is_lost: true, is_torn: false };
+            let mut replay = Replay::new(known, Watermarks { metadata: 9, vector: mark });
+            for (seq_id, (operation, has_vector)) in (5..).zip(log) {
+                replay.take(seq_id, *operation, *has_vector);
+            }
+            let (effect, hidden) = replay.end();
+            assert!(!hidden.change, "{log:?}");
+            effect.changes.map(|changes| (changes.exists, changes.keeps_row, changes.entries))
+        };
+        let made = Some((true, false, vec![5]));
+        for operation in [Add, Upsert] {
+            // up to entry 4 the index knows every record
+            assert_eq!(lost(Some(false), 4, false, &[(operation, true)]), made);
+            assert_eq!(lost(None, 9, true, &[(operation, true)]), made);
+        }
+        assert_eq!(lost(Some(false), 4, false, &[(Add, true), (Update, false)]), Some((true, false, vec![5, 6])));
+        for (indexed, mark) in [(Some(true), 4), (None, 4), (Some(false), 5)] {
+            let unknown = |log: &[(Operation, bool)]| lost(indexed, mark, false, log);
+            // the row is kept below them, and it cannot be read
+            assert_eq!(unknown(&[(Upsert, true)]), Some((true, true, vec![5])), "{indexed:?} {mark}");
+            assert_eq!(unknown(&[(Update, true)]), Some((true, true, vec![5])), "{indexed:?} {mark}");
+            assert_eq!(unknown(&[(Add, true)]), None, "{indexed:?} {mark}");
+            assert_eq!(unknown(&[(Delete, false)]), Some((false, false, vec![])), "{indexed:?} {mark}");
+            assert_eq!(unknown(&[(Delete, false), (Add, true)]), Some((true, false, vec![6])), "{indexed:?} {mark}");
+        }
+        // an entry that is lost may have been of it
+        let known = Known { row: None, indexed: Some(false), whole_log: true, is_lost: true, is_torn: true };
+        let mut replay = Replay::new(known, Watermarks { metadata: 0, vector: 0 });
+        replay.take(5, Add, true);
+        assert_eq!(replay.end().0.changes, None);
+    }
+
+    #[test]
+    fn a_history_is_whole_or_none() {
+        let history = |row, indexed, mark, whole_log, torn, log: &[Operation]| {
+            let known = Known { row, indexed, whole_log, is_lost: false, is_torn: torn };
+            let mut history = History::new(known, Watermarks { metadata: 9, vector: mark });
+            for (seq_id, operation) in (5..).zip(log) {
+                history.take(seq_id, *operation);
+            }
+            history.end()
+        };
+        for (row, indexed, mark, whole_log, log, expected) in [
+            // the row has taken the add, so that it made the record
+            (Some(5), Some(true), 9, false, &[Add][..], Some(vec![5])),
+            (Some(5), Some(true), 9, false, &[Add, Update], Some(vec![5, 6])),
+            (Some(6), Some(true), 9, false, &[Add, Update], None),
+            (Some(4), Some(true), 9, false, &[Add], None),
+            (Some(5), Some(true), 9, false, &[Upsert], None),
+            (Some(5), Some(true), 9, false, &[Update], None),
+            // before the first entry there was nothing
+            (Some(5), Some(false), 4, false, &[Upsert], Some(vec![5])),
+            (Some(6), Some(false), 4, false, &[Add, Update], Some(vec![5, 6])),
+            (Some(6), None, 0, true, &[Add, Update], Some(vec![5, 6])),
+            (Some(6), None, 0, true, &[Update, Add], Some(vec![6])),
+            // an add of a record that exists is ignored
+            (Some(7), None, 0, true, &[Add, Add, Update], Some(vec![5, 7])),
+            // a delete says so, too
+            (Some(6), Some(true), 9, false, &[Delete, Upsert], Some(vec![6])),
+            (Some(6), Some(true), 9, false, &[Delete, Upsert, Delete], None),
+            // the row has taken a later change that the log lacks
+            (Some(9), None, 0, true, &[Add, Update], None),
+        ] {
+            assert_eq!(
+                history(row, indexed, mark, whole_log, false, log),
+                expected,
+                "{row:?} {indexed:?} {mark} {log:?}"
+            );
+        }
+        assert_eq!(history(Some(5), Some(true), 9, false, true, &[Add]), Some(vec![5]));
+        assert_eq!(history(Some(6), Some(false), 4, false, true, &[Add, Update]), None);
+        assert_eq!(history(Some(6), None, 0, true, true, &[Add, Update]), None);
+    }
+
     proptest! {
         /// Wherever the log was cut, and however far tables and index have followed it: the vector is the engine's.
         #[test]
@@ -429,7 +587,7 @@ mod tests {
             let marks = Watermarks {
                 metadata: i64::try_from(tables).unwrap(), vector: i64::try_from(index).unwrap(),
             };
-            let known = Known { row, indexed: Some(is_there.is_some()), whole_log: cut == 0 };
+            let known = Known { row, indexed: Some(is_there.is_some()), whole_log: cut == 0, is_lost: false, is_torn: false };
             let mut replay = Replay::new(known, marks);
             for (seq_id, (operation, has_vector)) in (1..).zip(&log).skip(cut) {
                 replay.take(seq_id, *operation, *has_vector);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::dimension::Settled;
-use super::indexes::{Indexes, Keep};
+use super::indexes::{Indexes, Keep, Sequence};
 use super::state::State;
 use crate::model::Collection;
 use crate::scratch::Table;
@@ -57,6 +57,10 @@ pub struct Audit {
     pub rows: Option<(i64, Arc<Table>)>,
     /// How they differ.
     pub listing: Option<String>,
+    /// Whether rows are lost, so that ids which only the index names are listed, too.
+    pub is_short: bool,
+    /// How many ids were listed where rows are lost, and of which state that is.
+    pub listed: Option<(Option<Sequence>, u64)>,
     /// Records that the index did not find and the table has.
     unfound: Seen,
     /// Records whose vector in the index is older than the log says.
@@ -174,6 +178,12 @@ impl Shared {
         let counted = locked(&self.census);
         let counted = counted.as_ref().filter(|c| c.marks.get(segment).copied().unwrap_or(0) == mark)?;
         Some(Arc::clone(&counted.census))
+    }
+
+    /// Whether a page with values of records is lost, or a whole table of them.
+    #[must_use]
+    pub fn has_lost_values(&self) -> bool {
+        ["embedding_metadata", "embedding_metadata_array"].iter().any(|table| self.pages.lost(table).is_some())
     }
 
     /// The small tables inside a transaction.

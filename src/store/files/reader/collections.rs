@@ -13,14 +13,16 @@ use super::dimension::{self, Settled};
 use super::segments::{NONE, Segments};
 use super::state::State;
 use crate::chroma::settings::metadata_problem;
+use crate::model::collection::NO_DISTANCE;
 use crate::model::distance::SPACE;
 use crate::model::{Collection, Distance, Error, Metadata, Value, distance};
 use crate::store::files::index::{Shape, Vectors};
 use crate::store::files::sqlite::around::Around;
-use crate::store::files::sqlite::catalog::{Catalog, CollectionRow, KnownRows, OwnMetadata};
+use crate::store::files::sqlite::catalog::{Catalog, CollectionRow, OwnMetadata};
 use crate::store::files::sqlite::connection::failure;
 use crate::store::files::sqlite::lengths;
 use crate::store::files::sqlite::schema::{Client, Columns};
+use crate::store::files::sqlite::segments::KnownRows;
 use crate::store::files::system::{Attempt, Failure};
 use crate::store::odd::Odd;
 
@@ -29,6 +31,8 @@ struct Described {
     collection: Collection,
     /// What of the row cannot be read, each in a sentence without a subject. Its records can be.
     wrong: Vec<String>,
+    /// Whether the metadata of its VECTOR segment cannot be read, which may have told its distance.
+    is_unsaid: bool,
     /// Odd values of its own metadata.
     odd: Vec<(String, Odd)>,
     /// Where its distance is from, if the document that should say it cannot be read.
@@ -46,6 +50,8 @@ enum From {
     Hint,
     /// No document: Chroma's default.
     Default,
+    /// Nothing that can be read: the place where it would be is lost, and so is what was written beside it.
+    Nothing,
 }
 
 impl Core {
@@ -65,26 +71,37 @@ impl Core {
 
     /// A collection, once its distance is found as far as anything tells it. What cannot be read of its row is kept.
     fn settled(&mut self, described: Described) -> Attempt<Collection> {
-        let Described { mut collection, wrong, odd, distance, folder: _ } = described;
+        let Described { mut collection, wrong, is_unsaid, odd, distance, folder: _ } = described;
         let what = match distance {
             From::Truth => None,
             From::Hint => Some(format!("its distance, {}, was taken from what else is written of it", collection.distance)),
-            From::Default if self.is_cosine(&collection)? => {
+            From::Default | From::Nothing if collection.unreadable.is_none() && self.is_cosine(&collection)? => {
                 collection.distance = Distance::Cosine;
                 Some("its distance was found by its index, whose rows are such as only cosine makes".to_owned())
             }
             From::Default => Some(
-                "its distance is not known, and l2, Chroma's default, was taken for it: if it was another one, create the \
-                 collection in the target by yourself, and migrate into that"
+                "its distance is not known, and l2, Chroma's default, was taken for it: check that before you use the copy"
                     .to_owned(),
             ),
+            From::Nothing => {
+                let why = collection.unreadable.take().map_or_else(String::new, |why| format!("{why}, and "));
+                collection.unreadable = Some(format!("{why}{NO_DISTANCE}"));
+                None
+            }
         };
-        let mut settings = Vec::new();
+        let mut lost = Vec::new();
         if !wrong.is_empty() {
-            let what = what.map_or_else(String::new, |what| format!("; {what}"));
             let words = format!("its row in the table collections {}", wrong.join(", and "));
-            settings.push(format!("{words}. Settings that only that tells are lost{what}"));
+            lost.push(format!("{words}. Settings that only that tells are lost"));
         }
+        if is_unsaid {
+            lost.push("what the table segment_metadata said of it cannot be read".to_owned());
+        }
+        let settings = if lost.is_empty() {
+            Vec::new()
+        } else {
+            vec![lost.into_iter().chain(what).collect::<Vec<_>>().join("; ")]
+        };
         self.shared.amend(&collection.id, |audit| (audit.settings, audit.own) = (settings, odd));
         Ok(collection)
     }
@@ -216,9 +233,10 @@ fn of_row(
     let (configuration, schema) = (json(&row.configuration, "config_json_str"), json(&row.schema, "schema_str"));
     // up to 0.6 no engine goes by these documents
     let decides = columns.client == Client::Rust;
-    let is_lost = decides && (schema.is_err() || configuration.is_err());
+    let is_lost = decides && (schema.is_err() || configuration.is_err() || row.is_lost);
     let (configuration, schema) = (configuration.unwrap_or_default(), schema.unwrap_or_default());
-    let OwnMetadata { metadata, wrong: unread, odd } = catalog.collection_metadata(columns, &row.id).map_err(sql)?;
+    let OwnMetadata { metadata, wrong: unread, odd, whole } =
+        catalog.collection_metadata(columns, &row.id).map_err(sql)?;
     wrong.extend(unread);
     let dimension = row.dimension.map(u32::try_from).transpose().unwrap_or_else(|_| {
         wrong.push(format!("has the dimension {}", row.dimension.unwrap_or_default()));
@@ -229,23 +247,17 @@ fn of_row(
     unreadable.extend(found.as_ref().err().cloned());
     let folder = found.as_ref().ok().map(|segments| file.with_file_name(&segments.vector));
     let space = match &found {
-        Ok(segments) => catalog.segment_space(&segments.vector).map_err(sql)?,
-        Err(_) => Around { rows: Vec::new(), whole: true },
+        Ok(segments) if !segments.is_without_index() => catalog.segment_space(&segments.vector).map_err(sql)?,
+        _ => Around { rows: Vec::new(), whole: catalog.has_no_segment_space().map_err(sql)? },
     };
-    let is_gone = !space.whole && catalog.pages.is_missing("segment_metadata");
     let (space, is_known): (Metadata, bool) = (space.rows.into_iter().collect(), space.whole);
-    let documents = Documents { schema: schema.as_ref(), configuration: configuration.as_ref(), metadata: &metadata };
-    let (mut distance, mut from) = documents.distance(&space, is_lost);
-    if !is_known && space.is_empty() && !documents.decide() {
-        if is_gone {
-            wrong.push("has lost what the table segment_metadata said of it".to_owned());
-            (distance, from) = documents.distance(&space, true);
-        } else {
-            let why = catalog.pages.lost("segment_metadata");
-            let why = why.unwrap_or_else(|| "the table segment_metadata cannot be read".to_owned());
-            unreadable.push(format!("has no distance that can be read: {why}"));
-        }
-    }
+    let documents =
+        Documents { schema: schema.as_ref(), configuration: configuration.as_ref(), metadata: &metadata, decides };
+    let is_unsaid = !is_known && space.is_empty() && !documents.decide();
+    let (distance, from) = documents.distance(&space, is_lost || is_unsaid);
+    // Chroma's default is no distance where what would say another one is lost
+    let is_partial = row.is_lost || is_unsaid || !whole;
+    let from = if from == From::Default && is_partial { From::Nothing } else { from };
     let collection = Collection {
         id: row.id,
         name: row.name,
@@ -258,7 +270,7 @@ fn of_row(
         schema,
         unreadable: (!unreadable.is_empty()).then(|| unreadable.join(", and ")),
     };
-    Ok(Described { collection, wrong, odd, distance: from, folder })
+    Ok(Described { collection, wrong, is_unsaid, odd, distance: from, folder })
 }
 
 /// Why a collection has no segments, if its own metadata tells: Chroma up to 0.6 makes its row before it refuses a setting
@@ -282,6 +294,8 @@ struct Documents<'a> {
     schema: Option<&'a Json>,
     configuration: Option<&'a Json>,
     metadata: &'a Metadata,
+    /// Whether the engine goes by schema and configuration at all.
+    decides: bool,
 }
 
 impl Documents<'_> {
@@ -302,7 +316,8 @@ impl Documents<'_> {
         if !is_lost || is_said() {
             return (self.declared(space), From::Truth);
         }
-        let named = distance::named(self.schema, self.configuration, &[hint]);
-        (self.declared(hint), if named.is_empty() { From::Default } else { From::Hint })
+        let is_named = matches!(hint.get(SPACE), Some(Value::Str(word)) if Distance::parse(word).is_some())
+            || (self.decides && !distance::named(self.schema, self.configuration, &[]).is_empty());
+        (self.declared(hint), if is_named || self.decide() { From::Hint } else { From::Default })
     }
 }

@@ -19,9 +19,10 @@ use crate::chroma::settings::{self, Parameter};
 use crate::model::{Collection, Distance, Error, Fetched, Result};
 use crate::scratch::SortedIds;
 use crate::store::files::index::Shape;
-use crate::store::files::sqlite::catalog::{Catalog, KnownRows};
+use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::connection::{self, Opened, failure};
 use crate::store::files::sqlite::schema::{self, Columns, Layout};
+use crate::store::files::sqlite::segments::KnownRows;
 use crate::store::files::sqlite::tables;
 use crate::store::files::sqlite::{birth, check};
 use crate::store::files::system::{self, Attempt, Failure};
@@ -194,7 +195,15 @@ impl Core {
     /// How many records there are.
     pub(super) fn count(&mut self, collection: &Collection) -> Attempt<u64> {
         let shared = Arc::clone(&self.shared);
-        let count = self.with(collection, |db, file, _, state| window::count(db, file, state, &shared))?;
+        let listed = self.shared.audit(&collection.id).listed;
+        let count = self.with(collection, |db, file, _, state| match listed {
+            // of lost rows nobody knows how many they are: those that anything names count
+            Some((of, count)) if of == state.sequence => Ok(count),
+            _ => window::count(db, file, state, &shared),
+        })?;
+        if listed.is_some_and(|(_, known)| known == count) {
+            return Ok(count);
+        }
         // what nobody can ask for is said apart
         Ok(count.saturating_sub(self.shared.audit(&collection.id).nameless.map_or(0, |(rows, _)| rows)))
     }

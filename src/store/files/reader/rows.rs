@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::audit::Audit;
 use super::state::State;
 use crate::scratch;
+use crate::store::files::index::Vectors;
 use crate::store::files::log::replay::{Effect, VectorAt};
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
 use crate::store::files::sqlite::listing;
@@ -64,7 +65,15 @@ pub fn found(
     if let Some((listed_at, rows)) = &audit.rows {
         let listed = |id: &&str| {
             let entry = rows.value(id.as_bytes()).map_err(scratch::failed)?;
-            one(db, segment, id, entry.as_deref(), *listed_at == mark).map_err(sql)
+            let found = one(db, segment, id, entry.as_deref(), *listed_at == mark).map_err(sql)?;
+            Ok(match (found, &*state.vectors) {
+                (Found::Missing, Vectors::Index(index))
+                    if audit.is_short && index.knows(id).map_err(scratch::failed)? =>
+                {
+                    Found::Lost("its row in the table embeddings is lost, and only the index still names it".to_owned())
+                }
+                (found, _) => found,
+            })
         };
         return ids.iter().map(listed).collect();
     }

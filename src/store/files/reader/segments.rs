@@ -4,8 +4,10 @@
 use std::path::Path;
 
 use crate::model::Error;
-use crate::store::files::sqlite::catalog::{Catalog, KnownRows};
+use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::connection::failure;
+use crate::store::files::sqlite::kin::{Kin, is_name};
+use crate::store::files::sqlite::segments::KnownRows;
 use crate::store::files::sqlite::tables;
 use crate::store::files::system::{Attempt, Failure};
 
@@ -18,6 +20,8 @@ pub struct Segments {
     pub vector: String,
     /// What is wrong with the rows of the table, in a sentence.
     pub wrong: Option<String>,
+    /// Whether nothing says which rows of `embeddings` are its, although it has records.
+    pub is_rowless: bool,
 }
 
 /// Why a collection has no segments, as far as the table tells.
@@ -42,21 +46,31 @@ impl Segments {
             found.iter().filter(|(id, s)| s == scope && is_name(id)).map(|(id, _)| id.clone()).collect()
         };
         let (metadata, vector) = (of("METADATA"), of("VECTOR"));
-        if metadata.is_empty() && vector.is_empty() {
+        if found.is_empty() && lost.is_none() {
+            return Ok(Err(NONE.to_owned()));
+        }
+        let kin = if metadata.is_empty() || vector.is_empty() { Some(catalog.kin(known).map_err(sql)?) } else { None };
+        let nothing = || vector.is_empty() && kin.as_ref().is_none_or(|kin| !kin.is_logged(collection));
+        if metadata.is_empty() && nothing() {
             return Ok(Err(match lost {
                 Some(why) => format!("has no segments that can be read: {why}"),
-                None if found.is_empty() => NONE.to_owned(),
                 None => "has no METADATA and no VECTOR segment in the table segments".to_owned(),
             }));
         }
-        let because = lost.map_or_else(String::new, |why| format!(" ({why})"));
+        let looked = Looked { catalog, database, collection, kin: kin.as_deref(), because: because(lost) };
         let mut wrong = Vec::new();
-        let metadata = match of_metadata(catalog, collection, &metadata, &because, &mut wrong).map_err(sql)? {
+        let (metadata, is_rowless) = match looked.of_metadata(&metadata, &mut wrong).map_err(sql)? {
             Ok(metadata) => metadata,
             Err(why) => return Ok(Err(why)),
         };
-        let vector = of_vector(database, collection, &vector, &because, &mut wrong);
-        Ok(Ok(Self { metadata, vector, wrong: (!wrong.is_empty()).then(|| wrong.join("; ")) }))
+        let vector = looked.of_vector(&vector, &mut wrong);
+        Ok(Ok(Self { metadata, vector, wrong: (!wrong.is_empty()).then(|| wrong.join("; ")), is_rowless }))
+    }
+
+    /// Whether nothing says which folder holds the index.
+    #[must_use]
+    pub fn is_without_index(&self) -> bool {
+        self.vector.starts_with(PLACEHOLDER)
     }
 
     /// The segments of a collection.
@@ -86,83 +100,105 @@ impl Segments {
     }
 }
 
-/// The METADATA segment among these; inside, why nothing says which it is.
-fn of_metadata(
-    catalog: Catalog<'_>,
-    collection: &str,
-    all: &[String],
-    because: &str,
-    wrong: &mut Vec<String>,
-) -> rusqlite::Result<Result<String, String>> {
-    let rows = |segment: &String| tables::has_rows(catalog.db, segment).or_else(|e| corrupt_is(&e, true).ok_or(e));
-    let filled = all.iter().map(|one| Ok((one, rows(one)?))).collect::<rusqlite::Result<Vec<_>>>()?;
-    let filled: Vec<&String> = filled.into_iter().filter(|(_, has)| *has).map(|(one, _)| one).collect();
-    Ok(Ok(match (all, filled.as_slice()) {
-        ([one], _) => one.clone(),
-        ([], _) if tables::is_never_purged(catalog.db, catalog.pages)? => {
-            wrong.push(format!(
-                "its METADATA segment is missing from the table segments{because}: its records were taken from the write-ahead \
-                 log, which has all that was ever written"
-            ));
-            placeholder(collection)
-        }
-        ([], _) => {
-            return Ok(Err(format!(
-                "has no METADATA segment in the table segments{because}: nothing says which documents are its"
-            )));
-        }
-        ([first, ..], []) => first.clone(),
-        (_, [one]) => {
-            wrong.push(format!("it has {} METADATA segments, of which one has records: that was read", all.len()));
-            (*one).clone()
-        }
-        (_, several) => {
-            let count = several.len();
-            return Ok(Err(format!("has {count} METADATA segments with records, and nothing says which are its")));
-        }
-    }))
+fn because(lost: Option<String>) -> String {
+    lost.map_or_else(String::new, |why| format!(" ({why})"))
 }
 
-/// The VECTOR segment among these, or what stands for it.
-fn of_vector(database: &Path, collection: &str, all: &[String], because: &str, wrong: &mut Vec<String>) -> String {
-    let folder = |segment: &&String| database.with_file_name(segment.as_str()).exists();
-    let on_disk: Vec<&String> = all.iter().filter(folder).collect();
-    match (all, on_disk.as_slice()) {
-        ([one], _) => one.clone(),
-        ([], _) => {
+/// Where a collection's segments are looked for.
+struct Looked<'a> {
+    catalog: Catalog<'a>,
+    database: &'a Path,
+    collection: &'a str,
+    /// What the log says of segments that no row names.
+    kin: Option<&'a Kin>,
+    because: String,
+}
+
+impl Looked<'_> {
+    /// The METADATA segment among these, or what was found for it or stands for it, and whether it has rows that are lost; inside, why
+    /// nothing says which it is.
+    fn of_metadata(&self, all: &[String], wrong: &mut Vec<String>) -> rusqlite::Result<Result<(String, bool), String>> {
+        let Self { catalog, because, .. } = self;
+        let rows = |segment: &String| tables::has_rows(catalog.db, segment).or_else(|e| corrupt_is(&e, true).ok_or(e));
+        let filled = all.iter().map(|one| Ok((one, rows(one)?))).collect::<rusqlite::Result<Vec<_>>>()?;
+        let filled: Vec<&String> = filled.into_iter().filter(|(_, has)| *has).map(|(one, _)| one).collect();
+        let found = match (all, filled.as_slice()) {
+            ([one], _) => one.clone(),
+            ([], _) => return self.without_metadata(wrong).map(Ok),
+            ([first, ..], []) => first.clone(),
+            (_, [one]) => {
+                wrong.push(format!("it has {} METADATA segments, of which one has records: that was read", all.len()));
+                (*one).clone()
+            }
+            (_, several) => {
+                let count = several.len();
+                return Ok(Err(format!(
+                    "has {count} METADATA segments with records, and nothing says which are its{because}"
+                )));
+            }
+        };
+        Ok(Ok((found, false)))
+    }
+
+    fn without_metadata(&self, wrong: &mut Vec<String>) -> rusqlite::Result<(String, bool)> {
+        let missing = format!("its METADATA segment is missing from the table segments{}", self.because);
+        if let Some(found) = self.kin.and_then(|kin| kin.metadata(self.collection)) {
             wrong.push(format!(
-                "its VECTOR segment is missing from the table segments{because}, so that its index cannot be found: vectors were \
-                 taken from the write-ahead log"
+                "{missing}: {found} was taken for it, whose rows have the numbers of this collection's entries in the write-ahead log"
             ));
-            placeholder(collection)
+            return Ok((found.clone(), false));
         }
-        (_, [one]) => {
-            let count = all.len();
-            wrong.push(format!("it has {count} VECTOR segments, of which {one} has a folder: that was read"));
-            (*one).clone()
-        }
-        (_, several) => {
-            let (count, folders) = (all.len(), several.len());
-            wrong.push(format!(
-                "it has {count} VECTOR segments, and {folders} of them have a folder, so that nothing says which is its index: \
-                 vectors were taken from the write-ahead log"
-            ));
-            placeholder(collection)
+        let is_whole = tables::is_never_purged(self.catalog.db, self.catalog.pages)?;
+        wrong.push(if is_whole {
+            format!("{missing}: its records were taken from the write-ahead log, which has all that was ever written")
+        } else {
+            format!(
+                "{missing}, and nothing else says which rows are its: its records were taken from the write-ahead log, and what that \
+                 does not tell of them is lost"
+            )
+        });
+        Ok((placeholder(self.collection), !is_whole))
+    }
+
+    /// The VECTOR segment among these, or what was found for it or stands for it.
+    fn of_vector(&self, all: &[String], wrong: &mut Vec<String>) -> String {
+        let folder = |segment: &&String| self.database.with_file_name(segment.as_str()).exists();
+        let on_disk: Vec<&String> = all.iter().filter(folder).collect();
+        match (all, on_disk.as_slice()) {
+            ([one], _) => one.clone(),
+            ([], _) => {
+                let missing = format!("its VECTOR segment is missing from the table segments{}", self.because);
+                wrong.push(format!(
+                    "{missing}, so that its index cannot be found: vectors were taken from the write-ahead log"
+                ));
+                placeholder(self.collection)
+            }
+            (_, [one]) => {
+                let count = all.len();
+                wrong.push(format!("it has {count} VECTOR segments, of which {one} has a folder: that was read"));
+                (*one).clone()
+            }
+            (_, several) => {
+                let (count, folders) = (all.len(), several.len());
+                wrong.push(format!(
+                    "it has {count} VECTOR segments, and {folders} of them have a folder, so that nothing says which is its index: \
+                     vectors were taken from the write-ahead log"
+                ));
+                placeholder(self.collection)
+            }
         }
     }
 }
 
+/// How a name begins that stands for a segment which no row names.
+const PLACEHOLDER: &str = "no-segment-of-";
+
 /// Stands for a segment that no row names: no row and no folder has such a name.
 fn placeholder(collection: &str) -> String {
-    format!("no-segment-of-{}", collection.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
+    format!("{PLACEHOLDER}{}", collection.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
 }
 
 /// What is to be taken for true where a page cannot be read; None for another error.
 fn corrupt_is<T>(error: &rusqlite::Error, value: T) -> Option<T> {
     crate::store::files::sqlite::connection::is_corrupt(error).then_some(value)
-}
-
-/// A segment's id becomes a path: anything but a plain name could lead out of the store.
-fn is_name(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

@@ -2,6 +2,7 @@
 //! of. An index may be older than its files: then it answers only for records that have not changed since.
 //! Reads through the caller's transaction; decides nothing about retries.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,10 +14,12 @@ use crate::model::Fetched;
 use crate::scratch;
 use crate::store::files::index::stamps::Stamps;
 use crate::store::files::index::{Shape, Vectors, Wrong};
-use crate::store::files::log::overlay::{Base, Log, Overlay};
+use crate::store::files::log::overlay::{Base, Histories, Log, Overlay};
 use crate::store::files::log::replay::{Known, Watermarks};
-use crate::store::files::sqlite::catalog::{Catalog, KnownRows};
+use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
+use crate::store::files::sqlite::segments::KnownRows;
+use crate::store::files::sqlite::spans::Span;
 use crate::store::files::sqlite::{tables, unlogged};
 use crate::store::files::system::{Attempt, Failure};
 
@@ -45,6 +48,8 @@ pub struct State {
     pub sequence: Option<Sequence>,
     /// What the log does.
     pub overlay: Arc<Overlay>,
+    /// What the log alone tells of records, once somebody asked, and what it is of.
+    histories: OnceCell<(Option<Sequence>, Histories)>,
 }
 
 impl State {
@@ -68,8 +73,21 @@ impl State {
             return Err(moved(&folder));
         }
         let (sequence, overlay) = (None, Arc::default());
-        let (is_explained, is_marked) = (false, false);
-        Ok(Self { segments, folder, stamps, loaded, vectors, mark, is_explained, is_marked, shape, sequence, overlay })
+        let (is_explained, is_marked, histories) = (false, false, OnceCell::new());
+        Ok(Self {
+            segments,
+            folder,
+            stamps,
+            loaded,
+            vectors,
+            mark,
+            is_explained,
+            is_marked,
+            shape,
+            sequence,
+            overlay,
+            histories,
+        })
     }
 
     /// Whether the files have changed since the index was loaded.
@@ -146,6 +164,7 @@ impl State {
             };
             self.overlay = indexes.overlay(&self.folder, beside, walk)?;
             self.sequence = Some(now);
+            self.histories = OnceCell::new();
             // an index that is just being kept may be behind its watermark for a moment
             if self.overlay.vectors.count > 0 && !self.stamps.are_settled() {
                 self.sequence = None;
@@ -164,49 +183,81 @@ impl State {
         base: &Base,
     ) -> Result<(Overlay, Option<Base>), Stop> {
         let Catalog { db, pages } = catalog;
-        let (mut log, mut damage) = (Log::default(), Vec::new());
         let spans = known.spans.of(db, collection, base.settled)?;
-        let lost = tables::entries(db, collection, base.settled, &spans, |entry| match entry {
-            Ok(entry) => log.push(&entry).map_err(Stop::Scratch),
-            Err(what) => {
-                damage.push(what);
-                damage.truncate(NAMED);
-                Ok(())
-            }
-        })?;
-        damage.extend(lost);
-        // without its segment nobody knows whether there was an index
-        let synced = now.vector > 0 || self.segments.wrong.is_some();
-        // an old index is held against the log as it was when it was loaded
-        let applied = if self.is_old() { self.mark } else { now.vector };
-        let floor = if self.vectors.is_sound() { now.metadata.min(applied).min(now.last) } else { 0 };
+        let (log, damage) = logged(db, collection, base.settled, &spans)?;
+        let floor = if self.vectors.is_sound() { now.metadata.min(self.applied(now)).min(now.last) } else { 0 };
         let whole_log = base.settled == 0 && tables::is_never_purged(db, pages)?;
-        let marks = Watermarks { metadata: now.metadata, vector: applied };
-        let (vectors, segment) = (&self.vectors, &self.segments.metadata);
-        let (mut overlay, next) = log.replay(base, marks, floor, |id| {
-            let row =
-                tables::row_seq_id(db, segment, id).or_else(|e| if is_corrupt(&e) { Ok(None) } else { Err(e) })?;
-            // of a row without a number the watermark tells as much as anything
-            let row = row.map(|last| last.unwrap_or(now.metadata));
-            let indexed = if self.is_before(row) { None } else { vectors.holds(id, synced).map_err(Stop::Scratch)? };
-            Ok::<_, Stop>(Known { row, indexed, whole_log })
-        })?;
+        let is_torn = !damage.is_empty();
+        let known = |id: &str| Ok::<_, Stop>(Known { whole_log, is_torn, ..self.known(catalog, now, id)? });
+        let (mut overlay, next) = log.replay(base, self.marks(now), floor, known)?;
         // in a log that is purged, later entries may come and go unseen: what was settled would then be out of date
         let next = next.filter(|_| damage.is_empty() && self.is_explained);
         overlay.damage = damage;
-        self.tally_unlogged(db, now, &mut overlay)?;
+        self.tally_unlogged(db, now, is_torn, &mut overlay)?;
         Ok((overlay, next))
     }
 
+    /// An old index is held against the log as it was when it was loaded.
+    fn applied(&self, now: Sequence) -> i64 {
+        if self.is_old() { self.mark } else { now.vector }
+    }
+
+    /// What tables and index hold of an id.
+    fn known(&self, catalog: Catalog<'_>, now: Sequence, id: &str) -> Result<Known, Stop> {
+        // without its segment nobody knows whether there was an index
+        let synced = now.vector > 0 || self.segments.is_without_index();
+        let row = match tables::row_seq_id(catalog.db, &self.segments.metadata, id) {
+            Err(e) if is_corrupt(&e) => Err(()),
+            row => Ok(row?),
+        };
+        let is_lost = match row {
+            Err(()) => true,
+            Ok(None) => self.segments.is_rowless || catalog.pages.is_missing("embeddings"),
+            Ok(Some(_)) => false,
+        };
+        // of a row without a number the watermark tells as much as anything
+        let row = row.unwrap_or(None).map(|last| last.unwrap_or(now.metadata));
+        let indexed = if self.is_before(row) { None } else { self.vectors.holds(id, synced).map_err(Stop::Scratch)? };
+        Ok(Known { row, indexed, is_lost, ..Known::default() })
+    }
+
+    fn marks(&self, now: Sequence) -> Watermarks {
+        Watermarks { metadata: now.metadata, vector: self.applied(now) }
+    }
+
+    /// What the log alone tells of records whose row or whose values in the tables are lost.
+    ///
+    /// # Errors
+    /// `SQLite`'s, and those of the scratch space.
+    pub fn histories(&self, catalog: Catalog<'_>, database: &Path, collection: &str) -> Attempt<&Histories> {
+        if let Some((_, known)) = self.histories.get().filter(|(of, _)| *of == self.sequence) {
+            return Ok(known);
+        }
+        let made = self.told(catalog, collection).map_err(|stop| stop.failure(database))?;
+        Ok(&self.histories.get_or_init(|| (self.sequence, made)).1)
+    }
+
+    fn told(&self, catalog: Catalog<'_>, collection: &str) -> Result<Histories, Stop> {
+        // an old index was not loaded from what is there now
+        let Some(now) = self.sequence.filter(|_| !self.is_old()) else { return Ok(Histories::default()) };
+        let Catalog { db, pages } = catalog;
+        let (log, damage) = logged(db, collection, 0, std::slice::from_ref(&(i64::MIN..=i64::MAX)))?;
+        let whole_log = tables::is_never_purged(db, pages)?;
+        let is_torn = !damage.is_empty();
+        log.histories(self.marks(now), |id| {
+            Ok::<_, Stop>(Known { whole_log, is_torn, ..self.known(catalog, now, id)? })
+        })
+    }
+
     /// Counts the records whose vector in the index may be older than their last change. Only where the log lacks the entry
-    /// that the tables took last: all of them are in the log as long as the index has not taken them.
-    fn tally_unlogged(&self, db: &Connection, now: Sequence, overlay: &mut Overlay) -> Result<(), Stop> {
+    /// that the tables took last: all of them are in the log as long as the index has not taken them, unless a page of it is lost.
+    fn tally_unlogged(&self, db: &Connection, now: Sequence, is_torn: bool, overlay: &mut Overlay) -> Result<(), Stop> {
         if now.metadata <= now.vector || !self.is_marked || !matches!(*self.vectors, Vectors::Index(_)) {
             return Ok(());
         }
         let walked = match unlogged::is_logged(db, now.metadata) {
-            Ok(true) => return Ok(()),
-            Ok(false) => unlogged::rows(db, &self.segments.metadata, now.vector, |id| {
+            Ok(true) if !is_torn => return Ok(()),
+            Ok(_) => unlogged::rows(db, &self.segments.metadata, now.vector, |id| {
                 if self.vectors.holds(id, true).map_err(Stop::Scratch)? == Some(true) {
                     overlay.unlogged.add(id);
                 }
@@ -237,6 +288,21 @@ impl State {
 
 /// Entries that are named.
 const NAMED: usize = 3;
+
+/// A collection's entries in the log after `after`, and what of them cannot be read.
+fn logged(db: &Connection, collection: &str, after: i64, spans: &[Span]) -> Result<(Log, Vec<String>), Stop> {
+    let (mut log, mut damage) = (Log::default(), Vec::new());
+    let lost = tables::entries(db, collection, after, spans, |entry| match entry {
+        Ok(entry) => log.push(&entry).map_err(Stop::Scratch),
+        Err(what) => {
+            damage.push(what);
+            damage.truncate(NAMED);
+            Ok(())
+        }
+    })?;
+    damage.extend(lost);
+    Ok((log, damage))
+}
 
 /// Why the walk through the log ended early.
 enum Stop {

@@ -51,8 +51,9 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
     let keep = |id: &str| Ok(overlay.is_empty() || overlay.of(id)?.changes.is_none());
     let known = shared.census(segment, mark);
     let listed = listing::list(db, segment, known.as_deref(), || shared.recount(db), keep);
-    let (mut list, rows, what, nameless) = match listed.map_err(|error| listing_failure(file, error))? {
-        Listing::Sound(list) => (list, None, None, None),
+    let is_rowless = state.segments.is_rowless || shared.pages.is_missing("embeddings");
+    let (mut list, rows, what, nameless, is_short) = match listed.map_err(|error| listing_failure(file, error))? {
+        Listing::Sound(list) => (list, is_rowless.then(|| (mark, Arc::default())), None, None, is_rowless),
         Listing::Damaged(damaged) => {
             let mut list = IdList::new();
             let mut entries = damaged.rows.entries();
@@ -62,9 +63,21 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
                     list.push(&id);
                 }
             }
-            (list, Some((mark, Arc::new(damaged.rows))), damaged.what, damaged.nameless)
+            let is_short = damaged.is_short || is_rowless;
+            (list, Some((mark, Arc::new(damaged.rows))), damaged.what, damaged.nameless, is_short)
         }
     };
+    if let (true, Some((_, rows)), Vectors::Index(index)) = (is_short, &rows, &*state.vectors) {
+        let only_there = index.each_id(|id| {
+            // an index has not followed the log's last deletes
+            let is_deleted = overlay.of(id)?.vector == Some(VectorAt::Deleted);
+            if rows.value(id.as_bytes())?.is_none() && !is_deleted && keep(id)? {
+                list.push(id);
+            }
+            Ok(())
+        });
+        only_there.map_err(scratch::failed)?;
+    }
     for changed in overlay.changed() {
         let (id, changes) = changed.map_err(scratch::failed)?;
         if changes.exists {
@@ -72,10 +85,12 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
         }
     }
     let ids = list.sort().map_err(scratch::failed)?;
+    let count = ids.len() as u64;
     let gone = state.wrong().map(|_| lost(state, &ids)).transpose().map_err(scratch::failed)?;
     shared.amend(collection, |audit| {
         audit.sound = rows.is_none().then_some(mark);
         (audit.rows, audit.listing, audit.lost, audit.nameless) = (rows, what, gone, nameless);
+        (audit.is_short, audit.listed) = (is_short, is_short.then_some((state.sequence, count)));
     });
     Ok(ids)
 }
@@ -174,9 +189,11 @@ pub fn read(
         Ok(at) => std::mem::replace(&mut contents[at], Ok(Content::default())),
         Err(_) => Ok(Content::default()),
     };
+    let histories = || state.histories(shared.catalog(db), file, &collection.id);
     for ((id, place), effect) in wanted.into_iter().zip(places).zip(effects) {
         let is_before = state.is_before(place.seq_id());
-        if place.number().is_some() && place.seq_id().is_none() {
+        let has_number = place.number().is_some();
+        if has_number && place.seq_id().is_none() {
             window.said.unnumbered.push(id.to_owned());
         }
         let row = match place {
@@ -184,13 +201,28 @@ pub fn read(
             Found::Missing => None,
             Found::Lost(why) => Some(Err(why)),
         };
-        match replayed(db, &effect, row).map_err(sql)? {
+        let is_lost = matches!(row, Some(Err(_))) || (row.is_none() && audit.is_short);
+        let from_log = match &row {
+            // a value that is odd by itself is no lost one
+            Some(Err(_)) if has_number && effect.keeps_row() && shared.has_lost_values() => {
+                histories()?.of(id).map_err(scratch::failed)?
+            }
+            _ => None,
+        };
+        let replayed = match from_log {
+            Some(entries) => merged(db, Content::default(), &entries).map(Some),
+            None => replayed(db, &effect, row),
+        };
+        match replayed.map_err(sql)? {
             None => {}
             Some(Err(why)) => window.done.push(unreadable(id, why)),
             Some(Ok(_)) if is_before && !matches!(effect.vector, Some(VectorAt::Entry(_))) => {
                 window.outdated.push(id.to_owned());
             }
-            Some(Ok(content)) => {
+            Some(Ok(mut content)) => {
+                if is_lost {
+                    content.as_in_tables();
+                }
                 window.said.odd.extend(content.odd.iter().map(|(key, odd)| (id.to_owned(), key.clone(), odd.clone())));
                 window.place(db, file, state, collection, (id, content, effect.vector))?;
             }
@@ -215,21 +247,22 @@ fn replayed(
     if !changes.exists {
         return Ok(None);
     }
-    let mut content = match row.filter(|_| changes.keeps_row).unwrap_or_else(|| Ok(Content::default())) {
-        Ok(content) => content,
-        Err(why) => return Ok(Some(Err(why))),
-    };
-    for seq_id in &changes.entries {
-        let applied = match tables::entry_metadata(db, *seq_id)? {
-            Ok(Some(json)) => content.merge(&json),
-            Ok(None) => Ok(()),
-            Err(why) => Err(why),
-        };
-        if let Err(why) = applied {
-            return Ok(Some(Err(why)));
+    let lost = || Err("its row in the table embeddings is lost".to_owned());
+    match if changes.keeps_row { row.unwrap_or_else(lost) } else { Ok(Content::default()) } {
+        Ok(content) => merged(db, content, &changes.entries).map(Some),
+        Err(why) => Ok(Some(Err(why))),
+    }
+}
+
+/// A content with entries of the log applied.
+fn merged(db: &Connection, mut content: Content, entries: &[i64]) -> rusqlite::Result<Result<Content, String>> {
+    for seq_id in entries {
+        let json = tables::entry_metadata(db, *seq_id)?;
+        if let Err(why) = json.and_then(|json| json.map_or(Ok(()), |json| content.merge(&json))) {
+            return Ok(Err(why));
         }
     }
-    Ok(Some(Ok(content)))
+    Ok(Ok(content))
 }
 
 impl Pending {

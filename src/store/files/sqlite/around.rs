@@ -22,6 +22,8 @@ struct Noted {
     cut: Option<String>,
     /// By the database that stands for a lost one, as tenant and name: collections.
     strays: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Rows of segments of which nothing says whose they are.
+    orphans: u64,
 }
 
 /// Sentences that are kept.
@@ -64,6 +66,11 @@ impl Pages {
                 all.insert(collection.to_owned());
             }
         }
+    }
+
+    /// Notes how many records are of segments of which nothing says whose they are.
+    pub fn orphans(&self, rows: u64) {
+        self.noted().orphans = rows;
     }
 
     /// Notes what a cell of a segment holds, in a sentence.
@@ -130,7 +137,14 @@ impl Pages {
                  tenant {tenant:?}, database {database:?}"
             )
         });
-        cut.chain(noted.pages.iter().map(one)).chain(missing).chain(strays).collect()
+        let orphans = (noted.orphans > 0).then(|| {
+            format!(
+                "nothing says of which collection {} of SQLite's table embeddings are, for the rows of their segments are lost; \
+                 those of a collection that was deleted may be among them",
+                if noted.orphans == 1 { "1 row".to_owned() } else { format!("{} rows", noted.orphans) }
+            )
+        });
+        cut.chain(noted.pages.iter().map(one)).chain(missing).chain(strays).chain(orphans).collect()
     }
 }
 

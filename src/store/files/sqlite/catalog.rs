@@ -1,19 +1,17 @@
-//! The small tables: migrations, tenants, databases, collections, segments, and how far each segment has followed the log.
+//! The small tables: migrations, tenants, databases, collections, and how far each segment has followed the log.
 //! Reads around pages that cannot be read, for one of them must not hide a whole store.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, Error, Result, Row, params};
+use rusqlite::{Connection, Error, Result, params};
 
-use super::around::{Around, Pages, Query};
+use super::around::{Pages, Query};
+use super::lost::{self, Lost};
 use super::schema::{Columns, Layout, Migration};
-use super::spans::KnownSpans;
 use super::tables;
 use super::values::{Keyed, keyed, seq_id, shown, what};
-use crate::model::distance::SPACE;
-use crate::model::{Metadata, Value};
+use crate::model::Metadata;
 use crate::store::odd::Odd;
 
 /// The metadata of a collection itself.
@@ -25,6 +23,8 @@ pub struct OwnMetadata {
     pub wrong: Vec<String>,
     /// Keys whose value was read otherwise than it stands there, or left out, with the reason.
     pub odd: Vec<(String, Odd)>,
+    /// Whether all of it was read.
+    pub whole: bool,
 }
 
 /// A collection's row, with its documents as text.
@@ -46,20 +46,9 @@ pub struct CollectionRow {
     pub schema: Option<String>,
     /// What of the row cannot be read, each in a sentence without a subject.
     pub wrong: Vec<String>,
+    /// Whether the row itself is lost, so that all of it is from elsewhere.
+    pub is_lost: bool,
 }
-
-/// What one connection knows of all collections: their segments, as it saw them last, with `SQLite`'s number of that state of the
-/// database, and where their entries are in the log. No index leads to either from a collection: with thousands of these, each look
-/// would walk through the rows of all.
-#[derive(Debug, Default)]
-pub struct KnownRows {
-    segments: RefCell<Option<(i64, Segments)>>,
-    /// Of the log.
-    pub spans: KnownSpans,
-}
-
-/// Id and scope of segments, by collection.
-type Segments = HashMap<String, Vec<(String, String)>>;
 
 /// Chroma gives the default database this id (measured on 0.4.24 to 1.5.9).
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
@@ -191,9 +180,17 @@ impl Catalog<'_> {
                     None
                 }
             };
-            Ok(Some(CollectionRow { id, name, tenant, database, dimension, configuration, schema, wrong }))
+            let is_lost = false;
+            Ok(Some(CollectionRow { id, name, tenant, database, dimension, configuration, schema, wrong, is_lost }))
         })?;
+        let whole = found.whole;
         let mut found: Vec<CollectionRow> = found.rows.into_iter().flatten().collect();
+        // a page that was copied over another has the rows of that one once more
+        let mut known = BTreeSet::new();
+        found.retain(|row| known.insert(row.id.clone()));
+        let of_segments: Vec<String> = if whole { Vec::new() } else { self.all_segments()?.into_keys().collect() };
+        let lost = lost::named(self.db, &known, &of_segments, whole)?;
+        found.extend(lost.into_iter().map(|lost| without_row(lost, &databases)));
         found.sort_by(|a, b| (&a.tenant, &a.database, &a.name).cmp(&(&b.tenant, &b.database, &b.name)));
         Ok(found)
     }
@@ -210,7 +207,9 @@ impl Catalog<'_> {
         );
         let query = Query { table: "collection_metadata", sql: &sql };
         let mut own = OwnMetadata::default();
-        for row in query.rows(self.db, self.pages, [id], |row| keyed(row, 1, columns.client))?.rows {
+        let found = query.rows(self.db, self.pages, [id], |row| keyed(row, 1, columns.client))?;
+        own.whole = found.whole && found.rows.iter().all(std::result::Result::is_ok);
+        for row in found.rows {
             match row {
                 Ok(Keyed { key, value, odd }) => {
                     own.odd.extend(odd.map(|odd| (key.clone(), odd)));
@@ -220,33 +219,6 @@ impl Catalog<'_> {
             }
         }
         Ok(own)
-    }
-
-    /// A collection's segments as (id, scope).
-    ///
-    /// # Errors
-    /// `SQLite`'s.
-    pub fn segments(&self, known: &KnownRows, collection: &str) -> Result<Vec<(String, String)>> {
-        let version: i64 = self.db.pragma_query_value(None, "data_version", |row| row.get(0))?;
-        let mut known = known.segments.borrow_mut();
-        let all = match known.take_if(|(at, _)| *at == version) {
-            Some((_, all)) => all,
-            None => self.all_segments()?,
-        };
-        let found = all.get(collection).cloned().unwrap_or_default();
-        *known = Some((version, all));
-        Ok(found)
-    }
-
-    fn all_segments(&self) -> Result<Segments> {
-        let sql = "SELECT rowid, collection, id, scope FROM segments @ WHERE typeof(collection) = 'text'";
-        let query = Query { table: "segments", sql };
-        let mut all = Segments::new();
-        let one = |row: &Row<'_>| Ok((shown(row, 1)?.0, (shown(row, 2)?.0, shown(row, 3)?.0)));
-        for (collection, segment) in query.rows(self.db, self.pages, [], one)?.rows {
-            all.entry(collection).or_default().push(segment);
-        }
-        Ok(all)
     }
 
     /// The dimension in a collection's row.
@@ -260,37 +232,14 @@ impl Catalog<'_> {
         Ok(found.rows.into_iter().flatten().next())
     }
 
-    /// What a segment's own metadata says of its distance, if anything, and whether it can be read. Up to 0.6 the engine
-    /// goes by this.
-    ///
-    /// # Errors
-    /// `SQLite`'s.
-    pub fn segment_space(&self, segment: &str) -> Result<Around<(String, Value)>> {
-        let sql = "SELECT rowid, key, str_value FROM segment_metadata @ \
-                   WHERE segment_id = ?1 AND key = ?2 AND typeof(str_value) = 'text'";
-        let query = Query { table: "segment_metadata", sql };
-        query.rows(self.db, self.pages, [segment, SPACE], |row| Ok((shown(row, 1)?.0, Value::Str(shown(row, 2)?.0))))
-    }
-
-    /// What a segment's own metadata says of the links of a vector (M). Up to 0.6 the engine goes by this.
-    ///
-    /// # Errors
-    /// `SQLite`'s.
-    pub fn segment_neighbours(&self, segment: &str) -> Result<Option<i64>> {
-        let sql = "SELECT rowid, int_value FROM segment_metadata @ WHERE segment_id = ?1 AND key = 'hnsw:M'";
-        let query = Query { table: "segment_metadata", sql };
-        let found =
-            query.rows(self.db, self.pages, [segment], |row| Ok(row.get_ref(1)?.as_i64_or_null().unwrap_or(None)))?;
-        Ok(found.rows.into_iter().flatten().next())
-    }
-
-    /// Whether the collection still has its row.
+    /// Whether the collection still has its row, or its row is lost: what is on a lost page is not deleted.
     ///
     /// # Errors
     /// `SQLite`'s.
     pub fn collection_exists(&self, collection: &str) -> Result<bool> {
         let query = Query { table: "collections", sql: "SELECT rowid FROM collections @ WHERE id = ?1" };
-        Ok(!query.rows(self.db, self.pages, [collection], |_| Ok(()))?.rows.is_empty())
+        let found = query.rows(self.db, self.pages, [collection], |_| Ok(()))?;
+        Ok(!found.rows.is_empty() || !found.whole || self.pages.lost("collections").is_some())
     }
 
     /// The last `seq_id` that a segment has applied; None where it has no row, or none that can be read. A row without a
@@ -326,39 +275,19 @@ impl Catalog<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What another connection changes is seen at the next look, and only then the table is walked through again.
-    #[test]
-    fn known_segments_are_those_that_the_table_has_now() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("chroma.sqlite3");
-        let writer = Connection::open(&file).unwrap();
-        let insert = |id: &str, collection: &str| {
-            writer.execute("INSERT INTO segments VALUES (?1, 'VECTOR', ?2)", [id, collection]).unwrap();
-        };
-        writer.execute_batch("CREATE TABLE segments (id TEXT PRIMARY KEY, scope TEXT, collection TEXT)").unwrap();
-        insert("a1", "a");
-        insert("b1", "b");
-        let (db, pages, known) = (Connection::open(&file).unwrap(), Pages::default(), KnownRows::default());
-        let of = |collection: &str| {
-            let transaction = db.unchecked_transaction().unwrap();
-            let found = Catalog { db: &transaction, pages: &pages }.segments(&known, collection).unwrap();
-            found.into_iter().map(|(id, _)| id).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!((of("a"), of("b"), of("c")), ("a1".into(), "b1".into(), String::new()));
-        insert("a2", "a");
-        insert("c1", "c");
-        assert_eq!((of("a"), of("b"), of("c")), ("a1 a2".into(), "b1".into(), "c1".into()));
-        writer.execute("DELETE FROM segments WHERE id = 'a1'", []).unwrap();
-        assert_eq!(of("a"), "a2");
-        // one transaction sees one state
-        let transaction = db.unchecked_transaction().unwrap();
-        let catalog = Catalog { db: &transaction, pages: &pages };
-        assert_eq!(catalog.segments(&known, "b").unwrap().len(), 1);
-        writer.busy_timeout(std::time::Duration::ZERO).unwrap();
-        assert!(writer.execute("DELETE FROM segments", []).is_err(), "it is being read");
-    }
+/// A collection whose row is lost, as far as it is known.
+fn without_row(Lost { id, named }: Lost, databases: &HashMap<String, Database>) -> CollectionRow {
+    let (database, (name, words)) = match named {
+        Some((name, database)) => (database, (name, "is lost, and its name was taken from an index on that table")),
+        None => (NIL.to_owned(), (id.clone(), "is lost, and its id is taken for its name")),
+    };
+    let stand_in = || Database {
+        tenant: DEFAULT_TENANT.to_owned(),
+        name: if database == NIL { DEFAULT_DATABASE } else { database.as_str() }.to_owned(),
+        is_lost: true,
+    };
+    let Database { tenant, name: database, .. } = databases.get(&database).cloned().unwrap_or_else(stand_in);
+    let wrong = vec![words.to_owned()];
+    let (dimension, configuration, schema, is_lost) = (None, None, None, true);
+    CollectionRow { id, name, tenant, database, dimension, configuration, schema, wrong, is_lost }
 }

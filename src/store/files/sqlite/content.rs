@@ -88,9 +88,10 @@ impl Values<'_> {
         match each(db, &by_index, numbers, client, |at, item| found.push((at, item))) {
             Ok(()) => {}
             Err(e) if is_corrupt(&e) => {
-                let Some(walk) = detour.walks.of(db, table, detour.stamp)? else { return Err(e.into()) };
-                detour.pages.note(table, &e, true);
+                let walk = detour.walks.of(db, table, detour.stamp)?;
+                detour.pages.note(table, &e, walk.is_some());
                 found.clear();
+                let Some(walk) = walk else { return self.one_by_one(db, numbers, take) };
                 let mut statement = db.prepare_cached(&format!("SELECT {values} NOT INDEXED WHERE rowid = ?"))?;
                 for (at, number) in numbers.iter().enumerate() {
                     for rowid in walk.rowids(*number)? {
@@ -102,6 +103,39 @@ impl Values<'_> {
         }
         for (at, item) in found {
             take(at, item);
+        }
+        Ok(())
+    }
+
+    /// As `each`, where pages of the table are lost: what stood on one is a matter of its records.
+    fn one_by_one(
+        self,
+        db: &Connection,
+        numbers: &[i64],
+        take: &mut impl FnMut(usize, Read<Keyed>),
+    ) -> std::result::Result<(), Error> {
+        let Self { table, bools, order, client } = self;
+        let values = format!("id, key, string_value, int_value, float_value, {bools} FROM {table}");
+        let mut statement = db.prepare_cached(&format!("SELECT {values} WHERE id = ? {order}"))?;
+        for (at, number) in numbers.iter().enumerate() {
+            let mut step = || -> Result<()> {
+                let mut rows = statement.query([number])?;
+                while let Some(row) = rows.next()? {
+                    take(at, keyed(row, 1, client)?);
+                }
+                Ok(())
+            };
+            match step() {
+                Err(e) if is_corrupt(&e) => {
+                    take(
+                        at,
+                        Err(format!(
+                            "its document or metadata stood on a page of SQLite's table {table} that cannot be read ({e})"
+                        )),
+                    );
+                }
+                read => read?,
+            }
         }
         Ok(())
     }

@@ -10,14 +10,17 @@ use super::connection::is_corrupt;
 /// Entries at the log's end that are looked at.
 const RECENT: i64 = 10_000;
 
-/// The different lengths of a collection's vectors in the log, in bytes; three of them say enough.
+/// The different lengths of a collection's vectors in the log, in bytes; three of them say enough, and none is known where a page cannot
+/// be read.
 ///
 /// # Errors
 /// `SQLite`'s.
 pub fn of_log(db: &Connection, collection: &str) -> Result<Vec<i64>> {
     let sql = "SELECT DISTINCT octet_length(vector) FROM embeddings_queue \
                WHERE vector IS NOT NULL AND substr(topic, -length(?1)) = ?1 LIMIT 3";
-    db.prepare_cached(sql)?.query_map(params![format!("/{collection}")], |row| row.get(0))?.collect()
+    let mut statement = db.prepare_cached(sql)?;
+    let found: Result<Vec<i64>> = statement.query_map(params![format!("/{collection}")], |row| row.get(0))?.collect();
+    found.or_else(|e| if is_corrupt(&e) { Ok(Vec::new()) } else { Err(e) })
 }
 
 /// How many bytes the last vector of each collection has that is near the log's end, by the collection's id; none where a page

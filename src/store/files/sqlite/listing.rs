@@ -123,6 +123,8 @@ pub struct Damaged {
     pub rows: Table,
     /// How they do not agree, in a sentence without a subject; None where they do.
     pub what: Option<String>,
+    /// Whether a page cannot be read, so that neither may name an id that there is.
+    pub is_short: bool,
     /// Rows whose id is no text, so that nothing can ask for them, and what is to be said of them.
     pub nameless: Option<(u64, String)>,
 }
@@ -272,8 +274,9 @@ fn damaged(db: &Connection, segment: &str, index: Option<&str>, mut page: Option
     }
     let in_order = index.map(|index| in_order(db, index)).transpose();
     let in_order = in_order.or_else(|e| if is_corrupt(&e) { Ok(None) } else { Err(e) })?.unwrap_or(true);
+    let is_short = page.is_some();
     let (rows, what) = joined(all, page, in_order && !nameless.rows.is_empty()).map_err(Error::Scratch)?;
-    Ok(Damaged { rows, what, nameless: nameless.told() })
+    Ok(Damaged { rows, what, is_short, nameless: nameless.told() })
 }
 
 /// The bytes of an id; or why it is no text.

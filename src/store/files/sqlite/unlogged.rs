@@ -3,15 +3,17 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Result};
 
+use super::connection::is_corrupt;
 use super::values::seq_id;
 
-/// Whether the log still has the entry with this number.
+/// Whether the log still has the entry with this number; of one on a page that cannot be read it has nothing.
 ///
 /// # Errors
 /// `SQLite`'s.
 pub fn is_logged(db: &Connection, entry: i64) -> Result<bool> {
     let mut statement = db.prepare_cached("SELECT 1 FROM embeddings_queue WHERE seq_id = ?")?;
-    statement.query_row([entry], |_| Ok(())).optional().map(|found| found.is_some())
+    let found = statement.query_row([entry], |_| Ok(())).optional().map(|found| found.is_some());
+    found.or_else(|e| if is_corrupt(&e) { Ok(false) } else { Err(e) })
 }
 
 /// Gives the id of each row of a METADATA segment whose last change is later than the entry `after`, and not in the log.
