@@ -177,6 +177,14 @@ pub struct Difference {
     pub detail: String,
 }
 
+impl Difference {
+    /// Whether it is said of the collection itself, and not of a record.
+    #[must_use]
+    pub fn is_of_collection(&self) -> bool {
+        self.id.is_empty() && self.field == "collection"
+    }
+}
+
 /// What became of one collection.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -40,6 +40,7 @@
 mod campaign;
 mod damage;
 mod engine;
+mod exchanged;
 mod files;
 mod foreign;
 mod http;

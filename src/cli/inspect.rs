@@ -248,9 +248,6 @@ fn named(found: &Found, collection: &FoundCollection) -> String {
     plain_words(several(found).then_some(&*collection.database), &collection.name)
 }
 
-/// Collections that are named where one sentence is true of many.
-const NAMED: usize = 5;
-
 /// The damage that several collections have, each sentence once, with their names.
 fn of_several(found: &Found) -> Vec<(String, String)> {
     let mut all: Vec<(&String, Vec<&FoundCollection>)> = Vec::new();
@@ -265,14 +262,8 @@ fn of_several(found: &Found) -> Vec<(String, String)> {
         }
     }
     let one = |(text, of): (&String, Vec<&FoundCollection>)| {
-        let names = if of.len() == found.collections.len() {
-            "every collection".to_owned()
-        } else {
-            let first: Vec<String> = of.iter().take(NAMED).map(|collection| named(found, collection)).collect();
-            let more = of.len().saturating_sub(NAMED);
-            first.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() }
-        };
-        (text.clone(), names)
+        let of: Vec<String> = of.iter().map(|collection| named(found, collection)).collect();
+        (text.clone(), output::names(&of, found.collections.len()))
     };
     all.into_iter().filter(|(_, of)| of.len() > 1).map(one).collect()
 }

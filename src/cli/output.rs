@@ -1,6 +1,7 @@
 //! What a person at a terminal sees: errors, and the table at the end. The only place that prints. A reader who has gone
 //! away (`| head`) is no failure: what was done stays done, and the exit code says so.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
@@ -8,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::engine::Outcome;
 use crate::engine::select::{plain_words, shown};
-use crate::report::{CollectionReport, Counts, Report, Verdict};
+use crate::report::{CollectionReport, Counts, Difference, Report, Verdict};
 
 /// How many differing ids are printed for a person; the report file has more.
 pub(super) const PRINTED: usize = 20;
@@ -56,21 +57,9 @@ pub(super) fn outcome(outcome: &Outcome, report_file: Option<&str>, printed: usi
     if !report.collections.is_empty() {
         let _ = writeln!(text, "{}", table(report));
     }
-    let several = report.has_databases();
-    let words = |name: &str, c: &CollectionReport| plain_words(several.then_some(&*c.database), name);
-    let differences: Vec<_> = report
-        .collections
-        .iter()
-        .flat_map(|c| c.differences.iter().map(move |d| (words(&c.target_name, c), d)))
-        .collect();
-    for (collection, difference) in differences.iter().take(printed) {
-        let detail = in_line(&difference.detail);
-        let which = match (difference.id.as_str(), difference.field.as_str()) {
-            // of the collection itself
-            ("", "collection") => String::new(),
-            (id, field) => format!(" {id:?} {field}:"),
-        };
-        let _ = writeln!(text, "  {collection}:{which} {detail}");
+    let differences = differences(report);
+    for difference in differences.iter().take(printed) {
+        let _ = writeln!(text, "  {difference}");
     }
     let kept = differences.len() - differences.len().min(printed);
     if kept > 0 {
@@ -86,6 +75,39 @@ pub(super) fn outcome(outcome: &Outcome, report_file: Option<&str>, printed: usi
     }
     let _ = write!(text, "{:?} ({}): {}", report.verdict, report.reason.as_str(), in_line(&report.message));
     text
+}
+
+/// The differences in their order, each in a line; what is true of several collections is one.
+fn differences(report: &Report) -> Vec<String> {
+    let several = report.has_databases();
+    let words = |c: &CollectionReport| plain_words(several.then_some(&*c.database), &c.target_name);
+    let mut of: HashMap<&str, Vec<String>> = HashMap::new();
+    let all = || report.collections.iter().flat_map(|c| c.differences.iter().map(move |difference| (c, difference)));
+    for (collection, difference) in all().filter(|(_, difference)| difference.is_of_collection()) {
+        of.entry(&difference.detail).or_default().push(words(collection));
+    }
+    let line = |(collection, difference): (&CollectionReport, &Difference)| {
+        let Difference { id, field, detail } = difference;
+        if !difference.is_of_collection() {
+            return Some(format!("{}: {id:?} {field}: {}", words(collection), in_line(detail)));
+        }
+        let of = of.remove(detail.as_str())?;
+        Some(format!("{}: {}", names(&of, report.collections.len()), in_line(detail)))
+    };
+    all().filter_map(line).collect()
+}
+
+/// Collections that are named where one sentence is true of many.
+const NAMED: usize = 5;
+
+/// The collections of which one sentence is true, of so many in all.
+pub(super) fn names(of: &[String], all: usize) -> String {
+    if of.len() == all && all > 1 {
+        return "every collection".to_owned();
+    }
+    let more = of.len().saturating_sub(NAMED);
+    of.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ")
+        + &if more > 0 { format!(" and {more} more") } else { String::new() }
 }
 
 /// A comparison copies nothing and leaves nothing out on purpose: it has fewer columns.

@@ -27,14 +27,17 @@ REASONS = Path(__file__).with_name("survivors.txt")
 # The crate's modules in each part, and lines that are left out elsewhere: the layers allow it.
 PARTS = {
     "engine": (["chroma", "engine", "exit", "faults", "model", "report", "scratch", "store"], {"src/store.rs": ["pub mod files;", "pub mod http;"]}),
-    "controller": (["api", "controller", "exit", "faults", "metrics", "report", "serve"], {}),
+    "controller": (
+        ["api", "controller", "exit", "faults", "metrics", "report", "serve"],
+        {"tests/scenarios/schedules.rs": ["mod process;", "mod property;"]},
+    ),
 }
 # The scenarios of a part: its decisions by table, and the calls to a mock. Those that start the program are not run, and those
 # that take a minute.
 SCENARIOS = {
     "engine": [],
     "controller": ["databases", "edges", "ends", "evidence", "fixtures", "job", "mock", "modes", "one_store", "reasons"]
-    + ["refusals", "refused", "rights", "stale", "table", "troubles", "waits"],
+    + ["refusals", "refused", "rights", "schedules", "schedules/generations", "schedules/table", "stale", "table", "troubles", "waits"],
 }
 SLOW = ["whatever_the_order_a_tenant", "no_wait_writes_more_than_three"]
 COMPLETE = [
@@ -58,6 +61,10 @@ SAMPLED = [
     "src/engine/search/sum.rs",
     "src/controller/plan/decide.rs",
     "src/controller/plan/status.rs",
+    "src/controller/schedule/plan.rs",
+    "src/controller/schedule/pruning.rs",
+    "src/api/schedule/calendar.rs",
+    "src/api/schedule/generation/prune.rs",
 ]
 # Mutants that are tried in one go of the tool: between two of them a run can be stopped.
 BATCH = 8
@@ -72,7 +79,7 @@ def tests(part):
 
 
 def part_of(file):
-    return "controller" if file.startswith("src/controller/") else "engine"
+    return "controller" if file.startswith(("src/api/", "src/controller/")) else "engine"
 
 
 class Mutant:
@@ -112,7 +119,7 @@ class Campaign:
         # Cargo.toml names both
         about = "//! Of a part.\n\n"
         texts |= {"src/main.rs": about + "fn main() {}\n", "tests/suite.rs": about + "#[cfg(test)]\nmod scenarios;\n"}
-        texts["tests/scenarios.rs"] = "".join(f"mod {name};\n" for name in SCENARIOS[part])
+        texts["tests/scenarios.rs"] = "".join(f"mod {name};\n" for name in SCENARIOS[part] if "/" not in name)
         for name, lines in left_out.items():
             texts[name] = "".join(line for line in texts[name].splitlines(keepends=True) if line.strip() not in lines)
         for old in [path for path in tree.rglob("*") if path.is_file()]:

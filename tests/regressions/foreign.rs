@@ -12,10 +12,11 @@ use super::damage::change;
 use super::files::{Found, folder, one, says};
 use super::index::age;
 
-const FILES: [&str; 5] = ["index_metadata.pickle", "header.bin", "data_level0.bin", "length.bin", "link_lists.bin"];
+pub(super) const FILES: [&str; 5] =
+    ["index_metadata.pickle", "header.bin", "data_level0.bin", "length.bin", "link_lists.bin"];
 
 /// Exchanges these files of two collections' indexes.
-fn swap(store: &Path, one: &str, other: &str, files: &[&str]) {
+pub(super) fn swap(store: &Path, one: &str, other: &str, files: &[&str]) {
     let [one, other] = [one, other].map(|name| folder(store, name));
     for file in files {
         let (one, other, between) = (one.join(file), other.join(file), store.join("between"));
@@ -28,7 +29,7 @@ fn swap(store: &Path, one: &str, other: &str, files: &[&str]) {
 }
 
 /// Collections `one`, `two` and `turned` with the ids `id0` to `id29`, 3 components, vectors of their own, all in indexes.
-fn twins(version: &str) -> Store {
+pub(super) fn twins(version: &str) -> Store {
     let store = Store::absent();
     Python::run(version, "tests/stores/history.py", &[store.path(), "twins"]);
     store
@@ -131,7 +132,7 @@ async fn a_damaged_byte_of_the_last_row_costs_no_other_record() {
     let found = one(&store.path, "one").await;
     own(&found, &whole, "damaged byte");
     assert_eq!(readable(&found), 30);
-    says(&found.remarks.damage, &["vectors of 1 record (the first is \"id29\") are other ones in the index"]);
+    says(&found.remarks.damage, &["vectors of 1 record (\"id29\") are other ones in the index"]);
 }
 
 /// Nothing but metadata was changed of all records since the index was written: no number in the pickle is that of a row.

@@ -25,10 +25,10 @@ const NO_DISTANCE: &str = "has no distance that can be read";
 
 /// What is read of a collection: each record as text, without the last bits of a vector, which a cosine index moves; None for one that
 /// cannot be read.
-struct Read {
+pub(super) struct Read {
     collection: Collection,
-    records: BTreeMap<String, Option<String>>,
-    damage: Vec<String>,
+    pub(super) records: BTreeMap<String, Option<String>>,
+    pub(super) damage: Vec<String>,
 }
 
 impl Read {
@@ -36,7 +36,7 @@ impl Read {
         self.collection.unreadable.as_ref().is_some_and(|why| why.contains(NO_DISTANCE))
     }
 
-    fn readable(&self) -> usize {
+    pub(super) fn readable(&self) -> usize {
         self.records.values().flatten().count()
     }
 }
@@ -45,12 +45,12 @@ impl Read {
 const LAYOUTS: [&str; 3] = ["0.4.24", "0.6.3", "1.5.9"];
 
 /// All collections of a store by their ids; of one that is unreadable no record.
-async fn read(path: &Path) -> BTreeMap<String, Read> {
+pub(super) async fn read(path: &Path) -> BTreeMap<String, Read> {
     read_those(path, |_| true).await
 }
 
 /// One collection of the default database.
-async fn read_one(path: &Path, name: &str) -> Read {
+pub(super) async fn read_one(path: &Path, name: &str) -> Read {
     let is_meant = |one: &Collection| one.name == name && (one.tenant.as_str(), one.database.as_str()) == DEFAULT;
     let (_, one) = read_those(path, is_meant).await.pop_first().unwrap();
     one
@@ -84,7 +84,7 @@ async fn read_those(path: &Path, is_meant: impl Fn(&Collection) -> bool) -> BTre
 
 /// Nothing is read otherwise than from the whole store, nothing is made up, and whatever is less is said.
 #[track_caller]
-fn only_less(found: &BTreeMap<String, Read>, whole: &BTreeMap<String, Read>, case: &str) {
+pub(super) fn only_less(found: &BTreeMap<String, Read>, whole: &BTreeMap<String, Read>, case: &str) {
     for (id, one) in found {
         let (name, expected) = (&one.collection.name, &whole[id]);
         for (record, text) in &one.records {
@@ -107,7 +107,7 @@ fn only_less(found: &BTreeMap<String, Read>, whole: &BTreeMap<String, Read>, cas
     assert!(found.keys().eq(whole.keys()), "{case}: some collections are not named");
 }
 
-fn readable(found: &BTreeMap<String, Read>) -> usize {
+pub(super) fn readable(found: &BTreeMap<String, Read>) -> usize {
     found.values().map(Read::readable).sum()
 }
 

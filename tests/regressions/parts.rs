@@ -83,7 +83,7 @@ async fn an_odd_number_of_a_row_costs_nothing() {
             );
             let found = one(&store.path, "synced_cosine").await;
             assert_eq!(readable(&found.vectors, &whole.vectors, &case), whole.vectors.len(), "{case}");
-            says(&found.remarks.damage, &[&format!("no number for the last change of 1 record (the first is {id:?})")]);
+            says(&found.remarks.damage, &[&format!("no number for the last change of 1 record ({id:?})")]);
         }
     }
 }

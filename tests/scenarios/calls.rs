@@ -164,6 +164,25 @@ async fn a_failed_run_is_counted_by_the_reason_in_its_conditions() {
     }
 }
 
+/// Whoever may read metrics may not read Secrets: no label is a text that a run or a server made.
+#[tokio::test]
+async fn no_metric_shows_a_text_of_a_run() {
+    const TOKEN: &str = "Tk-q7Zr3vN8xW1sLd5yHb2mKc9u-end";
+    let case = Case::to_server().running();
+    let mut verdict = summary(&case.hash(), report::Reason::VerificationFailed);
+    verdict.message = format!("the server answered 401 to Bearer {TOKEN}");
+    for (code, message) in [(5, verdict.to_json()), (1, format!("error: Bearer {TOKEN}"))] {
+        let ended = json!({"terminated": {"exitCode": code, "message": message, "reason": TOKEN}});
+        let mut server = Server::with(&case.migration);
+        let failed = json!([{"type": "Failed", "status": "True", "reason": TOKEN, "message": TOKEN}]);
+        server.answer(&format!("GET {JOBS}"), 200, items(&[job_json(&case, failed)]));
+        server.answer(&format!("GET {NS}/pods"), 200, items(&[pod_json(&case, "Failed", ended)]));
+        let (_, _, metrics) = server.look_counting(&case.migration).await;
+        assert!(metrics.contains("memory_migration_runs_total{"), "{metrics}");
+        assert!(!metrics.contains(TOKEN), "{metrics}");
+    }
+}
+
 #[tokio::test]
 async fn a_finished_migration_is_left_in_silence() {
     let case = Case::to_server().running().succeeded(report::Reason::Verified).done();

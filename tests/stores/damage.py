@@ -18,6 +18,9 @@
     watermark COLLECTION SCOPE SEQ_ID   sets how far a segment (METADATA or VECTOR) says it has followed the log
     unapply COLLECTION ID       takes a record out of the tables, as if its entries of the log had never been applied
     lose-document COLLECTION ID takes a record's document out of embedding_metadata, but not out of the full-text table
+    swap-pages BTREE A B        exchanges two leaves of a table or index, at these hundredths of it: valid pages in wrong places
+    copy-page BTREE A B         puts a copy of one leaf in the place of another
+    drop-cells BTREE A COUNT    makes the header of a leaf count so many rows fewer than it has: they are gone without a trace
     bad-page BTREE [KIND]       makes the middle page of a table or index unreadable; of these KINDs (leaf or internal)
     space SPACE COLLECTION [everywhere]   sets the distance in the metadata of the VECTOR segment, and in the collection's
     pickle COLLECTION HOW       makes one entry of the mapping contradict another (two-ids, five-missing), or odd (negative, huge, text,
@@ -322,12 +325,51 @@ def space(store, word, collection, everywhere=""):
             )
 
 
-def bad_page(store, btree, kind="leaf"):
+def pages_of(store, btree, kind="leaf", order="pageno"):
     with sqlite3.connect(f"file:{database(store)}?mode=ro", uri=True) as tables:
-        sql = "select pageno from dbstat where name = ? and pagetype = ? order by pageno"
+        sql = f"select pageno from dbstat where name = ? and pagetype = ? order by {order}"
         pages = [row[0] for row in tables.execute(sql, (btree, kind))]
-    if not pages:
-        sys.exit(f"{btree} has no {kind} page")
+    return pages or sys.exit(f"{btree} has no {kind} page")
+
+
+def leaf(store, btree, part):
+    """The number of the leaf at this hundredth of a table, in the order of its rows."""
+    pages = pages_of(store, btree, order="path")
+    return pages[int(part) * (len(pages) - 1) // 100]
+
+
+def put_pages(store, pages):
+    size = page_size(store)
+    with open(database(store), "r+b") as file:
+        content = {}
+        for source in pages.values():
+            file.seek((source - 1) * size)
+            content[source] = file.read(size)
+        for place, source in pages.items():
+            file.seek((place - 1) * size)
+            file.write(content[source])
+
+
+def swap_pages(store, btree, one, other):
+    one, other = leaf(store, btree, one), leaf(store, btree, other)
+    put_pages(store, {one: other, other: one})
+
+
+def copy_page(store, btree, one, other):
+    put_pages(store, {leaf(store, btree, other): leaf(store, btree, one)})
+
+
+def drop_cells(store, btree, part, count):
+    at = (leaf(store, btree, part) - 1) * page_size(store) + 3
+    with open(database(store), "r+b") as file:
+        file.seek(at)
+        (cells,) = struct.unpack(">H", file.read(2))
+        file.seek(at)
+        file.write(struct.pack(">H", cells - int(count)))
+
+
+def bad_page(store, btree, kind="leaf"):
+    pages = pages_of(store, btree, kind)
     with open(database(store), "r+b") as file:
         file.seek((pages[len(pages) // 2] - 1) * page_size(store))
         file.write(b"\x77")
@@ -357,6 +399,9 @@ HOW = {
     "watermark": watermark,
     "unapply": unapply,
     "lose-document": lose_document,
+    "swap-pages": swap_pages,
+    "copy-page": copy_page,
+    "drop-cells": drop_cells,
     "bad-page": bad_page,
     "space": space,
     "unknown-migration": unknown_migration,

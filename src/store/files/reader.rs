@@ -5,13 +5,16 @@ pub mod audit;
 mod collections;
 mod core;
 pub mod dimension;
+pub mod exchanged;
 pub mod foreign;
 pub mod indexes;
 pub mod rows;
+mod same;
 pub mod segments;
 pub mod sizes;
 pub mod state;
 pub mod window;
+mod witness;
 
 use std::num::NonZero;
 use std::path::PathBuf;

@@ -5,24 +5,44 @@ use std::io;
 use std::sync::Arc;
 
 use super::queue::{LogEntry, Operation};
-use super::replay::{Changes, Effect, Hidden, History, Known, Replay, VectorAt, Watermarks};
+use super::replay::{Changes, Effect, Hidden, History, Known, Replay, Sign, VectorAt, Watermarks};
 use crate::scratch::{Builder, Entries, Sorter, Table};
 
-/// How many records something is true of, and one of them.
+/// How many records something is true of, and which, of many only some.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// How many.
     pub count: u64,
-    /// The first one's id.
-    pub first: Option<String>,
+    /// The first ids.
+    pub ids: Vec<String>,
 }
 
 impl Tally {
     /// Takes one more.
     pub fn add(&mut self, id: &str) {
         self.count += 1;
-        self.first.get_or_insert_with(|| id.to_owned());
+        if self.ids.len() < NAMED {
+            self.ids.push(id.to_owned());
+        }
     }
+
+    /// `3 records ("a", "b", "c")`; None for none.
+    #[must_use]
+    pub fn named(&self) -> Option<String> {
+        named(self.count, "", self.ids.iter())
+    }
+}
+
+/// Ids that are named.
+const NAMED: usize = 20;
+
+/// `over 3 records ("a", "b" and 1 more)`; None for none. `over`: what stands before the number.
+pub fn named<'a>(count: u64, over: &str, ids: impl Iterator<Item = &'a String>) -> Option<String> {
+    let ids: Vec<String> = ids.take(NAMED).map(|id| format!("{id:?}")).collect();
+    let more = count.saturating_sub(ids.len() as u64);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let records = if count == 1 { "record" } else { "records" };
+    (count > 0).then(|| format!("{over}{count} {records} ({}{more})", ids.join(", ")))
 }
 
 /// What the log does, by id.
@@ -39,9 +59,18 @@ pub struct Overlay {
     pub lost: Tally,
     /// Records whose last change the tables have, and neither the log nor the index: their vector may be an older one.
     pub unlogged: Tally,
+    /// Records whose row has the number of an entry of theirs.
+    pub own: u64,
+    /// Records whose row has a number that no entry of theirs has, and should be.
+    pub strange: Tally,
+    /// Some records that the log made, and whose first vector is their last: an index that has the record has this vector.
+    pub made: Vec<String>,
     /// What in the log cannot be read.
     pub damage: Vec<String>,
 }
+
+/// Records of [`Overlay::made`].
+const MADE: usize = 256;
 
 /// What a first walk leaves for later ones.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +79,7 @@ pub struct Base {
     pub settled: i64,
     vectors: Arc<Table>,
     lost: Tally,
+    made: Vec<String>,
 }
 
 /// Entries of the log, in any order.
@@ -89,7 +119,8 @@ impl Log {
         mut known: impl FnMut(&str) -> Result<Known, E>,
     ) -> Result<(Overlay, Option<Base>), E> {
         let mut entries = self.sorter.sort()?;
-        let mut made = Made { overlay: Overlay { lost: base.lost.clone(), ..Overlay::default() }, ..Made::default() };
+        let overlay = Overlay { lost: base.lost.clone(), made: base.made.clone(), ..Overlay::default() };
+        let mut made = Made { overlay, ..Made::default() };
         let mut current: Option<Record> = None;
         while let Some((id, value)) = entries.next()? {
             let (seq_id, operation, has_vector) = unpacked(value)?;
@@ -110,11 +141,11 @@ impl Log {
         if let Some(record) = current {
             made.take(&record)?;
         }
-        let Made { effects, settled, overlay } = made;
+        let Made { effects, settled, tells_content, overlay } = made;
         // only once: a base of a later walk would lack what this one says
-        let settles = base.settled == 0 && floor > 0 && overlay.changes.count == 0 && overlay.vectors.count == 0;
-        let lost = overlay.lost.clone();
-        let next = settles.then(|| Base { settled: floor, vectors: Arc::new(settled.finish()), lost });
+        let settles = base.settled == 0 && floor > 0 && !tells_content && overlay.vectors.count == 0;
+        let (lost, known) = (overlay.lost.clone(), overlay.made.clone());
+        let next = settles.then(|| Base { settled: floor, vectors: Arc::new(settled.finish()), lost, made: known });
         Ok((Overlay { effects: effects.finish(), base: Arc::clone(&base.vectors), ..overlay }, next))
     }
 }
@@ -180,6 +211,8 @@ struct Record {
 struct Made {
     effects: Builder,
     settled: Builder,
+    /// Whether entries up to the floor tell the content of a record, which a base does not keep: its row lacks them, or is lost.
+    tells_content: bool,
     overlay: Overlay,
 }
 
@@ -187,15 +220,22 @@ impl Made {
     fn take(&mut self, record: &Record) -> io::Result<()> {
         let Record { id, replay, settled } = record;
         let (effect, Hidden { change, vector, lost }) = replay.end();
-        let vector_before = settled.as_ref().unwrap_or(&effect).vector;
-        if vector_before.is_some() {
-            self.settled.push(id.as_bytes(), &packed(&Effect { changes: None, vector: vector_before }))?;
+        let before = settled.as_ref().unwrap_or(&effect);
+        self.tells_content |= before.changes.is_some();
+        if before.vector.is_some() {
+            self.settled.push(id.as_bytes(), &packed(&Effect { changes: None, vector: before.vector }))?;
         }
         if effect != Effect::default() {
             self.effects.push(id.as_bytes(), &packed(&effect))?;
         }
-        let Overlay { changes, vectors, lost: lost_ones, .. } = &mut self.overlay;
-        for (is, tally) in [(change, changes), (vector, vectors), (lost, lost_ones)] {
+        let sign = replay.sign();
+        self.overlay.own += u64::from(sign == Sign::Own);
+        if self.overlay.made.len() < MADE && replay.is_made() {
+            self.overlay.made.push(id.clone());
+        }
+        let Overlay { changes, vectors, lost: lost_ones, strange, .. } = &mut self.overlay;
+        let is_strange = sign == Sign::Strange;
+        for (is, tally) in [(change, changes), (vector, vectors), (lost, lost_ones), (is_strange, strange)] {
             if is {
                 tally.add(id);
             }
@@ -367,6 +407,7 @@ mod tests {
             (first.of("a").unwrap(), first.of("b").unwrap().vector),
             (either.clone(), Some(VectorAt::Either(3)))
         );
+        let known = Known { whole_log: false, ..known };
         let (second, next) = walk(&base, 3, &[(4, Operation::Update, "b")], known);
         assert!(next.is_none());
         assert_eq!(second.of("a").unwrap(), either);
@@ -388,13 +429,22 @@ mod tests {
         assert_eq!(third.of("a").unwrap().vector, either);
     }
 
+    /// What the log tells of a lost row was forgotten at the next walk, because a base keeps no content.
+    #[test]
+    fn what_tells_of_a_lost_row_never_settles() {
+        let known = Known { row: None, indexed: Some(true), whole_log: true, is_lost: true, is_torn: false };
+        let (overlay, base) =
+            walk(&Base::default(), 2, &[(1, Operation::Add, "a"), (2, Operation::Update, "a")], known);
+        assert!(base.is_none() && overlay.of("a").unwrap().changes.is_some());
+    }
+
     #[test]
     fn what_is_hidden_is_counted_and_never_settles() {
         let known = Known { row: None, indexed: Some(false), whole_log: true, is_lost: false, is_torn: false };
         let log = [(1, Operation::Add, "a"), (2, Operation::Add, "b"), (3, Operation::Delete, "b")];
         let (overlay, base) = walk(&Base::default(), 9, &log, known);
         assert!(base.is_none());
-        let one = Tally { count: 1, first: Some("a".to_owned()) };
+        let one = Tally { count: 1, ids: vec!["a".to_owned()] };
         assert_eq!((&overlay.changes, &overlay.vectors, overlay.lost.count), (&one, &one, 0));
         let changed: Vec<_> = overlay.changed().map(|one| one.unwrap().0).collect();
         assert_eq!(changed, ["a"]);

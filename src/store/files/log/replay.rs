@@ -106,6 +106,20 @@ pub struct Replay {
     existed: Option<bool>,
     /// Whether a delete of the id was seen.
     reset: bool,
+    /// Whether an entry has the number of the row.
+    is_own: bool,
+}
+
+/// What the number of a record's row says beside the log: whose row it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It is that of an entry of this record: no other collection's row has it.
+    Own,
+    /// It is later than the first entry of this record, and that of none: a row has the number of the last entry that was applied, and the
+    /// log keeps all that came after its first entry of the collection.
+    Strange,
+    /// Nothing.
+    None,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +137,13 @@ impl Replay {
     pub fn new(known: Known, marks: Watermarks) -> Self {
         let exists = known.row.is_some();
         let (entries, deleted, vector) = (Vec::new(), None, None);
-        let (first, existed) = (None, None);
-        Self { known, marks, exists, keeps_row: exists, entries, deleted, vector, first, existed, reset: false }
+        let (first, existed, reset, is_own) = (None, None, false, false);
+        Self { known, marks, exists, keeps_row: exists, entries, deleted, vector, first, existed, reset, is_own }
     }
 
     /// Takes the next entry of this id.
     pub fn take(&mut self, seq_id: i64, operation: Operation, has_vector: bool) {
+        self.is_own |= self.known.row == Some(seq_id);
         if self.first.is_none() && self.known.is_lost && !self.known.begins(seq_id, self.marks) {
             // what its row held is below all that the log says
             (self.known.row, self.exists, self.keeps_row) = (Some(i64::MIN), true, true);
@@ -228,6 +243,30 @@ impl Replay {
         }
     }
 
+    /// Whose row it is, as far as its number tells. A row without a number has that of the watermark, which is no sign.
+    #[must_use]
+    pub fn sign(&self) -> Sign {
+        match (self.known.row, self.first) {
+            _ if self.is_own => Sign::Own,
+            (Some(row), Some(first)) if row > first && row != self.marks.metadata && !self.known.is_torn => {
+                Sign::Strange
+            }
+            _ => Sign::None,
+        }
+    }
+
+    /// Whether the log made the record, and its first vector is its last.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        matches!(self.vector, Some(At::Entry(seq_id)) if self.is_made_by(seq_id))
+    }
+
+    /// Whether the index has to have this entry's vector if it has the record: the record did not exist before this first entry of it,
+    /// whatever the watermark says.
+    fn is_made_by(&self, seq_id: i64) -> bool {
+        self.first == Some(seq_id) && self.existed == Some(false) && !self.known.is_torn
+    }
+
     /// What all entries together do, and what of it was hidden.
     #[must_use]
     pub fn end(&self) -> (Effect, Hidden) {
@@ -237,8 +276,11 @@ impl Replay {
         let changes =
             any.then(|| Changes { exists: self.exists, keeps_row: self.keeps_row, entries: self.entries.clone() });
         let vector = match self.vector {
-            Some(At::Deleted(seq_id)) if seq_id <= marks.vector && indexed == Some(true) => None,
-            Some(At::Entry(seq_id) | At::Updated(seq_id)) if seq_id <= marks.vector && indexed == Some(true) => {
+            // of a record without a row the watermark is wrong, not the delete
+            Some(At::Deleted(seq_id)) if seq_id <= marks.vector && indexed == Some(true) && row.is_some() => None,
+            Some(At::Entry(seq_id) | At::Updated(seq_id))
+                if indexed == Some(true) && (seq_id <= marks.vector || self.is_made_by(seq_id)) =>
+            {
                 Some(VectorAt::Either(seq_id))
             }
             Some(At::Entry(seq_id) | At::Updated(seq_id)) => Some(VectorAt::Entry(seq_id)),
@@ -317,6 +359,26 @@ mod tests {
     use proptest::prelude::*;
 
     const FAR: i64 = 1_200_000_000_000_000_000;
+
+    /// A row of another collection has a number that no entry of this record has.
+    #[test]
+    fn a_number_says_whose_a_row_is() {
+        for (row, torn, log, expected) in [
+            (Some(1), false, &[Add][..], Sign::Own),
+            (Some(2), false, &[Add, Update], Sign::Own),
+            (Some(7), false, &[Add, Update], Sign::Strange),
+            (Some(7), true, &[Add, Update], Sign::None),
+            // before the log began, or of the watermark
+            (Some(0), false, &[Add], Sign::None),
+            (Some(9), false, &[Add], Sign::None),
+            (None, false, &[Add], Sign::None),
+        ] {
+            let known = Known { row, indexed: None, whole_log: false, is_lost: false, is_torn: torn };
+            let mut replay = Replay::new(known, Watermarks { metadata: 9, vector: 9 });
+            (1..).zip(log).for_each(|(seq_id, operation)| replay.take(seq_id, *operation, true));
+            assert_eq!(replay.sign(), expected, "{row:?} {torn} {log:?}");
+        }
+    }
 
     /// Entries are numbered from 1.
     fn replay(row: Option<i64>, indexed: Option<bool>, mark: i64, log: &[(Operation, bool)]) -> (Effect, Hidden) {
@@ -571,7 +633,7 @@ mod tests {
         #[test]
         fn the_vector_is_that_of_the_whole_log(
             log in proptest::collection::vec((0..4_i64, any::<bool>()), 1..9),
-            tables in 0..9_usize, index in 0..9_usize, cut in 0..9_usize,
+            tables in 0..9_usize, index in 0..9_usize, cut in 0..9_usize, mark in 0..12_i64,
         ) {
             let has = |operation, has| operation == Add || operation == Upsert || (operation == Update && has);
             let log: Vec<_> = log.into_iter().map(|(code, any)| {
@@ -595,6 +657,15 @@ mod tests {
             let (exists, vector) = engine(&log);
             let (effect, hidden) = replay.end();
             prop_assert_eq!(hidden, Hidden::default());
+            prop_assert_ne!(replay.sign(), Sign::Strange, "a sound row is doubted");
+            // whatever the watermark says, an index has no other vector of a record that the log has made
+            let mut wrong = Replay::new(known, Watermarks { vector: mark, ..marks });
+            for (seq_id, (operation, has_vector)) in (1..).zip(&log).skip(cut) {
+                wrong.take(seq_id, *operation, *has_vector);
+            }
+            if wrong.is_made() && is_there.is_some() {
+                prop_assert_eq!(wrong.end().0.vector, indexed.map(VectorAt::Either));
+            }
             if exists.is_some() {
                 let found = match effect.vector {
                     None => indexed,

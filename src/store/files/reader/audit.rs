@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::dimension::Settled;
+use super::exchanged::Whose;
 use super::indexes::{Indexes, Keep, Sequence};
 use super::state::State;
 use crate::model::Collection;
@@ -16,7 +17,7 @@ use crate::store::Remarks;
 use crate::store::files::index::hnsw::Doubt;
 use crate::store::files::index::stamps::Stamps;
 use crate::store::files::index::{Vectors, Wrong};
-use crate::store::files::log::overlay::Tally;
+use crate::store::files::log::overlay;
 use crate::store::files::sqlite::around::Pages;
 use crate::store::files::sqlite::catalog::Catalog;
 use crate::store::files::sqlite::check::{Findings, Once, Texts};
@@ -81,6 +82,8 @@ pub struct Audit {
     pub dimension: Option<Settled>,
     /// Whether its index is its own.
     pub judged: Option<Judged>,
+    /// Whether its rows are its own.
+    pub whose: Option<Whose>,
     /// Records whose row has no number for their last change.
     unnumbered: Seen,
 }
@@ -141,11 +144,10 @@ impl Seen {
         self.0.extend(ids.into_iter().take(room));
     }
 
-    /// "3 records (the first is "a")"; None for none.
+    /// `3 records ("a", "b", "c")`; None for none.
     fn named(&self) -> Option<String> {
         let (count, over) = (self.0.len().min(Self::KEPT), if self.0.len() > Self::KEPT { "over " } else { "" });
-        let records = if count == 1 { "record" } else { "records" };
-        self.0.first().map(|first| format!("{over}{count} {records} (the first is {first:?})"))
+        overlay::named(count as u64, over, self.0.iter())
     }
 }
 
@@ -258,12 +260,6 @@ pub fn remarks(collection: &Collection, state: &State, shared: &Shared) -> Remar
     remarks
 }
 
-/// "3 records (the first is "a")"; None for none.
-fn named(tally: &Tally) -> Option<String> {
-    let records = if tally.count == 1 { "record" } else { "records" };
-    tally.first.as_ref().map(|first| format!("{} {records} (the first is {first:?})", tally.count))
-}
-
 fn texts(findings: &Findings, segment: &str) -> Option<String> {
     let Texts { unindexed, undocumented, first } = findings.texts.get(segment)?;
     Some(format!(
@@ -279,8 +275,8 @@ fn log(state: &State, audit: &Audit, remarks: &mut Remarks) {
     let Some(sequence) = state.sequence else { return };
     let (last, highest) = (sequence.last, sequence.metadata.max(sequence.vector));
     let marks = format!("tables {}, index {}, last entry {last}", sequence.metadata, sequence.vector);
-    let changes = named(&overlay.changes).map(|which| format!("changes of {which} were never applied"));
-    let vectors = named(&overlay.vectors).map(|which| format!("vectors of {which} are not in the index"));
+    let changes = overlay.changes.named().map(|which| format!("changes of {which} were never applied"));
+    let vectors = overlay.vectors.named().map(|which| format!("vectors of {which} are not in the index"));
     let older = audit.stale.named().map(|which| format!("vectors of {which} are other ones in the index"));
     let hidden: Vec<String> = [changes, vectors, older].into_iter().flatten().collect();
     if !hidden.is_empty() {
@@ -292,16 +288,22 @@ fn log(state: &State, audit: &Audit, remarks: &mut Remarks) {
     } else if overlay.unlogged.count == 0 && highest > last {
         remarks.notes.push(format!(
             "the watermarks (max_seq_id: {marks}) lie beyond the end of the write-ahead log, and no entry is hidden by \
-             them: perhaps somebody emptied the log"
+             them: somebody emptied the log, or changed max_seq_id"
         ));
     }
-    if let Some(which) = named(&overlay.unlogged) {
+    if let Some(which) = overlay.unlogged.named() {
         remarks.damage.push(format!(
             "the last changes of {which} are in the tables, and neither in the write-ahead log nor in the index (max_seq_id: \
-             {marks}): somebody emptied the log, and their vectors may be older than their documents"
+             {marks}): entries of the log were lost or removed, and their vectors may be older than their documents"
         ));
     }
-    if let Some(which) = named(&overlay.lost) {
+    if let Some(which) = overlay.strange.named() {
+        remarks.damage.push(format!(
+            "in SQLite's table embeddings, the rows of {which} have the number of a change that the write-ahead log does not have, \
+             although it has earlier changes of them: these rows may be of another store or another record"
+        ));
+    }
+    if let Some(which) = overlay.lost.named() {
         remarks.notes.push(format!(
             "Chroma 0.4 left {which} out of its index, added in the batch of their delete: their vectors were taken \
              from the write-ahead log"

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::audit::{self, Shared};
+use super::exchanged::Whose;
 use super::indexes::{Followed, KEPT, Sequence, moved};
 use super::segments::Segments;
 use super::state::{self, State};
@@ -33,6 +34,8 @@ use crate::store::{Budget, Remarks};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of the time that indexes take to load does not count for that.
 const LOADING: Duration = Duration::from_secs(600);
+/// Bytes of a database of which a log that is not in order is put in order, in memory.
+const TURNED: u64 = 256 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -142,6 +145,9 @@ impl Core {
         let columns = checked
             .and_then(|()| schema::columns(&found, schema::client(&layout, whole, &found)))
             .map_err(|why| unborn(unknown(why)))?;
+        if self.shared.pages.is_log_turned() && std::fs::metadata(&self.file).is_ok_and(|file| file.len() <= TURNED) {
+            opened.stand_in(schema::LOG_IN_ORDER).map_err(sql)?;
+        }
         self.shared.is_copy.store(opened.is_copy(), Ordering::Relaxed);
         self.opened = Some((opened, columns, layout, KnownRows::default()));
         Ok(())
@@ -175,16 +181,18 @@ impl Core {
             return Err(self.gone(&collection.name).into());
         };
         let shared = Arc::clone(&self.shared);
+        let mut is_other = false;
         let result = self.look(|db, columns, known| {
-            let segments = Segments::of(shared.catalog(db), known, &file, (&collection.id, &collection.name))?;
+            let segments = segments((db, known), &file, collection, &shared)?;
             if segments != state.segments {
+                is_other = true;
                 return Err(moved(&state.folder));
             }
             foreign::refresh((db, known), &file, collection, &mut state, &shared)?;
             work(db, &file, columns, &mut state)
         });
         let checked = state.check();
-        if checked.is_ok() {
+        if checked.is_ok() && !is_other {
             self.states.insert(collection.id.clone(), state);
         }
         let found = result?;
@@ -215,10 +223,22 @@ impl Core {
             let is_copy = shared.is_copy.load(Ordering::Relaxed);
             let found = self.read(|db, _, _| check::check(db, &file, is_copy).map_err(|e| failure(&file, &e)))?;
             if let Some(findings) = found {
-                shared.check.set(findings);
+                self.take(findings);
             }
         }
         self.with(collection, |db, file, _, state| window::ids(db, file, state, &collection.id, &shared))
+    }
+
+    /// Takes what was found of the store as a whole. What was known of a log whose rows are not in order is known no more.
+    fn take(&mut self, findings: check::Findings) {
+        let Self { shared, .. } = self;
+        findings.tables.iter().for_each(|table| shared.pages.doubt(table));
+        if findings.is_log_turned {
+            shared.pages.turn_log();
+            shared.indexes.forget();
+            (self.opened, self.states) = (None, HashMap::new());
+        }
+        self.shared.check.set(findings);
     }
 
     /// What is to be said of a collection, as far as it was read. An index that is kept does not see what is lost from its
@@ -309,7 +329,7 @@ impl Core {
         let (file, shared) = (self.file.clone(), Arc::clone(&self.shared));
         let (segments, followed, dimension, neighbours) = self.look(|db, _, known| {
             let (catalog, sql) = (shared.catalog(db), |e| failure(&file, &e));
-            let segments = Segments::of(catalog, known, &file, (&collection.id, &collection.name))?;
+            let segments = segments((db, known), &file, collection, &shared)?;
             let followed = followed(catalog, &segments, &file)?;
             let dimension = catalog.dimension(&collection.id).map_err(sql)?;
             let neighbours = catalog.segment_neighbours(&segments.vector).map_err(sql)?;
@@ -339,6 +359,17 @@ impl Core {
             why: "it changed meanwhile; try again".to_owned(),
         }
     }
+}
+
+/// A collection's segments, as they are to be read.
+fn segments(
+    (db, known): (&Connection, &KnownRows),
+    file: &Path,
+    collection: &Collection,
+    shared: &Shared,
+) -> Attempt<Segments> {
+    let found = Segments::of(shared.catalog(db), known, file, (&collection.id, &collection.name))?;
+    Ok(Whose::applied(shared.audit(&collection.id).whose.as_ref(), found))
 }
 
 /// How far a collection's index has followed the log.

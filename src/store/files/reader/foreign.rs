@@ -1,13 +1,17 @@
 //! Whether an index is its collection's: files of another one may have come into its folder, by a backup or by hand.
 //! Reads tables, log and rows through the caller's transaction; a few hundred records of each, from all over the index.
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::audit::{Judged, Shared};
+use super::indexes::moved;
 use super::state::State;
-use super::window;
+use super::witness::{Logged, Seen};
+use super::{exchanged, same};
 use crate::model::{Collection, Distance, Metadata, distance, vector};
 use crate::scratch;
 use crate::store::files::index::hnsw::Doubt;
@@ -43,12 +47,15 @@ pub fn refresh(
         state.condemn(what, &shared.indexes);
     }
     state.refresh((shared.catalog(db), known), file, &collection.id, &shared.indexes)?;
+    if exchanged::judge((db, known), file, collection, state, shared)? {
+        return Err(moved(&state.folder));
+    }
     // an old index was judged when it was loaded
     if judged.is_some() || state.is_old() {
         return Ok(());
     }
     let Vectors::Index(index) = &*state.vectors else { return Ok(()) };
-    let look = Look { db, file, collection, state, index, shared };
+    let look = Look { db, file, collection, state, index, shared, is_confirmed: Cell::new(false) };
     let judged = match (look.foreign()?, look.by_distance()?) {
         (Some(what), _) => Judged { of: state.stamps, foreign: Some(what), doubt: None },
         // whose index it is, and which distance it has: nobody knows both
@@ -57,7 +64,8 @@ pub fn refresh(
             Judged { of: state.stamps, foreign: Some(what), doubt: Some(doubt) }
         }
         (None, None) => {
-            let doubt = look.unlisted()?.map_or_else(|| look.doubt(), |what| Ok(Some(what)))?;
+            let doubt = look.unlisted()?.or_else(|| look.unmarked());
+            let doubt = doubt.map_or_else(|| look.doubt(), |what| Ok(Some(what)))?;
             Judged { of: state.stamps, foreign: None, doubt }
         }
     };
@@ -87,6 +95,8 @@ struct Look<'a> {
     state: &'a State,
     index: &'a Index,
     shared: &'a Shared,
+    /// Whether the log or a change's number says that the index is the collection's.
+    is_confirmed: Cell<bool>,
 }
 
 impl Look<'_> {
@@ -145,48 +155,52 @@ impl Look<'_> {
     /// another collection's index, or an older one, and nobody knows which of its other vectors are the records' own. From 1.0 on
     /// the log keeps one entry of each collection at least, the last one (measured on 1.0.20 and 1.5.9).
     fn by_log(&self) -> Attempt<Option<String>> {
-        // such a watermark says nothing of what the index has taken
-        if self.state.sequence.is_none_or(|now| now.vector > now.last) {
-            return Ok(None);
-        }
-        let mut logged: Vec<(IndexRow, Vec<f32>, bool)> = Vec::new();
-        for id in self.state.overlay.some_ids(SAMPLE).map_err(scratch::failed)? {
+        let logged = self.logged()?;
+        // rows that no cosine made are compared as they stand: the distance may be wrong, and the index its own
+        let cosine = self.state.shape.cosine;
+        let is_raw = cosine && self.index.evidence.doubt(cosine).is_some_and(|doubt| doubt.is_clear());
+        let rows = logged.iter().map(|one| IndexRow { norm: one.row.norm.filter(|_| !is_raw), ..one.row });
+        let rows: Vec<IndexRow> = rows.collect();
+        let mut seen = Seen::new(rows.len());
+        let mut all = logged.iter();
+        let same = same::sameness(self.index, cosine && !is_raw);
+        self.index.vectors(&rows, false, |read| {
+            let (Some(one), Ok(indexed)) = (all.next(), read) else { return };
+            let is_strange = || vector::is_another(&indexed, &one.vector, cosine && !is_raw);
+            seen.take(one, same(&indexed, &one.vector), is_strange);
+        })?;
+        self.is_confirmed.set(seen.first_same.is_some());
+        let is_whole = self.state.overlay.damage.is_empty();
+        Ok(seen
+            .is_foreign(is_whole)
+            .then(|| format!("is not the index of {:?}: {}", self.collection.name, seen.spoken())))
+    }
+
+    /// Vectors of the log that the index should have, too, each with its row there.
+    fn logged(&self) -> Attempt<Vec<Logged>> {
+        // what such a watermark says of updates is worth nothing; of an add that made its record it is not asked
+        let is_believed = self.state.sequence.is_some_and(|now| now.vector <= now.last);
+        let overlay = &self.state.overlay;
+        let made: HashSet<&str> = overlay.made.iter().map(String::as_str).collect();
+        let mut ids = overlay.some_ids(SAMPLE).map_err(scratch::failed)?;
+        ids.extend(overlay.made.iter().cloned());
+        ids.sort_unstable();
+        ids.dedup();
+        let mut logged = Vec::new();
+        for id in ids {
             let Some(VectorAt::Either(entry)) = self.effect(&id)?.vector else { continue };
             let Ok(row) = self.index.row(&id).map_err(scratch::failed)? else { continue };
             let read = tables::entry_vector(self.db, entry).and_then(|v| Ok((v, tables::entry_kind(self.db, entry)?)));
             let Some((Some((bytes, encoding)), kind)) = self.sql(read)? else { continue };
-            if let Ok(vector) = queue::vector(&bytes, encoding.as_deref(), self.collection.dimension) {
-                logged.push((row, vector, kind != Some(Operation::Update)));
+            let (is_made, brings) = (made.contains(id.as_str()), kind != Some(Operation::Update));
+            if (is_believed || is_made)
+                && let Ok(vector) = queue::vector(&bytes, encoding.as_deref(), self.collection.dimension)
+            {
+                logged.push(Logged { entry, row, vector, brings, is_made });
             }
         }
-        logged.sort_unstable_by_key(|(row, ..)| row.row.number);
-        // rows that no cosine made are compared as they stand: the distance may be wrong, and the index its own
-        let cosine = self.state.shape.cosine;
-        let is_raw = cosine && self.index.evidence.doubt(cosine).is_some_and(|doubt| doubt.is_clear());
-        let rows = logged.iter().map(|(row, ..)| IndexRow { norm: row.norm.filter(|_| !is_raw), ..*row });
-        let rows: Vec<IndexRow> = rows.collect();
-        let (mut others, mut brought, mut strange, mut all) = (0_usize, 0_usize, 0_usize, logged.iter());
-        let same = window::sameness(self.index, cosine && !is_raw);
-        self.index.vectors(&rows, false, |read| {
-            let Some((_, logged, brings)) = all.next() else { return };
-            if let Ok(indexed) = read
-                && !same(&indexed, logged)
-            {
-                others += 1;
-                brought += usize::from(*brings);
-                strange += usize::from(vector::is_another(&indexed, logged, cosine && !is_raw));
-            }
-        })?;
-        let found = others * 2 > rows.len() && (brought >= 2 || strange > 0);
-        Ok(found.then(|| {
-            let which = match rows.len() {
-                1 => "the one record that the write-ahead log has, too, has another vector there".to_owned(),
-                of => format!("of {of} records that the write-ahead log has, too, {others} have another vector there"),
-            };
-            // what was added has no older vector
-            let older = if brought == 0 { ", or it is an older one" } else { "" };
-            format!("is not the index of {:?}: {which}{older}", self.collection.name)
-        }))
+        logged.sort_unstable_by_key(|one| one.row.row.number);
+        Ok(logged)
     }
 
     /// Most ids of the pickle are not the collection's, and most records that it should hold are not in it.
@@ -261,6 +275,9 @@ impl Look<'_> {
                 "by its pickle, {after} records had changes that neither tables nor write-ahead log know"
             ))));
         }
+        if same > 0 {
+            self.is_confirmed.set(true);
+        }
         if same > 0 || before.len() < 2 {
             return Ok(None);
         }
@@ -283,6 +300,17 @@ impl Look<'_> {
         Ok(None)
     }
 
+    /// Nothing says how far the index has followed the log, and nothing that it is the collection's: Chroma writes that number when it
+    /// writes an index.
+    fn unmarked(&self) -> Option<String> {
+        let is_unknown = !self.state.is_marked() && !self.is_confirmed.get() && self.index.evidence.rows > 0;
+        is_unknown.then(|| {
+            "the table max_seq_id has no row of its index, and the write-ahead log no vector that the index has, too: nothing says that \
+             it is the index of this collection, and vectors may be those of other records"
+                .to_owned()
+        })
+    }
+
     /// What speaks against the index without saying whose it is. In a store that Chroma 1.x made, labels and rows of the
     /// tables are given in one order, and no label without a row (measured on 1.0.20 and 1.5.9, with up to 120,000 records). A
     /// record that is added again after Chroma was killed may have its old label (measured: 4 turns among 29): several turns, and
@@ -291,6 +319,14 @@ impl Look<'_> {
         let born = self.sql(check::born(self.db))?.unwrap_or_default();
         if self.index.flawed.is_some() || born.get("metadb").is_none_or(|version| *version < 5) {
             return Ok(None);
+        }
+        let mark = self.state.sequence.map_or(0, |now| now.vector);
+        if let Some(other) = self.sql(foreign::logged(self.db, mark))?.flatten().filter(|of| *of != self.collection.id)
+        {
+            return Ok(Some(format!(
+                "max_seq_id says that its index has followed the write-ahead log up to entry {mark}, which is one of the collection \
+                 {other}: it may be the index of that collection, and vectors may be those of other records"
+            )));
         }
         if let Some((given, rows)) = self.index.uneven() {
             return Ok(Some(format!(
@@ -303,7 +339,6 @@ impl Look<'_> {
         let names: Vec<&str> = ids.iter().map(String::as_str).collect();
         let segment = &self.state.segments.metadata;
         let Some(places) = self.sql(tables::places(self.db, segment, &names, By::Index))? else { return Ok(None) };
-        let mark = self.state.sequence.map_or(0, |now| now.vector);
         let mut pairs = Vec::new();
         for (id, place) in ids.iter().zip(places) {
             // a later change may have made the row anew

@@ -172,6 +172,12 @@ impl Indexes {
         }
     }
 
+    /// Forgets all that was known, also of the log.
+    pub fn forget(&self) {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.bases.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Whether the index with these stamps may still be used although its files have changed.
     #[must_use]
     pub fn keeps(&self, folder: &Path, stamps: &Stamps) -> bool {

@@ -70,7 +70,9 @@ pub fn found(
                 (Found::Missing, Vectors::Index(index))
                     if audit.is_short && index.knows(id).map_err(scratch::failed)? =>
                 {
-                    Found::Lost("its row in the table embeddings is lost, and only the index still names it".to_owned())
+                    let why = "only the index names it: its row in the table embeddings is lost, or a Chroma up to 0.6 was killed \
+                               while it added the record";
+                    Found::Lost(why.to_owned())
                 }
                 (found, _) => found,
             })

@@ -194,7 +194,7 @@ impl Looked<'_> {
 const PLACEHOLDER: &str = "no-segment-of-";
 
 /// Stands for a segment that no row names: no row and no folder has such a name.
-fn placeholder(collection: &str) -> String {
+pub(super) fn placeholder(collection: &str) -> String {
     format!("{PLACEHOLDER}{}", collection.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
 }
 

@@ -96,6 +96,12 @@ impl State {
         self.stamps != self.loaded
     }
 
+    /// Whether anything says how far the index has followed the log.
+    #[must_use]
+    pub const fn is_marked(&self) -> bool {
+        self.is_marked
+    }
+
     /// Whether the index cannot answer for a record: it is older than the record's last change.
     #[must_use]
     pub fn is_before(&self, row: Option<i64>) -> bool {
@@ -184,7 +190,7 @@ impl State {
     ) -> Result<(Overlay, Option<Base>), Stop> {
         let Catalog { db, pages } = catalog;
         let spans = known.spans.of(db, collection, base.settled)?;
-        let (log, damage) = logged(db, collection, base.settled, &spans)?;
+        let (log, damage) = logged(catalog, collection, base.settled, &spans)?;
         let floor = if self.vectors.is_sound() { now.metadata.min(self.applied(now)).min(now.last) } else { 0 };
         let whole_log = base.settled == 0 && tables::is_never_purged(db, pages)?;
         let is_torn = !damage.is_empty();
@@ -241,7 +247,7 @@ impl State {
         // an old index was not loaded from what is there now
         let Some(now) = self.sequence.filter(|_| !self.is_old()) else { return Ok(Histories::default()) };
         let Catalog { db, pages } = catalog;
-        let (log, damage) = logged(db, collection, 0, std::slice::from_ref(&(i64::MIN..=i64::MAX)))?;
+        let (log, damage) = logged(catalog, collection, 0, std::slice::from_ref(&(i64::MIN..=i64::MAX)))?;
         let whole_log = tables::is_never_purged(db, pages)?;
         let is_torn = !damage.is_empty();
         log.histories(self.marks(now), |id| {
@@ -290,7 +296,12 @@ impl State {
 const NAMED: usize = 3;
 
 /// A collection's entries in the log after `after`, and what of them cannot be read.
-fn logged(db: &Connection, collection: &str, after: i64, spans: &[Span]) -> Result<(Log, Vec<String>), Stop> {
+fn logged(
+    Catalog { db, pages }: Catalog<'_>,
+    collection: &str,
+    after: i64,
+    spans: &[Span],
+) -> Result<(Log, Vec<String>), Stop> {
     let (mut log, mut damage) = (Log::default(), Vec::new());
     let lost = tables::entries(db, collection, after, spans, |entry| match entry {
         Ok(entry) => log.push(&entry).map_err(Stop::Scratch),
@@ -301,6 +312,9 @@ fn logged(db: &Connection, collection: &str, after: i64, spans: &[Span]) -> Resu
         }
     })?;
     damage.extend(lost);
+    if pages.is_log_turned() {
+        damage.push("its entries do not stand in the order of their numbers, and some may be lost".to_owned());
+    }
     Ok((log, damage))
 }
 

@@ -8,16 +8,18 @@ use rusqlite::Connection;
 
 use super::audit::{Audit, Lost, Said, Shared};
 use super::rows::{Found, found};
+use super::same;
 use super::state::{State, unreadable};
 use crate::model::{Collection, Error, Fetched, Origin, Record, vector};
 use crate::scratch::{self, IdList, SortedIds};
-use crate::store::files::index::{Index, IndexRow, Vectors};
+use crate::store::files::index::{IndexRow, Vectors};
 use crate::store::files::log::queue::{self, Content};
 use crate::store::files::log::replay::{Effect, VectorAt};
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
 use crate::store::files::sqlite::content::Detour;
 use crate::store::files::sqlite::listing::{self, Listing};
 use crate::store::files::sqlite::schema::Columns;
+use crate::store::files::sqlite::tables::By;
 use crate::store::files::sqlite::{content, tables, walks};
 use crate::store::files::system::{self, Attempt, Failure};
 
@@ -51,7 +53,8 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
     let keep = |id: &str| Ok(overlay.is_empty() || overlay.of(id)?.changes.is_none());
     let known = shared.census(segment, mark);
     let listed = listing::list(db, segment, known.as_deref(), || shared.recount(db), keep);
-    let is_rowless = state.segments.is_rowless || shared.pages.is_missing("embeddings");
+    let is_rowless =
+        state.segments.is_rowless || shared.pages.is_missing("embeddings") || has_strangers(db, file, state)?;
     let (mut list, rows, what, nameless, is_short) = match listed.map_err(|error| listing_failure(file, error))? {
         Listing::Sound(list) => (list, is_rowless.then(|| (mark, Arc::default())), None, None, is_rowless),
         Listing::Damaged(damaged) => {
@@ -93,6 +96,29 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
         (audit.is_short, audit.listed) = (is_short, is_short.then_some((state.sequence, count)));
     });
     Ok(ids)
+}
+
+/// Records of the index that are looked for in the tables.
+const SAMPLE: usize = 256;
+
+/// Whether the index has a record that neither tables nor log know: what Chroma deletes leaves the index, or its delete is in the log.
+fn has_strangers(db: &Connection, file: &Path, state: &State) -> Attempt<bool> {
+    let Vectors::Index(index) = &*state.vectors else { return Ok(false) };
+    if state.is_old() {
+        return Ok(false);
+    }
+    let ids = index.some_ids(SAMPLE).map_err(scratch::failed)?;
+    let names = distinct(ids.iter().map(String::as_str).collect());
+    let places = match tables::places(db, &state.segments.metadata, &names, By::Index) {
+        Err(e) if is_corrupt(&e) => return Ok(false),
+        places => places.map_err(|e| failure(file, &e))?,
+    };
+    for (id, _) in names.into_iter().zip(places).filter(|(_, place)| place.is_none()) {
+        if state.overlay.of(id).map_err(scratch::failed)? == Effect::default() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn listing_failure(file: &Path, error: listing::Error) -> Failure {
@@ -336,7 +362,7 @@ impl Pending {
         self.rows.sort_unstable_by_key(|waiting| waiting.row.row.number);
         let numbers: Vec<IndexRow> = self.rows.iter().map(|waiting| waiting.row).collect();
         let mut rows = self.rows.into_iter();
-        let is_same = sameness(index, state.shape.cosine);
+        let is_same = same::sameness(index, state.shape.cosine);
         index.vectors(&numbers, state.is_old(), |vector| {
             let Some(Waiting { id, content, logged, .. }) = rows.next() else { return };
             if state.is_old() && vector.is_err() {
@@ -357,34 +383,6 @@ impl Pending {
     }
 }
 
-/// Tells whether a vector of this index is what the engine has made of the log's.
-pub fn sameness(index: &Index, cosine: bool) -> impl Fn(&[f32], &[f32]) -> bool {
-    // cosine made them, whatever distance is served now: that is doubted as a whole, in `audit`
-    let is_doubted = index.evidence.doubt(cosine).is_some_and(|doubt| doubt.cosine && doubt.is_clear());
-    move |v, newer| is_same(v, newer, cosine) || is_doubted && is_same(&scaled(v, newer), newer, true)
-}
-
-/// Whether an index's vector is what the engine has made of the log's: bit by bit, but in a cosine index near it, and in
-/// one whose squares leave the range of f32 whatever came of it.
-fn is_same(indexed: &[f32], logged: &[f32], cosine: bool) -> bool {
-    if indexed.len() != logged.len() {
-        return false;
-    }
-    let mut pairs = indexed.iter().zip(logged);
-    let norm = vector::square(logged).sqrt();
-    if !cosine {
-        return pairs.all(|(a, b)| a.to_bits() == b.to_bits() || (*a == 0.0 && *b == 0.0));
-    }
-    !(1e-15..1e15).contains(&norm) || pairs.all(|(a, b)| f64::from(a - b).abs() <= norm * 1e-5)
-}
-
-/// A unit vector with the length of another one.
-fn scaled(unit: &[f32], other: &[f32]) -> Vec<f32> {
-    let norm = vector::square(other).sqrt();
-    #[allow(clippy::cast_possible_truncation)] // it is compared with what has f32 components
-    unit.iter().map(|component| (f64::from(*component) * norm) as f32).collect()
-}
-
 fn finished(id: String, content: Content, read: Result<Vec<f32>, String>, origin: Origin) -> Fetched {
     let embedding = match read {
         Ok(embedding) => embedding,
@@ -396,20 +394,4 @@ fn finished(id: String, content: Content, read: Result<Vec<f32>, String>, origin
     }
     let Content { document, uri, metadata, odd: _ } = content;
     Fetched::Record { record: Record { id, embedding, document, uri, metadata }, origin }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_index_s_vector_is_the_log_s_if_the_engine_made_it_of_it() {
-        let logged = [3.0, 4.0, 0.0];
-        assert!(is_same(&[3.0, 4.0, -0.0], &logged, false));
-        assert!(!is_same(&[3.0, 4.0_f32.next_up(), 0.0], &logged, false));
-        assert!(is_same(&[3.0, 4.0_f32.next_up(), 0.0], &logged, true));
-        assert!(!is_same(&[3.0, 4.001, 0.0], &logged, true) && !is_same(&[3.0, 4.0], &logged, true));
-        assert!(is_same(&[0.0, 0.0], &[1e-30, 1e-30], true), "cosine makes zeros of it");
-        assert!(is_same(&[f32::NAN], &[f32::NAN], false));
-    }
 }

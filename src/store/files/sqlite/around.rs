@@ -16,6 +16,9 @@ pub struct Pages(Mutex<Noted>);
 struct Noted {
     pages: BTreeMap<&'static str, Bad>,
     missing: BTreeSet<&'static str>,
+    /// Tables that SQLite's own check finds fault with.
+    at_odds: BTreeSet<&'static str>,
+    is_log_turned: bool,
     /// By segment.
     said: BTreeSet<(String, String)>,
     /// How short the whole file is.
@@ -44,6 +47,34 @@ impl Pages {
         let mut noted = self.noted();
         let bad = noted.pages.entry(table).or_insert_with(|| Bad { error: error.to_string(), whole });
         bad.whole &= whole;
+    }
+
+    /// Notes that an index names rows that its table does not have.
+    pub fn lose(&self, table: &'static str) {
+        let why = || Bad { error: "an index names rows that it does not have".to_owned(), whole: false };
+        self.noted().pages.entry(table).or_insert_with(why).whole = false;
+    }
+
+    /// Notes that `SQLite`'s own check finds fault with a table or its indexes: what one of them names is looked for in the others.
+    pub fn doubt(&self, table: &'static str) {
+        self.noted().at_odds.insert(table);
+    }
+
+    /// Whether `SQLite`'s own check finds fault with a table or its indexes.
+    #[must_use]
+    pub fn is_at_odds(&self, table: &str) -> bool {
+        self.noted().at_odds.contains(table)
+    }
+
+    /// Notes that the rows of the log are not in the order of their numbers, so that a search by number misses some.
+    pub fn turn_log(&self) {
+        self.noted().is_log_turned = true;
+    }
+
+    /// Whether the rows of the log are not in the order of their numbers.
+    #[must_use]
+    pub fn is_log_turned(&self) -> bool {
+        self.noted().is_log_turned
     }
 
     /// Notes that a table is missing.

@@ -2,7 +2,7 @@
 //! full-text table. Reads everything once, so it is for a store that nothing has open; gives way to a writer that comes.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -40,6 +40,10 @@ const TABLES: [&str; 11] = [
 pub struct Findings {
     /// Of the database as a whole, in sentences.
     pub damage: Vec<String>,
+    /// The tables with which `SQLite`'s own check finds fault.
+    pub tables: BTreeSet<&'static str>,
+    /// Whether the rows of the log are not in the order of their numbers.
+    pub is_log_turned: bool,
     /// Of the documents, by METADATA segment.
     pub texts: HashMap<String, Texts>,
 }
@@ -91,10 +95,14 @@ pub fn check(db: &Connection, database: &Path, is_copy: bool) -> Result<Option<F
 }
 
 fn findings(db: &Connection) -> Result<Findings> {
-    let mut damage = Vec::new();
+    let (mut damage, mut tables) = (Vec::new(), BTreeSet::new());
     for table in TABLES {
-        damage.extend(integrity(db, table)?);
+        if let Some(what) = integrity(db, table)? {
+            tables.insert(table);
+            damage.push(what);
+        }
     }
+    let is_log_turned = tables.contains("embeddings_queue") && is_turned(db)?;
     damage.extend(strays::told(db)?);
     let texts = match texts(db) {
         Err(e) if is_corrupt(&e) => {
@@ -103,7 +111,7 @@ fn findings(db: &Connection) -> Result<Findings> {
         }
         texts => texts?,
     };
-    Ok(Findings { damage, texts })
+    Ok(Findings { damage, tables, is_log_turned, texts })
 }
 
 /// `SQLite`'s own check of a table and its indexes, as one sentence; None where it finds nothing.
@@ -132,6 +140,28 @@ fn integrity(db: &Connection, table: &str) -> Result<Option<String>> {
     said.truncate(TOLD);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     Ok(Some(format!("SQLite's integrity_check of the table {table} says: {}{more}", said.join("; "))))
+}
+
+/// Whether a walk through the log meets a number that is not greater than the one before.
+fn is_turned(db: &Connection) -> Result<bool> {
+    let mut statement = db.prepare("SELECT seq_id FROM embeddings_queue NOT INDEXED")?;
+    let mut rows = statement.query([])?;
+    let mut last = i64::MIN;
+    loop {
+        match rows.next() {
+            Ok(Some(row)) => {
+                let entry: i64 = row.get(0)?;
+                if entry <= last {
+                    return Ok(true);
+                }
+                last = entry;
+            }
+            Ok(None) => return Ok(false),
+            // what comes after such a page is told elsewhere
+            Err(e) if is_corrupt(&e) => return Ok(false),
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// The lines of an answer, which may be several, without its headline.

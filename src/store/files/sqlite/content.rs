@@ -1,7 +1,7 @@
 //! The content of records, from Chroma's metadata tables: one row is one key and value, or one element of an array.
 //! A value that cannot be read makes its record unreadable, and no other.
 
-use rusqlite::{Connection, Result, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Result, params_from_iter};
 
 use super::around::Pages;
 use super::connection::is_corrupt;
@@ -72,7 +72,7 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
-    /// Calls `take` with every row and the place of its number, by the index where that can be read.
+    /// Calls `take` with every row and the place of its number: by the index where that can be read and agrees with the table.
     fn each(
         self,
         db: &Connection,
@@ -81,28 +81,52 @@ impl Values<'_> {
         take: &mut impl FnMut(usize, Read<Keyed>),
     ) -> std::result::Result<(), Error> {
         let Self { table, bools, order, client } = self;
+        if detour.pages.is_at_odds(table) {
+            return self.by_both(db, numbers, detour, take);
+        }
         let values = format!("id, key, string_value, int_value, float_value, {bools} FROM {table}");
         let by_index = format!("SELECT {values} WHERE id IN ({}) {order}", placeholders());
-        // a walk gives all numbers of rows, and none twice: what the index gave before it failed is taken back by it
+        // what the index gave before it failed is taken back
         let mut found = Vec::new();
         match each(db, &by_index, numbers, client, |at, item| found.push((at, item))) {
-            Ok(()) => {}
+            Ok(()) => found.into_iter().for_each(|(at, item)| take(at, item)),
             Err(e) if is_corrupt(&e) => {
-                let walk = detour.walks.of(db, table, detour.stamp)?;
-                detour.pages.note(table, &e, walk.is_some());
-                found.clear();
-                let Some(walk) = walk else { return self.one_by_one(db, numbers, take) };
-                let mut statement = db.prepare_cached(&format!("SELECT {values} NOT INDEXED WHERE rowid = ?"))?;
-                for (at, number) in numbers.iter().enumerate() {
-                    for rowid in walk.rowids(*number)? {
-                        found.push((at, statement.query_row([rowid], |row| keyed(row, 1, client))?));
-                    }
-                }
+                detour.pages.note(table, &e, true);
+                return self.by_both(db, numbers, detour, take);
             }
             Err(e) => return Err(e.into()),
         }
-        for (at, item) in found {
-            take(at, item);
+        Ok(())
+    }
+
+    /// As `each`, by a walk through the table, which gives all rows and none twice. A row that only the index names is lost.
+    fn by_both(
+        self,
+        db: &Connection,
+        numbers: &[i64],
+        detour: Detour<'_>,
+        take: &mut impl FnMut(usize, Read<Keyed>),
+    ) -> std::result::Result<(), Error> {
+        let Self { table, bools, client, .. } = self;
+        let Some(walk) = detour.walks.of(db, table, detour.stamp)? else {
+            detour.pages.lose(table);
+            return self.one_by_one(db, numbers, take);
+        };
+        let values = format!("id, key, string_value, int_value, float_value, {bools} FROM {table}");
+        let mut statement = db.prepare_cached(&format!("SELECT {values} NOT INDEXED WHERE rowid = ?"))?;
+        let index = index_of(db, table)?;
+        for (at, number) in numbers.iter().enumerate() {
+            let rowids = walk.rowids(*number)?;
+            let named = index.as_ref().map_or_else(|| Ok(Vec::new()), |index| named(db, table, index, *number))?;
+            let lost = named.iter().filter(|row| !rowids.contains(row)).count();
+            for rowid in rowids {
+                let row = statement.query_row([rowid], |row| keyed(row, 1, client));
+                take(at, row.optional()?.unwrap_or_else(|| Err(format!("a value of it {LOST}"))));
+            }
+            if lost > 0 {
+                detour.pages.lose(table);
+                take(at, Err(format!("{lost} of its values {LOST}")));
+            }
         }
         Ok(())
     }
@@ -138,6 +162,34 @@ impl Values<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Why a record lacks values.
+const LOST: &str =
+    "stood in rows of SQLite's metadata tables that are lost: an index names them, and the table does not have them";
+
+/// The index that leads from a record's number to its rows, and holds nothing else of them than their key.
+fn index_of(db: &Connection, table: &str) -> Result<Option<String>> {
+    let sql = "SELECT l.name FROM pragma_index_list(?1) l JOIN pragma_index_info(l.name) i \
+               WHERE l.partial = 0 AND i.seqno = 0 AND i.name = 'id'";
+    db.prepare_cached(sql)?.query_row([table], |row| row.get(0)).optional()
+}
+
+/// The rows of a record that an index names; those on a page of it that cannot be read, it does not.
+fn named(db: &Connection, table: &str, index: &str, number: i64) -> Result<Vec<i64>> {
+    let index = index.replace('"', "\"\"");
+    let sql = format!("SELECT rowid FROM {table} INDEXED BY \"{index}\" WHERE id = ?1");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([number])?;
+    let mut found = Vec::new();
+    loop {
+        match rows.next() {
+            Ok(Some(row)) => found.push(row.get(0)?),
+            Ok(None) => return Ok(found),
+            Err(e) if is_corrupt(&e) => return Ok(found),
+            Err(e) => return Err(e),
+        }
     }
 }
 

@@ -41,3 +41,24 @@ pub fn others(db: &Connection, segment: &str) -> Result<Vec<(String, String)>> {
     }
     Ok(found)
 }
+
+/// The name of a collection.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn name(db: &Connection, collection: &str) -> Result<Option<String>> {
+    let mut statement = db.prepare_cached("SELECT name FROM collections WHERE id = ?1")?;
+    let mut rows = statement.query(params![collection])?;
+    rows.next()?.map(|row| Ok(shown(row, 0)?.0)).transpose()
+}
+
+/// The id of the collection of which an entry of the log is.
+///
+/// # Errors
+/// `SQLite`'s.
+pub fn logged(db: &Connection, entry: i64) -> Result<Option<String>> {
+    let mut statement = db.prepare_cached("SELECT topic FROM embeddings_queue WHERE seq_id = ?1")?;
+    let mut rows = statement.query(params![entry])?;
+    let topic = rows.next()?.map(|row| shown(row, 0)).transpose()?;
+    Ok(topic.and_then(|(topic, _)| topic.rsplit_once('/').map(|(_, id)| id.to_owned())))
+}

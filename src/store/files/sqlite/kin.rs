@@ -1,4 +1,4 @@
-//! Whose a METADATA segment is that no row of the table `segments` gives to a collection. Each entry of the write-ahead log has a
+//! Whose a METADATA segment is, by its rows, whatever the table `segments` says. Each entry of the write-ahead log has a
 //! number that no other has, and its topic names the collection: a row of `embeddings` has id and number of its last change. A
 //! watermark says nothing: that of an index may be the number of another collection's entry (seen in a store of 0.6.3). Works inside
 //! the caller's transaction.
@@ -17,13 +17,14 @@ use crate::store::files::log::queue::Operation;
 /// Entries at the log's end of each collection that rows are held against.
 const TAIL: usize = 64;
 
-/// The segments that no row names, by the collection that they were found to be of.
+/// The segments by the collection that they were found to be of, and the other way round.
 #[derive(Debug, Default)]
 pub struct Kin {
     metadata: HashMap<String, String>,
+    signs: BTreeMap<String, Signs>,
     /// Collections of which the log has an entry.
     logged: HashSet<Arc<str>>,
-    /// Rows of segments of which nothing says whose they are.
+    /// Rows of segments of which nothing says whose they are, neither they nor the table `segments`.
     pub orphans: u64,
 }
 
@@ -35,7 +36,7 @@ struct Signs {
 }
 
 impl Kin {
-    /// Holds all segments that are not `claimed` against the log.
+    /// Holds all segments against the log. `claimed`: those that the table `segments` gives to a collection.
     ///
     /// # Errors
     /// `SQLite`'s, for another reason than damage.
@@ -46,9 +47,6 @@ impl Kin {
         walk(db, "SELECT segment_id, embedding_id, seq_id FROM embeddings NOT INDEXED ORDER BY id", |row| {
             let ValueRef::Text(segment) = row.get_ref(0)? else { return Ok(()) };
             let Ok(segment) = std::str::from_utf8(segment) else { return Ok(()) };
-            if claimed.contains(segment) {
-                return Ok(());
-            }
             if !signs.contains_key(segment) {
                 signs.insert(segment.to_owned(), Signs::default());
             }
@@ -63,17 +61,25 @@ impl Kin {
         })?;
         let mut kin = Self { logged, ..Self::default() };
         let mut claims = Claims::new();
-        for (segment, Signs { rows, of }) in signs {
+        let unclaimed = |segment: &str, rows: u64| if claimed.contains(segment) { 0 } else { rows };
+        for (segment, Signs { rows, of }) in &signs {
             match of.first().filter(|_| of.len() == 1) {
-                Some(of) => claims.entry(Arc::clone(of)).or_default().push((segment, rows)),
-                None => kin.orphans += rows,
+                Some(of) => claims.entry(Arc::clone(of)).or_default().push((segment.clone(), *rows)),
+                None => kin.orphans += unclaimed(segment, *rows),
             }
         }
         // two of one collection: nothing says which is its
         let several = claims.values().filter(|segments| segments.len() > 1).flatten();
-        kin.orphans += several.map(|(_, rows)| rows).sum::<u64>();
-        kin.metadata = only(claims).collect();
+        kin.orphans += several.map(|(segment, rows)| unclaimed(segment, *rows)).sum::<u64>();
+        (kin.metadata, kin.signs) = (only(claims).collect(), signs);
         Ok(kin)
+    }
+
+    /// The collection of which a segment's rows are, if they are another one's than this.
+    #[must_use]
+    pub fn other(&self, segment: &str, collection: &str) -> Option<&str> {
+        let Signs { of, .. } = self.signs.get(segment)?;
+        of.first().filter(|_| !of.contains(collection)).map(|of| &**of)
     }
 
     /// The METADATA segment that was found to be a collection's.
@@ -194,7 +200,9 @@ mod tests {
             // of two collections, or two of one
             ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1), (2, 'm', 'r', 2)", &[], (None, 2)),
             ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1), (2, 'n', 's', 3)", &[], (None, 2)),
-            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1)", &["m"], (None, 0)),
+            ("INSERT INTO embeddings VALUES (1, 'm', 'other', 1), (2, 'm', 'r', 7)", &["m"], (None, 0)),
+            // whoever claims it: rows are a better sign
+            ("INSERT INTO embeddings VALUES (1, 'm', 'r', 1)", &["m"], (Some("m"), 0)),
             // a watermark alone says nothing
             ("INSERT INTO max_seq_id VALUES ('m', 3)", &[], (None, 0)),
         ] {
@@ -202,5 +210,16 @@ mod tests {
             assert_eq!((kin.metadata("a").map(String::as_str), kin.orphans), expected, "{rows}");
             assert!(kin.is_logged("a") && kin.is_logged("b") && !kin.is_logged("c"));
         }
+    }
+
+    #[test]
+    fn rows_say_that_a_segment_is_another_ones() {
+        let log = "INSERT INTO embeddings_queue VALUES (1, 'x/a', 'r', 0), (2, 'x/b', 'r', 0);";
+        let kin = kin(
+            &format!("{log} INSERT INTO embeddings VALUES (1, 'm', 'r', 1), (2, 'n', 'r', 2), (3, 'o', 'r', 7)"),
+            &[],
+        );
+        assert_eq!((kin.other("m", "a"), kin.other("m", "b"), kin.other("n", "b")), (None, Some("a"), None));
+        assert_eq!((kin.other("o", "a"), kin.other("p", "a")), (None, None));
     }
 }

@@ -37,13 +37,15 @@ impl From<io::Error> for Error {
 pub struct Walk(Table);
 
 impl Walk {
-    /// The numbers of a record's rows, in order.
+    /// The numbers of a record's rows, in order, each once: a page that stands in two places has its rows twice.
     ///
     /// # Errors
     /// When the scratch space fails.
     pub fn rowids(&self, record: i64) -> io::Result<Vec<i64>> {
         let found = self.0.value(&record.to_be_bytes())?.unwrap_or_default();
-        Ok(found.as_chunks::<8>().0.iter().map(|bytes| i64::from_be_bytes(*bytes)).collect())
+        let mut rows: Vec<i64> = found.as_chunks::<8>().0.iter().map(|bytes| i64::from_be_bytes(*bytes)).collect();
+        rows.dedup();
+        Ok(rows)
     }
 }
 
