@@ -206,14 +206,24 @@ fn a_file_in_place_of_a_folder_above_the_target_is_told_before_any_work() {
 /// An empty folder keeps its owner and mode; a dry run touches nothing; nothing is left beside.
 #[test]
 fn the_folder_that_is_replaced_and_a_dry_run() {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
     let source = generated("1.5.9", 50, 3, "cosine");
     let target = Store::absent();
     std::fs::create_dir(&target.path).unwrap();
+    let is_given = chown(&target.path, Some(4711), Some(4712));
+    if let Err(error) = &is_given {
+        println!("the folder keeps this user as its owner, for only root may give it away: {error}");
+    }
+    let owner = || std::fs::metadata(&target.path).map(|found| (found.uid(), found.gid())).unwrap();
+    let before = owner();
+    assert!(is_given.is_err() || before == (4711, 4712));
     std::fs::set_permissions(&target.path, std::fs::Permissions::from_mode(0o2770)).unwrap();
     by_files(source.path(), &target, "1.5.9").args(["--dry-run"]).ends(0);
     assert_eq!(std::fs::read_dir(&target.path).unwrap().count(), 0);
     filled(by_files(source.path(), &target, "1.5.9"));
+    assert_eq!(owner(), before);
+    let database = std::fs::metadata(target.path.join("chroma.sqlite3")).unwrap();
+    assert_eq!((database.uid(), database.gid()), before);
     assert_eq!(std::fs::metadata(&target.path).unwrap().permissions().mode() & 0o7777, 0o2770);
     assert_clean(&target);
     assert!(env("1.5.9").chroma().exists());

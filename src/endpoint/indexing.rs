@@ -35,7 +35,7 @@ pub(super) async fn build(
     }
     let answer = async {
         let searches = store.searches().ok_or_else(|| nothing(collection))?;
-        let found = searches.nearest(collection, &[asked.as_slice()], 1).await?;
+        let found = searches.nearest(collection, &[asked.as_slice()], 1).await.map_err(|e| failed(collection, e))?;
         if found.iter().all(Vec::is_empty) { Err(nothing(collection)) } else { Ok(()) }
     };
     let silent = async {
@@ -54,9 +54,43 @@ pub(super) async fn build(
 }
 
 fn nothing(collection: &Collection) -> Error {
+    misfilled(collection, "a search finds none of the records that were written into its files".to_owned())
+}
+
+/// A server that answers everything else and fails on the search that builds the index fails each time: no rerun helps.
+fn failed(collection: &Collection, error: Error) -> Error {
+    match error {
+        Error::Failing { why, .. } => {
+            misfilled(collection, format!("its first search, which builds the index, fails: {why}"))
+        }
+        other => other,
+    }
+}
+
+fn misfilled(collection: &Collection, why: String) -> Error {
     Error::Misfilled {
         store: format!("the Chroma server of collection {:?}", collection.name),
-        why: "a search finds none of the records that were written into its files".to_owned(),
+        why,
         remedy: "remove the target's folder and use --fill engine (fill: Engine)".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Distance;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_server_that_fails_on_the_index_alone_is_not_tried_again() {
+        let collection =
+            MemoryStore::new("store").with("memories", Distance::L2, []).collections().await.unwrap().remove(0);
+        let (store, attempt, why) = ("server".to_owned(), "a search".to_owned(), "500: no such id".to_owned());
+        let failing = Error::Failing { store: store.clone(), attempt: attempt.clone(), why: why.clone() };
+        let told = failed(&collection, failing);
+        assert!(!told.is_transient(), "{told:?}");
+        assert!(told.to_string().contains("500: no such id") && told.to_string().contains("\"memories\""), "{told}");
+        let down = Error::Unavailable { store, attempt, why };
+        assert!(failed(&collection, down).is_transient());
     }
 }

@@ -139,3 +139,44 @@ async fn rows_that_a_wrong_page_hides_are_found_or_named() {
         }
     }
 }
+
+/// A valid page of another table over the only one of a small table: that was read as an empty table, and nothing was rescued.
+#[tokio::test]
+async fn a_table_that_lacks_what_its_index_names_is_no_empty_one() {
+    for version in ["0.4.24", "0.6.3", "1.5.9"] {
+        let whole = read(&committed(version).path).await;
+        for table in ["segments", "collections", "databases", "collection_metadata", "max_seq_id"] {
+            let (case, store) = (format!("{version} {table}"), committed(version));
+            damage(&store.path, "lay-page", &[table, "embeddings"]);
+            let found = read(&store.path).await;
+            assert!(whole.keys().all(|id| found.contains_key(id)), "{case}: {} collections", found.len());
+            assert!(readable(&found) > 0, "{case}: nothing is left");
+            // what a row of the other table looks like has no record
+            for (id, one) in found {
+                for (record, text) in one.records.iter().filter(|(_, text)| text.is_some()) {
+                    assert_eq!(Some(text), whole[&id].records.get(record), "{case}: {record}");
+                }
+                assert!(one.is_said(), "{case}: called sound");
+            }
+        }
+    }
+}
+
+/// The full-text table has each document once more: with 0.4.24 a lost one, and in all versions a changed one, was copied without a word.
+#[tokio::test]
+async fn documents_that_the_full_text_table_contradicts_are_named() {
+    let of = "key = 'chroma:document' and id = (select e.id from embeddings e join segments s on s.id = e.segment_id join collections c \
+              on c.id = s.collection where c.name = 'synced_l2' and e.embedding_id = 'synced-7')";
+    for version in VERSIONS {
+        for (change_it, said) in [
+            (format!("delete from embedding_metadata where {of}"), "1 full-text rows have no document"),
+            (format!("update embedding_metadata set string_value = 'other' where {of}"), "1 have another text"),
+        ] {
+            let store = committed(version);
+            assert_eq!(read_one(&store.path, "synced_l2").await.damage, Vec::<String>::new(), "{version}");
+            change(&store, &change_it);
+            let found = read_one(&store.path, "synced_l2").await;
+            says(&found.damage, &[said, "1 record (\"synced-7\")"]);
+        }
+    }
+}

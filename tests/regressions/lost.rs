@@ -36,6 +36,11 @@ impl Read {
         self.collection.unreadable.as_ref().is_some_and(|why| why.contains(NO_DISTANCE))
     }
 
+    /// Whether anything is said of it, or of why it cannot be read.
+    pub(super) fn is_said(&self) -> bool {
+        !self.damage.is_empty() || self.collection.unreadable.is_some()
+    }
+
     pub(super) fn readable(&self) -> usize {
         self.records.values().flatten().count()
     }

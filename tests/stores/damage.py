@@ -20,6 +20,7 @@
     lose-document COLLECTION ID takes a record's document out of embedding_metadata, but not out of the full-text table
     swap-pages BTREE A B        exchanges two leaves of a table or index, at these hundredths of it: valid pages in wrong places
     copy-page BTREE A B         puts a copy of one leaf in the place of another
+    lay-page BTREE OTHER        puts the first leaf of another table over that of a table
     drop-cells BTREE A COUNT    makes the header of a leaf count so many rows fewer than it has: they are gone without a trace
     bad-page BTREE [KIND]       makes the middle page of a table or index unreadable; of these KINDs (leaf or internal)
     space SPACE COLLECTION [everywhere]   sets the distance in the metadata of the VECTOR segment, and in the collection's
@@ -359,6 +360,10 @@ def copy_page(store, btree, one, other):
     put_pages(store, {leaf(store, btree, other): leaf(store, btree, one)})
 
 
+def lay_page(store, btree, other):
+    put_pages(store, {leaf(store, btree, 0): leaf(store, other, 0)})
+
+
 def drop_cells(store, btree, part, count):
     at = (leaf(store, btree, part) - 1) * page_size(store) + 3
     with open(database(store), "r+b") as file:
@@ -401,6 +406,7 @@ HOW = {
     "lose-document": lose_document,
     "swap-pages": swap_pages,
     "copy-page": copy_page,
+    "lay-page": lay_page,
     "drop-cells": drop_cells,
     "bad-page": bad_page,
     "space": space,

@@ -20,8 +20,9 @@ use crate::store::files::index::{Vectors, Wrong};
 use crate::store::files::log::overlay;
 use crate::store::files::sqlite::around::Pages;
 use crate::store::files::sqlite::catalog::Catalog;
-use crate::store::files::sqlite::check::{Findings, Once, Texts};
+use crate::store::files::sqlite::check::{Findings, Once};
 use crate::store::files::sqlite::listing::Census;
+use crate::store::files::sqlite::texts::Texts;
 use crate::store::files::sqlite::walks::Walks;
 use crate::store::odd::{self, Odd, Odds};
 
@@ -261,10 +262,11 @@ pub fn remarks(collection: &Collection, state: &State, shared: &Shared) -> Remar
 }
 
 fn texts(findings: &Findings, segment: &str) -> Option<String> {
-    let Texts { unindexed, undocumented, first } = findings.texts.get(segment)?;
+    let Texts { unindexed, undocumented, differing, ids } = findings.texts.get(segment)?;
+    let which = overlay::named(unindexed + undocumented + differing, "", ids.iter())?;
     Some(format!(
-        "documents and full-text rows do not name the same records: {unindexed} documents have no full-text row, \
-         {undocumented} full-text rows have no document (the first is of row {first} of embeddings)"
+        "documents and full-text rows contradict each other: {unindexed} documents have no full-text row, {undocumented} full-text rows \
+         have no document, and {differing} have another text, in all of {which}. Documents were read as they stand"
     ))
 }
 

@@ -25,7 +25,7 @@ use crate::store::files::sqlite::connection::{self, Opened, failure};
 use crate::store::files::sqlite::schema::{self, Columns, Layout};
 use crate::store::files::sqlite::segments::KnownRows;
 use crate::store::files::sqlite::tables;
-use crate::store::files::sqlite::{birth, check};
+use crate::store::files::sqlite::{birth, check, small};
 use crate::store::files::system::{self, Attempt, Failure};
 use crate::store::files::{DATABASE, place};
 use crate::store::{Budget, Remarks};
@@ -145,6 +145,10 @@ impl Core {
         let columns = checked
             .and_then(|()| schema::columns(&found, schema::client(&layout, whole, &found)))
             .map_err(|why| unborn(unknown(why)))?;
+        // between two states a table and its index differ
+        let transaction = opened.connection.unchecked_transaction().map_err(sql)?;
+        small::hold(&transaction, &self.shared.pages).map_err(sql)?;
+        drop(transaction);
         if self.shared.pages.is_log_turned() && std::fs::metadata(&self.file).is_ok_and(|file| file.len() <= TURNED) {
             opened.stand_in(schema::LOG_IN_ORDER).map_err(sql)?;
         }

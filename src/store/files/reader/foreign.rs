@@ -64,7 +64,8 @@ pub fn refresh(
             Judged { of: state.stamps, foreign: Some(what), doubt: Some(doubt) }
         }
         (None, None) => {
-            let doubt = look.unlisted()?.or_else(|| look.unmarked());
+            let doubt =
+                look.unlisted()?.or_else(|| look.unmarked()).map_or_else(|| look.lacking(), |what| Ok(Some(what)))?;
             let doubt = doubt.map_or_else(|| look.doubt(), |what| Ok(Some(what)))?;
             Judged { of: state.stamps, foreign: None, doubt }
         }
@@ -298,6 +299,27 @@ impl Look<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Records that the index should have taken, by its watermark, and has not: it is older than the watermark, or a part of it. What the
+    /// log tells of a record says nothing here: Chroma 0.4 leaves some adds out of its index.
+    fn lacking(&self) -> Attempt<Option<String>> {
+        let mark = self.state.sequence.map_or(0, |now| now.vector);
+        let Some(rows) = self.sql(foreign::applied(self.db, &self.state.segments.metadata, mark, SAMPLE))? else {
+            return Ok(None);
+        };
+        let mut absent = 0;
+        for id in &rows {
+            let is_absent = !self.index.knows(id).map_err(scratch::failed)?;
+            absent += usize::from(is_absent && self.effect(id)? == Effect::default());
+        }
+        let of = rows.len();
+        Ok((absent >= 2 && self.index.flawed.is_none()).then(|| {
+            format!(
+                "{absent} of {of} records that were looked at are not in its index, which by max_seq_id has taken them: it may be older, \
+                 and other vectors in it, too"
+            )
+        }))
     }
 
     /// Nothing says how far the index has followed the log, and nothing that it is the collection's: Chroma writes that number when it

@@ -210,9 +210,12 @@ impl Query<'_> {
         params: impl Params + Clone,
         take: impl Fn(&Row<'_>) -> Result<T>,
     ) -> Result<Around<T>> {
-        let (rows, first) = self.step(db, "", "", params.clone(), &take)?;
+        // what an index does not name may be there
+        let is_doubted = pages.is_at_odds(self.table);
+        let how = if is_doubted { "NOT INDEXED" } else { "" };
+        let (rows, first) = self.step(db, how, "", params.clone(), &take)?;
         let Some(error) = first else {
-            let whole = !pages.is_missing(self.table);
+            let whole = !pages.is_missing(self.table) && !(is_doubted && pages.lost(self.table).is_some());
             return Ok(Around { rows: rows.into_iter().map(|(_, row)| row).collect(), whole });
         };
         let (mut rows, ended) = self.step(db, "NOT INDEXED", "ORDER BY rowid", params.clone(), &take)?;

@@ -1,7 +1,6 @@
 //! What does not add up in a database as a whole: pages and indexes of the tables that are read, and documents against the
 //! full-text table. Reads everything once, so it is for a store that nothing has open; gives way to a writer that comes.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Mutex;
@@ -9,11 +8,12 @@ use std::sync::PoisonError;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, Result, Rows};
+use rusqlite::{Connection, ErrorCode, Result};
 
 use super::connection::is_corrupt;
 use super::strays;
 use super::tables::has;
+use super::texts::{self, Texts};
 use crate::store::files::system;
 
 /// How often somebody looks for a writer.
@@ -46,17 +46,6 @@ pub struct Findings {
     pub is_log_turned: bool,
     /// Of the documents, by METADATA segment.
     pub texts: HashMap<String, Texts>,
-}
-
-/// Documents and full-text rows of one segment that do not name the same records.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Texts {
-    /// Documents without their full-text row.
-    pub unindexed: u64,
-    /// Full-text rows of records that have no document.
-    pub undocumented: u64,
-    /// The number of the first such record's row.
-    pub first: i64,
 }
 
 /// Checks a database unless something has it open. `is_copy`: it is a copy that nobody else knows.
@@ -104,12 +93,12 @@ fn findings(db: &Connection) -> Result<Findings> {
     }
     let is_log_turned = tables.contains("embeddings_queue") && is_turned(db)?;
     damage.extend(strays::told(db)?);
-    let texts = match texts(db) {
+    let texts = match texts::of(db, &born(db)?) {
         Err(e) if is_corrupt(&e) => {
             damage.push(format!("its documents cannot be held against its full-text table: {e}"));
             HashMap::new()
         }
-        texts => texts?,
+        found => found?,
     };
     Ok(Findings { damage, tables, is_log_turned, texts })
 }
@@ -168,74 +157,6 @@ fn is_turned(db: &Connection) -> Result<bool> {
 fn sentences(answer: &str) -> Vec<String> {
     let lines = answer.lines().map(str::trim);
     lines.filter(|line| !line.is_empty() && !line.starts_with("***")).map(str::to_owned).collect()
-}
-
-/// One of the numbers that come in order.
-struct Numbers<'s>(Rows<'s>);
-
-impl Numbers<'_> {
-    fn next(&mut self) -> Result<Option<i64>> {
-        self.0.next()?.map(|row| row.get(0)).transpose()
-    }
-}
-
-/// Holds the documents of each segment against its full-text rows. Both are listed in the order of their numbers, and
-/// no text is read.
-fn texts(db: &Connection) -> Result<HashMap<String, Texts>> {
-    const FULL_TEXT: &str = "embedding_fulltext_search_docsize";
-    let born = born(db)?;
-    // that migration gave the table the numbers of other rows
-    if !has(db, FULL_TEXT)? || born.get("metadb").is_some_and(|version| *version < 3) {
-        return Ok(HashMap::new());
-    }
-    // Up to 0.4.24 a deleted record leaves its full-text row (measured; 0.5.23 and newer do not).
-    let strict = born.get("sysdb").is_some_and(|version| *version >= 9);
-    // Up to 0.6.3 a record that is written with a null for its document gets a full-text row without a text (measured).
-    let mut text_of = db.prepare("SELECT c0 IS NULL FROM embedding_fulltext_search_content WHERE id = ?1")?;
-    let by_key = "SELECT name FROM pragma_index_list('embedding_metadata') WHERE origin = 'pk'";
-    let Some(index) = optional(db, by_key)? else { return Ok(HashMap::new()) };
-    let documents =
-        format!("SELECT id FROM embedding_metadata INDEXED BY \"{index}\" WHERE key = 'chroma:document' ORDER BY id");
-    let mut rows = db.prepare("SELECT id, segment_id FROM embeddings NOT INDEXED ORDER BY id")?;
-    let (mut documents, mut texts) =
-        (db.prepare(&documents)?, db.prepare(&format!("SELECT id FROM {FULL_TEXT} ORDER BY id"))?);
-    let (mut rows, mut documents, mut texts) =
-        (rows.query([])?, Numbers(documents.query([])?), Numbers(texts.query([])?));
-    let (mut document, mut text) = (documents.next()?, texts.next()?);
-    let mut found: HashMap<String, Texts> = HashMap::new();
-    while let Some(row) = rows.next()? {
-        let number: i64 = row.get(0)?;
-        let has_document = reaches(&mut documents, &mut document, number)?;
-        let has_text = reaches(&mut texts, &mut text, number)?;
-        if has_document == has_text || (has_text && !strict) {
-            continue;
-        }
-        if has_text && text_of.query_row([number], |row| row.get(0))? {
-            continue;
-        }
-        let texts = found.entry(row.get(1)?).or_insert_with(|| Texts { first: number, ..Texts::default() });
-        texts.unindexed += u64::from(has_document);
-        texts.undocumented += u64::from(has_text);
-    }
-    Ok(found)
-}
-
-/// Moves on to a number; whether it is there.
-fn reaches(numbers: &mut Numbers<'_>, current: &mut Option<i64>, number: i64) -> Result<bool> {
-    while let Some(known) = *current {
-        match known.cmp(&number) {
-            Ordering::Less => *current = numbers.next()?,
-            Ordering::Equal => return Ok(true),
-            Ordering::Greater => return Ok(false),
-        }
-    }
-    Ok(false)
-}
-
-fn optional(db: &Connection, sql: &str) -> Result<Option<String>> {
-    let mut statement = db.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    rows.next()?.map(|row| row.get(0)).transpose()
 }
 
 /// The last migration of each kind that the store was made with: later ones follow when all kinds are through.
