@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 
 use super::dimension::Settled;
-use super::exchanged::Whose;
 use super::indexes::{Indexes, Keep, Sequence};
+use super::segments::Whose;
 use super::state::State;
 use crate::model::Collection;
 use crate::scratch::Table;

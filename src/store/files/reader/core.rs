@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::audit::{self, Shared};
-use super::exchanged::Whose;
+use super::exchanged::segments;
 use super::indexes::{Followed, KEPT, Sequence, moved};
 use super::segments::Segments;
 use super::state::{self, State};
@@ -363,17 +363,6 @@ impl Core {
             why: "it changed meanwhile; try again".to_owned(),
         }
     }
-}
-
-/// A collection's segments, as they are to be read.
-fn segments(
-    (db, known): (&Connection, &KnownRows),
-    file: &Path,
-    collection: &Collection,
-    shared: &Shared,
-) -> Attempt<Segments> {
-    let found = Segments::of(shared.catalog(db), known, file, (&collection.id, &collection.name))?;
-    Ok(Whose::applied(shared.audit(&collection.id).whose.as_ref(), found))
 }
 
 /// How far a collection's index has followed the log.

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::audit::Shared;
-use super::segments::{Segments, placeholder};
+use super::segments::{Instead, Segments, Whose, placeholder};
 use super::state::State;
 use crate::model::Collection;
 use crate::store::files::sqlite::connection::{failure, is_corrupt};
@@ -14,33 +14,18 @@ use crate::store::files::sqlite::segments::KnownRows;
 use crate::store::files::sqlite::{foreign, tables};
 use crate::store::files::system::Attempt;
 
-/// What was found out about the rows of a METADATA segment.
-#[derive(Clone, Debug)]
-pub struct Whose {
-    /// The segment.
-    segment: String,
-    /// The one that was taken for it, and why; None where the rows are the collection's, as far as anything tells.
-    instead: Option<Instead>,
-}
-
-#[derive(Clone, Debug)]
-struct Instead {
-    segment: String,
-    why: String,
-    is_rowless: bool,
-}
-
-impl Whose {
-    /// The segments of a collection, with what was found out.
-    pub(super) fn applied(whose: Option<&Self>, segments: Segments) -> Segments {
-        let Some(Self { segment, instead: Some(instead) }) = whose else { return segments };
-        if *segment != segments.metadata {
-            return segments;
-        }
-        let wrong = segments.wrong.into_iter().chain([instead.why.clone()]).collect::<Vec<_>>().join("; ");
-        let Instead { segment, is_rowless, .. } = instead.clone();
-        Segments { metadata: segment, wrong: Some(wrong), is_rowless: segments.is_rowless || is_rowless, ..segments }
-    }
+/// A collection's segments, as they are to be read.
+///
+/// # Errors
+/// Those of [`Segments::of`].
+pub(super) fn segments(
+    (db, known): (&Connection, &KnownRows),
+    file: &Path,
+    collection: &Collection,
+    shared: &Shared,
+) -> Attempt<Segments> {
+    let found = Segments::of(shared.catalog(db), known, file, (&collection.id, &collection.name))?;
+    Ok(Whose::applied(shared.audit(&collection.id).whose.as_ref(), found))
 }
 
 /// Holds the rows of a collection against the log. Whether others have to be taken.

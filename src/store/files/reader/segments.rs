@@ -100,6 +100,37 @@ impl Segments {
     }
 }
 
+/// What was found out about the rows of a METADATA segment.
+#[derive(Clone, Debug)]
+pub struct Whose {
+    /// The segment.
+    pub(super) segment: String,
+    /// The one that was taken for it, and why; None where the rows are the collection's, as far as anything tells.
+    pub(super) instead: Option<Instead>,
+}
+
+/// The segment that was taken for another one.
+#[derive(Clone, Debug)]
+pub(super) struct Instead {
+    pub(super) segment: String,
+    /// A sentence without a subject.
+    pub(super) why: String,
+    pub(super) is_rowless: bool,
+}
+
+impl Whose {
+    /// The segments of a collection, with what was found out.
+    pub(super) fn applied(whose: Option<&Self>, segments: Segments) -> Segments {
+        let Some(Self { segment, instead: Some(instead) }) = whose else { return segments };
+        if *segment != segments.metadata {
+            return segments;
+        }
+        let wrong = segments.wrong.into_iter().chain([instead.why.clone()]).collect::<Vec<_>>().join("; ");
+        let Instead { segment, is_rowless, .. } = instead.clone();
+        Segments { metadata: segment, wrong: Some(wrong), is_rowless: segments.is_rowless || is_rowless, ..segments }
+    }
+}
+
 fn because(lost: Option<String>) -> String {
     lost.map_or_else(String::new, |why| format!(" ({why})"))
 }
