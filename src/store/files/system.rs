@@ -285,11 +285,19 @@ pub fn users(is_meant: impl Fn(&Path) -> bool) -> Vec<User> {
         let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
         descriptors.map(|descriptor| descriptor.path()).any(|descriptor| is_meant(&descriptor))
     };
+    // a child of this process has its files open from its fork to its exec
+    let this = std::fs::read_link("/proc/self/exe").ok();
+    let parent = format!("PPid:\t{}", std::process::id());
+    let is_fork = |pid: &u32| {
+        std::fs::read_link(format!("/proc/{pid}/exe")).ok() == this
+            && std::fs::read_to_string(format!("/proc/{pid}/status"))
+                .is_ok_and(|text| text.lines().any(|line| line == parent))
+    };
     let user = |pid| {
         let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         User { pid, command: command.trim().to_owned() }
     };
-    pids.filter(|pid| *pid != std::process::id()).filter(has_open).map(user).collect()
+    pids.filter(|pid| *pid != std::process::id()).filter(has_open).filter(|pid| !is_fork(pid)).map(user).collect()
 }
 
 /// For [`users`]: any file below this folder, by its path. None where there is no such folder.

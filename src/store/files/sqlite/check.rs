@@ -93,7 +93,7 @@ fn findings(db: &Connection) -> Result<Findings> {
     }
     let is_log_turned = tables.contains("embeddings_queue") && is_turned(db)?;
     damage.extend(strays::told(db)?);
-    let texts = match texts::of(db, &born(db)?) {
+    let texts = match born(db).and_then(|born| texts::of(db, &born)) {
         Err(e) if is_corrupt(&e) => {
             damage.push(format!("its documents cannot be held against its full-text table: {e}"));
             HashMap::new()
