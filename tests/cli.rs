@@ -407,6 +407,10 @@ fn inspection_tells_what_is_there_and_what_is_damaged() {
     let text =
         inspect(&[store.path()]).code(0).stdout("COLLECTION").stdout("EMBEDDING FUNCTION").stdout("never_written");
     assert!(text.stdout_text().lines().next().unwrap().contains("Chroma"), "{}", text.stdout_text());
+    // a guide that shows one database lost the others
+    text.stdout("other databases were not looked at: ").stdout("\"archive\"").stdout("Add --database '*'");
+    let all = inspect(&[store.path(), "--database", "*"]).stdout_text().to_owned();
+    assert!(!all.contains("not looked at"), "{all}");
     let found = |args: &[&str], code| -> Json { serde_json::from_str(inspect(args).code(code).stdout_text()).unwrap() };
     let told = |found: &Json, name: &str| -> Json {
         found["collections"].as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()

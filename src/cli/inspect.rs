@@ -52,12 +52,15 @@ pub(super) struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Found {
     store: String,
     version: String,
     collections: Vec<FoundCollection>,
+    /// Databases that were not looked at, where none was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_databases: Vec<String>,
     /// Why the rest was not looked at.
     #[serde(skip)]
     stopped: Option<Error>,
@@ -100,7 +103,8 @@ pub(super) async fn run(args: Args) -> Exit {
             return Exit::Usage;
         }
     };
-    match look(endpoint, &selection, args.records).await {
+    let is_asked = !args.databases.names.is_empty();
+    match look(endpoint, &selection, args.records, is_asked).await {
         Ok(found) => tell(found, args.json),
         Err(error) => failed(error),
     }
@@ -111,10 +115,19 @@ fn failed(error: Error) -> Exit {
     exit_of(Halt::Source(error).reason(false))
 }
 
-async fn look(endpoint: Endpoint, selection: &Selection, records: bool) -> Result<Found, Error> {
+async fn look(endpoint: Endpoint, selection: &Selection, records: bool, is_asked: bool) -> Result<Found, Error> {
+    let shown = match &endpoint {
+        Endpoint::Local(folder) => folder.database.clone(),
+        Endpoint::Remote(server) => server.database.clone(),
+    };
     let (store, _) = endpoint.open_selected(selection).await?;
-    let mut found = Found { store: store.name(), version: store.version(), collections: Vec::new(), stopped: None };
+    let mut found = Found { store: store.name(), version: store.version(), ..Found::default() };
     let all = store.collections().await?;
+    if !is_asked {
+        // whoever may not list them sees what was asked for
+        let others = store.databases().await.ok().flatten().unwrap_or_default();
+        found.other_databases = others.into_iter().filter(|other| *other != shown).collect();
+    }
     let (mut read, mut failing) = (Vec::new(), Vec::new());
     for (at, collection) in all.iter().enumerate() {
         let mut row = described(collection);
@@ -239,6 +252,14 @@ fn tell(found: Found, json: bool) -> Exit {
             }
         }
     }
+    if !json && !found.other_databases.is_empty() {
+        let names: Vec<String> = found.other_databases.iter().map(|name| format!("{name:?}")).collect();
+        let (count, names) = (names.len(), output::names(&names, 0));
+        let databases = if count == 1 { "database was" } else { "databases were" };
+        output::line(&output::in_line(&format!(
+            "  {count} other {databases} not looked at: {names}. Add --database '*'"
+        )));
+    }
     let is_sound = found.collections.iter().all(|c| c.unreadable.is_empty() && c.damage.is_empty());
     let stopped = found.stopped.map(failed);
     if is_sound { stopped.unwrap_or(Exit::Success) } else { Exit::Different }
@@ -317,7 +338,7 @@ mod tests {
             damage: damage.iter().map(|what| (*what).to_owned()).collect(),
             ..FoundCollection::default()
         };
-        let found = |collections| Found { store: String::new(), version: String::new(), collections, stopped: None };
+        let found = |collections| Found { collections, ..Found::default() };
         let told = |found: &Found| {
             let told = of_several(found).into_iter().map(|(text, names)| format!("{names}: {text}"));
             told.collect::<Vec<_>>()

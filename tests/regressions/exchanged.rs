@@ -145,9 +145,12 @@ async fn rows_that_a_wrong_page_hides_are_found_or_named() {
 async fn a_table_that_lacks_what_its_index_names_is_no_empty_one() {
     for version in ["0.4.24", "0.6.3", "1.5.9"] {
         let whole = read(&committed(version).path).await;
-        for table in ["segments", "collections", "databases", "collection_metadata", "max_seq_id"] {
-            let (case, store) = (format!("{version} {table}"), committed(version));
-            damage(&store.path, "lay-page", &[table, "embeddings"]);
+        let over = |other: &'static str| move |table: &'static str| (table, other);
+        let tables =
+            ["segments", "collections", "databases", "collection_metadata", "max_seq_id"].map(over("embeddings"));
+        for (table, other) in tables.into_iter().chain([("collections", "collection_metadata")]) {
+            let (case, store) = (format!("{version} {table} {other}"), committed(version));
+            damage(&store.path, "lay-page", &[table, other]);
             let found = read(&store.path).await;
             assert!(whole.keys().all(|id| found.contains_key(id)), "{case}: {} collections", found.len());
             assert!(readable(&found) > 0, "{case}: nothing is left");
@@ -159,6 +162,25 @@ async fn a_table_that_lacks_what_its_index_names_is_no_empty_one() {
                 assert!(one.is_said(), "{case}: called sound");
             }
         }
+    }
+}
+
+/// What says how a store is laid out, and not what is in it: without it, nothing was read.
+#[tokio::test]
+async fn tables_that_hold_no_record_cost_none() {
+    for (version, table, how, other) in [
+        ("0.4.24", "migrations", "drop-cells", "1"),
+        ("1.5.9", "migrations", "drop-cells", "1"),
+        ("1.5.9", "migrations", "lay-page", "collections"),
+        ("1.5.9", "embeddings_queue_config", "lay-page", "max_seq_id"),
+    ] {
+        let (case, store) = (format!("{version} {table} {how} {other}"), committed(version));
+        let whole = read(&store.path).await;
+        let place: &[&str] = if how == "drop-cells" { &[table, "0", other] } else { &[table, other] };
+        damage(&store.path, how, place);
+        let found = read(&store.path).await;
+        assert!(found.keys().eq(whole.keys()), "{case}: {} collections", found.len());
+        assert_eq!(readable(&found), readable(&whole), "{case}");
     }
 }
 

@@ -106,8 +106,8 @@ pub struct Replay {
     existed: Option<bool>,
     /// Whether a delete of the id was seen.
     reset: bool,
-    /// Whether an entry has the number of the row.
-    is_own: bool,
+    /// The entry that has the number of the row.
+    own: Option<i64>,
 }
 
 /// What the number of a record's row says beside the log: whose row it is.
@@ -137,13 +137,13 @@ impl Replay {
     pub fn new(known: Known, marks: Watermarks) -> Self {
         let exists = known.row.is_some();
         let (entries, deleted, vector) = (Vec::new(), None, None);
-        let (first, existed, reset, is_own) = (None, None, false, false);
-        Self { known, marks, exists, keeps_row: exists, entries, deleted, vector, first, existed, reset, is_own }
+        let (first, existed, reset, own) = (None, None, false, None);
+        Self { known, marks, exists, keeps_row: exists, entries, deleted, vector, first, existed, reset, own }
     }
 
     /// Takes the next entry of this id.
     pub fn take(&mut self, seq_id: i64, operation: Operation, has_vector: bool) {
-        self.is_own |= self.known.row == Some(seq_id);
+        self.own = self.own.or(self.known.row.filter(|row| *row == seq_id));
         if self.first.is_none() && self.known.is_lost && !self.known.begins(seq_id, self.marks) {
             // what its row held is below all that the log says
             (self.known.row, self.exists, self.keeps_row) = (Some(i64::MIN), true, true);
@@ -247,7 +247,7 @@ impl Replay {
     #[must_use]
     pub fn sign(&self) -> Sign {
         match (self.known.row, self.first) {
-            _ if self.is_own => Sign::Own,
+            _ if self.own.is_some() => Sign::Own,
             (Some(row), Some(first)) if row > first && row != self.marks.metadata && !self.known.is_torn => {
                 Sign::Strange
             }

@@ -131,6 +131,10 @@ impl Core {
             }
             schema::complete(&mut found, &missing);
         }
+        // between two states a table and its index differ
+        let transaction = opened.connection.unchecked_transaction().map_err(sql)?;
+        small::hold(&transaction, &self.shared.pages).map_err(sql)?;
+        drop(transaction);
         let (layout, whole) = self.shared.catalog(&opened.connection).layout().map_err(sql)?;
         // with rows of the migrations gone, tables and columns alone tell
         let checked = if whole { layout.check() } else { Ok(()) };
@@ -145,10 +149,6 @@ impl Core {
         let columns = checked
             .and_then(|()| schema::columns(&found, schema::client(&layout, whole, &found)))
             .map_err(|why| unborn(unknown(why)))?;
-        // between two states a table and its index differ
-        let transaction = opened.connection.unchecked_transaction().map_err(sql)?;
-        small::hold(&transaction, &self.shared.pages).map_err(sql)?;
-        drop(transaction);
         if self.shared.pages.is_log_turned() && std::fs::metadata(&self.file).is_ok_and(|file| file.len() <= TURNED) {
             opened.stand_in(schema::LOG_IN_ORDER).map_err(sql)?;
         }

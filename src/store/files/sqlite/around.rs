@@ -215,7 +215,8 @@ impl Query<'_> {
         let how = if is_doubted { "NOT INDEXED" } else { "" };
         let (rows, first) = self.step(db, how, "", params.clone(), &take)?;
         let Some(error) = first else {
-            let whole = !pages.is_missing(self.table) && !(is_doubted && pages.lost(self.table).is_some());
+            let is_short = pages.is_missing(self.table) || is_doubted && pages.lost(self.table).is_some();
+            let whole = !is_short;
             return Ok(Around { rows: rows.into_iter().map(|(_, row)| row).collect(), whole });
         };
         let (mut rows, ended) = self.step(db, "NOT INDEXED", "ORDER BY rowid", params.clone(), &take)?;

@@ -185,6 +185,11 @@ impl Catalog<'_> {
         })?;
         let whole = found.whole;
         let mut found: Vec<CollectionRow> = found.rows.into_iter().flatten().collect();
+        if self.pages.is_at_odds("collections") {
+            // a row of another table may have the id of a collection
+            let names: BTreeSet<String> = lost::names(self.db)?.into_values().map(|(name, _)| name).collect();
+            found.retain(|row| names.is_empty() || names.contains(&row.name));
+        }
         // a page that was copied over another has the rows of that one once more
         let mut known = BTreeSet::new();
         found.retain(|row| known.insert(row.id.clone()));

@@ -40,24 +40,26 @@ pub(super) fn named(db: &Connection, known: &BTreeSet<String>, segments: &[Strin
     if lost.is_empty() {
         return Ok(Vec::new());
     }
-    let names: HashMap<i64, (String, String)> = match index(db, "u")? {
-        Some(index) => {
-            let sql = format!(
-                "SELECT rowid, name, database_id FROM collections INDEXED BY {index} ORDER BY name, database_id"
-            );
-            let both = |row: &Row<'_>| {
-                let ((name, odd), (database, odder)) = (shown(row, 1)?, shown(row, 2)?);
-                Ok((odd.is_none() && odder.is_none()).then_some((name, database)))
-            };
-            walk(db, &sql, both)?.into_iter().filter_map(|(number, both)| Some((number, both?))).collect()
-        }
-        None => HashMap::new(),
-    };
+    let names = names(db)?;
     let one = |(id, number): (&String, Option<i64>)| Lost {
         id: id.clone(),
         named: number.and_then(|number| names.get(&number).cloned()),
     };
     Ok(lost.into_iter().map(one).collect())
+}
+
+/// Name and id of the database of each row, by its number, as the index on them has it.
+///
+/// # Errors
+/// `SQLite`'s, for another reason than damage.
+pub(super) fn names(db: &Connection) -> Result<HashMap<i64, (String, String)>> {
+    let Some(index) = index(db, "u")? else { return Ok(HashMap::new()) };
+    let sql = format!("SELECT rowid, name, database_id FROM collections INDEXED BY {index} ORDER BY name, database_id");
+    let both = |row: &Row<'_>| {
+        let ((name, odd), (database, odder)) = (shown(row, 1)?, shown(row, 2)?);
+        Ok((odd.is_none() && odder.is_none()).then_some((name, database)))
+    };
+    Ok(walk(db, &sql, both)?.into_iter().filter_map(|(number, both)| Some((number, both?))).collect())
 }
 
 /// The index that keeps ids unique (`pk`), or names in their database (`u`), quoted.

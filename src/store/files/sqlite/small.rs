@@ -6,9 +6,17 @@ use rusqlite::{Connection, OptionalExtension as _, Result};
 use super::around::Pages;
 use super::connection::is_corrupt;
 
-/// What collections are found and described by.
-const TABLES: [&str; 7] =
-    ["tenants", "databases", "collections", "collection_metadata", "segments", "segment_metadata", "max_seq_id"];
+/// What the layout, and collections, are found and described by.
+const TABLES: [&str; 8] = [
+    "migrations",
+    "tenants",
+    "databases",
+    "collections",
+    "collection_metadata",
+    "segments",
+    "segment_metadata",
+    "max_seq_id",
+];
 
 /// Notes the tables that do not agree with an index on them, and those that have lost rows.
 ///

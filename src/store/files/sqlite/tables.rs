@@ -106,7 +106,7 @@ pub fn is_never_purged(db: &Connection, pages: &Pages) -> Result<bool> {
     }
     let sql = "SELECT rowid, config_json_str FROM embeddings_queue_config @";
     let query = Query { table: "embeddings_queue_config", sql };
-    let settings = query.rows(db, pages, [], |row| row.get::<_, Option<String>>(1))?;
+    let settings = query.rows(db, pages, [], |row| Ok(row.get_ref(1)?.as_str().ok().map(str::to_owned)))?;
     let purges =
         |text: &str| serde_json::from_str::<serde_json::Value>(text).map(|s| s["automatically_purge"] != false);
     let rows = settings.rows;

@@ -202,7 +202,9 @@ mod tests {
             (&[(Upsert, with), (Upsert, silent)], true),
         ] {
             let mut logged = Logged::default();
-            log.iter().for_each(|(operation, says)| logged.take(*operation, *says));
+            for (operation, says) in log {
+                logged.take(*operation, *says);
+            }
             assert_eq!(logged.has_document, expected, "{log:?}");
         }
     }
