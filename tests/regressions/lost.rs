@@ -62,7 +62,7 @@ pub(super) async fn read_one(path: &Path, name: &str) -> Read {
 }
 
 async fn read_those(path: &Path, is_meant: impl Fn(&Collection) -> bool) -> BTreeMap<String, Read> {
-    let reader = LocalStore::open(path, DEFAULT.0, DEFAULT.1).await.unwrap();
+    let reader = LocalStore::open_source(path, DEFAULT.0, DEFAULT.1).await.unwrap();
     let mut all = BTreeMap::new();
     for collection in reader.everything().await.unwrap().into_iter().filter(is_meant) {
         let (mut records, mut damage) = (BTreeMap::new(), Vec::new());

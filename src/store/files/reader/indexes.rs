@@ -172,6 +172,12 @@ impl Indexes {
         }
     }
 
+    /// Whether they are read to be copied.
+    #[must_use]
+    pub fn are_of_a_source(&self) -> bool {
+        self.keep == Keep::WhileItsServerWrites
+    }
+
     /// Forgets all that was known, also of the log.
     pub fn forget(&self) {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -54,7 +54,7 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
     let known = shared.census(segment, mark);
     let listed = listing::list(db, segment, known.as_deref(), || shared.recount(db), keep);
     let is_rowless =
-        state.segments.is_rowless || shared.pages.is_missing("embeddings") || has_strangers(db, file, state)?;
+        state.segments.is_rowless || shared.pages.is_missing("embeddings") || has_strangers(db, file, state, shared)?;
     let (mut list, rows, what, nameless, is_short) = match listed.map_err(|error| listing_failure(file, error))? {
         Listing::Sound(list) => (list, is_rowless.then(|| (mark, Arc::default())), None, None, is_rowless),
         Listing::Damaged(damaged) => {
@@ -102,9 +102,10 @@ pub fn ids(db: &Connection, file: &Path, state: &State, collection: &str, shared
 const SAMPLE: usize = 256;
 
 /// Whether the index has a record that neither tables nor log know: what Chroma deletes leaves the index, or its delete is in the log.
-fn has_strangers(db: &Connection, file: &Path, state: &State) -> Attempt<bool> {
+/// To a target's server such a record does not exist, and it takes a new one of that id.
+fn has_strangers(db: &Connection, file: &Path, state: &State, shared: &Shared) -> Attempt<bool> {
     let Vectors::Index(index) = &*state.vectors else { return Ok(false) };
-    if state.is_old() {
+    if state.is_old() || !shared.indexes.are_of_a_source() {
         return Ok(false);
     }
     let ids = index.some_ids(SAMPLE).map_err(scratch::failed)?;
