@@ -7,7 +7,7 @@ use super::around::Pages;
 use super::connection::is_corrupt;
 use super::schema::Columns;
 use super::tables::{CHUNK, placeholders};
-use super::values::{Client, Keyed, Read, keyed};
+use super::values::{Client, Keyed, Read, keyed, quoted};
 use super::walks::{Error, Walks};
 use crate::model::Value;
 use crate::store::files::log::queue::{Content, DOCUMENT, URI};
@@ -178,8 +178,7 @@ fn index_of(db: &Connection, table: &str) -> Result<Option<String>> {
 
 /// The rows of a record that an index names; those on a page of it that cannot be read, it does not.
 fn named(db: &Connection, table: &str, index: &str, number: i64) -> Result<Vec<i64>> {
-    let index = index.replace('"', "\"\"");
-    let sql = format!("SELECT rowid FROM {table} INDEXED BY \"{index}\" WHERE id = ?1");
+    let sql = format!("SELECT rowid FROM {table} INDEXED BY {} WHERE id = ?1", quoted(index));
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([number])?;
     let mut found = Vec::new();

@@ -10,6 +10,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, params};
 
 use super::connection::is_corrupt;
+use super::values::quoted;
 use crate::scratch::{Builder, IdList, Sorter, Table};
 
 /// How many rows each segment has in the table, and a hash of them that does not depend on their order; and whether the
@@ -206,10 +207,6 @@ fn index_name(db: &Connection) -> rusqlite::Result<Option<String>> {
     let mut statement = db.prepare_cached("SELECT name FROM pragma_index_list('embeddings') WHERE origin = 'u'")?;
     let mut rows = statement.query([])?;
     rows.next()?.map(|row| row.get(0)).transpose()
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The ids by the index, and its rows.

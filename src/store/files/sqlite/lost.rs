@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rusqlite::{Connection, Result, Row};
 
 use super::connection::is_corrupt;
-use super::values::shown;
+use super::values::{quoted, shown};
 
 /// A collection whose row is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ fn index(db: &Connection, origin: &str) -> Result<Option<String>> {
     let mut statement = db.prepare_cached("SELECT name FROM pragma_index_list('collections') WHERE origin = ?1")?;
     let mut rows = statement.query([origin])?;
     let name: Option<String> = rows.next()?.map(|row| row.get(0)).transpose()?;
-    Ok(name.map(|name| format!("\"{}\"", name.replace('"', "\"\""))))
+    Ok(name.as_deref().map(quoted))
 }
 
 /// The rows of an index by their numbers, from both its ends around a page that cannot be read. `sql` ends in an order.

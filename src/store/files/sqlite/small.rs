@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result};
 
 use super::around::Pages;
 use super::connection::is_corrupt;
+use super::values::quoted;
 
 /// What the layout, and collections, are found and described by.
 const TABLES: [&str; 8] = [
@@ -47,8 +48,7 @@ fn disagreement(db: &Connection, table: &str) -> Result<Option<i64>> {
     let Some(index) = index else { return Ok(None) };
     let mut columns = db.prepare_cached("SELECT name FROM pragma_index_info(?1)")?;
     let columns = columns.query_map([&index], |row| row.get(0))?.collect::<Result<Vec<String>>>()?;
-    let quoted = |name: &String| format!("\"{}\"", name.replace('"', "\"\""));
-    let columns = columns.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    let columns = columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
     let rows = |how: &str| format!("SELECT rowid, {columns} FROM {table} {how}");
     let (by_index, by_table) = (rows(&format!("INDEXED BY {}", quoted(&index))), rows("NOT INDEXED"));
     let only = |one: &str, other: &str| {

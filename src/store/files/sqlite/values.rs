@@ -9,6 +9,11 @@ use crate::model::Value;
 use crate::store::files::log::queue::{DOCUMENT, URI};
 use crate::store::odd::Odd;
 
+/// A name of a table, an index or a column, as SQL takes it.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// What a value is, or why it cannot be read.
 pub(super) type Read<T> = std::result::Result<T, String>;
 
