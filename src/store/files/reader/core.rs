@@ -34,8 +34,8 @@ use crate::store::{Budget, Remarks};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How much of the time that indexes take to load does not count for that.
 const LOADING: Duration = Duration::from_secs(600);
-/// Bytes of a database of which a log that is not in order is put in order, in memory.
-const TURNED: u64 = 256 << 20;
+/// Bytes of a database of which a log that is not in order is put in order: each connection does so in memory.
+const TURNED: u64 = 64 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 

@@ -72,6 +72,11 @@ struct Values<'a> {
 }
 
 impl Values<'_> {
+    /// What is selected, and of which table.
+    fn selected(self) -> String {
+        format!("id, key, string_value, int_value, float_value, {} FROM {}", self.bools, self.table)
+    }
+
     /// Calls `take` with every row and the place of its number: by the index where that can be read and agrees with the table.
     fn each(
         self,
@@ -80,12 +85,11 @@ impl Values<'_> {
         detour: Detour<'_>,
         take: &mut impl FnMut(usize, Read<Keyed>),
     ) -> std::result::Result<(), Error> {
-        let Self { table, bools, order, client } = self;
+        let Self { table, order, client, .. } = self;
         if detour.pages.is_at_odds(table) {
             return self.by_both(db, numbers, detour, take);
         }
-        let values = format!("id, key, string_value, int_value, float_value, {bools} FROM {table}");
-        let by_index = format!("SELECT {values} WHERE id IN ({}) {order}", placeholders());
+        let by_index = format!("SELECT {} WHERE id IN ({}) {order}", self.selected(), placeholders());
         // what the index gave before it failed is taken back
         let mut found = Vec::new();
         match each(db, &by_index, numbers, client, |at, item| found.push((at, item))) {
@@ -107,13 +111,12 @@ impl Values<'_> {
         detour: Detour<'_>,
         take: &mut impl FnMut(usize, Read<Keyed>),
     ) -> std::result::Result<(), Error> {
-        let Self { table, bools, client, .. } = self;
+        let Self { table, client, .. } = self;
         let Some(walk) = detour.walks.of(db, table, detour.stamp)? else {
             detour.pages.lose(table);
             return self.one_by_one(db, numbers, take);
         };
-        let values = format!("id, key, string_value, int_value, float_value, {bools} FROM {table}");
-        let mut statement = db.prepare_cached(&format!("SELECT {values} NOT INDEXED WHERE rowid = ?"))?;
+        let mut statement = db.prepare_cached(&format!("SELECT {} NOT INDEXED WHERE rowid = ?", self.selected()))?;
         let index = index_of(db, table)?;
         for (at, number) in numbers.iter().enumerate() {
             let rowids = walk.rowids(*number)?;
@@ -138,9 +141,8 @@ impl Values<'_> {
         numbers: &[i64],
         take: &mut impl FnMut(usize, Read<Keyed>),
     ) -> std::result::Result<(), Error> {
-        let Self { table, bools, order, client } = self;
-        let values = format!("id, key, string_value, int_value, float_value, {bools} FROM {table}");
-        let mut statement = db.prepare_cached(&format!("SELECT {values} WHERE id = ? {order}"))?;
+        let Self { table, order, client, .. } = self;
+        let mut statement = db.prepare_cached(&format!("SELECT {} WHERE id = ? {order}", self.selected()))?;
         for (at, number) in numbers.iter().enumerate() {
             let mut step = || -> Result<()> {
                 let mut rows = statement.query([number])?;
