@@ -17,7 +17,7 @@
 //! | MemPalace#1134 | a watermark of 1.2e18 | `a_watermark_of_1_2e18_hides_no_write` |
 //! | chroma#2619, MemPalace#2510 | a server answers 500 for one record | `a_server_that_fails_for_one_record` |
 //! | srvlost | a server has lost a vector | `srvlost_a_server_fails_on_one_record_and_gives_all_others` |
-//! | srvlost | a target has lost a vector | `srvlost_a_target_that_has_lost_a_vector_is_mended_with_overwrite` |
+//! | srvlost | a target has lost a vector | `srvlost_a_target_that_has_lost_a_vector_fails_the_run_and_is_mended_with_overwrite` |
 //! | chroma 0.5.7 | a server answers 7 ids with 6 vectors | `v057_an_answer_with_fewer_vectors_than_ids_is_halved_down_to_the_record` |
 //! | chroma 0.4.15 | a server without uris | `v0416_a_server_without_uris_is_read_without_and_that_is_said` |
 //! | open-webui#17872 | thousands of collections | `owscale_a_small_collection_takes_at_most_eight_requests_on_each_side` |

@@ -49,6 +49,8 @@ pub enum Ruling {
     Amend(Vec<FieldDifference>),
     /// Leave the target's alone and list it (`onConflict: Skip`); why it is a conflict.
     Leave(String),
+    /// The same of one that cannot be read in the target, why: it was not compared, so it is no conflict, and fails the run.
+    Lost(String),
     /// End the run (`onConflict: Fail`); why it is a conflict.
     Refuse(String),
 }
@@ -75,9 +77,13 @@ pub fn judge(
                 (differences, is_own, arrays_only)
             }
         },
+        Fetched::Unreadable { why, .. } if policy == OnConflict::Skip && !known.is_sent() => {
+            return Ruling::Lost(format!("in the target: {why}"));
+        }
         // what was sent and cannot be read any more is nobody's work
         Fetched::Unreadable { why, .. } => {
-            (vec![FieldDifference { field: "unreadable".to_owned(), detail: why.clone() }], known.is_sent(), false)
+            let detail = format!("in the target: {why}");
+            (vec![FieldDifference { field: "unreadable".to_owned(), detail }], known.is_sent(), false)
         }
     };
     if is_own || policy == OnConflict::Overwrite {
@@ -158,6 +164,7 @@ mod tests {
             Ruling::Add => "add",
             Ruling::Amend(_) => "amend",
             Ruling::Leave(_) => "leave",
+            Ruling::Lost(_) => "lost",
             Ruling::Refuse(_) => "refuse",
         }
     }
@@ -268,7 +275,14 @@ mod tests {
                 ["amend"; 3],
             ),
             ("the target lost the vector of what was sent", sent, old.clone(), lost.clone(), ["amend"; 3]),
-            ("the target lost the vector of another one", Known::Nothing, old, lost, ["leave", "refuse", "amend"]),
+            (
+                "the target lost the vector of another one",
+                Known::Nothing,
+                old.clone(),
+                lost.clone(),
+                ["lost", "refuse", "amend"],
+            ),
+            ("the target lost the vector of a present record", compared, old, lost, ["lost", "refuse", "amend"]),
         ]
     }
 

@@ -19,6 +19,8 @@ pub enum Plan {
     Present,
     /// In the target with other content.
     Conflict,
+    /// In the target, which cannot tell its content: it is left alone, and nothing is known of it.
+    Lost,
     /// Its document is in the target under another id.
     Duplicate,
     /// The source holds it without content that can be read.
@@ -56,7 +58,8 @@ pub struct Entry {
 }
 
 /// In the order of their numbers, as the column keeps them: a place that was never set is new and open.
-const PLANS: [Plan; 6] = [Plan::New, Plan::Present, Plan::Conflict, Plan::Duplicate, Plan::Unreadable, Plan::Refused];
+const PLANS: [Plan; 7] =
+    [Plan::New, Plan::Present, Plan::Conflict, Plan::Lost, Plan::Duplicate, Plan::Unreadable, Plan::Refused];
 const PROOFS: [Proof; 5] = [Proof::Open, Proof::Verified, Proof::Different, Proof::Missing, Proof::Changed];
 /// Bytes of an entry: plan, proof, whether it is gone and what is known, and the seal of that.
 const ENTRY: usize = 3 + SEAL;
@@ -71,11 +74,8 @@ impl Entry {
     /// Whether the migration is to make the target's record equal to the source's, or to find it equal.
     #[must_use]
     pub const fn is_wanted(&self, overwrite: bool) -> bool {
-        let is_planned = match self.plan {
-            Plan::New | Plan::Present => true,
-            Plan::Conflict => overwrite,
-            Plan::Duplicate | Plan::Unreadable | Plan::Refused => false,
-        };
+        let is_planned =
+            matches!(self.plan, Plan::New | Plan::Present) || overwrite && matches!(self.plan, Plan::Conflict);
         is_planned && !self.gone
     }
 
@@ -366,6 +366,7 @@ impl Ledger {
             counts.source += all;
             match plan {
                 Plan::Unreadable => counts.unreadable += all,
+                Plan::Lost => counts.different += all,
                 // nothing was sent of it, so that whatever is not known to differ is missing
                 Plan::Refused => {
                     let different = proofs[Proof::Different as usize];
@@ -393,7 +394,7 @@ fn tally(counts: &mut Counts, plan: Plan, proof: Proof, records: u64) {
         Plan::New => counts.copied += records,
         Plan::Present => counts.present += records,
         Plan::Conflict => counts.overwritten += records,
-        Plan::Duplicate | Plan::Unreadable | Plan::Refused => {}
+        Plan::Lost | Plan::Duplicate | Plan::Unreadable | Plan::Refused => {}
     }
 }
 
@@ -482,6 +483,7 @@ mod tests {
             Just(Plan::New),
             Just(Plan::Present),
             Just(Plan::Conflict),
+            Just(Plan::Lost),
             Just(Plan::Duplicate),
             Just(Plan::Unreadable),
             Just(Plan::Refused)

@@ -2,6 +2,7 @@
 //! Holds no record.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 
 use super::compare::FieldDifference;
 use super::ledger::{Entry, Ledger, Plan};
@@ -163,6 +164,15 @@ impl Pair {
     /// Whether the migration makes the target's record equal to the source's.
     pub(super) const fn is_wanted(&self, entry: Entry) -> bool {
         entry.is_wanted(self.overwrite)
+    }
+
+    /// Leaves a record of the target alone, as a conflict or as one that cannot be read there, and lists it.
+    pub(super) fn leaves(&mut self, at: usize, id: &str, plan: Plan, why: String) -> io::Result<()> {
+        self.ledger.change(at, |entry| entry.plan = plan)?;
+        self.details.remove(id);
+        self.notes.forget(id);
+        self.notes.add(id, if plan == Plan::Lost { "unreadable" } else { "conflict" }, why);
+        Ok(())
     }
 
     fn plans_a_write(&self, plan: Plan) -> bool {

@@ -147,11 +147,8 @@ impl Work {
                     work.not_ours += u64::from(!known.is_sent() && found.is_some());
                     work.amend(record, found);
                 }
-                Ruling::Leave(why) => {
-                    pair.ledger.change(at, |entry| entry.plan = Plan::Conflict)?;
-                    pair.details.remove(&record.id);
-                    pair.notes.add(&record.id, "conflict", why);
-                }
+                Ruling::Leave(why) => pair.leaves(at, &record.id, Plan::Conflict, why)?,
+                Ruling::Lost(why) => pair.leaves(at, &record.id, Plan::Lost, why)?,
                 Ruling::Refuse(why) => {
                     return Err(Halt::Conflict(format!(
                         "id {:?} of {:?} in the target has other content ({why}) and onConflict is Fail; stop the target's \

@@ -187,10 +187,16 @@ fn searched(run: &Run, asked: Search, (reason, message): (Reason, String)) -> (R
 }
 
 fn planned(run: &Run, counts: &Counts) -> String {
-    let Counts { source, copied, present, conflicts_skipped, overwritten, duplicates, unreadable, .. } = counts;
+    let Counts { source, copied, present, conflicts_skipped, overwritten, duplicates, different, unreadable, .. } =
+        counts;
+    let lost = if *different == 0 {
+        String::new()
+    } else {
+        format!(", {different} cannot be read in the target and would be left alone, which fails the run")
+    };
     format!(
         "dry run, nothing was written. Of {source} records {copied} would be copied, {overwritten} overwritten, {present} \
-         are in the target already, {conflicts_skipped} conflict, {duplicates} are duplicates, {unreadable} cannot be read{}{}",
+         are in the target already, {conflicts_skipped} conflict, {duplicates} are duplicates, {unreadable} cannot be read{lost}{}{}",
         beyond(run),
         run.warnings.iter().map(|w| [". ", &w.message, "; ", w.remedy].concat()).collect::<String>()
     )

@@ -227,6 +227,10 @@ impl Look {
                 let field = FieldDifference { field: "conflict".to_owned(), detail: why };
                 differs(pair, at, record, moved, vec![field])?;
             }
+            Ruling::Lost(why) => {
+                let field = FieldDifference { field: "unreadable".to_owned(), detail: why };
+                differs(pair, at, record, moved, vec![field])?;
+            }
         }
         Ok(None)
     }

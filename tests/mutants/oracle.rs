@@ -122,15 +122,20 @@ fn names(named: &[(String, String)], report: &Report) -> Judged {
 /// What `migrate` (conflicts are skipped) said of a target that holds the fault, or whose answers have it.
 pub(crate) fn of_skipping(expected: &Expected, report: &Report, is_answer: bool) -> Judged {
     is_no_bug(report)?;
-    let Expected::Named(_) = expected else { return of_verify(expected, report) };
+    let Expected::Named(named) = expected else { return of_verify(expected, report) };
     if is_answer && !expected.missing().is_empty() {
         // the target holds it and denies it: nothing can be added, and nothing is proved
         return judged(!is_success(report), "a record that never comes passed", report);
     }
+    let listed = listed(report);
+    if listed.iter().any(|(_, field, _)| field == "unreadable") {
+        // it was compared with nothing
+        judged(report.reason() == "VerificationFailed", "a record that cannot be read passed", report)?;
+        return names(named, report);
+    }
     let different = expected.different();
     let reason = if different.is_empty() { "Verified" } else { "VerifiedWithSkips" };
     judged(report.reason() == reason, &format!("is not {reason}"), report)?;
-    let listed = listed(report);
     for id in different {
         let is_listed = listed.iter().any(|(other, field, _)| other == id && field == "conflict");
         judged(is_listed, &format!("{id:?} is no conflict"), report)?;

@@ -36,7 +36,7 @@ pub(super) async fn look(
         while let Some((id, side)) = join.next()? {
             if side == Side::Left {
                 let entry = pair.ledger.entry(at)?;
-                let is_held = entry.proof == Proof::Verified || entry.plan == Plan::Conflict;
+                let is_held = entry.proof == Proof::Verified || matches!(entry.plan, Plan::Conflict | Plan::Lost);
                 lost.extend((is_held && !entry.gone).then_some((at, id)));
             }
             at += usize::from(side != Side::Right);

@@ -23,7 +23,7 @@ pub(super) async fn look(
     let mut ahead = Ahead::new();
     loop {
         let is_skipped = |entry: Entry| {
-            !entry.gone && !pair.is_wanted(entry) && matches!(entry.plan, Plan::Conflict | Plan::Duplicate)
+            !entry.gone && !pair.is_wanted(entry) && matches!(entry.plan, Plan::Conflict | Plan::Lost | Plan::Duplicate)
         };
         let read = |mut places: Vec<usize>, ids: Vec<String>, budget| {
             let source = &source;
@@ -78,7 +78,9 @@ fn still_skipped(
             Ok(pair.ledger.keep(&[(at, digest)])?)
         }
         Ruling::Add => lose(pair, at, &record.id),
-        Ruling::Amend(_) | Ruling::Leave(_) | Ruling::Refuse(_) => Ok(()),
+        Ruling::Leave(why) if entry.plan == Plan::Lost => Ok(pair.leaves(at, &record.id, Plan::Conflict, why)?),
+        Ruling::Lost(why) if entry.plan == Plan::Conflict => Ok(pair.leaves(at, &record.id, Plan::Lost, why)?),
+        Ruling::Amend(_) | Ruling::Leave(_) | Ruling::Lost(_) | Ruling::Refuse(_) => Ok(()),
     }
 }
 
@@ -130,7 +132,7 @@ async fn twins(
 pub(super) fn lose(pair: &mut Pair, at: usize, id: &str) -> Result<(), Halt> {
     pair.notes.forget(id);
     pair.ledger.change(at, |entry| {
-        if pair.overwrite || entry.plan != Plan::Conflict {
+        if pair.overwrite || !matches!(entry.plan, Plan::Conflict | Plan::Lost) {
             entry.proof = Proof::Missing;
         } else {
             (entry.plan, entry.proof, entry.known) = (Plan::New, Proof::Open, Known::Nothing);

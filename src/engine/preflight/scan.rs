@@ -181,6 +181,10 @@ impl Scan<'_> {
                 pair.notes.add(&record.id, "conflict", why);
                 Ok(Plan::Conflict)
             }
+            Ruling::Lost(why) => {
+                pair.notes.add(&record.id, "unreadable", why);
+                Ok(Plan::Lost)
+            }
         }
     }
 }

@@ -103,6 +103,37 @@ async fn an_equal_record_that_another_client_adds_just_before_us_is_theirs() {
     assert_eq!(text_of(&target, "0003").as_deref(), Some("text 3"));
 }
 
+/// What the target holds and cannot tell was not compared: it stays as it is, and the run is no success. The last look sees
+/// it anew: as it is by then, equal, other content or still lost.
+#[tokio::test]
+async fn a_record_that_the_target_cannot_tell_is_left_alone_and_fails_a_run_that_skips() {
+    use Reason::{VerificationFailed, Verified, VerifiedWithSkips};
+    let rows = [
+        (true, true, "text 1", VerificationFailed, [0, 1, 2], Some("unreadable")),
+        (true, false, "text 1", Verified, [0, 0, 3], None),
+        (true, false, "theirs", VerifiedWithSkips, [1, 0, 2], Some("conflict")),
+        (false, true, "theirs", VerificationFailed, [0, 1, 2], Some("unreadable")),
+        (false, true, "text 1", VerificationFailed, [0, 1, 2], Some("unreadable")),
+    ];
+    for (at_first, at_last, text, reason, counted, field) in rows {
+        let target = MemoryStore::new("target").with("memories", Distance::L2, [record("0001", text)]);
+        let set = |state: &mut State, is_lost: bool| {
+            state.unreadable.clear();
+            state.unreadable.extend(is_lost.then(|| "0001".to_owned()));
+        };
+        set(&mut target.state(), at_first);
+        target.after_write(move |state| set(state, at_last));
+        let outcome = run(&source(numbered(3)), &target, &fast()).await;
+        let case = format!("{at_first} {at_last} {text}: {}", outcome.report.message);
+        let counts = &outcome.report.counts;
+        assert_eq!(outcome.report.reason, reason, "{case}");
+        assert_eq!([counts.conflicts_skipped, counts.different, counts.verified], counted, "{case}");
+        let listed = outcome.report.collections[0].differences.first().map(|one| one.field.as_str());
+        assert_eq!(listed, field, "{case}");
+        assert_eq!(text_of(&target, "0001").as_deref(), Some(text), "{case}");
+    }
+}
+
 /// A delete that may still come would take what is added after it.
 #[tokio::test]
 async fn an_uncertain_delete_whose_record_is_still_there_ends_the_run() {

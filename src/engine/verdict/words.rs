@@ -41,6 +41,19 @@ impl Task {
         } else {
             format!(". {unreadable} records of the source cannot be read, which are listed, too")
         };
+        let lost: u64 = run.pairs.iter().map(|pair| pair.ledger.count(|plan| plan == Plan::Lost)).sum();
+        if lost > 0 && lost == different + missing {
+            return format!(
+                "{lost} records cannot be read in the target, so that nothing is proved of them; they were left alone (onConflict: \
+                 Skip). {}. This run's output lists them: run it again with onConflict Overwrite, which replaces them{unread}",
+                self.did()
+            );
+        }
+        let lost = if lost == 0 {
+            String::new()
+        } else {
+            format!(". {lost} of these cannot be read in the target, and were left alone (onConflict: Skip)")
+        };
         let (refused, named) = refused(run);
         if refused > 0 && refused == different + missing {
             return format!(
@@ -62,7 +75,7 @@ impl Task {
         };
         format!(
             "{different} records differ and {missing} are missing in the target. This run's output lists them; \
-             {remedy}{refused}{unread}"
+             {remedy}{lost}{refused}{unread}"
         )
     }
 

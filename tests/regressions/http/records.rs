@@ -87,16 +87,26 @@ fn an_extreme_cosine_record_is_judged_alike_from_files_and_from_their_server() {
     }
 }
 
-/// srvlost, as a target: a record that its server can no longer answer for is one with other content.
+/// srvlost, as a target: a record that its server can no longer answer for is left alone, and was not compared: the run was
+/// called `VerifiedWithSkips`, which is a success.
 #[test]
-fn srvlost_a_target_that_has_lost_a_vector_is_mended_with_overwrite() {
+fn srvlost_a_target_that_has_lost_a_vector_fails_the_run_and_is_mended_with_overwrite() {
     for version in TARGETS {
         let (lost, whole) = (one_bad(version), Store::absent());
         Python::run(version, "tests/chroma/one_bad.py", &[whole.path()]);
         let target = ChromaServer::start(version, &lost.path);
         let run = || Migration::new(whole.path(), &remote(&target, DEFAULT)).only(&["mem"]);
-        let report = run().ends(0);
-        assert_eq!((report.reason(), report.count("conflictsSkipped")), ("VerifiedWithSkips", 1), "{version}");
+        let report = run().args(["--dry-run"]).ends(0);
+        report.says(&["1 cannot be read in the target and would be left alone, which fails the run"]);
+        let report = run().ends(5);
+        let counted = ["conflictsSkipped", "different", "verified"].map(|name| report.count(name));
+        assert_eq!((report.reason(), counted), ("VerificationFailed", [0, 1, 24]), "{version}");
+        assert!(
+            details(&report, "mem")["id3"].starts_with("unreadable: in the target: "),
+            "{version}: {}",
+            report.json
+        );
+        report.says(&["1 records cannot be read in the target", "onConflict Overwrite, which replaces them"]);
         let report = run().args(["--on-conflict", "overwrite"]).verified();
         assert_eq!((report.count("overwritten"), report.count("verified")), (1, 25), "{version}");
         assert_eq!(held(&target, "mem").len(), 25, "{version}");
