@@ -4,7 +4,7 @@ cargo-mutants makes the changes, in copies of the checkout below the target fold
 controller also its scenarios that need no process. Such a copy is a part of the crate: the modules that the files and their
 tests need, so that it is compiled in a fraction of the time.
 The files of COMPLETE are tried whole, those of SAMPLED as far as they are drawn by the seed. What was caught is kept beside
-the copy, and is not tried again until its file changes: so a run goes on where an earlier one was stopped. Writes the table
+the copy, and is not tried again until its function changes: so a run goes on where an earlier one was stopped. Writes the table
 between the markers of docs/reliability.md. Ends with 1 if a change survives that `survivors.txt` does not explain.
 """
 
@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -66,6 +67,8 @@ SAMPLED = [
     "src/api/schedule/calendar.rs",
     "src/api/schedule/generation/prune.rs",
 ]
+# Where the tests of a file begin.
+TESTS = "#[cfg(test)]\nmod tests {"
 # Mutants that are tried in one go of the tool: between two of them a run can be stopped.
 BATCH = 8
 # Seconds of a build, and of the tests: what takes longer does not end, and is caught.
@@ -83,9 +86,13 @@ def part_of(file):
 
 
 class Mutant:
-    def __init__(self, told, nth):
+    def __init__(self, told, nth, text):
         self.file, self.name = told["file"], told["name"]
         self.what = re.sub(r"^[^ ]+:\d+:\d+: ", "", self.name)
+        # of the function that it changes, or of the file without its tests
+        span = (told.get("function") or {}).get("span")
+        lines = text.splitlines()[span["start"]["line"] - 1 : span["end"]["line"]] if span else text.split(TESTS)[0].splitlines()
+        self.state = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
         # lines move; the same change twice in one function is told apart by its order
         self.key = f"{self.file}: {self.what}" + (f" ({nth})" if nth > 1 else "")
 
@@ -140,7 +147,7 @@ class Campaign:
             for one in json.loads(told.stdout):
                 name = (one["file"], re.sub(r"^[^ ]+:\d+:\d+: ", "", one["name"]))
                 seen[name] = seen.get(name, 0) + 1
-                mutants.append(Mutant(one, seen[name]))
+                mutants.append(Mutant(one, seen[name], (ROOT / one["file"]).read_text(encoding="utf-8")))
         return mutants
 
     def lot(self, mutant):
@@ -153,17 +160,12 @@ class Campaign:
             drawn += of_file if file in COMPLETE else of_file[: self.options.most]
         return drawn
 
-    def state(self, file):
-        """What a file's code is, without its tests."""
-        text = (ROOT / file).read_text(encoding="utf-8").split("#[cfg(test)]\nmod tests {")[0]
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def known(self):
-        """The newest outcome of each mutant whose file is still as it was."""
-        known, states = {}, {file: self.state(file) for file in (*COMPLETE, *SAMPLED)}
+    def known(self, mutants):
+        """The newest outcome of each mutant whose function is still as it was."""
+        known, states = {}, {mutant.key: mutant.state for mutant in mutants}
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else ():
             one = json.loads(line)
-            if states.get(one["file"]) == one["state"]:
+            if states.get(one["key"]) == one["state"]:
                 known[one["key"]] = one["outcome"]
         return known
 
@@ -177,7 +179,7 @@ class Campaign:
 
     def attempt(self, file, mutants):
         names = [part for mutant in mutants for part in ("--re", f"^{re.escape(mutant.name)}$")]
-        out = self.home / "out"
+        out = self.home / f"out-{part_of(file)}"
         shutil.rmtree(out, ignore_errors=True)
         arguments = [self.options.tool, "mutants", "-d", str(self.tree(part_of(file))), "--in-place", "--baseline", "skip", "--no-config"]
         arguments += ["--build-timeout", str(BUILD), "--timeout", str(TEST), "--output", str(out), "--file", file, *names]
@@ -190,7 +192,7 @@ class Campaign:
         with self.log.open("a", encoding="utf-8") as log:
             for mutant in mutants:
                 outcome = words.get(by_name.get(mutant.name), "failed")
-                line = {"key": mutant.key, "file": file, "state": self.state(file), "outcome": outcome}
+                line = {"key": mutant.key, "file": file, "state": mutant.state, "outcome": outcome}
                 if outcome != "failed":
                     log.write(json.dumps(line) + "\n")
                 if outcome not in ("caught", "unviable"):
@@ -199,19 +201,25 @@ class Campaign:
         print(f"{time.strftime('%H:%M:%S')} {file}: {len(mutants)} tried, {seconds:.0f} s each", flush=True)
 
     def work(self, drawn):
-        known = self.known()
+        known = self.known(drawn)
         left = [mutant for mutant in drawn if known.get(mutant.key) not in ("caught", "unviable")]
         if self.options.only:
             left = [mutant for mutant in left if self.options.only in mutant.file]
         # those that were never tried come first
         left.sort(key=lambda mutant: mutant.key in known)
         print(f"SEED={self.options.seed}: {len(drawn)} drawn, {len(left)} to try", flush=True)
-        sound = set()
-        while left and not self.options.table and time.monotonic() < self.until:
+        parts = [] if self.options.table else PARTS
+        # the tests of one part wait often enough for the other to be compiled
+        with ThreadPoolExecutor() as threads:
+            done = [threads.submit(self.part, part, [mutant for mutant in left if part_of(mutant.file) == part]) for part in parts]
+            for one in done:
+                one.result()
+
+    def part(self, part, left):
+        if left:
+            self.baseline(part)
+        while left and time.monotonic() < self.until:
             file = left[0].file
-            if part_of(file) not in sound:
-                self.baseline(part_of(file))
-                sound.add(part_of(file))
             batch = [mutant for mutant in left if mutant.file == file][:BATCH]
             left = [mutant for mutant in left if mutant not in batch]
             self.attempt(file, batch)
@@ -223,7 +231,7 @@ class Campaign:
 
     def page(self, mutants, drawn):
         """The table, and what survives without a reason."""
-        known, reasons = self.known(), self.reasons()
+        known, reasons = self.known(mutants), self.reasons()
         rows, named, open_ones = [], [], []
         for file in (*COMPLETE, *SAMPLED):
             of_file = [mutant for mutant in drawn if mutant.file == file]
@@ -265,7 +273,7 @@ def main():
     text, open_ones = campaign.page(mutants, drawn)
     write(text)
     print(text)
-    known = campaign.known()
+    known = campaign.known(mutants)
     left = sum(mutant.key not in known for mutant in drawn)
     if left:
         print(f"{left} were not tried yet: run make mutants-code SEED={campaign.options.seed} again")
