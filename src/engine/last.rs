@@ -13,12 +13,15 @@ use super::verify::{self, Sides};
 use super::window::{self, Ahead, Answers};
 use super::{Context, Pair, Run, extra};
 use crate::chroma::creation::{self, Differences};
-use crate::model::{Collection, Error};
+use crate::model::{Collection, Error, Fetched};
+use crate::report::SourceQuiet;
 use crate::scratch::SortedIds;
 use crate::store::{Budget, Reader, Remarks};
 
 /// How often a listing is asked for that is shorter than its count.
 const LISTINGS: usize = 4;
+/// How many records are read once more that could not be read: each can take seconds.
+const REREAD: usize = 100;
 
 /// Looks at all pairs. What it finds is in the run, and in the pairs' ledgers and problems: records that are open again can be copied and
 /// compared in a further pass, unless this is the final one.
@@ -176,7 +179,28 @@ async fn source(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Resul
     unlisted(context, pair).await?;
     unanswered(context, pair).await?;
     pair.has_moved(pair.came_later + pair.ledger.gone() > 0);
+    reread(context, pair, is_final).await?;
     Ok(ids)
+}
+
+/// A server that is written to can answer for a record without its vector, for a moment: of a source that moves, what could not
+/// be read is asked for once more.
+async fn reread(context: &Context<'_>, pair: &mut Pair, is_final: bool) -> Result<(), Halt> {
+    if pair.source_quiet != SourceQuiet::No {
+        return Ok(());
+    }
+    let is_unread = |entry: Entry| entry.plan == Plan::Unreadable && !entry.gone;
+    let places = pair.ledger.select(0, REREAD, is_unread)?;
+    let ids = pair.ledger.ids_at(&places)?;
+    let (answers, _) = window::part_of_source(context, &pair.source, &ids, window::WHOLE).await?;
+    for (at, id) in places.into_iter().zip(ids) {
+        if matches!(answers.get(&id), Some(Fetched::Record { .. })) {
+            let proof = if is_final { Proof::Changed } else { Proof::Open };
+            pair.ledger.change(at, |entry| (entry.plan, entry.proof) = (Plan::New, proof))?;
+            pair.notes.forget(&id);
+        }
+    }
+    Ok(())
 }
 
 /// A listing with the count beside it: asked for again where it is shorter, until two looks agree. Of a source that grows

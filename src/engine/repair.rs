@@ -89,6 +89,12 @@ async fn mend_window(
         for id in ids.drain(ours.min(theirs)..) {
             source.remove(&id);
         }
+        for (at, _) in places.iter().zip(&ids).filter(|(_, id)| !source.contains_key(*id)) {
+            // it came when it was compared: whoever has deleted it may add it again, which says nothing of the target
+            if pair.ledger.entry(*at)?.proof == Proof::Missing {
+                pair.ledger.change(*at, |entry| entry.proof = Proof::Changed)?;
+            }
+        }
         let bytes = window::bytes(&source);
         let records = sendable::of(pair, capabilities, source)?;
         let work = Work::ruled(sender.link.context, pair, records, &target, &attempted)?;

@@ -221,6 +221,7 @@ impl Look {
                 return Ok(Some((at, digest)));
             }
             _ if stands => {}
+            Ruling::Add if proof == Proof::Changed => {}
             Ruling::Add => pair.ledger.change(at, |entry| entry.proof = Proof::Missing)?,
             Ruling::Amend(fields) => differs(pair, at, record, moved, fields)?,
             Ruling::Leave(why) | Ruling::Refuse(why) => {

@@ -122,6 +122,8 @@ async fn a_record_that_the_target_cannot_tell_is_left_alone_and_fails_a_run_that
             state.unreadable.extend(is_lost.then(|| "0001".to_owned()));
         };
         set(&mut target.state(), at_first);
+        let plan = run(&source(numbered(3)), &target, &Options { dry_run: true, ..fast() }).await.report.message;
+        assert_eq!(plan.contains("1 cannot be read in the target"), at_first, "{plan}");
         target.after_write(move |state| set(state, at_last));
         let outcome = run(&source(numbered(3)), &target, &fast()).await;
         let case = format!("{at_first} {at_last} {text}: {}", outcome.report.message);
@@ -131,6 +133,28 @@ async fn a_record_that_the_target_cannot_tell_is_left_alone_and_fails_a_run_that
         let listed = outcome.report.collections[0].differences.first().map(|one| one.field.as_str());
         assert_eq!(listed, field, "{case}");
         assert_eq!(text_of(&target, "0001").as_deref(), Some(text), "{case}");
+    }
+}
+
+/// A server that is written to can answer without a vector for a moment (make faults SEED=2811 ROW=moving-fill, 2 and 6).
+#[tokio::test]
+async fn what_could_not_be_read_of_a_moving_source_is_read_once_more() {
+    for (moves, reason, verified) in [(true, Reason::Verified, 5), (false, Reason::VerificationFailed, 4)] {
+        let source = Arc::new(source(numbered(5)));
+        source.state().unreadable.push("0003".into());
+        let target = MemoryStore::new("target");
+        let moving = source.clone();
+        target.after_write(move |_| {
+            let mut state = moving.state();
+            state.unreadable.clear();
+            if moves {
+                edit(&mut state, "0001", "changed in the source");
+            }
+        });
+        let outcome = run(&source, &target, &fast()).await;
+        let told = (outcome.report.reason, outcome.report.counts.verified);
+        assert_eq!(told, (reason, verified), "{}", outcome.report.message);
+        assert_eq!(outcome.report.collections[0].differences.is_empty(), moves);
     }
 }
 
