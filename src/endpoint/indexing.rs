@@ -10,10 +10,16 @@ use crate::store::http::{self, ServerConfig};
 
 /// As good as for ever.
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
-/// From one look at the server's life to the next.
-const BEAT: Duration = Duration::from_secs(15);
-/// How long it may be silent meanwhile.
-const SILENT: Duration = Duration::from_secs(300);
+/// How a server's life is watched meanwhile.
+const WATCH: Watch = Watch { every: Duration::from_secs(15), silent: Duration::from_secs(300) };
+
+#[derive(Clone, Copy)]
+struct Watch {
+    /// From one look to the next.
+    every: Duration,
+    /// How long it may be silent.
+    silent: Duration,
+}
 
 /// Waits until the index is built, of vectors with so many components; `ended`: tells when the server's process has ended, where
 /// that can be seen.
@@ -23,11 +29,22 @@ pub(super) async fn build(
     collection: &Collection,
     dimension: usize,
 ) -> Result<()> {
+    watched(server, ended, collection, dimension, WATCH).await
+}
+
+async fn watched(
+    server: ServerConfig,
+    ended: impl Future<Output = Error>,
+    collection: &Collection,
+    dimension: usize,
+    watch: Watch,
+) -> Result<()> {
     let mut beat = server.clone();
-    beat.timeouts.start = SILENT;
+    beat.timeouts.start = watch.silent;
     let mut patient = server;
     patient.database.clone_from(&collection.database);
     patient.timeouts.request = FOR_EVER;
+    patient.timeouts.retry = Duration::ZERO;
     let store = http::open(patient).await?;
     let mut asked = vec![0.0; dimension];
     if let Some(first) = asked.first_mut() {
@@ -40,7 +57,7 @@ pub(super) async fn build(
     };
     let silent = async {
         loop {
-            tokio::time::sleep(BEAT).await;
+            tokio::time::sleep(watch.every).await;
             if let Err(error) = http::open(beat.clone()).await {
                 return error;
             }
@@ -77,20 +94,82 @@ fn misfilled(collection: &Collection, why: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
-    use crate::model::Distance;
-    use crate::store::memory::MemoryStore;
+    use crate::store::http::scripted::{Act, Scripted, answer, collection};
+
+    const FOUND: &str = r#"{"ids": [["a"]], "distances": [[0.5]]}"#;
+    const HASTY: Watch = Watch { every: Duration::from_millis(20), silent: Duration::from_millis(300) };
+
+    async fn built(server: &Scripted, ended: impl Future<Output = Error>) -> Result<()> {
+        watched(server.config(), ended, &collection(), 3, HASTY).await
+    }
+
+    fn searches(server: &Scripted) -> usize {
+        server.sent().iter().filter(|line| line.contains("/query")).count()
+    }
 
     #[tokio::test]
-    async fn a_server_that_fails_on_the_index_alone_is_not_tried_again() {
-        let collection =
-            MemoryStore::new("store").with("memories", Distance::L2, []).collections().await.unwrap().remove(0);
-        let (store, attempt, why) = ("server".to_owned(), "a search".to_owned(), "500: no such id".to_owned());
-        let failing = Error::Failing { store: store.clone(), attempt: attempt.clone(), why: why.clone() };
-        let told = failed(&collection, failing);
-        assert!(!told.is_transient(), "{told:?}");
-        assert!(told.to_string().contains("500: no such id") && told.to_string().contains("\"memories\""), "{told}");
-        let down = Error::Unavailable { store, attempt, why };
-        assert!(failed(&collection, down).is_transient());
+    async fn an_answer_is_waited_for_beyond_every_timeout() {
+        let late = Duration::from_secs(2);
+        let server = Scripted::chroma(move |_, _| Act::Late(late, FOUND.to_owned())).await;
+        assert!(server.config().timeouts.request * 3 < late);
+        built(&server, pending()).await.unwrap();
+        assert_eq!(searches(&server), 1);
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_asked_once_and_not_tried_again_by_a_rerun() {
+        let server = Scripted::chroma(|_, _| answer(500, "no such id")).await;
+        let told = built(&server, pending()).await.unwrap_err();
+        assert!(!told.is_transient() && told.to_string().contains("no such id"), "{told}");
+        assert_eq!(searches(&server), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_is_a_matter_of_a_rerun() {
+        let server = Scripted::chroma(|_, _| Act::Close).await;
+        let told = built(&server, pending()).await.unwrap_err();
+        assert!(told.is_transient(), "{told}");
+        assert_eq!(searches(&server), 1);
+    }
+
+    #[tokio::test]
+    async fn a_search_that_finds_nothing_is_no_index() {
+        let server = Scripted::chroma(|_, _| answer(200, r#"{"ids": [[]], "distances": [[]]}"#)).await;
+        let told = built(&server, pending()).await.unwrap_err();
+        assert!(told.to_string().contains("finds none of the records"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_silent_to_everybody_is_given_up() {
+        let is_silent = AtomicBool::new(false);
+        let server = Scripted::start(move |_, request| {
+            let path = request.split_whitespace().nth(1).unwrap_or_default();
+            if path.ends_with("/query") {
+                is_silent.store(true, Ordering::Relaxed);
+            }
+            match path {
+                _ if is_silent.load(Ordering::Relaxed) => Act::Hang,
+                "/api/v2/version" => answer(200, "\"1.0.0\""),
+                "/api/v2/pre-flight-checks" => answer(200, r#"{"max_batch_size":9,"supports_base64_encoding":true}"#),
+                _ => answer(404, ""),
+            }
+        })
+        .await;
+        let told = built(&server, pending()).await.unwrap_err();
+        assert!(told.is_transient(), "{told}");
+        assert_eq!(searches(&server), 1);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_ended_is_waited_for_no_longer() {
+        let server = Scripted::chroma(|_, _| Act::Hang).await;
+        let (store, attempt, why) = ("server".to_owned(), "an index".to_owned(), "it was killed".to_owned());
+        let ended = async { Error::Unavailable { store, attempt, why } };
+        let told = built(&server, ended).await.unwrap_err();
+        assert!(told.to_string().contains("it was killed"), "{told}");
     }
 }

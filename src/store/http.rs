@@ -34,7 +34,7 @@ mod redact;
 #[cfg(test)]
 mod refused_tests;
 #[cfg(test)]
-mod scripted;
+pub(crate) mod scripted;
 mod stream;
 mod suspect;
 #[cfg(test)]

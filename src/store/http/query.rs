@@ -13,7 +13,7 @@ use super::wire;
 use crate::model::{Collection, Error, Filter, Result, Value};
 use crate::store::{Neighbour, Searches};
 
-/// How long one search is tried again: one that fails is told, and waited for by nobody.
+/// How long one search is tried again at most: one that fails is told, and waited for by nobody.
 const RETRIES: Duration = Duration::from_secs(2);
 
 /// The body of `query`.
@@ -81,7 +81,7 @@ impl Api {
         let path = self.at(collection).collection(&collection.id, verb);
         let request = self.read(&path, Some(body.into()), words(collection));
         let take = |response| async move { wire::parse::<T>(&whole(response, RECORDS).await?) };
-        let answer = self.transport.try_call(RETRIES, &request, take).await;
+        let answer = self.transport.try_call(RETRIES.min(self.transport.retry), &request, take).await;
         answer.map_err(|stopped| self.transport.error(&request, &stopped))
     }
 

@@ -13,13 +13,15 @@ use crate::model::{Collection, Distance, Fetched, Metadata, Record};
 
 /// What the scripted server does with a request.
 #[derive(Clone, Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// Answers, and says how long the answer is.
     Answer(u16, String),
     /// Answers with one more header.
     With(u16, &'static str, String),
     /// Promises the whole answer and breaks off in its middle.
     Cut(String),
+    /// Answers after a while.
+    Late(Duration, String),
     /// Closes the connection.
     Close,
     /// Never answers.
@@ -28,18 +30,18 @@ pub(super) enum Act {
     Endless,
 }
 
-pub(super) fn answer(status: u16, body: &str) -> Act {
+pub(crate) fn answer(status: u16, body: &str) -> Act {
     Act::Answer(status, body.to_owned())
 }
 
 /// A server that does what a function of the request's number and text says. Each connection serves one request.
-pub(super) struct Scripted {
-    pub(super) url: String,
-    pub(super) seen: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Scripted {
+    pub(crate) url: String,
+    pub(crate) seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scripted {
-    pub(super) async fn start(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -57,7 +59,7 @@ impl Scripted {
     }
 
     /// A Chroma 1.x, except for what the script says of the requests below its collections; those are counted from 0.
-    pub(super) async fn chroma(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) async fn chroma(script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Self {
         let count = Mutex::new(0);
         Self::start(move |_, request| match request.split_whitespace().nth(1).unwrap_or_default() {
             "/api/v2/version" => answer(200, "\"1.0.0\""),
@@ -72,19 +74,19 @@ impl Scripted {
         .await
     }
 
-    pub(super) fn config(&self) -> ServerConfig {
+    pub(crate) fn config(&self) -> ServerConfig {
         let mut config = ServerConfig::new(self.url.parse().unwrap());
         config.timeouts.request = Duration::from_millis(500);
         config.timeouts.start = Duration::from_millis(500);
         config
     }
 
-    pub(super) async fn store(&self) -> HttpStore {
+    pub(crate) async fn store(&self) -> HttpStore {
         open(self.config()).await.unwrap()
     }
 
     /// A store that gives up soon, and hardly pauses between the tries for one record.
-    pub(super) async fn hasty(&self) -> HttpStore {
+    pub(crate) async fn hasty(&self) -> HttpStore {
         let mut config = self.config();
         config.timeouts.request = Duration::from_secs(5);
         config.timeouts.retry = Duration::from_millis(300);
@@ -92,12 +94,12 @@ impl Scripted {
         open(config).await.unwrap()
     }
 
-    pub(super) async fn writer(&self) -> HttpWriter {
+    pub(crate) async fn writer(&self) -> HttpWriter {
         self.store().await.into_writer().await.unwrap()
     }
 
     /// The first lines of the requests that went below the collections.
-    pub(super) fn sent(&self) -> Vec<String> {
+    pub(crate) fn sent(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         let lines = seen.iter().filter_map(|request| request.lines().next());
         lines.filter(|line| line.contains("/collections")).map(str::to_owned).collect()
@@ -119,6 +121,10 @@ async fn serve(
         Act::Answer(status, body) => (status, String::new(), body.clone(), body.len()),
         Act::With(status, header, body) => (status, format!("{header}\r\n"), body.clone(), body.len()),
         Act::Cut(body) => (200, String::new(), body[..body.len() / 2].to_owned(), body.len()),
+        Act::Late(pause, body) => {
+            tokio::time::sleep(pause).await;
+            (200, String::new(), body.clone(), body.len())
+        }
         Act::Close => return Ok(()),
         Act::Hang => std::future::pending().await,
         Act::Endless => {
@@ -148,7 +154,7 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<String> {
     }
 }
 
-pub(super) fn collection() -> Collection {
+pub(crate) fn collection() -> Collection {
     Collection {
         id: "c1".into(),
         name: "memories".into(),
@@ -163,22 +169,22 @@ pub(super) fn collection() -> Collection {
     }
 }
 
-pub(super) fn record() -> Record {
+pub(crate) fn record() -> Record {
     Record { id: "a".into(), embedding: vec![1.0, 2.0], document: None, uri: None, metadata: Metadata::new() }
 }
 
 /// The answer to a `get` of one record, `b`.
-pub(super) const ONE: &str =
+pub(crate) const ONE: &str =
     r#"{"ids":["b"],"embeddings":[[1.0]],"documents":[null],"uris":[null],"metadatas":[null]}"#;
 
 /// Ids that a request asks for.
-pub(super) fn asked_ids(request: &str) -> Vec<String> {
+pub(crate) fn asked_ids(request: &str) -> Vec<String> {
     let body = request.split("\r\n\r\n").nth(1).and_then(|body| serde_json::from_str(body).ok());
     let ids = body.as_ref().and_then(|body: &serde_json::Value| body["ids"].as_array());
     ids.map(|ids| ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
 }
 
-pub(super) fn records_of(ids: &[String], vectors: usize) -> Act {
+pub(crate) fn records_of(ids: &[String], vectors: usize) -> Act {
     let column = |cell: &str, n: usize| vec![cell; n].join(",");
     let named: Vec<String> = ids.iter().map(|id| format!("{id:?}")).collect();
     let (nulls, count) = (column("null", ids.len()), named.join(","));
@@ -191,10 +197,10 @@ pub(super) fn records_of(ids: &[String], vectors: usize) -> Act {
     )
 }
 
-pub(super) fn ids(count: usize) -> Vec<String> {
+pub(crate) fn ids(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("{n:04}")).collect()
 }
 
-pub(super) fn unreadable(fetched: &[Fetched]) -> Vec<&str> {
+pub(crate) fn unreadable(fetched: &[Fetched]) -> Vec<&str> {
     fetched.iter().filter(|f| matches!(f, Fetched::Unreadable { .. })).map(Fetched::id).collect()
 }
