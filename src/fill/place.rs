@@ -207,7 +207,7 @@ impl Importing {
     /// # Errors
     /// When it cannot be done; the target is then as it was, unless the last sync or the removal of what was replaced failed.
     pub fn place(mut self, migration: String, state: State, again: bool) -> Result<()> {
-        self.take_after(&self.place.target)?;
+        self.take_after()?;
         step("fill.sync").map_err(|e| io_error("write to the disk", &self.folder, e))?;
         self.written()?.iter().try_for_each(|path| sync(path))?;
         sync(&self.folder)?;
@@ -281,13 +281,19 @@ impl Importing {
         fs::metadata(&self.place.target).map_or(Ok(()), |before| give(&self.folder, &before))
     }
 
-    /// Gives what was filled the owner and the mode of the folder that it replaces. Where there is none, it has those of any
-    /// folder that is made there.
-    fn take_after(&self, target: &Path) -> Result<()> {
-        let Ok(before) = fs::metadata(target) else { return Ok(()) };
-        give(&self.folder, &before)?;
+    /// Gives what was filled the owner and the mode of the folder that it replaces. Where there is none, they are those of its
+    /// parent, but for others' right to write and the sticky bit; if this process may not give it that owner, it stays as it is.
+    fn take_after(&self) -> Result<()> {
+        let Place { target, parent, .. } = &self.place;
+        let replaced = fs::metadata(target).ok();
+        let kept = if replaced.is_some() { 0o7777 } else { 0o2775 };
+        let before = replaced.map_or_else(|| fs::metadata(parent), Ok).map_err(|e| io_error("look at", parent, e))?;
+        match give(&self.folder, &before) {
+            Err(_) if kept == 0o2775 => return Ok(()),
+            given => given?,
+        }
         self.written()?.iter().try_for_each(|path| give(path, &before))?;
-        let mode = fs::Permissions::from_mode(before.mode() & 0o7777);
+        let mode = fs::Permissions::from_mode(before.mode() & kept | 0o700);
         fs::set_permissions(&self.folder, mode).map_err(|e| io_error("set the mode of", &self.folder, e))
     }
 }
