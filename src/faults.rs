@@ -51,6 +51,9 @@ pub const SPOILS: &str = "MEMORY_MIGRATION_FAULT_SPOILS";
 /// Names a file of an index, a byte of it and what is added to that, as if its builder had erred.
 pub const SPOILS_INDEX: &str = "MEMORY_MIGRATION_FAULT_SPOILS_INDEX";
 
+/// If it is set, it is not the store that these two spoil, but the samples that come before.
+pub const SPOILS_SAMPLES: &str = "MEMORY_MIGRATION_FAULT_SPOILS_SAMPLES";
+
 /// What scratch files do; each can fail before it is done.
 pub const SCRATCH: &[&str] = &["scratch.make", "scratch.write", "scratch.read"];
 

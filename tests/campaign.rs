@@ -39,7 +39,7 @@ fn try_some(rows: &[(&str, usize)]) {
 
 #[test]
 fn runners_that_are_killed_lose_nothing() {
-    try_some(&[("kill-in", 1), ("kill-out", 1), ("kill-fill", 1), ("memory", 1)]);
+    try_some(&[("kill-in", 1), ("kill-out", 1), ("kill-fill", 2), ("memory", 1)]);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn servers_that_go_and_come_back_lose_nothing() {
 
 #[test]
 fn clients_that_write_meanwhile_keep_what_is_theirs() {
-    try_some(&[("moving-files", 1), ("foreign-skip", 1), ("target-collection", 1)]);
+    try_some(&[("moving-files", 1), ("moving-fill", 1), ("foreign-skip", 1), ("target-collection", 1)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use memory_migration_operator::faults::{CALLS, FILL, PLACE, SCRATCH, SPOILS, SPOILS_INDEX, VARIABLE};
+use memory_migration_operator::faults::{CALLS, FILL, PLACE, SCRATCH, SPOILS, SPOILS_INDEX, SPOILS_SAMPLES, VARIABLE};
 
 use super::scenarios::points::controller_points;
 use super::support::chroma::crate_path;
@@ -54,6 +54,7 @@ fn no_binary_that_is_built_to_be_used_has_a_fault_point() {
             &VARIABLE,
             &SPOILS,
             &SPOILS_INDEX,
+            &SPOILS_SAMPLES,
             &"fault point ",
         ]);
         let found: Vec<_> = names.filter(|name| has(name)).collect();

@@ -2,13 +2,14 @@
 //! an importer that errs.
 
 mod kills;
+mod lives;
 mod mutations;
 mod pods;
 mod points;
 
 use std::path::Path;
 
-use super::support::chroma::{ChromaServer, Python, env};
+use super::support::chroma::{ChromaServer, Python};
 use super::support::dump::{Tolerance, assert_same, dump_folder};
 use super::support::migration::{DEFAULT, Migration, Report, local, remote};
 use super::support::stores::{Store, committed, generated};
@@ -67,7 +68,9 @@ fn assert_twins(version: &str, engine: &Store, files: &Store, when: &str) {
 /// Stores of several versions with all that a store can hold.
 #[test]
 fn a_store_comes_out_as_if_chroma_had_filled_it() {
-    for (version, written_by) in [("0.4.24", "1.5.9"), ("0.6.3", "1.5.9"), ("1.5.9", "1.5.9"), ("1.0.20", "1.0.20")] {
+    for (version, written_by) in
+        [("0.4.24", "1.5.9"), ("0.5.23", "1.5.9"), ("0.6.3", "1.5.9"), ("1.5.9", "1.5.9"), ("1.0.20", "1.0.20")]
+    {
         let source = committed(version);
         let from = local(&source.path, DEFAULT);
         let all = dump_folder_names(version, &source);
@@ -203,30 +206,53 @@ fn a_file_in_place_of_a_folder_above_the_target_is_told_before_any_work() {
     assert_eq!(std::fs::read_to_string(&above.path).unwrap(), "precious");
 }
 
-/// An empty folder keeps its owner and mode; a dry run touches nothing; nothing is left beside.
-#[test]
-fn the_folder_that_is_replaced_and_a_dry_run() {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
-    let source = generated("1.5.9", 50, 3, "cosine");
-    let target = Store::absent();
-    std::fs::create_dir(&target.path).unwrap();
-    let is_given = chown(&target.path, Some(4711), Some(4712));
-    if let Err(error) = &is_given {
+/// Gives a folder another owner, where this user may do that, and a mode; its owner then.
+fn owned(folder: &Path, mode: u32) -> (u32, u32) {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    if let Err(error) = chown(folder, Some(4711), Some(4712)) {
         println!("the folder keeps this user as its owner, for only root may give it away: {error}");
     }
-    let owner = || std::fs::metadata(&target.path).map(|found| (found.uid(), found.gid())).unwrap();
-    let before = owner();
-    assert!(is_given.is_err() || before == (4711, 4712));
-    std::fs::set_permissions(&target.path, std::fs::Permissions::from_mode(0o2770)).unwrap();
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(mode)).unwrap();
+    owner(folder)
+}
+
+fn owner(path: &Path) -> (u32, u32) {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap()
+}
+
+/// A store with its index, all of one owner, in a folder of this mode.
+#[track_caller]
+fn assert_owned(target: &Store, by: (u32, u32), mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let index = std::fs::read_dir(&target.path).unwrap().flatten().find(|entry| entry.path().is_dir()).unwrap().path();
+    for path in [target.path.clone(), target.path.join("chroma.sqlite3"), index.join("header.bin"), index] {
+        assert_eq!(owner(&path), by, "{}", path.display());
+    }
+    assert_eq!(std::fs::metadata(&target.path).unwrap().permissions().mode() & 0o7777, mode);
+    assert_clean(target);
+}
+
+/// An empty folder keeps its owner and mode; where there is none, they are those of its parent, without what a folder for
+/// everybody's files has. A dry run touches nothing; nothing is left beside.
+#[test]
+fn the_folder_that_is_replaced_its_parent_and_a_dry_run() {
+    let source = Store::absent();
+    twins("1.5.9", &["plain", source.path(), "cosine", "20"]);
+    let target = Store::absent();
+    std::fs::create_dir(&target.path).unwrap();
+    let before = owned(&target.path, 0o2770);
     by_files(source.path(), &target, "1.5.9").args(["--dry-run"]).ends(0);
     assert_eq!(std::fs::read_dir(&target.path).unwrap().count(), 0);
     filled(by_files(source.path(), &target, "1.5.9"));
-    assert_eq!(owner(), before);
-    let database = std::fs::metadata(target.path.join("chroma.sqlite3")).unwrap();
-    assert_eq!((database.uid(), database.gid()), before);
-    assert_eq!(std::fs::metadata(&target.path).unwrap().permissions().mode() & 0o7777, 0o2770);
-    assert_clean(&target);
-    assert!(env("1.5.9").chroma().exists());
+    assert_owned(&target, before, 0o2770);
+
+    for (of_parent, of_store) in [(0o2775, 0o2775), (0o1777, 0o775)] {
+        let target = Store::absent();
+        let before = owned(target.path.parent().unwrap(), of_parent);
+        filled(by_files(source.path(), &target, "1.5.9"));
+        assert_owned(&target, before, of_store);
+    }
 }
 
 /// An index that this program builds: Chroma opens it, adds to it, and finds with it what it finds with its own.

@@ -230,7 +230,7 @@ impl Import {
         rows.finish(ids, stop).map_err(|e| io_error("write", &folder, e))?;
         sheet.is_indexed = true;
         #[cfg(feature = "faults")]
-        if !is_sample(&self.db).map_err(|e| failed("read", &self.database, &e))? {
+        if is_to_spoil(&self.db).map_err(|e| failed("read", &self.database, &e))? {
             super::index::spoil(&folder).map_err(|e| io_error("spoil", &folder, e))?;
         }
         Ok(())
@@ -315,17 +315,19 @@ fn open(database: &Path, beside: Beside) -> rusqlite::Result<Import> {
     Ok(Import { db, database: database.to_owned(), entry, row, has_schemas, waiting: 0 })
 }
 
-/// Whether these are the samples, which would show each error at once: only what is thrown away has no journal.
+/// Whether a test spoils this one: the store, or the samples that come before it. Only the store, which is thrown away if it does
+/// not come out, has no journal.
 #[cfg(feature = "faults")]
-fn is_sample(db: &Connection) -> rusqlite::Result<bool> {
-    Ok(db.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))? != "off")
+fn is_to_spoil(db: &Connection) -> rusqlite::Result<bool> {
+    let is_sample = db.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))? != "off";
+    Ok(is_sample == std::env::var_os(crate::faults::SPOILS_SAMPLES).is_some())
 }
 
-/// Errs as a test says, but not on the samples.
+/// Errs as a test says.
 #[cfg(feature = "faults")]
 fn spoil(db: &Connection) -> rusqlite::Result<()> {
     match std::env::var(crate::faults::SPOILS) {
-        Ok(sql) if !is_sample(db)? => {
+        Ok(sql) if is_to_spoil(db)? => {
             tracing::error!("fault point {}: {sql}", crate::faults::SPOILS);
             db.execute_batch(&sql)
         }

@@ -1,6 +1,7 @@
 //! One trial: what it found, and how the product got out of the fault. The verdict is the official client's reading, held
 //! against what was written; what the product says only tells whether it claimed a success.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::bench::Bench;
@@ -76,6 +77,23 @@ impl<'b> Trial<'b> {
             let found = self.found();
             self.outcome.is_false |= !found.is_nothing();
             self.outcome.add(&found, "after a success");
+        }
+    }
+
+    /// A run that fills a new folder has ended, in whatever way: it left nothing, a folder with the mark of what is not finished,
+    /// or all of it.
+    pub(crate) fn leaves_nothing_or_all(&mut self) {
+        let is_there = |path: &str| Path::new(path).exists();
+        let left = match (is_there(&self.at), is_there(&format!("{}.memory-migration.filled", self.at))) {
+            (false, _) => "nothing",
+            (true, true) => "a mark",
+            (true, false) => "all",
+        };
+        self.outcome.said.push(format!("it left {left}"));
+        if left == "all" {
+            let found = self.found();
+            self.outcome.is_false |= !found.is_nothing();
+            self.outcome.add(&found, "of what was left as whole");
         }
     }
 

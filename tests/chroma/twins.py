@@ -2,9 +2,9 @@
 twins. Answers are printed as JSON lines.
 
     twins.py make PATH SEED            collections of random records of every kind
-    twins.py plain PATH [SPACE SYNC]   one collection of 60 records, each with every kind of metadata
+    twins.py plain PATH [SPACE SYNC [NAME]]   one collection of 60 records, each with every kind of metadata
     twins.py answer PATH               what the client answers to gets, queries and filters, after a fresh start
-    twins.py live PATH SEED COUNT      random adds, updates, upserts and deletes, so many in each collection
+    twins.py live PATH_OR_URL SEED COUNT   random adds, updates, upserts and deletes, so many in each collection
     twins.py drop PATH NAME            deletes a collection
 """
 
@@ -23,6 +23,9 @@ TEXTS = ["", "plain text", "a\0b", "\U0001f600\U0001f468\u200d\U0001f469", "\u05
 
 
 def client(path):
+    if path.startswith("http://"):
+        host, port = path.removeprefix("http://").split(":")
+        return chromadb.HttpClient(host, int(port), settings=Settings(anonymized_telemetry=False))
     return chromadb.PersistentClient(path, settings=Settings(anonymized_telemetry=False))
 
 
@@ -87,9 +90,9 @@ def make(path, seed):
     database.create_collection("random_empty", metadata={"e": 1.5})
 
 
-def make_plain(path, space="l2", sync="1000"):
+def make_plain(path, space="l2", sync="1000", name="plain"):
     hnsw = {"space": space, "sync_threshold": int(sync), "batch_size": min(100, int(sync))}
-    collection = client(path).create_collection("plain", configuration={"hnsw": hnsw})
+    collection = client(path).create_collection(name, configuration={"hnsw": hnsw})
     for n in range(60):
         metadata = {"n": n, "f": n + 0.5, "b": n % 2 == 0, "s": "text %d" % (n % 7), "l": [n, n + 1]}
         collection.add(ids=["id %02d" % n], embeddings=[[n * 0.1, 1.0, n % 5]], documents=["the document of record %d" % n], metadatas=[metadata])

@@ -1,7 +1,7 @@
 //! An importer that errs is found: each part of what it writes, left out or off by one. It errs by SQL that a fault point runs
 //! when all is written, before this program looks at it; the twin samples, which come before, are left alone.
 
-use memory_migration_operator::faults::{SPOILS, SPOILS_INDEX};
+use memory_migration_operator::faults::{SPOILS, SPOILS_INDEX, SPOILS_SAMPLES};
 
 use super::super::support::migration::{Migration, Report};
 use super::super::support::stores::{Store, generated};
@@ -71,6 +71,63 @@ const OF_THE_INDEX: &[(&str, &str)] = &[
     ("the rows begin elsewhere", "header.bin 44 4"),
     ("an id has another label", "index_metadata.pickle 99 1"),
 ];
+
+/// What is done to a sample, which is written beside Chroma's own: each part that the comparison of both looks at.
+const OF_A_SAMPLE: &[(&str, &str, &str)] = &[
+    ("its numbers", SPOILS, "UPDATE embeddings SET seq_id = seq_id - 1 WHERE id = (SELECT max(id) FROM embeddings)"),
+    (
+        "its metadata",
+        SPOILS,
+        "UPDATE embedding_metadata SET int_value = int_value + 1 WHERE rowid = (SELECT max(rowid) FROM embedding_metadata WHERE int_value IS NOT NULL)",
+    ),
+    (
+        "its full text",
+        SPOILS,
+        "DELETE FROM embedding_fulltext_search WHERE rowid = (SELECT max(id) FROM embedding_metadata WHERE key = 'chroma:document')",
+    ),
+    (
+        "its log",
+        SPOILS,
+        "UPDATE embeddings_queue SET vector = zeroblob(length(vector)) WHERE seq_id = (SELECT max(seq_id) FROM embeddings_queue)",
+    ),
+    (
+        "its watermark",
+        SPOILS,
+        "UPDATE max_seq_id SET seq_id = seq_id - 1 WHERE rowid = (SELECT max(rowid) FROM max_seq_id)",
+    ),
+    ("its dimension", SPOILS, "UPDATE collections SET dimension = dimension + 1 WHERE name LIKE 'importer%'"),
+    (
+        "its schema",
+        SPOILS,
+        "UPDATE collections SET schema_str = json_set(schema_str, '$.x', 1) WHERE name LIKE 'importer%'",
+    ),
+    ("its index's header", SPOILS_INDEX, "header.bin 20 255"),
+    ("its index's rows", SPOILS_INDEX, "data_level0.bin 134 1"),
+    ("its index's ids", SPOILS_INDEX, "index_metadata.pickle 99 1"),
+];
+
+/// The comparison on samples sees each part: where one differs, Chroma takes the records, and the run says so. Every third in
+/// `make test`.
+#[test]
+fn samples_that_come_out_otherwise_leave_the_records_to_chroma() {
+    let step = if std::env::var_os("FILL_MUTATIONS").is_some() { 1 } else { 3 };
+    let source = Store::absent();
+    twins("1.5.9", &["plain", source.path()]);
+    for (what, variable, how) in OF_A_SAMPLE.iter().step_by(step) {
+        let target = Store::absent();
+        let run = by_files(source.path(), &target, "1.5.9").env(variable, how).env(SPOILS_SAMPLES, "1");
+        let report = run.verified();
+        let told = report.check("fill")["message"].as_str().unwrap();
+        println!("| {what} | {} |", told.chars().take(300).collect::<String>());
+        assert!(
+            told.starts_with("the target's Chroma takes the records") && told.contains("sample records"),
+            "{what}: {told}"
+        );
+        let said = report.output.stderr_text();
+        assert!(said.contains("fault point ") && said.contains("its files are not filled"), "{what}: {said}");
+        report.says(&["Its files were not filled"]);
+    }
+}
 
 /// Every fourth of them; with `FILL_MUTATIONS=all`, all, and the rows of the table of docs/reliability.md. A store is called verified
 /// only if it answers as Chroma's own.

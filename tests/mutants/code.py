@@ -75,10 +75,14 @@ BATCH = 8
 BUILD, TEST = 900, 180
 
 
-def tests(part):
-    """What cargo test is told of a part."""
-    skipped = [word for name in SLOW for word in ("--skip", name)]
-    return ["--lib", "--test", "suite", "--", *skipped] if SCENARIOS[part] else ["--lib"]
+def built(part):
+    """What cargo is told to build of a part."""
+    return ["--lib", "--test", "suite"] if SCENARIOS[part] else ["--lib"]
+
+
+def skipped():
+    """What its tests are told."""
+    return ["--", *(word for name in SLOW for word in ("--skip", name))]
 
 
 def part_of(file):
@@ -107,9 +111,11 @@ class Campaign:
         self.home = Path(options.target).resolve() / "mutants-code"
         self.log = self.home / "outcomes.jsonl"
         self.until = time.monotonic() + options.minutes * 60
-        # A folder of its own: the parts make a program of the same name, too. No debug information: the code is compiled anew for
-        # each change.
-        self.env = os.environ | {"CARGO_TARGET_DIR": str(self.home / "target"), "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_TERM_COLOR": "never"}
+
+    def env(self, part):
+        """Each part has a folder of its own: cargo gives both the same names. No debug information: the code is compiled anew for
+        each change."""
+        return os.environ | {"CARGO_TARGET_DIR": str(self.home / f"target-{part}"), "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_TERM_COLOR": "never"}
 
     def tree(self, part):
         """The copy of a part: what git knows, as it is now. Files that are the same keep their time."""
@@ -172,19 +178,21 @@ class Campaign:
     def baseline(self, part):
         print(f"the tests of the {part} as it is", flush=True)
         started = time.monotonic()
-        done = run(["cargo", "test", "--quiet", "--locked", *tests(part)], cwd=self.tree(part), env=self.env, stdout=subprocess.DEVNULL)
+        done = run(["cargo", "test", "--quiet", "--locked", *built(part), *skipped()], cwd=self.tree(part), env=self.env(part), stdout=subprocess.DEVNULL)
         print(f"{time.monotonic() - started:.0f} s", flush=True)
         if done.returncode:
             sys.exit("make mutants-code: the unit tests fail without any change: mend them first")
 
     def attempt(self, file, mutants):
         names = [part for mutant in mutants for part in ("--re", f"^{re.escape(mutant.name)}$")]
-        out = self.home / f"out-{part_of(file)}"
+        part = part_of(file)
+        out = self.home / f"out-{part}"
         shutil.rmtree(out, ignore_errors=True)
-        arguments = [self.options.tool, "mutants", "-d", str(self.tree(part_of(file))), "--in-place", "--baseline", "skip", "--no-config"]
+        arguments = [self.options.tool, "mutants", "-d", str(self.tree(part)), "--in-place", "--baseline", "skip", "--no-config"]
         arguments += ["--build-timeout", str(BUILD), "--timeout", str(TEST), "--output", str(out), "--file", file, *names]
         started = time.monotonic()
-        run([*arguments, "--cargo-arg=--locked", "--", *tests(part_of(file))], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        arguments += [f"--cargo-arg={argument}" for argument in ("--locked", *built(part))]
+        run([*arguments, "--", *skipped()], env=self.env(part), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         outcomes = out / "mutants.out/outcomes.json"
         told = json.loads(outcomes.read_text(encoding="utf-8"))["outcomes"] if outcomes.exists() else []
         by_name = {one["scenario"]["Mutant"]["name"]: one["summary"] for one in told if one["scenario"] != "Baseline"}

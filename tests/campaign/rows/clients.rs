@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::writer::{self, Log, Shelf};
 use super::{cleared, filled};
-use crate::campaign::bench::{Bench, OLD};
+use crate::campaign::bench::{Bench, NEW, OLD};
 use crate::campaign::memories::{Memories, Memory, Truth, body};
 use crate::campaign::run::{Ended, Run};
 use crate::campaign::trial::{Outcome, Trial};
@@ -22,11 +22,16 @@ pub(crate) const WRITES: &str = "a client writes, changes and deletes records of
 pub(crate) const TAKES: &str = "by another client, at a random moment";
 
 pub(crate) fn moving_http(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
-    moving(bench, dice, n, false)
+    moving(bench, dice, n, (false, false))
 }
 
 pub(crate) fn moving_files(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
-    moving(bench, dice, n, true)
+    moving(bench, dice, n, (true, false))
+}
+
+/// Into a new folder that is filled by its files.
+pub(crate) fn moving_filling(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
+    moving(bench, dice, n, (n % 2 == 1, true))
 }
 
 /// What `work` returns once `stop` is set, and how the run ended that was made beside it.
@@ -43,15 +48,17 @@ fn beside(run: &Run, head: Duration, work: impl FnOnce(&AtomicBool) -> Log + Sen
     })
 }
 
-fn moving(bench: &mut Bench, dice: &mut Dice, n: usize, from_files: bool) -> Outcome {
-    let version = Bench::version(n, 2);
+fn moving(bench: &mut Bench, dice: &mut Dice, n: usize, (from_files, fills): (bool, bool)) -> Outcome {
+    let version = if fills { NEW } else { Bench::version(n, 2) };
     let pair = bench.pair(version);
     let name = format!("moving-{n}");
     let (_, before) = filled(&pair, &name, 300 + dice.below(300), dice);
     let (url, id) = (pair.source.server.url.as_str(), pair.source.client.id(&name).unwrap());
     let from = if from_files { pair.source.folder.to_str().unwrap() } else { url };
-    let run =
-        Run { policy: "overwrite", batch: 10, ..Run::new(from, &pair.target.server.url, (&name, &name), version) };
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().join("store");
+    let target = if fills { folder.to_str().unwrap() } else { &pair.target.server.url };
+    let run = Run { policy: "overwrite", batch: 10, fills, ..Run::new(from, target, (&name, &name), version) };
     let (head, seed) = (dice.millis(400), dice.below(1 << 30) as u64);
     // of what several clients write at once, or one with many records in a request, 0.6.3 loses some by itself, and of a
     // record that is deleted and added again at once it may keep the old vector (both measured, without any other reader)
@@ -70,7 +77,7 @@ fn moving(bench: &mut Bench, dice: &mut Dice, n: usize, from_files: bool) -> Out
         left: left.clone(),
         ..Truth::default()
     };
-    let mut trial = Trial::new(bench, run, truth, &pair.target.server.url);
+    let mut trial = Trial::new(bench, run, truth, target);
     let during = log.changes.iter().filter(|change| change.ended >= began && change.began <= finished).count();
     let rate = u128::try_from(during).unwrap() * 1000 / (finished - began).as_millis().max(1);
     trial.outcome.rate = Some(u64::try_from(rate).unwrap());

@@ -2,17 +2,21 @@
 //! in memory that root may mount; where that cannot be, the row says so and is not tried.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use super::filled;
 use crate::campaign::bench::{Bench, NEW, Pair, Side};
 use crate::campaign::memories::Truth;
-use crate::campaign::run::Run;
+use crate::campaign::run::{LIMIT, Run};
 use crate::campaign::trial::{Outcome, Trial};
 use crate::support::dice::Dice;
 
 pub(crate) const FULL: &str = "a file system in memory with too little room left, which then grows";
+pub(crate) const FILLING: &str =
+    "another file takes all room but 3 MB at most once a new folder is being filled, and goes again";
 pub(crate) const SERVER: &str =
     "the same; then the server, 1.5.9, is restarted: it answers no write after a full disk (measured)";
 pub(crate) const SCRATCH: &str = "TMPDIR in a file system in memory with too little room, 12,000 records";
@@ -59,6 +63,41 @@ pub(crate) fn folder(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
     trial.ended(run.ended());
     disk.grow();
     let outcome = trial.recovers();
+    super::cleared(bench, pair, &name, outcome)
+}
+
+/// A new folder that is filled by its files. Preflight counts the room, so another file comes during the run.
+pub(crate) fn filling(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
+    let pair = bench.pair(NEW);
+    let name = format!("disk-fill-{n}");
+    let (_, source) = filled(&pair, &name, 2500 + dice.below(500), dice);
+    let scratch = tempfile::tempdir().unwrap();
+    let disk = Disk::mount(scratch.path(), 300 * 1024).unwrap();
+    let folder = scratch.path().join("store");
+    let target = folder.to_str().unwrap().to_owned();
+    let run = Run { fills: true, ..Run::new(&pair.source.server.url, &target, (&name, "generated"), NEW) };
+    let mut trial = Trial::new(bench, run.clone(), Truth::of(&source), &target);
+    let room = dice.below(3000) as u64 * 1024;
+    let mut running = run.start();
+    let is_begun = || fs::read_dir(scratch.path()).unwrap().flatten().any(|one| one.path().is_dir());
+    while running.is_running() && !is_begun() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let other = scratch.path().join("other");
+    let free = || rustix::fs::statvfs(scratch.path()).map(|disk| disk.f_bavail * disk.f_frsize).unwrap();
+    let mut file = fs::File::create(&other).unwrap();
+    // it may be full at once, for both write
+    while free() > room && file.write_all(&[1; 1 << 12]).is_ok() {}
+    drop(file);
+    trial.outcome.said.push(format!("{room} bytes are left"));
+    trial.ended(running.within(LIMIT).into());
+    trial.leaves_nothing_or_all();
+    let beside = fs::read_dir(scratch.path()).unwrap().flatten().map(|one| one.file_name());
+    let importing = beside.filter(|name| name.to_string_lossy().contains("importing")).count();
+    assert_eq!(importing, 0, "what was not finished stays beside the target");
+    fs::remove_file(other).unwrap();
+    let outcome = trial.recovers();
+    drop(disk);
     super::cleared(bench, pair, &name, outcome)
 }
 

@@ -142,6 +142,7 @@ fn into_folder(bench: &mut Bench, dice: &mut Dice, n: usize, (row, is_adaptive, 
 
 /// A new folder that is filled by its files.
 pub(crate) fn killed_filling(bench: &mut Bench, dice: &mut Dice, n: usize) -> Outcome {
+    let version = if n.is_multiple_of(2) { NEW } else { "1.0.20" };
     let pair = bench.pair(NEW);
     let name = format!("kill-fill-{n}");
     // more than a server keeps in its log alone
@@ -149,11 +150,12 @@ pub(crate) fn killed_filling(bench: &mut Bench, dice: &mut Dice, n: usize) -> Ou
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("store");
     let target = folder.to_str().unwrap().to_owned();
-    let run = Run { fills: true, ..Run::new(&pair.source.server.url, &target, (&name, "generated"), NEW) };
+    let run = Run { fills: true, ..Run::new(&pair.source.server.url, &target, (&name, "generated"), version) };
     let usual = usual(bench, "kill-fill", &run, || std::fs::remove_dir_all(&folder).is_ok(), || ());
     let mut trial = Trial::new(bench, run, Truth::of(&source), &target);
     for _ in 0..=usize::from(n % 3 == 2) {
         stopped(&mut trial, dice, usual, Signal::KILL);
+        trial.leaves_nothing_or_all();
     }
     let outcome = trial.recovers();
     cleared(bench, pair, &name, outcome)
