@@ -257,15 +257,16 @@ class Bench:
                                 before = server.cpu()
                                 one = self.ours(source, f"{into}/store", extra)
                             cpu = one.cpu + one.cpu_of_children + server.cpu() - before
-                            rows.setdefault(what, []).append((one.seconds, cpu, one.peak_mib))
+                            rows.setdefault(what, []).append((one.seconds, cpu, one.peak_mib, one.peak_of_children, one.steps()))
                         before = server.cpu()
                         seconds, peak, cpu = self.loop(loop, of_loop, server.port)
-                        rows.setdefault("plain Python loop", []).append((seconds, cpu + server.cpu() - before, peak))
+                        rows.setdefault("plain Python loop", []).append((seconds, cpu + server.cpu() - before, peak, 0, {}))
                         self.say(f"{direction}, {count} records: {({what: round(turns[-1][0], 1) for what, turns in rows.items()})}")
                     for what, turns in rows.items():
-                        seconds, cpu, peak = zip(*turns)
+                        seconds, cpu, peak, of_children, steps = zip(*turns)
                         row = {"records": count, "direction": direction, "what": what, "turns": seconds}
                         row |= {"seconds": statistics.median(seconds), "cpu": statistics.median(cpu), "peakMiB": max(peak)}
+                        row |= {"childrenMiB": max(of_children), "steps": {step: statistics.median(one[step] for one in steps) for step in steps[0]}}
                         part["rows"].append(row)
         self.results["fill"] = part
 

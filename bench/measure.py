@@ -18,7 +18,7 @@ class Run:
 
     def __init__(self, seconds, peak, stages, records, report, ended):
         self.seconds = seconds
-        self.peak_mib = peak.mib
+        self.peak_mib, self.peak_of_children = peak.mib, peak.of_children
         self.cpu, self.cpu_of_children = peak.cpu
         self.stages = stages
         self.records = records
@@ -31,6 +31,12 @@ class Run:
 
     def verifying(self):
         return self.seconds - self.stages["verifying"]
+
+    def steps(self):
+        """Seconds of each stage, up to the next one."""
+        begun = sorted(self.stages.items(), key=lambda one: one[1])
+        ends = [start for _, start in begun[1:]] + [self.seconds]
+        return {stage: end - start for (stage, start), end in zip(begun, ends)}
 
 
 def run(arguments, stop_after=None, must_verify=True):
@@ -85,11 +91,27 @@ def cpu_seconds(pid):
     return own / TICKS, children / TICKS
 
 
+def largest(pid):
+    """MiB of a process's largest resident set until now."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+        fields = dict(line.split(":", 1) for line in status)
+    return int(fields["VmHWM"].split()[0]) / 1024 if "VmHWM" in fields else 0.0
+
+
+def descendants(pid):
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children", encoding="utf-8") as children:
+            for child in children.read().split():
+                yield child
+                yield from descendants(child)
+
+
 class Peak:
-    """The largest resident set of a process and its CPU seconds, asked until it ends. What a fork brings along does not count."""
+    """The largest resident set of a process, that of any process that it starts, and its CPU seconds, asked until it ends. What a
+    fork brings along does not count."""
 
     def __init__(self, pid):
-        self.pid, self.mib, self.cpu, self.over = pid, 0.0, (0.0, 0.0), threading.Event()
+        self.pid, self.mib, self.of_children, self.cpu, self.over = pid, 0.0, 0.0, (0.0, 0.0), threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self):
@@ -104,13 +126,15 @@ class Peak:
         # the first look waits for the exec: before it, the process is still a fork of this one
         while not self.over.wait(0.02):
             try:
-                with open(f"/proc/{self.pid}/status", encoding="utf-8") as status:
-                    fields = dict(line.split(":", 1) for line in status)
+                self.mib = largest(self.pid) or self.mib
                 self.cpu = cpu_seconds(self.pid)
             except OSError:
                 return
-            if "VmHWM" in fields:
-                self.mib = int(fields["VmHWM"].split()[0]) / 1024
+            try:
+                self.of_children = max([self.of_children, *map(largest, descendants(self.pid))])
+            except OSError:
+                # one of them has ended meanwhile
+                continue
 
 
 def spread(values):

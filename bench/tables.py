@@ -102,8 +102,21 @@ def fill(results):
     rows = []
     for row in results["fill"]["rows"]:
         turns = ", ".join(number(seconds, 1) for seconds in row["turns"])
-        rows.append([row["direction"], number(row["records"]), row["what"], turns, number(row["cpu"], 1), number(row["peakMiB"])])
-    return table(["copy", "records", "how", "s, each turn", "CPU s of all processes", "peak MiB of the client"], rows)
+        of_children = number(row["childrenMiB"]) if row.get("childrenMiB") else ""
+        rows.append([row["direction"], number(row["records"]), row["what"], turns, number(row["cpu"], 1), number(row["peakMiB"]), of_children])
+    return table(["copy", "records", "how", "s, each turn", "CPU s of all processes", "peak MiB of the client", "of the Chroma that it starts"], rows)
+
+
+STEPS = ("preflight", "copying", "indexing", "verifying")
+
+
+def steps(results):
+    """Of a run that fills: how long each stage takes, until the next one begins."""
+    rows = []
+    for row in results["fill"]["rows"]:
+        if row["what"] == "--fill files" and row.get("steps"):
+            rows.append([row["direction"], number(row["records"]), *(number(row["steps"].get(step, 0), 1) for step in STEPS)])
+    return table(["copy", "records", *(f"{step}, s" for step in STEPS)], rows) if rows else ""
 
 
 def growth(results):
@@ -170,6 +183,10 @@ def of_copies(results, goal):
             for other, of in (("plain Python loop", "the plain loop"), ("--fill engine", "--fill engine")):
                 times = filled[direction, count, other] / seconds
                 goal(f"{direction}, {count:,} records, {what}: times {of}, verified", times, ">= 3", times >= 3)
+    for row in results.get("fill", {"rows": []})["rows"]:
+        if row["what"] == "--fill files":
+            peak = row["peakMiB"]
+            goal(f"{row['direction']}, {row['records']:,} records, --fill files: peak MiB", peak, "<= 64", peak <= 64)
 
 
 def markdown(results):
@@ -206,6 +223,7 @@ def markdown(results):
             f"All but the plain loop is verified record by record, with the search check. The loop's peak has the engine in it. Measured on "
             f"{part['date']}, load {part['loadBefore']:.1f} before.",
             fill(results),
+            steps(results),
         ]
     if "growth" in results:
         parts += [
@@ -221,7 +239,7 @@ def markdown(results):
             f"time depends on what else the machine does; the CPU time hardly does. Measured on {part['date']}, load {part['loadBefore']} before.",
             search(results),
         ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def put(file, text):
