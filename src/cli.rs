@@ -89,12 +89,12 @@ async fn dispatch(command: Command) -> Exit {
     match command {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Controller(args) => controller::run(*args).await,
-        Command::Crd => crd::run(),
+        Command::Crd => output::answered(crd::run()),
         Command::Run(args) => Box::pin(run::run(*args)).await,
-        Command::Verify(args) => verify::run(args).await,
+        Command::Verify(args) => output::answered(verify::run(args).await),
         Command::Prune(args) => prune::run(&args),
-        Command::Inspect(args) => inspect::run(args).await,
-        Command::Report(args) => report::run(&args),
+        Command::Inspect(args) => output::answered(inspect::run(args).await),
+        Command::Report(args) => output::answered(report::run(&args)),
     }
 }
 

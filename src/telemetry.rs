@@ -14,6 +14,8 @@ pub fn init(json: bool, beside_bar: bool) {
         .with_env_filter(filter)
         .with_writer(move || Lines { to: io::stderr(), has_colours: is_terminal })
         .with_ansi(is_terminal)
+        // a line that cannot be written is lost: to say so on the same stream would end the program
+        .log_internal_errors(false)
         .with_timer(SystemTime);
     // a second start, in a test or by an embedding program, keeps the first
     drop(if json { log.json().try_init() } else { log.with_target(false).try_init() });

@@ -16,7 +16,7 @@ use super::support::chroma::{ChromaServer, env, free_port};
 use super::support::command::TestCommand;
 use super::support::gateway::Gateway;
 use super::support::migration::{DEFAULT, Migration, Report, local, remote};
-use super::support::stores::{Store, committed, damage};
+use super::support::stores::{Store, committed, damage, generated};
 
 /// A server with one collection of one record: an untouched target is one that still holds just this.
 struct Target {
@@ -384,4 +384,27 @@ fn a_local_target_that_is_none() {
     let report = Migration::new(source.path(), absent.path()).only(&["single"]);
     let report = report.args(["--chroma-bin", program.to_str().unwrap()]).ends(4);
     report.says(&["the Chroma server", "the end of its log"]);
+}
+
+/// A tester's finding: a log line that could not be written ended a run with 101, and an answer that was not written with 0.
+#[test]
+fn what_cannot_be_printed_ends_no_run_and_is_no_answer() {
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let command = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_memory-migration"));
+        command.args(args).env("RUST_LOG", "debug").stdout(full());
+        command
+    };
+    for args in [&["crd"][..], &["inspect", committed("1.5.9").path()]] {
+        let output = command(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(4), "{args:?}: {said}");
+        assert!(said.contains("failed to write the answer to standard output: No space left"), "{said}");
+    }
+    let (source, target) = (generated("1.5.9", 50, 3, "l2"), Store::absent());
+    let chroma = env("1.5.9").chroma();
+    let args = ["migrate", "--source-config", source.path(), "--target-config", target.path(), "--delay", "0"];
+    let args = [&args[..], &["--chroma-bin", chroma.to_str().unwrap()]].concat();
+    assert_eq!(command(&args).stderr(full()).status().unwrap().code(), Some(0));
+    Migration::verify(source.path(), target.path()).verified();
 }

@@ -1,14 +1,17 @@
 //! What a person at a terminal sees: errors, and the table at the end. The only place that prints. A reader who has gone
-//! away (`| head`) is no failure: what was done stays done, and the exit code says so.
+//! away (`| head`) is no failure: what was done stays done, and the exit code says so. A full disk is one of a command that does
+//! nothing but answer.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
 
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::engine::Outcome;
 use crate::engine::select::{plain_words, shown};
+use crate::exit::Exit;
 use crate::report::{CollectionReport, Counts, Difference, Report, Verdict};
 
 /// How many differing ids are printed for a person; the report file has more.
@@ -32,17 +35,40 @@ pub(super) fn error(message: &str) {
 
 /// A line of the answer, on standard output.
 pub(super) fn line(text: &str) {
-    drop(writeln!(io::stdout(), "{}", plain(text)));
+    answer(&(plain(text) + "\n"));
 }
 
 /// JSON on standard output: it has its own escapes.
 pub(super) fn json(text: &str) {
-    drop(writeln!(io::stdout(), "{text}"));
+    answer(&format!("{text}\n"));
 }
 
 /// Text that ends with a line break of its own, on standard output.
 pub(super) fn text(text: &str) {
-    drop(write!(io::stdout(), "{}", plain(text)).and_then(|()| io::stdout().flush()));
+    answer(&plain(text));
+}
+
+/// Why a part of the answer was not written.
+static LOST: OnceLock<String> = OnceLock::new();
+
+fn answer(text: &str) {
+    let written = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        LOST.get_or_init(|| error.to_string());
+    }
+}
+
+/// How a command ends that does nothing but answer: its answer has to be there.
+pub(super) fn answered(exit: Exit) -> Exit {
+    match LOST.get() {
+        Some(why) if exit == Exit::Success => {
+            error(&format!("failed to write the answer to standard output: {why}; make room, and run it again"));
+            Exit::Interrupted
+        }
+        _ => exit,
+    }
 }
 
 /// One line for a machine, on standard error among the log lines.

@@ -146,7 +146,8 @@ pub(super) const fn decide(kind: Kind, outcome: Outcome) -> Decision {
     use Decision::{Done, Retry, Stop};
     match (outcome, kind) {
         (Outcome::Status(200..=299), _) => Done,
-        (Outcome::Status(300..=399), _) => Stop(Reason::Redirected),
+        (Outcome::Status(300..=399), Kind::Read | Kind::Records) => Retry(Reason::Redirected),
+        (Outcome::Status(300..=399), Kind::Write) => Stop(Reason::Redirected),
         (Outcome::Status(401 | 403), _) => Stop(Reason::Denied),
         (Outcome::Status(404 | 410), _) => Stop(Reason::Missing),
         (Outcome::Status(413), _) => Stop(Reason::TooLarge),
@@ -156,8 +157,11 @@ pub(super) const fn decide(kind: Kind, outcome: Outcome) -> Decision {
             Retry(Reason::ServerError)
         }
         (Outcome::Status(408), Kind::Write) => Stop(Reason::MaybeApplied),
+        (Outcome::Status(400..=499), Kind::Write | Kind::Records) => Stop(Reason::Refused),
         // 501 says that the server cannot do it at all.
-        (Outcome::Status(400..=499), _) | (Outcome::Status(501), Kind::Read | Kind::Records) => Stop(Reason::Refused),
+        (Outcome::Status(400..=499), Kind::Read) | (Outcome::Status(501), Kind::Read | Kind::Records) => {
+            Retry(Reason::Refused)
+        }
         (Outcome::Status(500..=599), Kind::Read | Kind::Records) => Retry(Reason::ServerError),
         (Outcome::Failed(Failure::Unreached), _) => Retry(Reason::Unreached),
         (Outcome::Failed(Failure::Tls), _) => Stop(Reason::Tls),
@@ -167,7 +171,7 @@ pub(super) const fn decide(kind: Kind, outcome: Outcome) -> Decision {
         (Outcome::Failed(Failure::Contradictory | Failure::Uneven), Kind::Read)
         | (Outcome::Failed(Failure::Contradictory), Kind::Records) => Retry(Reason::Contradictory),
         (Outcome::Failed(Failure::TooLong), Kind::Read | Kind::Records) => Stop(Reason::TooLong),
-        (Outcome::Failed(Failure::Foreign) | Outcome::Status(_), Kind::Read | Kind::Records) => Stop(Reason::Foreign),
+        (Outcome::Failed(Failure::Foreign) | Outcome::Status(_), Kind::Read | Kind::Records) => Retry(Reason::Foreign),
         (Outcome::Failed(_) | Outcome::Status(_) | Outcome::OwnError, Kind::Write) => Stop(Reason::MaybeApplied),
     }
 }
@@ -188,7 +192,8 @@ pub(super) fn pauses() -> impl Iterator<Item = Duration> + Send {
 /// server's `Retry-After`, which is kept to.
 ///
 /// A first timeout is always followed by a second attempt: a server that stood still for longer than one timeout would
-/// else have used up the budget of both. A contradictory answer is asked for once more and not again.
+/// else have used up the budget of both. An answer that no server gives, or that contradicts what was asked, is asked for once
+/// more and not again: what stands before a server may give it once.
 pub(super) fn pause(
     reason: Reason,
     attempts: u32,
@@ -199,7 +204,7 @@ pub(super) fn pause(
     let pause = jittered.max(wanted.unwrap_or_default());
     match reason {
         Reason::TimedOut if attempts == 1 => Some(pause),
-        Reason::Contradictory if attempts > 1 => None,
+        Reason::Contradictory | Reason::Foreign | Reason::Redirected | Reason::Refused if attempts > 1 => None,
         _ => (pause < left).then_some(pause),
     }
 }
@@ -215,28 +220,25 @@ mod tests {
         let table = [
             (Status(200), Done, Done),
             (Status(201), Done, Done),
-            (Status(307), Stop(Reason::Redirected), Stop(Reason::Redirected)),
-            (Status(400), Stop(Reason::Refused), Stop(Reason::Refused)),
+            (Status(307), Retry(Reason::Redirected), Stop(Reason::Redirected)),
             (Status(401), Stop(Reason::Denied), Stop(Reason::Denied)),
             (Status(403), Stop(Reason::Denied), Stop(Reason::Denied)),
             (Status(404), Stop(Reason::Missing), Stop(Reason::Missing)),
             (Status(408), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
-            (Status(409), Stop(Reason::Refused), Stop(Reason::Refused)),
             (Status(410), Stop(Reason::Missing), Stop(Reason::Missing)),
             (Status(413), Stop(Reason::TooLarge), Stop(Reason::TooLarge)),
-            (Status(422), Stop(Reason::Refused), Stop(Reason::Refused)),
             (Status(429), Retry(Reason::Busy), Retry(Reason::Busy)),
             (Status(500), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
-            (Status(501), Stop(Reason::Refused), Stop(Reason::MaybeApplied)),
+            (Status(501), Retry(Reason::Refused), Stop(Reason::MaybeApplied)),
             (Status(502), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
             (Status(503), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
             (Status(504), Retry(Reason::ServerError), Stop(Reason::MaybeApplied)),
-            (Status(101), Stop(Reason::Foreign), Stop(Reason::MaybeApplied)),
+            (Status(101), Retry(Reason::Foreign), Stop(Reason::MaybeApplied)),
             (Failed(Failure::Unreached), Retry(Reason::Unreached), Retry(Reason::Unreached)),
             (Failed(Failure::Tls), Stop(Reason::Tls), Stop(Reason::Tls)),
             (Failed(Failure::TimedOut), Retry(Reason::TimedOut), Stop(Reason::MaybeApplied)),
             (Failed(Failure::Broken), Retry(Reason::Broken), Stop(Reason::MaybeApplied)),
-            (Failed(Failure::Foreign), Stop(Reason::Foreign), Stop(Reason::MaybeApplied)),
+            (Failed(Failure::Foreign), Retry(Reason::Foreign), Stop(Reason::MaybeApplied)),
             (Failed(Failure::Contradictory), Retry(Reason::Contradictory), Stop(Reason::MaybeApplied)),
             (Failed(Failure::TooLong), Stop(Reason::TooLong), Stop(Reason::MaybeApplied)),
         ];
@@ -244,6 +246,11 @@ mod tests {
             assert_eq!(decide(Kind::Read, outcome), read, "read, {outcome:?}");
             assert_eq!(decide(Kind::Records, outcome), read, "records, {outcome:?}");
             assert_eq!(decide(Kind::Write, outcome), write, "write, {outcome:?}");
+        }
+        for status in [400, 409, 422, 425] {
+            assert_eq!(decide(Kind::Read, Status(status)), Retry(Reason::Refused), "{status}");
+            assert_eq!(decide(Kind::Records, Status(status)), Stop(Reason::Refused), "{status}");
+            assert_eq!(decide(Kind::Write, Status(status)), Stop(Reason::Refused), "{status}");
         }
         // only these speak at once of the records that were asked for
         for (outcome, read) in [
@@ -295,15 +302,16 @@ mod tests {
     }
 
     #[test]
-    fn one_timeout_never_ends_a_read_and_a_contradiction_is_asked_once_more() {
+    fn one_timeout_never_ends_a_read_and_what_no_server_says_is_asked_once_more() {
         let again = |reason, attempts, left| {
             pause(reason, attempts, Duration::from_secs(1), None, Duration::from_secs(left)).is_some()
         };
         assert!(again(Reason::TimedOut, 1, 0));
         assert!(!again(Reason::TimedOut, 2, 0));
         assert!(again(Reason::TimedOut, 2, 60));
-        assert!(again(Reason::Contradictory, 1, 60));
-        assert!(!again(Reason::Contradictory, 2, 60));
+        for reason in [Reason::Contradictory, Reason::Foreign, Reason::Redirected, Reason::Refused] {
+            assert!(again(reason, 1, 60) && !again(reason, 2, 60), "{reason:?}");
+        }
         assert!(!again(Reason::ServerError, 1, 0));
     }
 
