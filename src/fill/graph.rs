@@ -391,6 +391,36 @@ mod tests {
         }
     }
 
+    /// Many that are the same, and many that hardly differ (a tester's finding: all of a group were linked to the same few, and a
+    /// search for one of them came to none of the others).
+    #[test]
+    fn a_search_finds_the_group_of_a_vector() {
+        for (measure, noise) in [(Measure::L2, 0.0), (Measure::Ip, 0.0), (Measure::L2, 1e-4), (Measure::L2, 1e-6)] {
+            let (groups, count, dimension) = (20, 2000_u16, 32);
+            let (centres, noises) = (random(groups, dimension), random(count, dimension));
+            let centre = |at: usize| centres[(at / dimension % usize::from(groups)) * dimension + at % dimension];
+            let all: Vec<f32> = noises.iter().enumerate().map(|(at, x)| centre(at) + x * noise).collect();
+            let shape = Shape { neighbours: 16, construction: 100 };
+            let graph = Graph::build(shape, kept(&all, dimension, measure), &AtomicBool::new(false)).unwrap();
+            assert_sound(&graph);
+            let mut scratch = Scratch { seen: vec![0; graph.len()], search: 0, fresh: Vec::new() };
+            let mut found = |node: u32| {
+                let start = graph.vectors.from(graph.entry(), node);
+                let found = graph.search(node, start, 0, &mut scratch);
+                found
+                    .iter()
+                    .filter(|near| {
+                        (near.node + u32::from(groups) - node % u32::from(groups)).is_multiple_of(groups.into())
+                    })
+                    .count()
+                    >= 11
+            };
+            let good = (0..u32::from(count)).step_by(10).filter(|node| found(*node)).count();
+            println!("{measure:?} {noise}: {good} of 200, {} reached", reached(&graph));
+            assert!(good >= 190, "{measure:?} {noise}: {good} of 200");
+        }
+    }
+
     #[test]
     fn few_vectors_equal_ones_and_few_links_make_a_graph_too() {
         for count in [1, 2, 3, 20] {
