@@ -7,6 +7,7 @@ pub mod import;
 pub mod index;
 mod keys;
 pub mod layout;
+mod left;
 pub mod place;
 pub mod proof;
 pub mod sample;
