@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::left::{is_store_alone, remove_store};
 use super::state::State;
-use crate::model::Result;
+use crate::model::{Error, Result};
 use crate::store::files::system::io_error;
 use crate::store::files::{AtPath, DATABASE, place as look};
 
@@ -269,7 +269,10 @@ impl Importing {
                 // both are of this program; the next attempt removes what stays
                 drop(fs::rename(replaced, target));
             }
-            io_error("give the filled store the name", target, e)
+            match e.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => made_meanwhile(target),
+                _ => io_error("give the filled store the name", target, e),
+            }
         })
     }
 
@@ -304,6 +307,15 @@ impl Drop for Importing {
             // what cannot be removed now, the next attempt removes
             drop(fs::remove_dir_all(&self.folder));
         }
+    }
+}
+
+/// Somebody else has come to the target's name.
+fn made_meanwhile(target: &Path) -> Error {
+    Error::Busy {
+        what: target.display().to_string(),
+        by: "somebody has put something there since this run began, which stays as it is".to_owned(),
+        remedy: "look at it, then run it again or choose another folder".to_owned(),
     }
 }
 
@@ -359,6 +371,7 @@ fn is_mount(mounts: &[u8], folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::files::index::stamps::DATA;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap().flatten();
@@ -395,7 +408,8 @@ mod tests {
         let mark = place.mark().unwrap();
         assert_eq!((mark.migration.as_str(), mark.entry, mark.catalog.as_str()), ("m", 7, "a"));
         // a store that is there stays
-        placed(&target, "two", false).unwrap_err();
+        let told = placed(&target, "two", false).unwrap_err().to_string();
+        assert!(told.contains("somebody has put something there since this run began"), "{told}");
         assert_eq!(fs::read_to_string(target.join(DATABASE)).unwrap(), "one");
         placed(&target, "three", false).unwrap_err();
         placed(&target, "two", true).unwrap();
