@@ -255,6 +255,22 @@ fn the_folder_that_is_replaced_its_parent_and_a_dry_run() {
     }
 }
 
+/// A fill needs more room: the log of all records stands there at once with their index.
+#[test]
+fn preflight_counts_the_room_that_a_fill_needs() {
+    let source = generated("1.5.9", 12_000, 64, "cosine");
+    let needed = |how: &str| -> f64 {
+        let target = Store::absent();
+        let run = Migration::new(source.path(), target.path()).written_by("1.5.9").args(["--dry-run", "--fill", how]);
+        let report = run.ends(0);
+        let told = report.check("disk-space")["message"].as_str().unwrap().to_owned();
+        let (_, needed) = told.split_once("about ").unwrap();
+        needed.split(' ').next().unwrap().parse().unwrap()
+    };
+    let more = needed("files") / needed("engine");
+    assert!((1.15..1.25).contains(&more), "{more}");
+}
+
 /// An index that this program builds: Chroma opens it, adds to it, and finds with it what it finds with its own.
 #[test]
 fn an_index_of_ours_is_opened_searched_and_added_to() {
@@ -275,6 +291,27 @@ fn an_index_of_ours_is_opened_searched_and_added_to() {
         let again =
             Migration::new(source.path(), target.path()).written_by(version).args(["--on-conflict", "overwrite"]);
         assert_eq!(again.verified().count("verified"), 3000);
+    }
+}
+
+/// What an index of ours finds, beside one that Chroma built of the same vectors with the same settings. By chance one of them finds
+/// a little more.
+#[test]
+fn an_index_of_ours_finds_what_chromas_own_finds() {
+    let source = Store::absent();
+    twins("1.5.9", &["vectors", source.path()]);
+    let (engine, files) = (Store::absent(), Store::absent());
+    Migration::new(source.path(), engine.path()).written_by("1.5.9").verified();
+    filled(by_files(source.path(), &files, "1.5.9"));
+    let found = |store: &Store| -> Vec<(String, f64)> {
+        let told = twins("1.5.9", &["found", store.path()]);
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let (by_engine, ours) = (found(&engine), found(&files));
+    println!("Chroma's own {by_engine:?}\nours {ours:?}");
+    assert_eq!(by_engine.len(), 6);
+    for ((name, theirs), (_, share)) in by_engine.iter().zip(&ours) {
+        assert!(*share >= theirs - 0.05, "{name}: {share}, Chroma's own {theirs}");
     }
 }
 

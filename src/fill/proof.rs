@@ -28,6 +28,12 @@ const WATERMARK: &str = "SELECT coalesce(max(mark), 0), count(mark), coalesce(mi
 const UNINDEXED: &str = "SELECT count(*) FROM embedding_metadata m \
                          LEFT JOIN embedding_fulltext_search_content c ON c.id = m.id \
                          WHERE m.key = 'chroma:document' AND m.string_value IS NOT c.c0";
+/// Keys of metadata that a collection's schema lacks, where it has one: a comparison sees what a record has, and no schema.
+const UNNAMED: &str = "SELECT count(*) FROM (SELECT m.key FROM segments s JOIN embeddings e ON e.segment_id = s.id \
+                       JOIN embedding_metadata m ON m.id = e.id JOIN collections c ON c.id = s.collection \
+                       WHERE s.collection = ?1 AND m.key NOT IN ('chroma:document', 'chroma:uri') \
+                       AND json_type(c.schema_str, '$.keys') = 'object' \
+                       EXCEPT SELECT k.key FROM collections c, json_each(c.schema_str, '$.keys') k WHERE c.id = ?1)";
 
 /// What a collection was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +57,8 @@ pub fn problem(database: &Path, given: &[Given]) -> Result<Option<String>> {
 }
 
 fn found(db: &Connection, given: &[Given]) -> rusqlite::Result<Option<String>> {
+    let schemas = "SELECT count(*) > 0 FROM pragma_table_info('collections') WHERE name = 'schema_str'";
+    let has_schemas: bool = db.query_row(schemas, [], |row| row.get(0))?;
     for Given { collection, records, is_indexed } in given {
         let pair = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
         let (held, newest) = db.query_row(if *is_indexed { INDEXED } else { RECORDS }, [collection], pair)?;
@@ -63,6 +71,10 @@ fn found(db: &Connection, given: &[Given]) -> rusqlite::Result<Option<String>> {
             return Ok(Some(format!(
                 "the {marks} watermarks of collection {collection} are {least} to {mark}, and its newest entry {newest}"
             )));
+        }
+        let unnamed: i64 = if has_schemas { db.query_row(UNNAMED, [collection], |row| row.get(0))? } else { 0 };
+        if unnamed > 0 {
+            return Ok(Some(format!("the schema of collection {collection} lacks {unnamed} keys of its metadata")));
         }
     }
     let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
@@ -109,6 +121,8 @@ mod tests {
              CREATE TABLE embeddings (id INTEGER PRIMARY KEY, segment_id, embedding_id, seq_id);
              CREATE TABLE embeddings_queue (seq_id INTEGER PRIMARY KEY, operation, topic, id, vector);
              CREATE TABLE embedding_metadata (id, key, string_value);
+             CREATE TABLE collections (id, schema_str);
+             INSERT INTO collections VALUES ('c', json_object('keys', json_object('k', 1))), ('d', NULL);
              CREATE VIRTUAL TABLE embedding_fulltext_search USING fts5(string_value, tokenize='trigram');
              INSERT INTO segments VALUES ('m', 'c', 'METADATA'), ('v', 'c', 'VECTOR'), ('n', 'd', 'METADATA');
              INSERT INTO embeddings VALUES (1, 'm', 'a', 1), (2, 'm', 'b', 2);
@@ -186,6 +200,8 @@ mod tests {
             "UPDATE embedding_metadata SET string_value = 'x' WHERE id = 1",
             "DELETE FROM embedding_metadata WHERE id = 1",
             "UPDATE embedding_metadata SET id = 9 WHERE key = 'k'",
+            "UPDATE embedding_metadata SET key = 'another' WHERE key = 'k'",
+            "UPDATE collections SET schema_str = json_object('keys', json_object()) WHERE id = 'c'",
         ];
         assert_each_is_found(database, &given(false), &changes);
     }

@@ -6,6 +6,8 @@ twins. Answers are printed as JSON lines.
     twins.py answer PATH               what the client answers to gets, queries and filters, after a fresh start
     twins.py live PATH_OR_URL SEED COUNT   random adds, updates, upserts and deletes, so many in each collection
     twins.py drop PATH NAME            deletes a collection
+    twins.py vectors PATH              collections of 2,000 vectors: random, in groups, the same many times; several settings
+    twins.py found PATH                of each collection, the share of the ten nearest that queries for its own vectors find
 """
 
 import json
@@ -16,6 +18,7 @@ import sys
 os.environ["ANONYMIZED_TELEMETRY"] = "False"
 
 import chromadb  # noqa: E402
+import numpy  # noqa: E402
 from chromadb.config import Settings  # noqa: E402
 
 ARRAYS = tuple(int(part) for part in chromadb.__version__.split(".")[:2]) >= (1, 5)
@@ -84,8 +87,8 @@ def make(path, seed):
         hnsw = {"space": space, "sync_threshold": dice.choice([20, 1000])}
         collection = database.create_collection("random_" + space, metadata={"seed": seed}, configuration={"hnsw": hnsw})
         records = [one(dice, "%s %04d %s" % (space, n, dice.choice(TEXTS[1:])), dimension) for n in range(dice.randrange(1, 60))]
-        if space == "l2":
-            records.append({**one(dice, "large", dimension), "document": "0123456789abcdef" * 65536})
+        records.append({**one(dice, "large", dimension), "document": "0123456789abcdef" * 65536})
+        records.append({**one(dice, "without words", dimension), "document": ""})
         add(collection, records)
     database.create_collection("random_empty", metadata={"e": 1.5})
 
@@ -180,6 +183,47 @@ def live(path, seed, count):
         collection.modify(metadata={"lived": seed})
 
 
+def vectors_of(kind, dice, count=2000, dimension=16):
+    centres = [vector(dice, dimension) for _ in range({"random": count, "groups": 50, "tight": 20, "same": 20}[kind])]
+    noise = {"random": 0, "groups": 0.2, "tight": 1e-4, "same": 0}[kind]
+    return [[x + noise * (dice.random() - 0.5) for x in centres[n % len(centres)]] for n in range(count)]
+
+
+def make_vectors(path):
+    dice = random.Random(5)
+    for kind, space, neighbours, ef in [
+        ("random", "l2", 16, 100),
+        ("groups", "cosine", 5, 20),
+        ("groups", "ip", 48, 100),
+        ("tight", "l2", 16, 100),
+        ("same", "l2", 16, 100),
+        ("same", "cosine", 16, 100),
+    ]:
+        hnsw = {"space": space, "max_neighbors": neighbours, "ef_construction": ef, "sync_threshold": 100, "batch_size": 100}
+        collection = client(path).create_collection(f"{kind}-{space}-{neighbours}", configuration={"hnsw": hnsw})
+        all_of_it = vectors_of(kind, dice)
+        collection.add(ids=["v%04d" % n for n in range(len(all_of_it))], embeddings=all_of_it)
+
+
+def found(path):
+    for collection in sorted(client(path).list_collections(), key=lambda c: c.name):
+        space = collection.configuration_json["hnsw"]["space"]
+        got = collection.get(include=["embeddings"])
+        held = numpy.asarray(got["embeddings"], dtype=float)[numpy.argsort(got["ids"])]
+        hits = 0
+        for asked in held[:: len(held) // 100]:
+            products = held @ asked
+            if space == "l2":
+                apart = ((held - asked) ** 2).sum(axis=1)
+            else:
+                apart = 1 - (products if space == "ip" else products / numpy.linalg.norm(held, axis=1) / numpy.linalg.norm(asked))
+            # of several that are equally far any is right
+            furthest = sorted(apart)[9] + 1e-5 * max(1, abs(sorted(apart)[9]))
+            answer = collection.query(query_embeddings=[asked.tolist()], n_results=10, include=[])["ids"][0]
+            hits += sum(apart[int(name[1:])] <= furthest for name in answer)
+        print(json.dumps([collection.name, hits / 1000]))
+
+
 def main():
     what, path, *rest = sys.argv[1:]
     if what == "make":
@@ -190,6 +234,10 @@ def main():
         answer(path)
     elif what == "live":
         live(path, int(rest[0]), int(rest[1]))
+    elif what == "vectors":
+        make_vectors(path)
+    elif what == "found":
+        found(path)
     elif what == "drop":
         client(path).delete_collection(rest[0])
     else:

@@ -55,6 +55,8 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("the watermark is beyond the log", "UPDATE max_seq_id SET seq_id = seq_id + 1000"),
     ("the dimension is left out", "UPDATE collections SET dimension = NULL"),
     ("the dimension is one more", "UPDATE collections SET dimension = dimension + 1"),
+    ("the schema is left out", "UPDATE collections SET schema_str = NULL"),
+    ("a key of the schema is left out", "UPDATE collections SET schema_str = json_remove(schema_str, '$.keys.n')"),
 ];
 
 /// What is done to the index of a store of 60 vectors with 3 components: the file, the byte and what is added to it.
@@ -70,6 +72,7 @@ const OF_THE_INDEX: &[(&str, &str)] = &[
     ("the entry is nowhere", "header.bin 58 1"),
     ("the rows begin elsewhere", "header.bin 44 4"),
     ("an id has another label", "index_metadata.pickle 99 1"),
+    ("a list of links above is longer", "link_lists.bin 0 1"),
 ];
 
 /// What is done to a sample, which is written beside Chroma's own: each part that the comparison of both looks at.

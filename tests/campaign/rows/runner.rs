@@ -13,7 +13,8 @@ use crate::support::dice::Dice;
 
 pub(crate) const KILLED: &str =
     "SIGKILL at a random moment, in every third trial also during the rerun; Overwrite, of 60 records";
-pub(crate) const FILLING: &str = "SIGKILL at a random moment, in every third trial also during the rerun; --fill files";
+pub(crate) const FILLING: &str = "SIGKILL at a random moment, in every third trial also during the rerun; 1.5.9 and 1.0.20 in turns; \
+                                 after each kill the target is absent, marked as unfinished, or whole";
 pub(crate) const STARVED: &str = "its address space may not grow from a random moment on (prlimit), documents of 100 KB; it aborts, or \
                                   ends with an error";
 pub(crate) const TOLD: &str = "SIGTERM at a random moment; Overwrite, of 60 records";
