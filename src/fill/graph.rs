@@ -1,9 +1,8 @@
 //! The graph of an HNSW index, built as hnswlib builds it (Malkov and Yashunin, 2016): a node for each vector, linked on one or
 //! more levels to a few of its nearest that lie in different directions. On all cores. Opens no file, and knows none.
 //!
-//! Three things differ from hnswlib. The levels are drawn beforehand, and the search begins at a node of the highest: so it never
-//! changes. Lists may grow beyond their bound by `neighbours` links before they are cut back to it: cutting costs most. And what
-//! no link leads to in the end gets one.
+//! Two things differ from hnswlib. The levels are drawn beforehand, and the search begins at a node of the highest: so it never
+//! changes. And lists may grow beyond their bound by `neighbours` links before they are cut back to it: cutting costs most.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -95,7 +94,6 @@ impl Graph {
         };
         graph.each(stop, |node, scratch| graph.insert(node, scratch));
         graph.each(stop, |node, _| graph.cut_back(node));
-        graph.join(stop);
         (!stop.load(Ordering::Relaxed)).then_some(graph)
     }
 
@@ -112,39 +110,6 @@ impl Graph {
     /// The highest level of a node.
     pub(super) fn level(&self, node: u32) -> usize {
         self.levels.get(node as usize).copied().unwrap_or_default().into()
-    }
-
-    /// Links what no search comes to, as many vectors that are the same and keep to themselves: the nearest node that one comes to
-    /// gets a link to it, in place of its furthest where it has no room.
-    fn join(&self, stop: &AtomicBool) {
-        let mut scratch = Scratch { seen: vec![0; self.len()], search: 0, fresh: Vec::new() };
-        let mut is_reached = vec![false; self.len()];
-        self.reach(self.entry, &mut is_reached);
-        for node in (0..self.len()).filter_map(|node| u32::try_from(node).ok()) {
-            if is_reached[node as usize] || stop.load(Ordering::Relaxed) {
-                continue;
-            }
-            let found = self.search(node, self.vectors.from(self.entry, node), 0, &mut scratch);
-            let has_room = |near: &&Near| self.links(near.node, 0).count() < self.shape.most(0);
-            if let Some(near) = found.iter().find(has_room).or(found.first()) {
-                let mut links: Vec<Near> =
-                    self.links(near.node, 0).map(|link| self.vectors.from(link, near.node)).collect();
-                links.truncate(self.shape.most(0) - 1);
-                links.push(Near { node, ..*near });
-                self.set(near.node, 0, &links);
-            }
-            self.reach(node, &mut is_reached);
-        }
-    }
-
-    /// Marks all that a walk along the links of the lowest level comes to.
-    fn reach(&self, from: u32, is_reached: &mut [bool]) {
-        let mut open = vec![from];
-        while let Some(node) = open.pop() {
-            if !std::mem::replace(&mut is_reached[node as usize], true) {
-                open.extend(self.links(node, 0));
-            }
-        }
     }
 
     /// The nodes that a node is linked to.
@@ -382,8 +347,15 @@ mod tests {
 
     /// How many nodes a walk along the links of the lowest level comes to.
     fn reached(graph: &Graph) -> usize {
-        let mut seen = vec![false; graph.len()];
-        graph.reach(graph.entry(), &mut seen);
+        let (mut seen, mut open) = (vec![false; graph.len()], vec![graph.entry()]);
+        seen[graph.entry() as usize] = true;
+        while let Some(node) = open.pop() {
+            for link in graph.links(node, 0) {
+                if !std::mem::replace(&mut seen[link as usize], true) {
+                    open.push(link);
+                }
+            }
+        }
         seen.into_iter().filter(|seen| *seen).count()
     }
 
